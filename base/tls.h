@@ -1,0 +1,69 @@
+// TLS contexts, peer identity and the project's own certificates.
+//
+// Identity is the certificate's SAN URI (urn:causeway:machine|ps|mt|operator:<uuid>), never a field
+// the peer fills in. TLS 1.3 only unless `allow_tls12`; mutual always; no tickets, no early data, no
+// renegotiation. Thread-safety: a TlsContext may be shared; an SSL belongs to one thread.
+#pragma once
+
+#include "base/error.h"
+#include "base/ids.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <openssl/types.h>
+
+namespace cw {
+
+enum class Role { machine, process_server, master_target, operator_ };
+
+struct Identity {
+    Role role;
+    std::array<std::byte, 16> id;
+    friend bool operator==(const Identity&, const Identity&) = default;
+};
+std::string to_string(const Identity& identity);  // "urn:causeway:machine:<uuid>"
+Result<Identity> parse_identity(std::string_view uri);
+
+struct TlsFiles {
+    std::string ca_file;    // PEM, one or more (overlap while rotating)
+    std::string cert_file;  // PEM, leaf first
+    std::string key_file;   // PEM, mode 0600 or stricter, else refused
+    bool allow_tls12 = false;
+};
+
+class TlsContext {
+public:
+    // Errors: tls_failed (unreadable, key does not match), certificate_expired.
+    static Result<TlsContext> server(const TlsFiles& files);
+    static Result<TlsContext> client(const TlsFiles& files);
+    [[nodiscard]] SSL_CTX* get() const noexcept { return context_.get(); }
+    // Seconds until our own leaf expires (negative: expired), judged at wall second `now`.
+    [[nodiscard]] std::int64_t expires_in_s(std::int64_t now) const noexcept;
+
+private:
+    std::shared_ptr<SSL_CTX> context_;  // Shared with each SSL made from it (OpenSSL counts too).
+};
+
+// The verified peer's identity. Errors: identity_refused (no certificate, no or several SAN URIs,
+// unknown form).
+Result<Identity> peer_identity(const SSL* ssl);
+// Why the handshake or record layer failed, from OpenSSL's error queue; empties the queue.
+Error tls_error(std::string_view doing);
+
+// A certificate authority on the local disk: what quickstart, tests and small sites use.
+struct CertificateRequest {
+    Identity identity;
+    std::string common_name;         // Display only.
+    std::string dns_or_ip;           // Server certificates: comma-separated names; may be empty.
+    std::int64_t valid_seconds = 0;  // > 0
+};
+// Creates `directory`/ca.crt and ca.key (Ed25519 or P-256; 0600). Errors: file_exists, io_error.
+Result<void> create_ca(const std::string& directory, const std::string& name,
+                       std::int64_t valid_seconds);
+// Writes `<prefix>.crt` and `<prefix>.key` signed by the CA in `ca_directory`.
+Result<void> issue_certificate(const std::string& ca_directory, const CertificateRequest& request,
+                               const std::string& prefix);
+
+}  // namespace cw

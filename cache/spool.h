@@ -1,0 +1,145 @@
+// Spool: the durable log. What it has reported durable survives kill -9 and power loss.
+//
+// One append-only log per device in one pre-written, recycled file of fixed size, divided into
+// regions; O_DIRECT; group commit (a batch is what arrived during the last sync). The format is
+// FORMAT.md beside this file.
+//
+// Invariants: acknowledged <= durable <= appended. A record is durable only after the device said
+// so for it and everything before it; each batch carries `durable_through`, so that recovery can
+// tell a torn tail (dropped) from damage to acknowledged data (reported, never truncated). A failed
+// sync is never retried: the spool stops and the process restarts into recovery. Space is freed only
+// by release(); the last live records of an old region are moved forward so that one slow machine
+// cannot pin the log.
+//
+// A passive object: step() does bounded work and never waits, so a Runner, the agent's loop or a
+// simulator can drive it. Thread-safety: none; one thread.
+#pragma once
+
+#include "base/clock.h"
+#include "base/conditions.h"
+#include "base/disk.h"
+#include "base/metrics.h"
+#include "base/random.h"
+#include "pipeline/messages.h"
+#include "pipeline/record.h"
+#include "pipeline/stage.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cw::cache {
+
+using pipeline::Lsn;
+using pipeline::Record;
+using pipeline::RecordHeader;
+using pipeline::StoredRecord;
+using pipeline::StreamKey;
+
+struct SpoolOptions {
+    std::string path;                      // Directory; mode 0700; holds spool.log and spool.id.
+    std::uint64_t size_bytes = 0;          // Fixed at creation; multiple of region_bytes.
+    std::uint64_t region_bytes = 64 * mib; // Unit of reclaim.
+    std::uint32_t batch_bytes_max = 8 * mib;
+    std::uint32_t batches_in_flight = 4;
+    std::int64_t slow_sync_ns = 2 * ns_per_s;  // Above: condition SPOOL_SLOW.
+    double throttle_free = 0.05;  // Below this share of free space nothing more is taken (SPOOL_FULL).
+    bool prewrite = true;  // Write the whole file once at creation: twice the commit rate.
+    // Called while pre-writing with (bytes done, bytes in all), for progress on a console.
+    void (*on_prewrite)(std::uint64_t, std::uint64_t) = nullptr;
+};
+
+// What recovery found, and what is durable now, per history.
+struct StreamState {
+    StreamKey key;
+    Seq durable{};  // Highest sequence without a hole below it.
+    Seq fence{};    // Open fence, 0 if none, and the super-chunks durable beneath it.
+    std::vector<std::uint32_t> base_ordinals;
+};
+
+// A range of acknowledged data that is damaged on the device: to be repaired from the agent.
+struct DamagedRange {
+    StreamKey key;
+    Seq first{}, last{};  // 0,0 when only the place is known
+    std::string evidence;
+};
+
+struct SpoolUsage {
+    std::uint64_t capacity = 0, live = 0, dead = 0, free = 0;  // Bytes.
+    std::uint64_t reserved = 0;  // Promised to outstanding credit.
+};
+
+class Spool {
+public:
+    virtual ~Spool() = default;
+
+    // Opens or creates the spool, scans it (never trusting the page cache) and leaves it ready.
+    // Errors: io_error, spool_tampered (other identity, size changed), format_unsupported.
+    // `disk`, `clock`, `random`, `conditions`, `metrics` outlive the spool.
+    struct Context {
+        Disk& disk;
+        Clock& clock;
+        Random& random;
+        Conditions& conditions;
+        MetricRegistry& metrics;
+    };
+    static Result<std::unique_ptr<Spool>> open(SpoolOptions options, Context context);
+
+    // --- After open(), before the first append() ---
+    // Everything recovered and not known to be released, oldest first, without payload. Each comes
+    // exactly once; the caller releases what it does not need.
+    virtual std::optional<StoredRecord> next_recovered() = 0;
+    [[nodiscard]] virtual std::vector<DamagedRange> damaged() const = 0;
+    // Watermarks of every history this spool knows, also of those whose records are all released.
+    [[nodiscard]] virtual std::vector<StreamState> streams() const = 0;
+
+    // --- Running ---
+    // Takes the record if there is room; false leaves it untouched (full, or queue of unsynced
+    // batches full). The caller has checked sequence order: the spool asserts that write records of
+    // a key come without gaps after `durable`, or after a forget_stream().
+    virtual bool append(Record& record) = 0;
+    // Durable records in append order, payload still attached. Empty when none is ready.
+    virtual std::optional<StoredRecord> take_durable() = 0;
+    // The record's bytes are no longer needed. Unknown LSNs are ignored (released twice).
+    virtual void release(Lsn lsn) = 0;
+    // A new generation of this disk begins (or the stream is dropped): watermarks are forgotten once
+    // the records are released.
+    virtual void forget_stream(const StreamKey& key) = 0;
+
+    // Submits what has gathered, reaps what finished, reclaims, moves, checkpoints.
+    virtual pipeline::Progress step(std::size_t budget) = 0;
+    [[nodiscard]] virtual Nanos next_deadline() const = 0;
+    // True when nothing is unsynced.
+    [[nodiscard]] virtual bool idle() const = 0;
+    // Writes a final checkpoint for a fast start. The spool takes nothing more afterwards.
+    virtual Result<void> close() = 0;
+
+    // Credit: reserves `bytes` of free space for a peer's future payload; false when they are not
+    // there. append() consumes reservations of the record's size; unreserve() returns the rest.
+    virtual bool reserve(std::uint64_t bytes) = 0;
+    virtual void unreserve(std::uint64_t bytes) = 0;
+    [[nodiscard]] virtual SpoolUsage usage() const = 0;
+    // Set when the device failed (B2, B3): nothing is taken or acknowledged any more.
+    [[nodiscard]] virtual std::optional<Error> failed() const = 0;
+};
+
+// Reads records back, on another thread and Disk than the Spool's, of records that are durable and
+// not yet released. Verifies identity, place and checksums of what it reads.
+class SpoolReader {
+public:
+    virtual ~SpoolReader() = default;
+    static Result<std::unique_ptr<SpoolReader>> open(const std::string& path, Disk& disk);
+
+    // Starts reading the record `lsn` points at; `done` runs inside poll(). The table and slabs
+    // of `record` are filled; its slabs must have been provided (slab_count() of them).
+    // Errors: record_corrupt (bit rot, misdirected or lost write), io_error.
+    virtual void read(Lsn lsn, Record& record, std::function<void(Result<void>)> done) = 0;
+    virtual std::size_t poll() = 0;
+    [[nodiscard]] virtual std::size_t in_flight() const noexcept = 0;
+    // A record that was moved out of an old region is still found by its LSN.
+};
+
+}  // namespace cw::cache

@@ -1,0 +1,77 @@
+// causeway-replication/1 frames: a 40-byte header, then the payload. The spec is PROTOCOL.md.
+//
+//   0  u32 magic "CWF1"     4  u8 type      5  u8 flags (0)    6  u16 disk slot (order of HELLO;
+//   0xffff: the machine)    8  u32 payload bytes (<= 8 MiB + table)    12 u32 table bytes (the part
+//   of the payload before its data; multiple of 4096 for stored records)    16 u64 sequence
+//   24 u32 session          28 u32 ordinal (BASE: super-chunk index)   32 u32 CRC-32C of the table
+//   part (control payloads: of all)    36 u32 CRC-32C of bytes 0..35
+//
+// Payloads of WRITE, BASE, POINT, POINT_RESULT, RESYNC_BEGIN/END, FLUSH and RESIZE are records: their formats are
+// pipeline/extent_table.h and pipeline/point.h, opaque here. Everything else is a message of this
+// room (messages.h).
+#pragma once
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/ids.h"
+
+#include <array>
+#include <cstdint>
+
+namespace cw::wire {
+
+inline constexpr std::uint32_t frame_magic = 0x31465743;  // "CWF1"
+inline constexpr std::size_t frame_header_bytes = 40;
+inline constexpr std::uint32_t frame_table_bytes_max = 64 * 1024;
+inline constexpr std::uint32_t frame_data_bytes_max = 8 * 1024 * 1024;
+inline constexpr std::uint32_t control_payload_bytes_max = 1024 * 1024;
+inline constexpr std::uint16_t machine_slot = 0xffff;
+inline constexpr std::uint16_t protocol_version = 1;
+
+enum class FrameType : std::uint8_t {
+    hello = 1,
+    welcome = 2,
+    write = 3,
+    flush = 4,
+    base = 5,
+    extents = 6,
+    mode = 7,
+    point = 8,
+    point_result = 9,
+    point_status = 10,
+    ack = 11,
+    credit = 12,
+    nak = 13,
+    resync_begin = 14,
+    hashes = 15,
+    resync_end = 16,
+    hashes_request = 17,
+    resize = 18,
+    ping = 19,
+    pong = 20,
+    error = 21,
+    goodbye = 22,
+};
+
+struct FrameHeader {
+    FrameType type{};
+    std::uint16_t disk_slot = machine_slot;
+    std::uint32_t payload_bytes = 0;
+    std::uint32_t table_bytes = 0;
+    Seq seq{};
+    SessionId session{};
+    std::uint32_t ordinal = 0;
+    std::uint32_t table_crc = 0;
+
+    [[nodiscard]] std::uint32_t data_bytes() const noexcept { return payload_bytes - table_bytes; }
+};
+
+// Asserts the bounds.
+std::array<std::byte, frame_header_bytes> encode_frame_header(const FrameHeader& header);
+// Checks magic, CRC, known type, zero flags and every length against the bounds of its type, so that
+// whatever it returns is safe to allocate for. Errors: frame_malformed.
+Result<FrameHeader> decode_frame_header(Bytes bytes);
+
+std::string_view name_of(FrameType type) noexcept;
+
+}  // namespace cw::wire

@@ -1,0 +1,144 @@
+// The messages that live only on a connection. Every decode checks every field; errors are
+// frame_malformed unless said otherwise. Names are people's words: data, never paths.
+#pragma once
+
+#include "base/bytes.h"
+#include "base/checksum.h"
+#include "base/crypto.h"
+#include "base/error.h"
+#include "base/ids.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cw::wire {
+
+inline constexpr std::size_t disks_max = 256, name_bytes_max = 256, reason_bytes_max = 512;
+inline constexpr std::uint64_t disk_bytes_max = 64ULL << 40;  // 64 TiB
+inline constexpr std::uint32_t super_chunk_bytes = 4 * 1024 * 1024;
+inline constexpr std::uint32_t hash_block_bytes = 64 * 1024;
+
+struct Hello {
+    std::uint16_t version_min = 1, version_max = 1;
+    std::uint64_t features = 0;  // Low half optional bits; high half critical: unknown ones refuse.
+    std::string software;        // "causeway-agent 0.1.0"
+    std::string machine_name;
+    std::uint64_t boot_counter = 0;  // Persisted by the agent, grows with each start: tells clones.
+    std::uint64_t witness_number = 0;
+    Sha256 witness_hash{};
+    struct Disk {
+        DiskId id;
+        std::uint64_t size_bytes = 0;
+        Generation generation{};
+        Seq next_seq{}, oldest_held{};
+        bool catch_up_possible = false;
+        std::string name;
+    };
+    std::vector<Disk> disks;  // Their order gives the disk slots. 1..256, ids distinct.
+};
+
+enum class DiskAction : std::uint8_t { continue_ = 1, initial = 2, resync = 3, reject = 4, catch_up = 5 };
+
+struct Welcome {
+    std::uint16_t version = 1;
+    std::uint64_t features = 0;
+    SessionId session{};
+    std::uint64_t credit_bytes = 0;      // As a CREDIT frame.
+    std::uint32_t bulk_connections = 0;  // How many more connections BASE may use.
+    FingerprintSecret fingerprint_secret{};
+    std::uint64_t manifest_number = 0;
+    Sha256 manifest_hash{};
+    struct Disk {
+        DiskAction action = DiskAction::reject;
+        Generation generation{};
+        Seq durable{}, committed{};
+        bool resync_open = false;
+        Seq fence{};
+        ByteVector base_durable;  // Bitmap, bit i of byte i/8: super-chunk i is held under `fence`.
+        std::string reason;
+    };
+    std::vector<Disk> disks;  // In HELLO's order.
+};
+
+struct Ack {
+    struct Disk {
+        std::uint16_t slot = 0;
+        Seq received{}, spooled{}, committed{};
+        Seq fence{};  // Of the ordinals below; 0: none
+        std::vector<std::uint32_t> base_spooled, base_committed;  // Newly, since the last ACK.
+    };
+    std::vector<Disk> disks;  // Only those with news.
+    std::uint64_t manifest_number = 0;  // Of the newest commit.
+    Sha256 manifest_hash{};
+};
+
+struct Credit {
+    std::uint64_t cumulative_bytes = 0;  // Payload bytes of WRITE and BASE permitted since WELCOME.
+};
+
+enum class NakReason : std::uint8_t { gap = 1, corrupt = 2, generation = 3, size = 4, quota = 5 };
+struct Nak {
+    std::uint16_t slot = 0;
+    NakReason reason{};
+    Seq expected{};
+    std::string detail;
+};
+
+enum class PointState : std::uint8_t { durable = 1, committed = 2, same_as = 3, dropped = 4 };
+struct PointStatus {
+    PointId id;
+    PointState state{};
+    std::uint64_t manifest_number = 0;
+    std::string reason;
+};
+
+enum class ReplicationMode : std::uint8_t { data = 1, metadata = 2, bitmap = 3 };
+struct Mode {
+    ReplicationMode mode{};
+    std::uint64_t backlog_bytes = 0;
+    std::string reason;
+};
+
+// The server's digests of 64 KiB blocks: `known` bit clear means unknown, which counts as different.
+struct Hashes {
+    std::uint64_t first_block = 0;
+    std::vector<bool> known;                // At most 4096 per frame.
+    std::vector<Fingerprint> fingerprints;  // One per known bit, in order.
+};
+struct HashesRequest {
+    std::uint64_t first_block = 0;
+    std::uint32_t count = 0;  // 1..4096
+};
+
+struct ErrorMessage {
+    std::uint16_t code = 0;  // Errc as a number; unknown numbers are shown, not acted on.
+    std::string detail;
+    std::uint32_t retry_after_s = 0;
+};
+
+struct Goodbye {
+    struct Disk {
+        std::uint16_t slot = 0;
+        Seq final_seq{};
+    };
+    std::vector<Disk> disks;
+    bool planned_failover = false;
+};
+
+ByteVector encode(const Hello&);
+ByteVector encode(const Welcome&);
+ByteVector encode(const Ack&);
+ByteVector encode(const Credit&);
+ByteVector encode(const Nak&);
+ByteVector encode(const PointStatus&);
+ByteVector encode(const Mode&);
+ByteVector encode(const Hashes&);
+ByteVector encode(const HashesRequest&);
+ByteVector encode(const ErrorMessage&);
+ByteVector encode(const Goodbye&);
+
+template <typename Message>
+Result<Message> decode(Bytes payload);  // Specialised for each of the above.
+
+}  // namespace cw::wire

@@ -17,6 +17,8 @@ std::uint32_t crc32c(Bytes bytes, std::uint32_t seed = 0) noexcept;
 
 // CRC-64/NVME: crc64nvme("123456789") == 0xae8b14860a799888. `seed` chains.
 std::uint64_t crc64nvme(Bytes bytes, std::uint64_t seed = 0) noexcept;
+// The same without carry-less multiplication: for processors that lack it, and to test against.
+std::uint64_t crc64nvme_portable(Bytes bytes, std::uint64_t seed = 0) noexcept;
 
 inline constexpr std::size_t fingerprint_secret_bytes = 192;
 using FingerprintSecret = std::array<std::byte, fingerprint_secret_bytes>;

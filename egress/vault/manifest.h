@@ -1,0 +1,132 @@
+// Manifests: the numbered, create-only, hash-chained truth about one machine. Layout in FORMAT.md.
+//
+// Clear header: format, machine, number, previous hash, epoch, writer id, nonce, salt, server
+// certificate. Body sealed with HKDF(machine key, salt, "manifest"). Ed25519 over header ‖
+// ciphertext. The hash of a manifest is SHA-256 of the whole object.
+#pragma once
+
+#include "base/clock.h"
+#include "egress/vault/keys.h"
+#include "egress/vault/segment.h"
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cw::vault {
+
+using WriterId = std::array<std::byte, 16>;
+using ManifestNonce = std::array<std::byte, 16>;
+
+enum class PointKind : std::uint8_t { crash = 1, filesystem = 2, app = 3, planned = 4 };
+
+struct PointEntry {
+    PointId id;
+    PointKind kind = PointKind::crash;
+    GroupId group;
+    WallMicros source_time{};
+    WallMicros valid_until{};  // Extended when later points were the same.
+    std::uint32_t uncertainty_us = 0;
+    std::string tag;
+    struct Cut {
+        DiskId disk;
+        Generation generation{};
+        Seq cut{};
+        Sha256 stream_hash{};
+    };
+    std::vector<Cut> cuts;
+};
+
+struct DiskEntry {
+    DiskId disk;
+    std::string name;  // People's word; data.
+    std::uint64_t size_bytes = 0;
+    Generation generation{};
+    Generation parent_generation{};  // 0: none. The reader lays this generation over
+    Seq parent_seq{};                // (parent, parent_seq).
+    Seq committed{};                 // All writes up to here are in committed segments.
+    bool protected_ = false;         // Initial sync finished: points may exist.
+    Seq open_fence{};                // 0: none. While open no point is published.
+    ByteVector base_done;            // Bitmap of super-chunks committed under open_fence.
+};
+
+enum class ManifestKind : std::uint8_t { takeover = 1, regular = 2, checkpoint = 3 };
+
+struct Manifest {
+    // Clear.
+    MachineId machine;
+    std::uint64_t number = 0;  // From 1 (genesis: a takeover manifest of epoch 1).
+    Sha256 previous{};
+    Epoch epoch{};
+    WriterId writer{};
+    ManifestNonce nonce{};
+    ManifestKind kind = ManifestKind::regular;
+    // Sealed.
+    WallMicros time{};
+    std::uint32_t time_uncertainty_us = 0;
+    std::uint64_t boundary = 0;     // GC's: numbers below may be gone (repeated in each manifest).
+    std::uint64_t checkpoint = 0;   // Number of the newest checkpoint (itself for one).
+    std::string machine_name;
+    std::vector<DiskEntry> disks;   // Full state of every disk, in every manifest.
+    std::vector<SegmentRef> added;  // New segments; a checkpoint: every live segment.
+    std::vector<SegmentName> dropped;      // Declared dead by retention or compaction.
+    std::vector<PointEntry> points;        // New or extended points; a checkpoint: every point.
+    std::vector<PointId> pruned;
+    std::vector<WrappedDek> deks;   // Newly made; a checkpoint: all.
+};
+
+struct SealedManifest {
+    ByteVector bytes;
+    Sha256 hash{};
+};
+SealedManifest seal_manifest(const Manifest& manifest, const VaultIdentity& vault,
+                             const MachineKeys& keys, const ServerSigner& signer, Random& random);
+
+// What anyone holding only the vault's public identity can check: signature, certificate, chain.
+struct ManifestHeader {
+    MachineId machine;
+    std::uint64_t number = 0;
+    Sha256 previous{};
+    Epoch epoch{};
+    WriterId writer{};
+    ManifestNonce nonce{};
+    ManifestKind kind{};
+    ServerCertificate certificate;
+};
+// Errors: object_corrupt, format_unsupported.
+Result<ManifestHeader> check_manifest(Bytes object, const VaultIdentity& vault);
+Result<Manifest> open_manifest(Bytes object, const VaultIdentity& vault, const MachineKeys& keys);
+
+// Must hold before every publish, and of every pair read: number, hash link, epoch and writer rules,
+// committed never back within a generation, points complete and within committed, no point while a
+// fence is open. Errors: object_corrupt (with what is wrong).
+Result<void> check_successor(const Manifest& old, const Sha256& old_hash, const Manifest& next);
+
+// Everything a chain says, folded: checkpoint plus what followed. Value; used by publisher, readers
+// and GC alike.
+struct ChainState {
+    Manifest newest;  // Of number, epoch, disks …
+    Sha256 hash{};
+    std::map<SegmentName, SegmentRef> segments;
+    std::map<PointId, PointEntry> points;
+};
+// Folds `next` into `state` after check_successor().
+Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha256& hash);
+// A checkpoint manifest's content from a state (number, previous, nonce are the caller's).
+Manifest make_checkpoint(const ChainState& state);
+
+struct ChainWitness {  // Newest commit that someone remembers; number 0: none.
+    std::uint64_t number = 0;
+    Sha256 hash{};
+};
+// Reads the chain of a machine to its end: from the head hint, boundary and list, to the first absent
+// number; back to the newest checkpoint. nullopt: the machine has no chain. Blocking.
+// `keys` gains the chain's DEKs. Errors: those of get, object_corrupt, vault_rolled_back (the
+// witness is not in the chain).
+Result<std::optional<ChainState>> read_chain(blob::BlobStore& store, const VaultIdentity& vault,
+                                             MachineKeys& keys, const ChainWitness& witness);
+// Machines that have a chain in this vault, by listing (for people and audit, not correctness).
+Result<std::vector<MachineId>> list_machines(blob::BlobStore& store);
+
+}  // namespace cw::vault

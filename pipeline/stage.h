@@ -37,7 +37,7 @@ public:
     [[nodiscard]] virtual std::string_view name() const noexcept = 0;
 };
 
-// Wakes one parked thread. ring() is cheap when nobody is parked: one atomic load.
+// Wakes one parked thread. ring() is cheap when nobody is parked: one atomic exchange.
 // Thread-safety: ring() from any thread; the rest from the owner.
 class Doorbell {
 public:

@@ -42,9 +42,9 @@ Result<void> check_name(const BlobName& name);
 using Metadata = std::vector<std::pair<std::string, std::string>>;  // Names [a-z0-9]+, sorted.
 
 enum class PutCondition : std::uint8_t {
-    none,          // Overwrite; only for keys and control.
-    if_absent,     // If-None-Match: *
-    if_match,      // If-Match: etag
+    none,       // Overwrite; only for keys and control.
+    if_absent,  // If-None-Match: *
+    if_match,   // If-Match: etag
 };
 
 struct PutRequest {
@@ -73,11 +73,11 @@ struct BlobProperties {
 struct GetRequest {
     BlobName name;
     std::uint64_t offset = 0;
-    std::uint64_t length = 0;        // 0: to the end. At most 64 MiB comes back.
-    std::string if_match;            // Set when reading one object in several ranges.
+    std::uint64_t length = 0;  // 0: to the end. At most 64 MiB comes back.
+    std::string if_match;      // Set when reading one object in several ranges.
 };
 struct GetResult {
-    ByteVector bytes;  // Shorter than asked only at the end of the object.
+    ByteVector bytes;           // Shorter than asked only at the end of the object.
     BlobProperties properties;  // size is the whole object's.
 };
 
@@ -94,7 +94,7 @@ enum class LeaseAction : std::uint8_t { acquire, renew, release, break_ };
 struct LeaseRequest {
     BlobName name;
     LeaseAction action = LeaseAction::acquire;
-    std::string lease_id;         // A UUID the caller chose: makes acquire idempotent.
+    std::string lease_id;           // A UUID the caller chose: makes acquire idempotent.
     std::uint32_t duration_s = 30;  // 15..60, acquire only.
 };
 
@@ -106,8 +106,8 @@ public:
     virtual ~BlobStore() = default;
 
     virtual void put(PutRequest request, Done<PutResult> done) = 0;
-    // Errors: blob_not_found, blob_conflict (if_match), blob_unavailable, blob_throttled, blob_auth,
-    // blob_denied, blob_checksum, vault_missing, blob_offline, blob_rejected.
+    // Errors: blob_not_found, blob_conflict (if_match), blob_unavailable, blob_throttled,
+    // blob_auth, blob_denied, blob_checksum, vault_missing, blob_offline, blob_rejected.
     virtual void get(GetRequest request, Done<Result<GetResult>> done) = 0;
     virtual void head(BlobName name, Done<Result<BlobProperties>> done) = 0;
     // Names under `prefix` in order; `marker` is a former page's `next` or empty.

@@ -13,8 +13,9 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <sys/uio.h>
 #include <vector>
+
+#include <sys/uio.h>
 
 namespace cw {
 
@@ -46,13 +47,15 @@ struct OpenOptions {
     bool create = false;     // Create if absent; existing content is kept.
     bool exclusive = false;  // With create: fail with file_exists if present. Devices: O_EXCL.
     bool direct = false;     // O_DIRECT where the file system has it.
+    unsigned mode = 0600;    // Of a file that `create` makes, as in chmod.
 };
 
 class Disk {
 public:
     virtual ~Disk() = default;
 
-    // Blocking, for start-up and control paths. Errors: not_found, file_exists, io_error.
+    // Blocking, for start-up and control paths. Errors: not_found, file_exists, io_error;
+    // target_unsafe for a device that is held by someone else.
     virtual Result<std::unique_ptr<File>> open(const std::string& path, OpenOptions options) = 0;
     virtual Result<void> create_directories(const std::string& path) = 0;  // Mode 0700.
     virtual Result<void> rename(const std::string& from, const std::string& to) = 0;
@@ -62,10 +65,13 @@ public:
     virtual Result<void> sync_directory(const std::string& directory) = 0;
     virtual Result<bool> exists(const std::string& path) = 0;
     // Makes the file exactly `bytes` long; with `allocate`, reserves the space on the device.
+    // Errors: spool_full when the device has no room, io_error.
     virtual Result<void> resize(File& file, std::uint64_t bytes, bool allocate) = 0;
     virtual Result<std::uint64_t> free_bytes(const std::string& directory) = 0;
 
     // Queues `request`; its `done` runs in a later poll(). Never fails: errors arrive as results.
+    // Operations in flight are not ordered among each other: a sync covers only writes whose `done`
+    // has run, so start it after them.
     virtual void start(DiskRequest& request) = 0;
     // Runs callbacks of finished operations; returns how many. Does not wait.
     virtual std::size_t poll() = 0;
@@ -76,7 +82,8 @@ public:
     [[nodiscard]] virtual int event_fd() const noexcept { return -1; }
 };
 
-// io_uring (liburing). Errors: io_error when the kernel refuses a ring (io_uring_disabled).
+// io_uring (liburing). At most `queue_depth` operations are with the kernel, the others wait here.
+// Errors: io_error when the kernel refuses a ring (io_uring_disabled).
 Result<std::unique_ptr<Disk>> make_uring_disk(unsigned queue_depth);
 // pread/pwrite/fdatasync; operations run inside poll(). Works everywhere, and under sanitizers,
 // which cannot see what the kernel writes through io_uring.
@@ -84,7 +91,9 @@ std::unique_ptr<Disk> make_posix_disk();
 // io_uring if the kernel allows it and no sanitizer is compiled in, else POSIX.
 std::unique_ptr<Disk> make_best_disk(unsigned queue_depth);
 
-// Blocking conveniences over any Disk, for formats, tools and start-up. They pump poll().
+// Blocking conveniences over any Disk, for formats, tools and start-up. They pump poll(), so they
+// are not called from a `done`. read_at returns less than asked for only at the end of the file.
+// Errors: io_error.
 Result<std::size_t> read_at(Disk& disk, File& file, std::uint64_t offset, MutableBytes out);
 Result<void> write_at(Disk& disk, File& file, std::uint64_t offset, Bytes bytes, bool durable);
 Result<void> sync_file(Disk& disk, File& file);

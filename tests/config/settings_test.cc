@@ -1,0 +1,120 @@
+// Settings: what a person writes is either taken exactly or refused with line and key.
+#include "config/settings.h"
+
+#include <fstream>
+#include <sstream>
+
+#include <gtest/gtest.h>
+
+namespace cw::config {
+namespace {
+
+std::string refusal(std::string_view toml) {
+    const auto settings = parse_settings(toml, "f.toml");
+    EXPECT_FALSE(settings.has_value());
+    if (settings) {
+        return {};
+    }
+    EXPECT_EQ(settings.error().code, Errc::config_invalid);
+    return settings.error().detail;
+}
+
+TEST(Settings, EveryDefaultLiesWithinItsOwnRange) {
+    const Settings settings = default_settings();
+    EXPECT_EQ(settings.egress_upload_threads_per_vm, 4);
+    EXPECT_EQ(settings.ingest_listen, ":9443");
+    EXPECT_EQ(settings.points_interval_ms, 300'000U);
+    EXPECT_EQ(settings.egress_bandwidth, 0U);
+}
+
+TEST(Settings, TakesEachKindAsWritten) {
+    const auto settings = parse_settings(
+        "[egress]\nupload_threads_per_vm = 32\nbandwidth = \"100Mbps\"\n"
+        "[cache]\nsize = \"1GiB\"\nio_uring = false\n"
+        "[points]\ninterval = \"5s\"\n[pipeline]\ncompression = \"lz4\"\nzstd_level = -5\n",
+        "f.toml");
+    ASSERT_TRUE(settings.has_value()) << settings.error().detail;
+    EXPECT_EQ(settings->egress_upload_threads_per_vm, 32);
+    EXPECT_EQ(settings->egress_bandwidth, 12'500'000U);
+    EXPECT_EQ(settings->cache_size, gib);
+    EXPECT_FALSE(settings->cache_io_uring);
+    EXPECT_EQ(settings->points_interval_ms, 5'000U);
+    EXPECT_EQ(settings->pipeline_compression, "lz4");
+    EXPECT_EQ(settings->pipeline_zstd_level, -5);
+}
+
+TEST(Settings, AnErrorNamesLineColumnAndKey) {
+    EXPECT_EQ(refusal("[egress]\nupload_threads_per_vm = 33\n"),
+              "f.toml:2:25: egress.upload_threads_per_vm: 33 is outside 1 … 32");
+    EXPECT_EQ(refusal("[cache]\nsize = \"12 parsecs\"\n").substr(0, 23), "f.toml:2:8: cache.size:");
+    EXPECT_EQ(refusal("[pipeline]\ncompression = \"gzip\"\n"),
+              "f.toml:2:15: pipeline.compression: must be one of auto|lz4|zstd|off");
+}
+
+TEST(Settings, AnUnknownKeyIsRefusedWithTheNearestName) {
+    EXPECT_NE(refusal("[egress]\nbandwith = \"1Gbps\"\n").find("no such setting"), std::string::npos);
+    EXPECT_NE(refusal("[cache]\nsizes = \"1GiB\"\n").find("did you mean size?"), std::string::npos);
+    EXPECT_NE(refusal("listen = \":9443\"\n").find("stand in a [section]"), std::string::npos);
+}
+
+TEST(Settings, GarbageIsRefusedWithItsPlace) {
+    EXPECT_EQ(refusal("[egress\n").substr(0, 9), "f.toml:1:");
+    EXPECT_FALSE(parse_settings(std::string("\0\x01\x02", 3), "f.toml").has_value());
+}
+
+TEST(Settings, CacheThresholdsMustDescend) {
+    EXPECT_NE(refusal("[cache]\nwarn_free = 10\n").find("must be below"), std::string::npos);
+}
+
+TEST(Settings, OnlyFixedSettingsNeedARestart) {
+    const Settings running = default_settings();
+    Settings wanted = running;
+    wanted.egress_upload_threads_per_vm = 8;
+    EXPECT_TRUE(fixed_differences(running, wanted).empty());
+    wanted.cache_path = "/elsewhere";
+    EXPECT_EQ(fixed_differences(running, wanted), std::vector<std::string>{"cache.path"});
+}
+
+TEST(Settings, ExplainShowsEveryRowAndMarksDefaults) {
+    Settings settings = default_settings();
+    settings.egress_upload_threads_per_vm = 9;
+    const std::string text = explain_settings(settings);
+    EXPECT_NE(text.find("egress.upload_threads_per_vm = 9\n"), std::string::npos);
+    for (const SettingRow& row : setting_rows()) {
+        EXPECT_NE(text.find(std::string(row.section) + "." + std::string(row.key) + " = "),
+                  std::string::npos);
+    }
+}
+
+TEST(Settings, TheManualInDocsIsCurrent) {
+    std::ifstream file(CAUSEWAY_SOURCE_DIR "/docs/settings.md");
+    std::stringstream text;
+    text << file.rdbuf();
+    EXPECT_EQ(text.str(), settings_manual()) << "run: causeway config manual > docs/settings.md";
+}
+
+TEST(Bandwidth, AWindowPastMidnightBelongsToTheDayItBegan) {
+    const auto settings = parse_settings(
+        "[[egress.schedule]]\ndays = [\"fri\"]\nfrom = \"22:00\"\nto = \"06:00\"\nlimit = \"8Mbps\"\n",
+        "f.toml");
+    ASSERT_TRUE(settings.has_value()) << settings.error().detail;
+    const auto& windows = settings->egress_schedule;
+    EXPECT_EQ(bandwidth_at(windows, 4, 23 * 60, 7), 1'000'000U);  // Friday 23:00
+    EXPECT_EQ(bandwidth_at(windows, 5, 5 * 60, 7), 1'000'000U);   // Saturday 05:00
+    EXPECT_EQ(bandwidth_at(windows, 5, 6 * 60, 7), 7U);           // Saturday 06:00
+    EXPECT_EQ(bandwidth_at(windows, 4, 5 * 60, 7), 7U);           // Friday 05:00
+    EXPECT_EQ(bandwidth_at(windows, 5, 23 * 60, 7), 7U);          // Saturday 23:00
+}
+
+TEST(Units, RefusesWhatItCannotMeanExactly) {
+    EXPECT_FALSE(parse_bytes("64 mib").has_value());
+    EXPECT_FALSE(parse_bytes("99999999999TiB").has_value());
+    EXPECT_FALSE(parse_duration_ms("5").has_value());
+    EXPECT_FALSE(parse_rate("100Kbps").has_value());
+    EXPECT_EQ(*parse_rate("512Kbps"), 64'000U);
+    EXPECT_EQ(*parse_duration_ms("15d"), 1'296'000'000U);
+    EXPECT_EQ(format_bytes(1536 * mib), "1.5 GiB");
+}
+
+}  // namespace
+}  // namespace cw::config

@@ -11,7 +11,8 @@ namespace cw {
 // Nanoseconds since boot (CLOCK_BOOTTIME: counts a suspended machine's sleep too). Leases,
 // timeouts and rates use this and nothing else.
 enum class Nanos : std::int64_t {};
-// Microseconds since 1970-01-01 UTC. For people, manifests and signatures; never compared to decide.
+// Microseconds since 1970-01-01 UTC. For people, manifests and signatures; never compared to
+// decide.
 enum class WallMicros : std::int64_t {};
 
 inline constexpr std::int64_t ns_per_us = 1'000, ns_per_ms = 1'000'000, ns_per_s = 1'000'000'000;
@@ -25,7 +26,7 @@ constexpr std::int64_t operator-(Nanos a, Nanos b) noexcept {
 class Clock {
 public:
     virtual ~Clock() = default;
-    virtual Nanos boot() = 0;      // Thread-safe in the system implementation.
+    virtual Nanos boot() = 0;  // Thread-safe in the system implementation.
     virtual WallMicros wall() = 0;
 };
 

@@ -1,15 +1,14 @@
 #include "base/crypto.h"
 
 #include "base/assert.h"
+#include "base/openssl_handles.h"
 #include "base/random.h"
 
 #include <algorithm>
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/kdf.h>
 #include <openssl/params.h>
 
 // OpenSSL's primitives fail only without memory or when misused: both stop the process, because a
@@ -17,17 +16,10 @@
 namespace cw {
 namespace {
 
-template <auto free_it>
-struct Freer {
-    template <typename T>
-    void operator()(T* object) const noexcept {
-        free_it(object);
-    }
-};
-using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, Freer<EVP_CIPHER_CTX_free>>;
-using DigestContext = std::unique_ptr<EVP_MD_CTX, Freer<EVP_MD_CTX_free>>;
-using KdfContext = std::unique_ptr<EVP_KDF_CTX, Freer<EVP_KDF_CTX_free>>;
-using Pkey = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
+using openssl::CipherContext;
+using openssl::DigestContext;
+using openssl::KdfContext;
+using openssl::Pkey;
 
 const unsigned char* in(Bytes bytes) noexcept {
     // OpenSSL takes a null pointer for "nothing given" in places where an empty span means empty.

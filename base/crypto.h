@@ -1,5 +1,5 @@
-// Thin, checked wrappers over OpenSSL's primitives. Stateless functions are thread-safe; objects are
-// used by one thread at a time.
+// Thin, checked wrappers over OpenSSL's primitives. Stateless functions are thread-safe; objects
+// are used by one thread at a time.
 #pragma once
 
 #include "base/bytes.h"
@@ -14,7 +14,7 @@ namespace cw {
 class Random;
 
 using Sha256 = std::array<std::byte, 32>;
-using Key256 = std::array<std::byte, 32>;   // Wipe with wipe() when done.
+using Key256 = std::array<std::byte, 32>;  // Wipe with wipe() when done.
 using GcmNonce = std::array<std::byte, 12>;
 using GcmTag = std::array<std::byte, 16>;
 using Signature = std::array<std::byte, 64>;  // Ed25519, RFC 8032.
@@ -56,7 +56,8 @@ public:
     // Encrypts `plain` into `cipher` (same length; may be the same memory, else disjoint).
     GcmTag seal(const GcmNonce& nonce, Bytes aad, Bytes plain, MutableBytes cipher);
     // As seal(), but the output is scattered: the pieces' lengths sum to plain.size().
-    GcmTag seal(const GcmNonce& nonce, Bytes aad, Bytes plain, std::span<const MutableBytes> cipher);
+    GcmTag seal(const GcmNonce& nonce, Bytes aad, Bytes plain,
+                std::span<const MutableBytes> cipher);
     // Errors: object_corrupt. On failure the content of `plain` is wiped.
     Result<void> open(const GcmNonce& nonce, Bytes aad, Bytes cipher, const GcmTag& tag,
                       MutableBytes plain);

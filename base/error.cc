@@ -34,10 +34,18 @@ const Row& row_of(Errc code) noexcept {
 
 }  // namespace
 
-Action action_of(Errc code) noexcept { return row_of(code).action; }
-ErrorClass class_of(Errc code) noexcept { return row_of(code).error_class; }
-std::string_view cause_of(Errc code) noexcept { return row_of(code).cause; }
-std::string_view next_of(Errc code) noexcept { return row_of(code).next; }
+Action action_of(Errc code) noexcept {
+    return row_of(code).action;
+}
+ErrorClass class_of(Errc code) noexcept {
+    return row_of(code).error_class;
+}
+std::string_view cause_of(Errc code) noexcept {
+    return row_of(code).cause;
+}
+std::string_view next_of(Errc code) noexcept {
+    return row_of(code).next;
+}
 
 std::string_view name_of(Errc code) noexcept {
     switch (code) {
@@ -62,12 +70,18 @@ std::string_view name_of(Errc code) noexcept {
 
 std::string_view name_of(Action action) noexcept {
     switch (action) {
-        case Action::retry: return "retry";
-        case Action::throttle: return "throttle";
-        case Action::reauth: return "reauth";
-        case Action::repair: return "repair";
-        case Action::fenced: return "fenced";
-        case Action::stop: return "stop";
+        case Action::retry:
+            return "retry";
+        case Action::throttle:
+            return "throttle";
+        case Action::reauth:
+            return "reauth";
+        case Action::repair:
+            return "repair";
+        case Action::fenced:
+            return "fenced";
+        case Action::stop:
+            return "stop";
     }
     return "unknown";
 }

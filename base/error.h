@@ -52,18 +52,18 @@ std::string to_string(const Error& error);
 #define CW_CONCAT(a, b) CW_CONCAT_(a, b)
 
 // Returns the error of `expression` (a Result) to the caller; drops a value.
-#define CW_TRY(expression)                                                  \
-    do {                                                                    \
-        if (auto cw_result_ = (expression); !cw_result_) [[unlikely]] {     \
-            return std::unexpected(std::move(cw_result_).error());          \
-        }                                                                   \
+#define CW_TRY(expression)                                              \
+    do {                                                                \
+        if (auto cw_result_ = (expression); !cw_result_) [[unlikely]] { \
+            return std::unexpected(std::move(cw_result_).error());      \
+        }                                                               \
     } while (false)
 
-#define CW_TRY_ASSIGN_(temporary, target, expression)              \
-    auto temporary = (expression);                                 \
-    if (!temporary) [[unlikely]] {                                 \
-        return std::unexpected(std::move(temporary).error());      \
-    }                                                              \
+#define CW_TRY_ASSIGN_(temporary, target, expression)         \
+    auto temporary = (expression);                            \
+    if (!temporary) [[unlikely]] {                            \
+        return std::unexpected(std::move(temporary).error()); \
+    }                                                         \
     target = std::move(*temporary)
 
 // CW_TRY_ASSIGN(const auto x, f()): x is the value of f(), or the error goes to the caller.

@@ -15,8 +15,8 @@ public:
     // Runs `task` some time on some worker. Thread-safe. Never blocks and never runs it inside the
     // call, except the inline executor.
     virtual void post(std::function<void()> task) = 0;
-    // Index of the calling worker in [0, worker_count()), for per-worker codec contexts. Only inside
-    // a task.
+    // Index of the calling worker in [0, worker_count()), for per-worker codec contexts. Only
+    // inside a task.
     [[nodiscard]] virtual std::size_t worker_index() const noexcept = 0;
     [[nodiscard]] virtual std::size_t worker_count() const noexcept = 0;
 };

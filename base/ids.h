@@ -69,12 +69,16 @@ template <typename E>
 constexpr auto raw(E value) noexcept {
     return static_cast<std::underlying_type_t<E>>(value);
 }
-constexpr Seq next(Seq seq) noexcept { return Seq{raw(seq) + 1}; }
-constexpr Seq advance(Seq seq, std::uint64_t count) noexcept { return Seq{raw(seq) + count}; }
+constexpr Seq next(Seq seq) noexcept {
+    return Seq{raw(seq) + 1};
+}
+constexpr Seq advance(Seq seq, std::uint64_t count) noexcept {
+    return Seq{raw(seq) + count};
+}
 
 inline constexpr std::uint64_t kib = 1024, mib = 1024 * kib, gib = 1024 * mib;
-inline constexpr std::uint64_t sector_bytes = 512;   // Smallest addressable unit of a source disk.
-inline constexpr std::uint64_t block_bytes = 4096;   // Alignment of everything written O_DIRECT.
+inline constexpr std::uint64_t sector_bytes = 512;  // Smallest addressable unit of a source disk.
+inline constexpr std::uint64_t block_bytes = 4096;  // Alignment of everything written O_DIRECT.
 
 constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) noexcept {
     return (value + alignment - 1) / alignment * alignment;

@@ -3,10 +3,10 @@
 #include "base/clock.h"
 #include "base/random.h"
 
-#include <sys/random.h>
-
 #include <cerrno>
 #include <ctime>
+
+#include <sys/random.h>
 
 namespace cw {
 namespace {
@@ -41,7 +41,11 @@ public:
 
 }  // namespace
 
-std::unique_ptr<Clock> make_system_clock() { return std::make_unique<SystemClock>(); }
-std::unique_ptr<Random> make_system_random() { return std::make_unique<SystemRandom>(); }
+std::unique_ptr<Clock> make_system_clock() {
+    return std::make_unique<SystemClock>();
+}
+std::unique_ptr<Random> make_system_random() {
+    return std::make_unique<SystemRandom>();
+}
 
 }  // namespace cw

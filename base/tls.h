@@ -1,8 +1,8 @@
 // TLS contexts, peer identity and the project's own certificates.
 //
 // Identity is the certificate's SAN URI (urn:causeway:machine|ps|mt|operator:<uuid>), never a field
-// the peer fills in. TLS 1.3 only unless `allow_tls12`; mutual always; no tickets, no early data, no
-// renegotiation. Thread-safety: a TlsContext may be shared; an SSL belongs to one thread.
+// the peer fills in. TLS 1.3 only unless `allow_tls12`; mutual always; no tickets, no early data,
+// no renegotiation. Thread-safety: a TlsContext may be shared; an SSL belongs to one thread.
 #pragma once
 
 #include "base/error.h"
@@ -59,11 +59,21 @@ struct CertificateRequest {
     std::string dns_or_ip;           // Server certificates: comma-separated names; may be empty.
     std::int64_t valid_seconds = 0;  // > 0
 };
-// Creates `directory`/ca.crt and ca.key (Ed25519 or P-256; 0600). Errors: file_exists, io_error.
+// Creates `directory`/ca.crt and ca.key (P-256; the key 0600). Errors: file_exists, io_error, usage
+// (a name that is not 1 to 64 printable ASCII characters).
 Result<void> create_ca(const std::string& directory, const std::string& name,
                        std::int64_t valid_seconds);
-// Writes `<prefix>.crt` and `<prefix>.key` signed by the CA in `ca_directory`.
+// Writes `<prefix>.crt` and `<prefix>.key` signed by the CA in `ca_directory`; existing ones are
+// replaced. Errors: usage (names), tls_failed (the CA's files do not fit), io_error.
 Result<void> issue_certificate(const std::string& ca_directory, const CertificateRequest& request,
                                const std::string& prefix);
+// Enrolment, for a key that never leaves its machine: makes a key in `key_file` (0600) and returns
+// the PEM of a certificate signing request for it. The request names nobody: who it is for is the
+// signer's decision.
+Result<std::string> request_certificate(const std::string& key_file);
+// The PEM of a certificate for the request's key; only `request` decides what is in it.
+// Errors: usage (malformed, weak key, not signed by that key), tls_failed, io_error.
+Result<std::string> sign_request(const std::string& ca_directory, std::string_view csr_pem,
+                                 const CertificateRequest& request);
 
 }  // namespace cw

@@ -68,6 +68,15 @@ std::string_view name_of(Errc code) noexcept {
     return "UNKNOWN";
 }
 
+std::optional<Errc> errc_from_number(std::uint16_t number) noexcept {
+    for (const Row& row : rows) {
+        if (static_cast<std::uint16_t>(row.code) == number) {
+            return row.code;
+        }
+    }
+    return std::nullopt;
+}
+
 std::string_view name_of(Action action) noexcept {
     switch (action) {
         case Action::retry:

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,8 @@ std::string_view name_of(Errc code) noexcept;  // "SPOOL_FULL"
 std::string_view cause_of(Errc code) noexcept;
 std::string_view next_of(Errc code) noexcept;  // The operator's next command.
 std::string_view name_of(Action action) noexcept;
+// The code with this number, as it came from a peer; nullopt if this version knows none.
+std::optional<Errc> errc_from_number(std::uint16_t number) noexcept;
 
 // "SPOOL_FULL (1003): <cause>: <detail>; next: <next>". One line.
 std::string to_string(const Error& error);

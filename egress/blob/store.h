@@ -32,7 +32,7 @@ std::string_view name_of(Container container) noexcept;  // "data", "manifest", 
 
 struct BlobName {
     Container container = Container::data;
-    std::string name;  // [a-z0-9/._-]{1,1024}; checked by every implementation.
+    std::string name = {};  // [a-z0-9/._-]{1,1024}; checked by every implementation.
     friend auto operator<=>(const BlobName&, const BlobName&) = default;
 };
 std::string to_string(const BlobName& name);  // "data/0ab/…"
@@ -48,53 +48,53 @@ enum class PutCondition : std::uint8_t {
 };
 
 struct PutRequest {
-    BlobName name;
-    std::vector<Bytes> body;  // Scattered; borrowed until the callback. Total <= 64 MiB.
-    Metadata metadata;        // Carries the writer's nonce, so that a lost reply can be recognised.
+    BlobName name = {};
+    std::vector<Bytes> body = {};  // Scattered; borrowed until the callback. Total <= 64 MiB.
+    Metadata metadata = {};  // Carries the writer's nonce, so that a lost reply can be recognised.
     PutCondition condition = PutCondition::if_absent;
-    std::string etag;      // For if_match.
-    std::string lease_id;  // Sent when not empty.
+    std::string etag = {};      // For if_match.
+    std::string lease_id = {};  // Sent when not empty.
 };
 
 enum class PutOutcome : std::uint8_t { stored, refused, unknown };
 
 struct PutResult {
     PutOutcome outcome = PutOutcome::unknown;
-    std::string etag;            // When stored.
-    std::optional<Error> error;  // When refused or unknown.
+    std::string etag = {};            // When stored.
+    std::optional<Error> error = {};  // When refused or unknown.
 };
 
 struct BlobProperties {
     std::uint64_t size = 0;
-    std::string etag;
-    Metadata metadata;
+    std::string etag = {};
+    Metadata metadata = {};
 };
 
 struct GetRequest {
-    BlobName name;
+    BlobName name = {};
     std::uint64_t offset = 0;
-    std::uint64_t length = 0;  // 0: to the end. At most 64 MiB comes back.
-    std::string if_match;      // Set when reading one object in several ranges.
+    std::uint64_t length = 0;   // 0: to the end. At most 64 MiB comes back.
+    std::string if_match = {};  // Set when reading one object in several ranges.
 };
 struct GetResult {
-    ByteVector bytes;           // Shorter than asked only at the end of the object.
-    BlobProperties properties;  // size is the whole object's.
+    ByteVector bytes = {};           // Shorter than asked only at the end of the object.
+    BlobProperties properties = {};  // size is the whole object's.
 };
 
 struct ListPage {
     struct Entry {
-        std::string name;
+        std::string name = {};
         std::uint64_t size = 0;
     };
-    std::vector<Entry> entries;  // Sorted by name within the page.
-    std::string next;            // Opaque; empty at the end.
+    std::vector<Entry> entries = {};  // Sorted by name within the page.
+    std::string next = {};            // Opaque; empty at the end.
 };
 
 enum class LeaseAction : std::uint8_t { acquire, renew, release, break_ };
 struct LeaseRequest {
-    BlobName name;
+    BlobName name = {};
     LeaseAction action = LeaseAction::acquire;
-    std::string lease_id;           // A UUID the caller chose: makes acquire idempotent.
+    std::string lease_id = {};      // A UUID the caller chose: makes acquire idempotent.
     std::uint32_t duration_s = 30;  // 15..60, acquire only.
 };
 

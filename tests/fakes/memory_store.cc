@@ -42,26 +42,31 @@ public:
         });
     }
     void get(GetRequest request, Done<Result<GetResult>> done) override {
-        start(BlobOp::get, check_get(request), std::move(done),
+        auto checked = check_get(request);
+        start(BlobOp::get, std::move(checked), std::move(done),
               [this, request = std::move(request)] { return vault_.get(request); });
     }
     void head(BlobName name, Done<Result<BlobProperties>> done) override {
-        start(BlobOp::head, check_name(name), std::move(done),
+        auto checked = check_name(name);
+        start(BlobOp::head, std::move(checked), std::move(done),
               [this, name = std::move(name)] { return vault_.head(name); });
     }
     void list(Container container, std::string prefix, std::string marker,
               Done<Result<ListPage>> done) override {
-        start(BlobOp::list, check_prefix(prefix), std::move(done),
+        auto checked = check_prefix(prefix);
+        start(BlobOp::list, std::move(checked), std::move(done),
               [this, container, prefix = std::move(prefix), marker = std::move(marker)] {
                   return vault_.list(container, prefix, marker);
               });
     }
     void remove(BlobName name, Done<Result<void>> done) override {
-        start(BlobOp::remove, check_name(name), std::move(done),
+        auto checked = check_name(name);
+        start(BlobOp::remove, std::move(checked), std::move(done),
               [this, name = std::move(name)] { return vault_.remove(name); });
     }
     void lease(LeaseRequest request, Done<Result<void>> done) override {
-        start(BlobOp::lease, check_lease(request), std::move(done),
+        auto checked = check_lease(request);
+        start(BlobOp::lease, std::move(checked), std::move(done),
               [this, request = std::move(request)] { return vault_.lease(request); });
     }
     void create_containers(Done<Result<void>> done) override {

@@ -48,7 +48,7 @@ struct MemoryVaultOptions {
     double applied_early = 0.5;       // Share of puts applied at their start.
     std::size_t page_entries = 1000;  // Of a list.
     // Runs inside a store's wait(): lets a test move its ManualClock instead of sleeping.
-    std::function<void(std::int64_t timeout_ns)> on_wait;
+    std::function<void(std::int64_t timeout_ns)> on_wait = {};
 };
 
 class MemoryVault {

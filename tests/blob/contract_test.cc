@@ -1,0 +1,446 @@
+// The contract of BlobStore, as tests: run against every implementation (see rig.h).
+#include "base/random.h"
+#include "tests/blob/rig.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include <gtest/gtest.h>
+
+namespace cw::blob {
+namespace {
+
+constexpr auto lease_one = "11111111-1111-4111-8111-111111111111";
+constexpr auto lease_two = "22222222-2222-4222-8222-222222222222";
+
+BlobName data(std::string name) {
+    return {Container::data, std::move(name)};
+}
+BlobName control(std::string name) {
+    return {Container::control, std::move(name)};
+}
+
+class Contract : public testing::TestWithParam<RigMaker> {
+protected:
+    void SetUp() override {
+        rig_ = GetParam().make();
+        store_ = rig_->factory().make();
+        const auto created = create_containers_and_wait(*store_);
+        ASSERT_TRUE(created) << to_string(created.error());
+    }
+    PutResult put(const BlobName& name, std::string_view body,
+                  PutCondition condition = PutCondition::if_absent, std::string etag = {},
+                  std::string lease = {}) {
+        return put_and_wait(*store_, {.name = name,
+                                      .body = {as_bytes(body)},
+                                      .metadata = {{"nonce", "n1"}},
+                                      .condition = condition,
+                                      .etag = std::move(etag),
+                                      .lease_id = std::move(lease)});
+    }
+    std::string must_put(const BlobName& name, std::string_view body,
+                         PutCondition condition = PutCondition::if_absent) {
+        PutResult result = put(name, body, condition);
+        EXPECT_EQ(result.outcome, PutOutcome::stored) << to_string(*result.error);
+        return result.etag;
+    }
+    std::string must_get(const BlobName& name) {
+        auto result = get_and_wait(*store_, {.name = name});
+        EXPECT_TRUE(result) << to_string(result.error());
+        return result ? std::string(as_text(result->bytes)) : "";
+    }
+    Result<void> lease(const BlobName& name, LeaseAction action, std::string id) {
+        return lease_and_wait(
+            *store_, {.name = name, .action = action, .lease_id = std::move(id), .duration_s = 15});
+    }
+    static void expect_refused(const PutResult& result, Errc code) {
+        EXPECT_EQ(result.outcome, PutOutcome::refused);
+        ASSERT_TRUE(result.error);
+        EXPECT_EQ(name_of(result.error->code), name_of(code)) << to_string(*result.error);
+    }
+    template <typename T>
+    static void expect_error(const Result<T>& result, Errc code) {
+        ASSERT_FALSE(result);
+        EXPECT_EQ(name_of(result.error().code), name_of(code)) << to_string(result.error());
+    }
+
+    std::unique_ptr<Rig> rig_;
+    std::unique_ptr<BlobStore> store_;
+};
+
+class LeaseExpiryContract : public Contract {};
+
+TEST_P(Contract, GetReturnsWhatWasPutWithItsMetadata) {
+    const std::string etag = must_put(data("a/b-1.seg"), "hello world");
+    const auto got = get_and_wait(*store_, {.name = data("a/b-1.seg")});
+    ASSERT_TRUE(got) << to_string(got.error());
+    EXPECT_EQ(as_text(got->bytes), "hello world");
+    EXPECT_EQ(got->properties.size, 11U);
+    EXPECT_EQ(got->properties.etag, etag);
+    EXPECT_EQ(got->properties.metadata, (Metadata{{"nonce", "n1"}}));
+}
+
+TEST_P(Contract, ScatteredBodyIsStoredInOrder) {
+    std::vector<std::string> parts;
+    std::string whole;
+    for (int i = 0; i < 300; ++i) {
+        parts.push_back(
+            std::string(static_cast<std::size_t>(i % 97), static_cast<char>('a' + i % 26)));
+        whole += parts.back();
+    }
+    PutRequest request{.name = data("scattered")};
+    for (const std::string& part : parts) {
+        request.body.push_back(as_bytes(part));
+    }
+    EXPECT_EQ(put_and_wait(*store_, std::move(request)).outcome, PutOutcome::stored);
+    EXPECT_EQ(must_get(data("scattered")), whole);
+}
+
+TEST_P(Contract, LargeBodySurvivesWhole) {
+    ByteVector body(9 * 1024 * 1024 + 7);
+    make_seeded_random(7)->fill(body);
+    ASSERT_EQ(put_and_wait(*store_, {.name = data("large"), .body = {Bytes(body)}}).outcome,
+              PutOutcome::stored);
+    const auto got = get_and_wait(*store_, {.name = data("large")});
+    ASSERT_TRUE(got) << to_string(got.error());
+    EXPECT_TRUE(got->bytes == body);
+}
+
+TEST_P(Contract, EmptyObjectIsAnObject) {
+    must_put(data("empty"), "");
+    EXPECT_EQ(must_get(data("empty")), "");
+    const auto head = head_and_wait(*store_, data("empty"));
+    ASSERT_TRUE(head);
+    EXPECT_EQ(head->size, 0U);
+}
+
+TEST_P(Contract, CreateRefusesAnExistingNameAndKeepsItsContent) {
+    must_put(data("once"), "first");
+    expect_refused(put(data("once"), "second"), Errc::blob_conflict);
+    EXPECT_EQ(must_get(data("once")), "first");
+}
+
+TEST_P(Contract, OfManyCreatorsOfOneNameExactlyOneWins) {
+    std::vector<std::unique_ptr<BlobStore>> stores;
+    std::vector<std::string> bodies;
+    for (int i = 0; i < 8; ++i) {
+        stores.push_back(rig_->factory().make());
+        bodies.push_back("writer " + std::to_string(i));
+    }
+    int won = 0, finished = 0;
+    std::string winner;
+    for (std::size_t i = 0; i < stores.size(); ++i) {
+        stores[i]->put({.name = data("race"), .body = {as_bytes(bodies[i])}},
+                       [&, i](PutResult result) {
+                           ++finished;
+                           if (result.outcome == PutOutcome::stored) {
+                               ++won;
+                               winner = bodies[i];
+                           } else {
+                               expect_refused(result, Errc::blob_conflict);
+                           }
+                       });
+    }
+    for (int round = 0; finished < 8 && round < 10'000; ++round) {
+        for (auto& store : stores) {
+            store->wait(ns_per_ms, -1);
+            store->poll();
+        }
+    }
+    EXPECT_EQ(finished, 8);
+    EXPECT_EQ(won, 1);
+    EXPECT_EQ(must_get(data("race")), winner);
+}
+
+TEST_P(Contract, CompareAndSwapFollowsTheEtag) {
+    const std::string first = must_put(control("head"), "one");
+    const PutResult second = put(control("head"), "two", PutCondition::if_match, first);
+    ASSERT_EQ(second.outcome, PutOutcome::stored);
+    EXPECT_NE(second.etag, first);
+    expect_refused(put(control("head"), "three", PutCondition::if_match, first),
+                   Errc::blob_conflict);
+    EXPECT_EQ(must_get(control("head")), "two");
+}
+
+TEST_P(Contract, OverwriteReplacesBytesMetadataAndEtag) {
+    const std::string first = must_put(control("x"), "one");
+    const PutResult second = put_and_wait(*store_, {.name = control("x"),
+                                                    .body = {as_bytes("longer than before")},
+                                                    .metadata = {{"epoch", "7"}, {"nonce", "n2"}},
+                                                    .condition = PutCondition::none});
+    ASSERT_EQ(second.outcome, PutOutcome::stored);
+    EXPECT_NE(second.etag, first);
+    const auto head = head_and_wait(*store_, control("x"));
+    ASSERT_TRUE(head);
+    EXPECT_EQ(head->metadata, (Metadata{{"epoch", "7"}, {"nonce", "n2"}}));
+    EXPECT_EQ(head->etag, second.etag);
+    EXPECT_EQ(must_get(control("x")), "longer than before");
+}
+
+TEST_P(Contract, SameBytesWrittenAgainHaveAnotherEtag) {
+    std::set<std::string> etags;
+    for (int i = 0; i < 5; ++i) {
+        etags.insert(must_put(control("same"), "same", PutCondition::none));
+    }
+    EXPECT_EQ(etags.size(), 5U);
+}
+
+TEST_P(Contract, RangesAreExactAndEndAtTheEndOfTheObject) {
+    must_put(data("range"), "0123456789");
+    const auto range = [&](std::uint64_t offset, std::uint64_t length) {
+        const auto got =
+            get_and_wait(*store_, {.name = data("range"), .offset = offset, .length = length});
+        EXPECT_TRUE(got) << to_string(got.error());
+        EXPECT_EQ(got ? got->properties.size : 0, 10U);
+        return got ? std::string(as_text(got->bytes)) : "";
+    };
+    EXPECT_EQ(range(0, 3), "012");
+    EXPECT_EQ(range(4, 2), "45");
+    EXPECT_EQ(range(7, 100), "789");
+    EXPECT_EQ(range(7, 0), "789");
+    EXPECT_EQ(range(10, 4), "");
+    EXPECT_EQ(range(99, 4), "");
+}
+
+TEST_P(Contract, RangeOfAnObjectThatChangedIsAConflict) {
+    const std::string first = must_put(control("moving"), "one");
+    must_put(control("moving"), "two", PutCondition::none);
+    expect_error(get_and_wait(*store_, {.name = control("moving"), .if_match = first}),
+                 Errc::blob_conflict);
+}
+
+TEST_P(Contract, MissingObjectIsNotFound) {
+    expect_error(get_and_wait(*store_, {.name = data("nothing")}), Errc::blob_not_found);
+    expect_error(head_and_wait(*store_, data("nothing/at/all")), Errc::blob_not_found);
+}
+
+TEST_P(Contract, MatchOnAMissingObjectIsAConflict) {
+    const std::string etag = must_put(control("gone"), "one");
+    ASSERT_TRUE(remove_and_wait(*store_, control("gone")));
+    expect_refused(put(control("gone"), "two", PutCondition::if_match, etag), Errc::blob_conflict);
+    expect_error(head_and_wait(*store_, control("gone")), Errc::blob_not_found);
+}
+
+TEST_P(Contract, RemoveIsIdempotent) {
+    must_put(data("dir/x"), "x");
+    EXPECT_TRUE(remove_and_wait(*store_, data("dir/x")));
+    expect_error(head_and_wait(*store_, data("dir/x")), Errc::blob_not_found);
+    EXPECT_TRUE(remove_and_wait(*store_, data("dir/x")));
+    must_put(data("dir/x"), "again");
+    EXPECT_EQ(must_get(data("dir/x")), "again");
+}
+
+TEST_P(Contract, ListIsSortedFilteredAndComplete) {
+    const std::vector<std::string> names{"a-b", "a.b", "a/1", "a/2/x", "a0", "b"};
+    for (const std::string& name : names) {
+        must_put(data(name), name);
+    }
+    must_put(control("a/1"), "other container");
+    const auto all = list_all(*store_, Container::data, "");
+    ASSERT_TRUE(all) << to_string(all.error());
+    std::vector<std::string> listed;
+    for (const ListPage::Entry& entry : *all) {
+        listed.push_back(entry.name);
+        EXPECT_EQ(entry.size, entry.name.size());
+    }
+    EXPECT_EQ(listed, names);
+    const auto some = list_all(*store_, Container::data, "a/");
+    ASSERT_TRUE(some);
+    ASSERT_EQ(some->size(), 2U);
+    EXPECT_EQ((*some)[0].name, "a/1");
+    EXPECT_EQ((*some)[1].name, "a/2/x");
+    const auto none = list_all(*store_, Container::data, "zzz");
+    ASSERT_TRUE(none);
+    EXPECT_TRUE(none->empty());
+}
+
+TEST_P(Contract, ListPagesJoinWithoutGapOrDouble) {
+    constexpr int count = 1205;  // More than one page of every implementation.
+    int finished = 0;
+    for (int i = 0; i < count; ++i) {
+        std::string number = std::to_string(100'000 + i);
+        store_->put({.name = data("p/" + number.substr(3) + "/" + number)}, [&](PutResult result) {
+            ++finished;
+            EXPECT_EQ(result.outcome, PutOutcome::stored);
+        });
+    }
+    for (int round = 0; finished < count && round < 100'000; ++round) {
+        store_->wait(10 * ns_per_ms, -1);
+        store_->poll();
+    }
+    ASSERT_EQ(finished, count);
+    const auto all = list_all(*store_, Container::data, "p/");
+    ASSERT_TRUE(all) << to_string(all.error());
+    EXPECT_EQ(all->size(), static_cast<std::size_t>(count));
+    EXPECT_TRUE(std::ranges::is_sorted(*all, {}, &ListPage::Entry::name));
+    EXPECT_EQ(std::ranges::adjacent_find(*all, {}, &ListPage::Entry::name), all->end());
+}
+
+TEST_P(Contract, NamesOutsideTheAlphabetAreRejectedEverywhere) {
+    for (const std::string_view name :
+         {"", "A", "a b", "a//b", "/a", "a/", "..", "a/../b", "a.", "a/.", "%2e", "a\\b", "a?b"}) {
+        expect_refused(put(data(std::string(name)), "x"), Errc::blob_rejected);
+        expect_error(get_and_wait(*store_, {.name = data(std::string(name))}), Errc::blob_rejected);
+        expect_error(head_and_wait(*store_, data(std::string(name))), Errc::blob_rejected);
+        expect_error(remove_and_wait(*store_, data(std::string(name))), Errc::blob_rejected);
+    }
+    must_put(data(std::string(200, 'n')), "x");
+    expect_refused(put(data(std::string(201, 'n')), "x"), Errc::blob_rejected);
+}
+
+TEST_P(Contract, MetadataThatHttpWouldChangeIsRejected) {
+    const std::vector<Metadata> bad{
+        {{"No", "v"}},  {{"n-1", "v"}},           {{"n", ""}},   {{"n", " v"}},
+        {{"n", "v\n"}}, {{"b", "1"}, {"a", "2"}}, {{"1n", "v"}}, {{"a", "1"}, {"a", "2"}}};
+    for (const Metadata& metadata : bad) {
+        expect_refused(put_and_wait(*store_, {.name = data("meta"), .metadata = metadata}),
+                       Errc::blob_rejected);
+    }
+}
+
+TEST_P(Contract, VaultWithoutContainersIsMissingNotEmpty) {
+    const auto other = GetParam().make();
+    const auto store = other->factory().make();
+    expect_refused(put_and_wait(*store, {.name = data("x")}), Errc::vault_missing);
+    expect_error(get_and_wait(*store, {.name = data("x")}), Errc::vault_missing);
+    expect_error(list_all(*store, Container::data, ""), Errc::vault_missing);
+}
+
+TEST_P(Contract, CreatingContainersTwiceKeepsTheirContent) {
+    must_put(data("kept"), "kept");
+    EXPECT_TRUE(create_containers_and_wait(*store_));
+    EXPECT_EQ(must_get(data("kept")), "kept");
+}
+
+TEST_P(Contract, CallbacksRunInsidePollAndOnlyOnce) {
+    int called = 0;
+    store_->put({.name = data("cb")}, [&](PutResult) { ++called; });
+    EXPECT_EQ(called, 0);
+    EXPECT_EQ(store_->in_flight(), 1U);
+    for (int i = 0; i < 10'000 && store_->in_flight() > 0; ++i) {
+        store_->wait(10 * ns_per_ms, -1);
+        store_->poll();
+    }
+    EXPECT_EQ(called, 1);
+    EXPECT_EQ(store_->in_flight(), 0U);
+}
+
+TEST_P(Contract, CallbackMayStartTheNextOperation) {
+    int chain = 0;
+    std::function<void(PutResult)> next = [&](PutResult result) {
+        EXPECT_EQ(result.outcome, PutOutcome::stored);
+        if (++chain < 5) {
+            store_->put({.name = data("chain/" + std::to_string(chain))}, next);
+        }
+    };
+    store_->put({.name = data("chain/0")}, next);
+    for (int i = 0; i < 10'000 && chain < 5; ++i) {
+        store_->wait(10 * ns_per_ms, -1);
+        store_->poll();
+    }
+    EXPECT_EQ(chain, 5);
+}
+
+TEST_P(Contract, LeaseKeepsOthersFromWriting) {
+    must_put(control("l"), "one");
+    ASSERT_TRUE(lease(control("l"), LeaseAction::acquire, lease_one));
+    ASSERT_TRUE(lease(control("l"), LeaseAction::acquire, lease_one));  // Idempotent.
+    expect_error(lease(control("l"), LeaseAction::acquire, lease_two), Errc::blob_lease_lost);
+    expect_refused(put(control("l"), "no id", PutCondition::none), Errc::blob_lease_lost);
+    expect_refused(put(control("l"), "other", PutCondition::none, {}, lease_two),
+                   Errc::blob_lease_lost);
+    expect_error(remove_and_wait(*store_, control("l")), Errc::blob_lease_lost);
+    EXPECT_EQ(put(control("l"), "mine", PutCondition::none, {}, lease_one).outcome,
+              PutOutcome::stored);
+    EXPECT_EQ(must_get(control("l")), "mine");
+    EXPECT_TRUE(lease(control("l"), LeaseAction::renew, lease_one));
+    expect_error(lease(control("l"), LeaseAction::renew, lease_two), Errc::blob_lease_lost);
+}
+
+TEST_P(Contract, ReleasedLeaseFreesTheObject) {
+    must_put(control("r"), "one");
+    ASSERT_TRUE(lease(control("r"), LeaseAction::acquire, lease_one));
+    expect_error(lease(control("r"), LeaseAction::release, lease_two), Errc::blob_lease_lost);
+    ASSERT_TRUE(lease(control("r"), LeaseAction::release, lease_one));
+    expect_error(lease(control("r"), LeaseAction::renew, lease_one), Errc::blob_lease_lost);
+    EXPECT_TRUE(lease(control("r"), LeaseAction::acquire, lease_two));
+}
+
+TEST_P(Contract, BrokenLeaseFencesItsHolder) {
+    must_put(control("b"), "one");
+    ASSERT_TRUE(lease(control("b"), LeaseAction::acquire, lease_one));
+    ASSERT_TRUE(lease(control("b"), LeaseAction::break_, {}));
+    expect_error(lease(control("b"), LeaseAction::renew, lease_one), Errc::blob_lease_lost);
+    expect_refused(put(control("b"), "late", PutCondition::none, {}, lease_one),
+                   Errc::blob_lease_lost);
+    EXPECT_TRUE(lease(control("b"), LeaseAction::acquire, lease_two));
+}
+
+TEST_P(Contract, BreakingWhereNoLeaseStandsIsFine) {
+    must_put(control("n"), "one");
+    EXPECT_TRUE(lease(control("n"), LeaseAction::break_, {}));
+}
+
+TEST_P(Contract, WriteWithALeaseNobodyHoldsIsFenced) {
+    must_put(control("w"), "one");
+    expect_refused(put(control("w"), "two", PutCondition::none, {}, lease_one),
+                   Errc::blob_lease_lost);
+}
+
+TEST_P(Contract, LeaseOfAMissingObjectIsNotFound) {
+    expect_error(lease(control("absent"), LeaseAction::acquire, lease_one), Errc::blob_not_found);
+}
+
+TEST_P(Contract, LeaseRequestsAreChecked) {
+    must_put(control("c"), "one");
+    expect_error(lease(control("c"), LeaseAction::acquire, "not a uuid"), Errc::blob_rejected);
+    expect_error(
+        lease_and_wait(*store_, {.name = control("c"), .lease_id = lease_one, .duration_s = 14}),
+        Errc::blob_rejected);
+    expect_error(
+        lease_and_wait(*store_, {.name = control("c"), .lease_id = lease_one, .duration_s = 61}),
+        Errc::blob_rejected);
+}
+
+TEST_P(LeaseExpiryContract, ExpiredLeaseMayBeTakenByAnother) {
+    must_put(control("e"), "one");
+    ASSERT_TRUE(lease(control("e"), LeaseAction::acquire, lease_one));
+    rig_->advance(14 * ns_per_s);
+    expect_error(lease(control("e"), LeaseAction::acquire, lease_two), Errc::blob_lease_lost);
+    rig_->advance(2 * ns_per_s);
+    expect_refused(put(control("e"), "late", PutCondition::none, {}, lease_one),
+                   Errc::blob_lease_lost);
+    ASSERT_TRUE(lease(control("e"), LeaseAction::acquire, lease_two));
+    expect_error(lease(control("e"), LeaseAction::renew, lease_one), Errc::blob_lease_lost);
+}
+
+TEST_P(LeaseExpiryContract, RenewExtendsALeaseAndRevivesAnUntouchedExpiredOne) {
+    must_put(control("v"), "one");
+    ASSERT_TRUE(lease(control("v"), LeaseAction::acquire, lease_one));
+    rig_->advance(10 * ns_per_s);
+    ASSERT_TRUE(lease(control("v"), LeaseAction::renew, lease_one));
+    rig_->advance(10 * ns_per_s);
+    expect_error(lease(control("v"), LeaseAction::acquire, lease_two), Errc::blob_lease_lost);
+    rig_->advance(10 * ns_per_s);
+    EXPECT_TRUE(lease(control("v"), LeaseAction::renew, lease_one));
+}
+
+TEST_P(LeaseExpiryContract, WriteAfterExpiryEndsTheLeaseForGood) {
+    must_put(control("t"), "one");
+    ASSERT_TRUE(lease(control("t"), LeaseAction::acquire, lease_one));
+    rig_->advance(16 * ns_per_s);
+    must_put(control("t"), "two", PutCondition::none);
+    expect_error(lease(control("t"), LeaseAction::renew, lease_one), Errc::blob_lease_lost);
+}
+
+std::string rig_name(const testing::TestParamInfo<RigMaker>& info) {
+    return info.param.name;
+}
+INSTANTIATE_TEST_SUITE_P(Stores, Contract, testing::ValuesIn(contract_rigs()), rig_name);
+INSTANTIATE_TEST_SUITE_P(Stores, LeaseExpiryContract, testing::ValuesIn(movable_clock_rigs()),
+                         rig_name);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LeaseExpiryContract);
+
+}  // namespace
+}  // namespace cw::blob

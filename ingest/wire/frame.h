@@ -6,9 +6,10 @@
 //   24 u32 session          28 u32 ordinal (BASE: super-chunk index)   32 u32 CRC-32C of the table
 //   part (control payloads: of all)    36 u32 CRC-32C of bytes 0..35
 //
-// Payloads of WRITE, BASE, POINT, POINT_RESULT, RESYNC_BEGIN/END, FLUSH and RESIZE are records: their formats are
-// pipeline/extent_table.h and pipeline/point.h, opaque here. Everything else is a message of this
-// room (messages.h).
+// Payloads of WRITE, BASE, POINT and POINT_RESULT are stored as they are: their formats are
+// pipeline/extent_table.h and pipeline/point.h, opaque here. FLUSH and RESYNC_END have none. All
+// others are messages of this room (messages.h), for which table bytes == payload bytes.
+// Thread-safety: pure functions.
 #pragma once
 
 #include "base/bytes.h"
@@ -17,6 +18,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 namespace cw::wire {
 
@@ -68,10 +70,17 @@ struct FrameHeader {
 
 // Asserts the bounds.
 std::array<std::byte, frame_header_bytes> encode_frame_header(const FrameHeader& header);
-// Checks magic, CRC, known type, zero flags and every length against the bounds of its type, so that
-// whatever it returns is safe to allocate for. Errors: frame_malformed.
+// Checks magic, CRC, known type, zero flags and every length against the bounds of its type, so
+// that whatever it returns is safe to allocate for. Errors: frame_malformed.
 Result<FrameHeader> decode_frame_header(Bytes bytes);
 
+// "WRITE"; "?" for a number that is no frame type.
 std::string_view name_of(FrameType type) noexcept;
+
+// The payload's checksum against the header's: `table` is all of a control payload, or the table
+// part of a stored one. Errors: payload_corrupt.
+Result<void> check_table(const FrameHeader& header, Bytes table);
+// A whole control frame, ready to send. `header`'s lengths and checksum are filled in here.
+ByteVector encode_control_frame(FrameHeader header, Bytes payload);
 
 }  // namespace cw::wire

@@ -16,6 +16,10 @@ namespace cw::wire {
 
 inline constexpr std::size_t disks_max = 256, name_bytes_max = 256, reason_bytes_max = 512;
 inline constexpr std::uint64_t disk_bytes_max = 64ULL << 40;  // 64 TiB
+inline constexpr std::size_t hashes_max = 4096, extents_max = 4096;
+inline constexpr std::size_t ack_ordinals_max = 65536;  // Per frame, both lists of all disks.
+inline constexpr std::uint32_t bulk_connections_max = 64, retry_after_s_max = 86'400;
+inline constexpr std::uint64_t critical_features = 0xffff'ffff'0000'0000;  // Of Hello::features.
 inline constexpr std::uint32_t super_chunk_bytes = 4 * 1024 * 1024;
 inline constexpr std::uint32_t hash_block_bytes = 64 * 1024;
 
@@ -36,9 +40,18 @@ struct Hello {
         std::string name;
     };
     std::vector<Disk> disks;  // Their order gives the disk slots. 1..256, ids distinct.
+    // Not 0: a bulk connection of that session, which may carry BASE only. It lists no disks; the
+    // slots are those of the session it joins.
+    SessionId joins{};
 };
 
-enum class DiskAction : std::uint8_t { continue_ = 1, initial = 2, resync = 3, reject = 4, catch_up = 5 };
+enum class DiskAction : std::uint8_t {
+    continue_ = 1,
+    initial = 2,
+    resync = 3,
+    reject = 4,
+    catch_up = 5
+};
 
 struct Welcome {
     std::uint16_t version = 1;
@@ -65,10 +78,10 @@ struct Ack {
     struct Disk {
         std::uint16_t slot = 0;
         Seq received{}, spooled{}, committed{};
-        Seq fence{};  // Of the ordinals below; 0: none
+        Seq fence{};                                              // Of the ordinals below; 0: none
         std::vector<std::uint32_t> base_spooled, base_committed;  // Newly, since the last ACK.
     };
-    std::vector<Disk> disks;  // Only those with news.
+    std::vector<Disk> disks;            // Only those with news.
     std::uint64_t manifest_number = 0;  // Of the newest commit.
     Sha256 manifest_hash{};
 };
@@ -93,6 +106,29 @@ struct PointStatus {
     std::string reason;
 };
 
+// Why a fence is opened. Travels in RESYNC_BEGIN, whose header carries the fence sequence.
+enum class ResyncKind : std::uint8_t { initial = 1, resync = 2, catch_up = 3 };
+struct ResyncBegin {
+    ResyncKind kind{};
+    std::string reason;  // Recorded and shown: never an unexplained resync.
+};
+
+struct Resize {
+    std::uint64_t size_bytes = 0;  // Sector multiple, 1 sector .. disk_bytes_max.
+};
+
+// Metadata mode: ranges that changed and were not read yet. Replaces the former list of this disk.
+struct Extents {
+    struct Range {
+        std::uint64_t offset = 0, length = 0;  // Bytes; sector multiples; length > 0.
+    };
+    std::vector<Range> ranges;  // Ascending without overlap, at most extents_max. Empty: all read.
+};
+
+struct Ping {  // And PONG, which returns the token.
+    std::uint64_t token = 0;
+};
+
 enum class ReplicationMode : std::uint8_t { data = 1, metadata = 2, bitmap = 3 };
 struct Mode {
     ReplicationMode mode{};
@@ -100,7 +136,8 @@ struct Mode {
     std::string reason;
 };
 
-// The server's digests of 64 KiB blocks: `known` bit clear means unknown, which counts as different.
+// The server's digests of 64 KiB blocks: `known` bit clear means unknown, which counts as
+// different.
 struct Hashes {
     std::uint64_t first_block = 0;
     std::vector<bool> known;                // At most 4096 per frame.
@@ -126,6 +163,7 @@ struct Goodbye {
     bool planned_failover = false;
 };
 
+// Each asserts the bounds that its decode checks.
 ByteVector encode(const Hello&);
 ByteVector encode(const Welcome&);
 ByteVector encode(const Ack&);
@@ -137,8 +175,46 @@ ByteVector encode(const Hashes&);
 ByteVector encode(const HashesRequest&);
 ByteVector encode(const ErrorMessage&);
 ByteVector encode(const Goodbye&);
+ByteVector encode(const ResyncBegin&);
+ByteVector encode(const Resize&);
+ByteVector encode(const Extents&);
+ByteVector encode(const Ping&);
 
 template <typename Message>
 Result<Message> decode(Bytes payload);  // Specialised for each of the above.
+template <>
+Result<Hello> decode<Hello>(Bytes payload);
+template <>
+Result<Welcome> decode<Welcome>(Bytes payload);
+template <>
+Result<Ack> decode<Ack>(Bytes payload);
+template <>
+Result<Credit> decode<Credit>(Bytes payload);
+template <>
+Result<Nak> decode<Nak>(Bytes payload);
+template <>
+Result<PointStatus> decode<PointStatus>(Bytes payload);
+template <>
+Result<Mode> decode<Mode>(Bytes payload);
+template <>
+Result<Hashes> decode<Hashes>(Bytes payload);
+template <>
+Result<HashesRequest> decode<HashesRequest>(Bytes payload);
+template <>
+Result<ErrorMessage> decode<ErrorMessage>(Bytes payload);
+template <>
+Result<Goodbye> decode<Goodbye>(Bytes payload);
+template <>
+Result<ResyncBegin> decode<ResyncBegin>(Bytes payload);
+template <>
+Result<Resize> decode<Resize>(Bytes payload);
+template <>
+Result<Extents> decode<Extents>(Bytes payload);
+template <>
+Result<Ping> decode<Ping>(Bytes payload);
+
+// Shortens the bitmaps, from the last ordinal on, until the encoded message fits a control payload.
+// A missing bit only means that the super-chunk is sent again.
+void fit_to_frame(Welcome& welcome);
 
 }  // namespace cw::wire

@@ -1,0 +1,102 @@
+// causeway: the operator's program.
+#include "appliance/cli.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+namespace cw::appliance {
+
+int exit_code_of(Errc code) noexcept {
+    switch (code) {
+        case Errc::usage: return 2;
+        case Errc::target_unsafe:
+        case Errc::file_exists:
+        case Errc::vault_exists:
+        case Errc::vault_rolled_back:
+        case Errc::needs_restart:
+        case Errc::fenced: return 3;
+        case Errc::not_found:
+        case Errc::point_not_found:
+        case Errc::blob_not_found:
+        case Errc::vault_missing: return 4;
+        case Errc::unreachable:
+        case Errc::blob_unavailable: return 5;
+        default: return 1;
+    }
+}
+
+Result<config::Settings> Cli::settings() { return config::load_settings(*seams.disk, config_path); }
+
+Result<std::string> Cli::socket_path() {
+    CW_TRY_ASSIGN(const config::Settings settings_now, settings());
+    return settings_now.server_state_dir + "/control.sock";
+}
+
+void Cli::run(const std::function<Result<void>()>& body) {
+    const auto result = body();
+    if (!result) {
+        std::fprintf(stderr, "causeway: %s\n", to_string(result.error()).c_str());
+        exit_code = exit_code_of(result.error().code);
+    }
+}
+
+ProgressLine::~ProgressLine() {
+    if (visible_) {
+        std::fputc('\n', stderr);
+    }
+}
+
+void ProgressLine::update(std::uint64_t done, std::uint64_t total) {
+    const Nanos now = clock_.boot();
+    if (started_ == Nanos{}) {
+        started_ = shown_ = now;
+    }
+    const bool terminal = ::isatty(STDERR_FILENO) != 0;
+    const std::int64_t pause = terminal ? ns_per_s / 4 : 5 * ns_per_s;
+    if (now - started_ < 2 * ns_per_s || now - shown_ < pause) {
+        return;
+    }
+    shown_ = now;
+    visible_ = terminal;
+    const double seconds = static_cast<double>(now - started_) / 1e9;
+    const double rate = static_cast<double>(done) / seconds;
+    const double left = rate > 0 ? static_cast<double>(total - done) / rate : 0;
+    std::fprintf(stderr, "%s%s: %s of %s, %s/s, %.0f s left%s", terminal ? "\r\033[K" : "",
+                 what_.c_str(), config::format_bytes(done).c_str(),
+                 config::format_bytes(total).c_str(),
+                 config::format_bytes(static_cast<std::uint64_t>(rate)).c_str(), left,
+                 terminal ? "" : "\n");
+    std::fflush(stderr);
+}
+
+}  // namespace cw::appliance
+
+int main(int argc, char** argv) {
+    using namespace cw::appliance;
+    CLI::App app{"Causeway: provable disaster recovery. Every command takes --json.", "causeway"};
+    app.set_version_flag("--version", "causeway 0.1.0");
+    app.require_subcommand(1);
+    app.fallthrough();
+    Cli cli;
+    cli.seams = make_system_seams();
+    app.add_option("--config", cli.config_path, "Configuration of the server and its vault")
+        ->capture_default_str();
+    app.add_flag("--json", cli.json, "Machine-readable output");
+    add_config_commands(app, cli);
+    add_pki_commands(app, cli);
+    add_vault_commands(app, cli);
+    add_status_commands(app, cli);
+    add_recovery_commands(app, cli);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::Success& done) {  // --help, --version
+        return app.exit(done);
+    } catch (const CLI::ParseError& error) {
+        app.exit(error);
+        return 2;
+    }
+    return cli.exit_code;
+}

@@ -1,0 +1,96 @@
+// causeway pki init | issue: a certificate authority on the local disk, for sites without their own.
+#include "appliance/cli.h"
+#include "base/tls.h"
+
+#include <cstdio>
+#include <memory>
+
+#include <CLI/CLI.hpp>
+
+namespace cw::appliance {
+namespace {
+
+constexpr std::int64_t day_s = 86'400, ca_valid_s = 3650 * day_s;
+
+struct IssueOptions {
+    std::string directory, role = "machine", id, name, host, out;
+    std::int64_t days = 30;
+};
+
+Result<Role> parse_role(const std::string& text) {
+    if (text == "machine") {
+        return Role::machine;
+    }
+    if (text == "process-server") {
+        return Role::process_server;
+    }
+    if (text == "master-target") {
+        return Role::master_target;
+    }
+    if (text == "operator") {
+        return Role::operator_;
+    }
+    return fail(Errc::usage, "a role is machine, process-server, master-target or operator");
+}
+
+Result<void> issue(Cli& cli, const IssueOptions& options) {
+    CertificateRequest request;
+    CW_TRY_ASSIGN(request.identity.role, parse_role(options.role));
+    if (options.id.empty()) {
+        request.identity.id = make_uuid_bytes(*cli.seams.random);
+    } else {
+        CW_TRY_ASSIGN(request.identity.id, parse_uuid_bytes(options.id));
+    }
+    request.common_name = options.name.empty() ? uuid_text(request.identity.id) : options.name;
+    request.dns_or_ip = options.host;
+    request.valid_seconds = options.days * day_s;
+    CW_TRY(issue_certificate(options.directory, request, options.out));
+    const std::string uri = to_string(request.identity);
+    if (cli.json) {
+        std::printf("{\"identity\":\"%s\",\"id\":\"%s\"}\n", uri.c_str(),
+                    uuid_text(request.identity.id).c_str());
+    } else {
+        std::printf("%s.crt and %s.key for %s, valid %lld days\n", options.out.c_str(),
+                    options.out.c_str(), uri.c_str(), static_cast<long long>(options.days));
+    }
+    return {};
+}
+
+}  // namespace
+
+void add_pki_commands(CLI::App& app, Cli& cli) {
+    CLI::App* pki = app.add_subcommand("pki", "Certificates for machines, servers and operators");
+    pki->require_subcommand(1);
+
+    CLI::App* init = pki->add_subcommand("init", "Make a certificate authority in a directory");
+    auto directory = std::make_shared<std::string>();
+    auto name = std::make_shared<std::string>("Causeway CA");
+    init->add_option("DIRECTORY", *directory)->required();
+    init->add_option("--name", *name, "Name in the certificate")->capture_default_str();
+    init->callback([&cli, directory, name] {
+        cli.run([&]() -> Result<void> {
+            CW_TRY(cli.seams.disk->create_directories(*directory));
+            CW_TRY(create_ca(*directory, *name, ca_valid_s));
+            std::printf("%s/ca.crt and ca.key; keep ca.key off the servers\n", directory->c_str());
+            return {};
+        });
+    });
+
+    CLI::App* issue_command = pki->add_subcommand("issue", "Issue a certificate for an identity");
+    auto options = std::make_shared<IssueOptions>();
+    issue_command->add_option("DIRECTORY", options->directory, "Where ca.crt and ca.key are")
+        ->required();
+    issue_command->add_option("--role", options->role,
+                              "machine, process-server, master-target or operator")
+        ->capture_default_str();
+    issue_command->add_option("--id", options->id, "UUID; a new one if absent");
+    issue_command->add_option("--name", options->name, "Name for people");
+    issue_command->add_option("--host", options->host, "Servers: DNS names and IPs, by comma");
+    issue_command->add_option("--days", options->days, "Validity")
+        ->check(CLI::Range(1, 1095))
+        ->capture_default_str();
+    issue_command->add_option("--out", options->out, "Writes OUT.crt and OUT.key")->required();
+    issue_command->callback([&cli, options] { cli.run([&] { return issue(cli, *options); }); });
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,187 @@
+#include "appliance/control_server.h"
+
+#include "base/log.h"
+#include "base/net.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <thread>
+#include <vector>
+
+#include <httplib.h>
+#include <nlohmann/json.hpp>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+namespace cw::appliance {
+namespace {
+
+constexpr std::size_t body_bytes_max = 256 * 1024;
+constexpr const char* json_type = "application/json";
+
+int status_of(Errc code) {
+    switch (code) {
+        case Errc::not_found:
+        case Errc::point_not_found:
+        case Errc::blob_not_found: return 404;
+        case Errc::usage:
+        case Errc::config_invalid: return 400;
+        case Errc::needs_restart:
+        case Errc::target_unsafe: return 409;
+        case Errc::server_busy:
+        case Errc::unreachable: return 503;
+        default: return 500;
+    }
+}
+
+void answer(httplib::Response& response, const Result<std::string>& result) {
+    if (result) {
+        response.set_content(*result, json_type);
+        return;
+    }
+    // RFC 9457.
+    const Error& error = result.error();
+    response.status = status_of(error.code);
+    response.set_content(nlohmann::json{{"title", cause_of(error.code)},
+                                        {"code", name_of(error.code)},
+                                        {"number", raw(error.code)},
+                                        {"detail", error.detail},
+                                        {"next", next_of(error.code)}}
+                             .dump(),
+                         "application/problem+json");
+}
+
+void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
+    server.set_payload_max_length(body_bytes_max);
+    server.Get("/metrics", [&handlers](const httplib::Request&, httplib::Response& response) {
+        response.set_content(handlers.metrics(), "text/plain; version=0.0.4");
+    });
+    server.Get(R"(/v1/([a-z0-9/_-]{1,128}))",
+               [&handlers](const httplib::Request& request, httplib::Response& response) {
+                   answer(response, handlers.get(request.matches[1].str()));
+               });
+    server.Post(R"(/v1/([a-z0-9/_-]{1,128}))",
+                [&handlers](const httplib::Request& request, httplib::Response& response) {
+                    answer(response, handlers.post(request.matches[1].str(), request.body));
+                });
+}
+
+// Only operators may use the TCP port: any other valid certificate is refused in the handshake.
+int check_operator(int preverified, X509_STORE_CTX* store) {
+    if (preverified != 1 || X509_STORE_CTX_get_error_depth(store) != 0) {
+        return preverified;
+    }
+    auto* names = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(
+        X509_STORE_CTX_get_current_cert(store), NID_subject_alt_name, nullptr, nullptr));
+    bool allowed = false;
+    for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names); ++i) {
+        const GENERAL_NAME* name = sk_GENERAL_NAME_value(names, i);
+        if (name->type != GEN_URI) {
+            continue;
+        }
+        const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
+        const auto identity = parse_identity(
+            {reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
+             static_cast<std::size_t>(ASN1_STRING_length(uri))});
+        allowed = identity && identity->role == Role::operator_;
+    }
+    GENERAL_NAMES_free(names);
+    if (!allowed) {
+        X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+    }
+    return allowed ? 1 : 0;
+}
+
+bool set_up_tls(SSL_CTX& context, const TlsFiles& files) {
+    SSL_CTX_set_min_proto_version(&context, TLS1_3_VERSION);
+    SSL_CTX_set_verify(&context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, check_operator);
+    return SSL_CTX_use_certificate_chain_file(&context, files.cert_file.c_str()) == 1 &&
+           SSL_CTX_use_PrivateKey_file(&context, files.key_file.c_str(), SSL_FILETYPE_PEM) == 1 &&
+           SSL_CTX_load_verify_locations(&context, files.ca_file.c_str(), nullptr) == 1;
+}
+
+class HttpControlServer final : public ControlServer {
+public:
+    explicit HttpControlServer(ControlHandlers handlers) : handlers_(std::move(handlers)) {}
+    ~HttpControlServer() override {
+        for (const auto& server : servers_) {
+            server->stop();
+        }
+        threads_.clear();
+        if (!socket_path_.empty()) {
+            ::unlink(socket_path_.c_str());
+        }
+    }
+
+    Result<void> start_socket(const std::string& path) {
+        if (path.size() >= 108) {  // sockaddr_un
+            return fail(Errc::config_invalid, "the socket path is longer than 107 bytes: " + path);
+        }
+        ::unlink(path.c_str());  // A stale socket of a killed process would refuse the bind.
+        auto server = std::make_unique<httplib::Server>();
+        server->set_address_family(AF_UNIX);
+        const mode_t old_mask = ::umask(0177);
+        const bool bound = server->bind_to_port(path, 80);
+        ::umask(old_mask);
+        if (!bound) {
+            return fail_errno(Errc::io_error, "cannot listen on " + path, errno);
+        }
+        socket_path_ = path;
+        run(std::move(server));
+        return {};
+    }
+
+    Result<void> start_tcp(const std::string& listen, const TlsFiles& tls) {
+        CW_TRY_ASSIGN(const HostPort address, parse_host_port(listen));
+        auto server = std::make_unique<httplib::SSLServer>(
+            [&tls](SSL_CTX& context) { return set_up_tls(context, tls); });
+        if (!server->is_valid()) {
+            return std::unexpected(tls_error("loading the control port's certificate"));
+        }
+        const std::string host = address.host.empty() ? "0.0.0.0" : address.host;
+        if (address.port == 0) {
+            const int port = server->bind_to_any_port(host);
+            port_ = static_cast<std::uint16_t>(port > 0 ? port : 0);
+        } else if (server->bind_to_port(host, address.port)) {
+            port_ = address.port;
+        }
+        if (port_ == 0) {
+            return fail_errno(Errc::io_error, "cannot listen on " + listen, errno);
+        }
+        run(std::move(server));
+        return {};
+    }
+
+    [[nodiscard]] std::uint16_t port() const override { return port_; }
+
+private:
+    void run(std::unique_ptr<httplib::Server> server) {
+        add_routes(*server, handlers_);
+        threads_.emplace_back([raw_server = server.get()] { raw_server->listen_after_bind(); });
+        while (!server->is_running()) {  // stop() before listen_after_bind() would be lost.
+            std::this_thread::yield();
+        }
+        servers_.push_back(std::move(server));
+    }
+
+    ControlHandlers handlers_;
+    std::string socket_path_;
+    std::uint16_t port_ = 0;
+    std::vector<std::unique_ptr<httplib::Server>> servers_;
+    std::vector<std::jthread> threads_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ControlServer>> ControlServer::start(const ControlOptions& options,
+                                                            ControlHandlers handlers) {
+    auto server = std::make_unique<HttpControlServer>(std::move(handlers));
+    CW_TRY(server->start_socket(options.socket_path));
+    if (!options.listen.empty()) {
+        CW_TRY(server->start_tcp(options.listen, options.tls));
+    }
+    return server;
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,38 @@
+// The control API: what the CLI, the console and Prometheus talk to.
+//
+// Always on a Unix socket (mode 0600, in state_dir); with `listen`, also on TCP over mutual TLS for
+// certificates of role operator. Handlers run on the server's own threads and must be thread-safe:
+// they read snapshots and post commands, and never touch the data plane.
+#pragma once
+
+#include "base/error.h"
+#include "base/tls.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace cw::appliance {
+
+struct ControlHandlers {
+    std::function<std::string()> metrics;                          // GET /metrics
+    std::function<Result<std::string>(const std::string&)> get;    // GET /v1/<name> → JSON
+    std::function<Result<std::string>(const std::string&, const std::string&)> post;  // + JSON body
+};
+
+struct ControlOptions {
+    std::string socket_path;
+    std::string listen;  // Empty: the socket only.
+    TlsFiles tls;
+};
+
+class ControlServer {
+public:
+    virtual ~ControlServer() = default;  // Stops and joins.
+    static Result<std::unique_ptr<ControlServer>> start(const ControlOptions& options,
+                                                        ControlHandlers handlers);
+    [[nodiscard]] virtual std::uint16_t port() const = 0;  // Of `listen`; 0 without.
+};
+
+}  // namespace cw::appliance

@@ -1,0 +1,41 @@
+// From settings to a vault: the store, the key service and the vault's identity. Used by the daemon
+// and, without any daemon, by the CLI's read path.
+#pragma once
+
+#include "base/clock.h"
+#include "base/disk.h"
+#include "base/metrics.h"
+#include "base/random.h"
+#include "config/settings.h"
+#include "egress/blob/store.h"
+#include "egress/vault/keys.h"
+
+#include <memory>
+
+namespace cw::appliance {
+
+// The seams of a real process, made once in main and passed on.
+struct SystemSeams {
+    std::unique_ptr<Clock> clock;
+    std::unique_ptr<Random> random;
+    std::unique_ptr<Disk> disk;  // For start-up and control; data-plane threads make their own.
+    std::unique_ptr<MetricRegistry> metrics;
+};
+SystemSeams make_system_seams();
+
+struct VaultAccess {
+    std::unique_ptr<blob::StoreFactory> stores;      // Retrying.
+    std::unique_ptr<vault::KeyService> kek;
+    vault::VaultIdentity identity;
+};
+
+// The store named by vault.url with vault.auth, with retries. Errors: config_invalid, vault_missing,
+// io_error (credential files).
+Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& settings,
+                                                        SystemSeams& seams, bool create);
+// Opens an existing vault. Errors: those, key_unavailable, object_corrupt.
+Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams);
+// Makes the KEK file if absent, and the vault. Errors: vault_exists.
+Result<VaultAccess> create_vault_access(const config::Settings& settings, SystemSeams& seams);
+
+}  // namespace cw::appliance

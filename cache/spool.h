@@ -7,9 +7,9 @@
 // Invariants: acknowledged <= durable <= appended. A record is durable only after the device said
 // so for it and everything before it; each batch carries `durable_through`, so that recovery can
 // tell a torn tail (dropped) from damage to acknowledged data (reported, never truncated). A failed
-// sync is never retried: the spool stops and the process restarts into recovery. Space is freed only
-// by release(); the last live records of an old region are moved forward so that one slow machine
-// cannot pin the log.
+// sync is never retried: the spool stops and the process restarts into recovery. Space is freed
+// only by release(); the last live records of an old region are moved forward so that one slow
+// machine cannot pin the log.
 //
 // A passive object: step() does bounded work and never waits, so a Runner, the agent's loop or a
 // simulator can drive it. Thread-safety: none; one thread.
@@ -20,6 +20,7 @@
 #include "base/disk.h"
 #include "base/metrics.h"
 #include "base/random.h"
+#include "cache/stream_table.h"
 #include "pipeline/messages.h"
 #include "pipeline/record.h"
 #include "pipeline/stage.h"
@@ -33,6 +34,8 @@
 
 namespace cw::cache {
 
+class SpoolIndex;
+
 using pipeline::Lsn;
 using pipeline::Record;
 using pipeline::RecordHeader;
@@ -40,36 +43,35 @@ using pipeline::StoredRecord;
 using pipeline::StreamKey;
 
 struct SpoolOptions {
-    std::string path;                      // Directory; mode 0700; holds spool.log and spool.id.
-    std::uint64_t size_bytes = 0;          // Fixed at creation; multiple of region_bytes.
-    std::uint64_t region_bytes = 64 * mib; // Unit of reclaim.
+    std::string path;                       // Directory; mode 0700; holds spool.log and spool.id.
+    std::uint64_t size_bytes = 0;           // Fixed at creation; multiple of region_bytes.
+    std::uint64_t region_bytes = 64 * mib;  // Unit of reclaim.
     std::uint32_t batch_bytes_max = 8 * mib;
     std::uint32_t batches_in_flight = 4;
     std::int64_t slow_sync_ns = 2 * ns_per_s;  // Above: condition SPOOL_SLOW.
-    double throttle_free = 0.05;  // Below this share of free space nothing more is taken (SPOOL_FULL).
+    double throttle_free =
+        0.05;                // Below this share of free space nothing more is taken (SPOOL_FULL).
+    bool may_create = true;  // false: an empty directory is a missing mount, not a first start.
+    SpoolId
+        expected_id{};  // Refuse any other spool (another server's disk, an old clone). Nil: any.
     bool prewrite = true;  // Write the whole file once at creation: twice the commit rate.
     // Called while pre-writing with (bytes done, bytes in all), for progress on a console.
     void (*on_prewrite)(std::uint64_t, std::uint64_t) = nullptr;
 };
 
-// What recovery found, and what is durable now, per history.
-struct StreamState {
-    StreamKey key;
-    Seq durable{};  // Highest sequence without a hole below it.
-    Seq fence{};    // Open fence, 0 if none, and the super-chunks durable beneath it.
-    std::vector<std::uint32_t> base_ordinals;
-};
-
-// A range of acknowledged data that is damaged on the device: to be repaired from the agent.
+// A range of acknowledged data that is damaged on the device: to be repaired from the agent. When
+// the damage took the headers too, the spool cannot tell lost records from released ones: a range
+// whose `last` is committed in the vault is then of no concern (see settle_stream()).
 struct DamagedRange {
     StreamKey key;
-    Seq first{}, last{};  // 0,0 when only the place is known
+    Seq first{},
+        last{};  // Inclusive; 0,0 when only the place is known, or for records without one.
     std::string evidence;
 };
 
 struct SpoolUsage {
     std::uint64_t capacity = 0, live = 0, dead = 0, free = 0;  // Bytes.
-    std::uint64_t reserved = 0;  // Promised to outstanding credit.
+    std::uint64_t reserved = 0;                                // Promised to outstanding credit.
 };
 
 class Spool {
@@ -77,7 +79,8 @@ public:
     virtual ~Spool() = default;
 
     // Opens or creates the spool, scans it (never trusting the page cache) and leaves it ready.
-    // Errors: io_error, spool_tampered (other identity, size changed), format_unsupported.
+    // Errors: io_error, spool_full (no space for the file), spool_tampered (other identity, size
+    // changed, a file is missing or both superblocks are damaged), format_unsupported, usage.
     // `disk`, `clock`, `random`, `conditions`, `metrics` outlive the spool.
     struct Context {
         Disk& disk;
@@ -95,18 +98,25 @@ public:
     [[nodiscard]] virtual std::vector<DamagedRange> damaged() const = 0;
     // Watermarks of every history this spool knows, also of those whose records are all released.
     [[nodiscard]] virtual std::vector<StreamState> streams() const = 0;
+    // What is appended and durable per history; for checks before append().
+    [[nodiscard]] virtual const StreamTable& stream_table() const = 0;
+    // The vault holds everything of `key` up to `committed`: suspected holes below do not matter,
+    // and the stream, if unknown, starts there.
+    virtual void settle_stream(const StreamKey& key, Seq committed) = 0;
+    [[nodiscard]] virtual SpoolId id() const = 0;
 
     // --- Running ---
     // Takes the record if there is room; false leaves it untouched (full, or queue of unsynced
-    // batches full). The caller has checked sequence order: the spool asserts that write records of
-    // a key come without gaps after `durable`, or after a forget_stream().
+    // batches full, or failed). The caller has checked sequence order: the spool asserts that
+    // records of a key come without gaps after what is appended, or after a forget_stream(). Only
+    // resync_begin may jump forward: what lies below is covered by its BASE.
     virtual bool append(Record& record) = 0;
     // Durable records in append order, payload still attached. Empty when none is ready.
     virtual std::optional<StoredRecord> take_durable() = 0;
     // The record's bytes are no longer needed. Unknown LSNs are ignored (released twice).
     virtual void release(Lsn lsn) = 0;
-    // A new generation of this disk begins (or the stream is dropped): watermarks are forgotten once
-    // the records are released.
+    // A new generation of this disk begins (or the stream is dropped): watermarks are forgotten
+    // once the records are released.
     virtual void forget_stream(const StreamKey& key) = 0;
 
     // Submits what has gathered, reaps what finished, reclaims, moves, checkpoints.
@@ -124,6 +134,11 @@ public:
     [[nodiscard]] virtual SpoolUsage usage() const = 0;
     // Set when the device failed (B2, B3): nothing is taken or acknowledged any more.
     [[nodiscard]] virtual std::optional<Error> failed() const = 0;
+
+private:
+    friend class SpoolReader;
+    // Where records lie, shared with readers on other threads.
+    [[nodiscard]] virtual std::shared_ptr<SpoolIndex> index() const = 0;
 };
 
 // Reads records back, on another thread and Disk than the Spool's, of records that are durable and
@@ -131,15 +146,18 @@ public:
 class SpoolReader {
 public:
     virtual ~SpoolReader() = default;
-    static Result<std::unique_ptr<SpoolReader>> open(const std::string& path, Disk& disk);
+    // Called on the spool's thread; the reader then belongs to the thread of `disk`. It shares the
+    // spool's index (a record that was moved out of an old region is still found by its LSN) and
+    // may outlive the spool, which then neither moves nor recycles anything.
+    static Result<std::unique_ptr<SpoolReader>> open(Spool& spool, Disk& disk);
 
     // Starts reading the record `lsn` points at; `done` runs inside poll(). The table and slabs
-    // of `record` are filled; its slabs must have been provided (slab_count() of them).
-    // Errors: record_corrupt (bit rot, misdirected or lost write), io_error.
+    // of `record` are filled; its header is the one the spool gave out, its slabs must have been
+    // provided (slab_count() of them). `record` stays in place until `done`.
+    // Errors: record_corrupt (bit rot, misdirected or lost write), not_found (released), io_error.
     virtual void read(Lsn lsn, Record& record, std::function<void(Result<void>)> done) = 0;
     virtual std::size_t poll() = 0;
     [[nodiscard]] virtual std::size_t in_flight() const noexcept = 0;
-    // A record that was moved out of an old region is still found by its LSN.
 };
 
 }  // namespace cw::cache

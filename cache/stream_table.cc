@@ -1,0 +1,147 @@
+#include "cache/stream_table.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace cw::cache {
+
+void StreamView::raise(Seq upto) {
+    seq = std::max(seq, upto);
+    while (!beyond.empty() && beyond.front().first <= next(seq)) {
+        seq = std::max(seq, beyond.front().last);
+        beyond.erase(beyond.begin());
+    }
+}
+
+void StreamView::apply(const RecordHeader& header) {
+    switch (header.type) {
+        case RecordType::base:
+            if (header.seq > fence) {  // Bulk connections may overtake RESYNC_BEGIN.
+                fence = header.seq;
+                fence_open = true;
+                ordinals.clear();
+            }
+            if (header.seq == fence && fence_open) {
+                ordinals.insert(header.ordinal);
+            }
+            return;
+        case RecordType::resync_begin:
+            if (header.seq > fence) {
+                fence = header.seq;
+                fence_open = true;
+                ordinals.clear();
+            }
+            break;
+        case RecordType::resync_end:
+            fence_open = false;
+            ordinals.clear();
+            break;
+        case RecordType::write:
+        case RecordType::resize:
+            break;
+        case RecordType::point:
+        case RecordType::flush:
+        case RecordType::point_result:
+            return;
+    }
+    raise(last_seq(header));
+}
+
+bool sequence_fits_type(const RecordHeader& header) noexcept {
+    if (!consumes_sequence(header.type)) {
+        return header.seq_count == 0 && (header.type != RecordType::base || raw(header.seq) > 0);
+    }
+    const bool count_fits =
+        header.type == RecordType::write ? header.seq_count > 0 : header.seq_count == 1;
+    return count_fits && raw(header.seq) > 0 &&
+           raw(header.seq) <= std::numeric_limits<std::uint64_t>::max() - header.seq_count;
+}
+
+const Stream* StreamTable::find(const StreamKey& key) const {
+    const auto it = streams_.find(key);
+    return it == streams_.end() ? nullptr : &it->second;
+}
+
+Arrival StreamTable::check(const RecordHeader& header) const {
+    if (!sequence_fits_type(header)) {
+        return Arrival::malformed;
+    }
+    const Stream* stream = find(header.key);
+    if (stream == nullptr) {
+        return Arrival::accept;
+    }
+    const StreamView& view = stream->appended;
+    if (header.type == RecordType::base) {
+        if (header.seq < view.fence || (header.seq == view.fence && !view.fence_open)) {
+            return Arrival::stale;
+        }
+        const bool held = header.seq == view.fence && view.ordinals.contains(header.ordinal);
+        return held ? Arrival::duplicate : Arrival::accept;
+    }
+    if (!consumes_sequence(header.type)) {
+        return Arrival::accept;
+    }
+    if (last_seq(header) <= view.seq) {
+        return Arrival::duplicate;
+    }
+    // A resync covers what lies below its fence by BASE, so it may leave sequences out.
+    const bool in_order = header.seq == next(view.seq) ||
+                          (header.type == RecordType::resync_begin && header.seq > view.seq);
+    return in_order ? Arrival::accept : Arrival::gap;
+}
+
+void StreamTable::append(const RecordHeader& header) {
+    CW_ASSERT(check(header) == Arrival::accept);
+    const bool moves = consumes_sequence(header.type);
+    if (!moves && header.type != RecordType::base) {
+        return;
+    }
+    const auto [it, fresh] = streams_.try_emplace(header.key);
+    if (fresh && moves) {
+        it->second.appended.seq = it->second.durable.seq = Seq{raw(header.seq) - 1};
+    }
+    it->second.appended.apply(header);
+}
+
+void StreamTable::make_durable(const RecordHeader& header) {
+    const auto it = streams_.find(header.key);
+    if (it == streams_.end()) {
+        return;  // Forgotten while it was on its way.
+    }
+    it->second.durable.apply(header);
+}
+
+void StreamTable::settle(const StreamKey& key, Seq committed) {
+    Stream& stream = streams_[key];
+    stream.appended.raise(committed);
+    stream.durable.raise(committed);
+}
+
+void StreamTable::restore(const StreamKey& key, StreamView view) {
+    Stream& stream = streams_[key];
+    stream.appended = view;
+    stream.durable = std::move(view);
+}
+
+StreamState StreamTable::state(const StreamKey& key) const {
+    StreamState out{.key = key, .durable = {}, .fence = {}, .base_ordinals = {}};
+    if (const Stream* stream = find(key)) {
+        out.durable = stream->durable.seq;
+        if (stream->durable.fence_open) {
+            out.fence = stream->durable.fence;
+            out.base_ordinals = stream->durable.ordinals.to_vector();
+        }
+    }
+    return out;
+}
+
+std::vector<StreamState> StreamTable::states() const {
+    std::vector<StreamState> out;
+    out.reserve(streams_.size());
+    for (const auto& entry : streams_) {
+        out.push_back(state(entry.first));
+    }
+    return out;
+}
+
+}  // namespace cw::cache

@@ -1,0 +1,195 @@
+# A complete small site in one directory: used by ./quickstart and by the end-to-end tests, so that what a newcomer
+# runs is what is tested. Source it; every function uses $demo (the directory) and stops what it started at exit.
+
+step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# wait_for SECONDS WHAT COMMAND…: polls a command until it succeeds; bounded.
+wait_for() {
+    local deadline=$((SECONDS + $1)) what=$2; shift 2
+    until "$@"; do
+        [ $SECONDS -lt $deadline ] || die "gave up waiting for $what"
+        sleep 0.1
+    done
+}
+
+demo_begin() {
+    demo=$(mktemp -d "${TMPDIR:-/tmp}/causeway-demo.XXXXXX")
+    demo_pids=() demo_kept=no
+    trap demo_end EXIT
+    trap 'exit 130' INT TERM
+}
+
+demo_end() {
+    local status=$? pid
+    for pid in "${demo_pids[@]:-}"; do
+        [ -n "$pid" ] && kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+    done
+    if [ $status -ne 0 ] && [ $status -ne 130 ]; then
+        echo "--- last lines of the logs in $demo" >&2
+        tail -n 20 "$demo"/*.log >&2 2>/dev/null || true
+    fi
+    [ $demo_kept = yes ] || rm -rf "$demo"
+    exit $status
+}
+
+demo_keep() { demo_kept=yes; echo "Kept: $demo"; }
+
+# demo_config VAULT_TOML: certificates, keys and a configuration; the vault section is the argument.
+demo_config() {
+    causeway pki init "$demo/pki" >/dev/null
+    causeway pki issue "$demo/pki" --role process-server --name demo-server --host localhost,127.0.0.1 --out "$demo/pki/server" >/dev/null
+    demo_machine=$(cat /proc/sys/kernel/random/uuid)
+    causeway pki issue "$demo/pki" --role machine --id "$demo_machine" --name demo-machine --out "$demo/pki/machine" >/dev/null
+    cat > "$demo/causeway.toml" <<TOML
+[server]
+name = "demo"
+state_dir = "$demo/state"
+[ingest]
+listen = "127.0.0.1:${demo_listen_port:-0}"
+[cache]
+path = "$demo/cache"
+size = "${demo_cache_size:-512MiB}"
+[points]
+interval = "5s"
+[security]
+ca_file = "$demo/pki/ca.crt"
+cert_file = "$demo/pki/server.crt"
+key_file = "$demo/pki/server.key"
+kek_file = "$demo/kek"
+[vault]
+$1
+TOML
+}
+
+demo_port_of() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null | sed -n 's/.*"replication_port": *\([0-9]*\).*/\1/p' | head -n 1; }
+demo_server_up() { demo_port=$(demo_port_of) && [ -n "$demo_port" ]; }
+
+# Starts (or, after a kill, starts again) causewayd; demo_server_pid is its pid.
+demo_start_server() {
+    causewayd --config "$demo/causeway.toml" 2>>"$demo/server.log" &
+    demo_server_pid=$!
+    demo_pids+=($demo_server_pid)
+    wait_for 60 "causewayd (see $demo/server.log)" demo_server_up
+}
+
+demo_server() {
+    # 9443 if it is free, as in a real installation; else the kernel chooses.
+    demo_listen_port=9443
+    (exec 3<>/dev/tcp/127.0.0.1/9443) 2>/dev/null && demo_listen_port=0
+    demo_config "url = \"dir://$demo/vault\""
+    causeway --config "$demo/causeway.toml" vault create
+    demo_start_server
+    echo "causewayd listens on 127.0.0.1:$demo_port (mutual TLS 1.3)"
+}
+
+# An ext4 image with real files. debugfs writes into it without root; the writer pauses through the agent's hooks.
+demo_image_ext4() {
+    demo_image=$demo/disk.img
+    mkdir "$demo/files"
+    tar -cf - README.md ARCHITECTURE.md docs base pipeline cache ingest egress 2>/dev/null | tar -xf - -C "$demo/files"
+    find /usr/share/doc -name 'copyright' -size +1k 2>/dev/null | head -n 400 | tar -cf - -T - 2>/dev/null | tar -xf - -C "$demo/files" || true
+    mke2fs -q -t ext4 -d "$demo/files" -F "$demo_image" "${demo_image_size:-128M}"
+    echo "ext4 image of ${demo_image_size:-128M} with $(find "$demo/files" -type f | wc -l) files; a writer adds, replaces and deletes files"
+    cat > "$demo/writer" <<'W'
+#!/usr/bin/env bash
+# Changes files of an ext4 image for ever. Between changes it obeys DIR/pause: an unpaused image is never read.
+image=$1 dir=$2 n=0
+while :; do
+    while [ -e "$dir/pause" ]; do : > "$dir/paused"; sleep 0.02; done
+    rm -f "$dir/paused"
+    n=$((n + 1))
+    head -c $((n % 7 * 65536 + 4096)) /dev/urandom > "$dir/new" ; seq $n $((n + 2000)) >> "$dir/new"
+    debugfs -w -f /dev/stdin "$image" >/dev/null 2>&1 <<D
+write $dir/new /record-$n
+rm /record-$((n - 20))
+D
+    sleep 0.05
+done
+W
+    cat > "$demo/pre-hook" <<'H'
+#!/usr/bin/env bash
+# Pauses the writer and notes what the source is at this moment: the oracle of the comparison.
+dir=$(dirname "$0")
+: > "$dir/pause"
+for _ in $(seq 500); do [ -e "$dir/paused" ] && break; sleep 0.02; done
+[ -e "$dir/paused" ] || exit 1
+echo "$(date +%s%6N) $(sha256sum < "$dir/disk.img" | cut -d' ' -f1)" >> "$dir/truth"
+H
+    cat > "$demo/post-hook" <<'H'
+#!/usr/bin/env bash
+dir=$(dirname "$0")
+rm -f "$dir/pause"
+H
+    chmod +x "$demo/writer" "$demo/pre-hook" "$demo/post-hook"
+    "$demo/writer" "$demo_image" "$demo" &
+    demo_pids+=($!)
+}
+
+# A given image is copied and stays as it is: the points are then all the same state.
+demo_image_from() {
+    demo_image=$demo/disk.img
+    cp --sparse=always "$1" "$demo_image"
+    truncate -s %1M "$demo_image"
+    printf '#!/bin/sh\n' > "$demo/post-hook"
+    # Something must change, or no further point is needed: one block of the copy, rewritten while paused is not read.
+    cat > "$demo/pre-hook" <<H
+#!/usr/bin/env bash
+head -c 4096 /dev/urandom | dd of="$demo_image" bs=4096 conv=notrunc status=none
+echo "\$(date +%s%6N) \$(sha256sum < "$demo_image" | cut -d' ' -f1)" >> "$demo/truth"
+H
+    chmod +x "$demo/pre-hook" "$demo/post-hook"
+}
+
+demo_agent() {
+    causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
+        --key "$demo/pki/machine.key" --state "$demo/agent" --image "$demo_image" --machine-name demo-machine \
+        --interval "${demo_interval:-3s}" --pre-hook "$demo/pre-hook" --post-hook "$demo/post-hook" --log-level info \
+        2>>"$demo/agent.log" &
+    demo_agent_pid=$!
+    demo_pids+=($demo_agent_pid)
+}
+
+demo_stop_agent() { kill "$demo_agent_pid" 2>/dev/null || true; wait "$demo_agent_pid" 2>/dev/null || true; }
+
+demo_points_json() { causeway --config "$demo/causeway.toml" --json points "$demo_machine" 2>/dev/null; }
+demo_point_ids() { demo_points_json | sed -n 's/.*"id": *"\([0-9a-f-]*\)".*/\1/p'; }
+demo_has_points() { [ "$(demo_point_ids | wc -l)" -ge "$1" ]; }
+
+# demo_wait_points N: shows progress until N points are in the vault.
+demo_wait_points() {
+    local deadline=$((SECONDS + ${demo_points_timeout:-300})) have=0
+    while have=$(demo_point_ids | wc -l); [ "$have" -lt "$1" ]; do
+        [ $SECONDS -lt $deadline ] || die "only $have of $1 recovery points (see $demo/agent.log and $demo/server.log)"
+        kill -0 "$demo_agent_pid" 2>/dev/null || die "the agent ended (see $demo/agent.log)"
+        printf '  %s of %s points | %s\n' "$have" "$1" "$(causeway --config "$demo/causeway.toml" status --line 2>/dev/null || true)"
+        sleep 1
+    done
+}
+
+# demo_truth_of ID: the SHA-256 of the source when that point was cut.
+demo_truth_of() {
+    local cut
+    cut=$(demo_points_json | grep -A6 "\"id\": *\"$1\"" | sed -n 's/.*"source_time_us": *\([0-9]*\).*/\1/p' | head -n 1)
+    [ -n "$cut" ] || die "point $1 has no time"
+    awk -v cut="$cut" '$1 <= cut { truth = $2 } END { print truth }' "$demo/truth"
+}
+
+demo_restore_and_compare() {
+    local point=$1 truth restored
+    truth=$(demo_truth_of "$point")
+    [ -n "$truth" ] || die "no record of the source at point $point"
+    rm -f "$demo/by-cli.img" "$demo/by-tool.img"
+    causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$point" --output "$demo/by-cli.img"
+    causeway-restore --vault "dir://$demo/vault" --kek "$demo/kek" restore --machine "$demo_machine" --point "$point" --output "$demo/by-tool.img"
+    for restored in by-cli.img by-tool.img; do
+        [ "$(sha256sum < "$demo/$restored" | cut -d' ' -f1)" = "$truth" ] || die "$restored differs from the source at point $point"
+    done
+    echo "point $point: both images are byte-identical to the source (sha256 $truth)"
+}
+
+demo_summary() {
+    echo
+    causeway --config "$demo/causeway.toml" status || true
+    echo "vault: $(du -sh "$demo/vault" | cut -f1) in $(find "$demo/vault" -type f | wc -l) objects; disk image: $(du -sh --apparent-size "$demo_image" | cut -f1)"
+}

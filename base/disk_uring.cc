@@ -8,19 +8,27 @@
 
 #include <liburing.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 namespace cw {
 namespace {
 
+// Debian's liburing declares wrappers for these two operations but does not export them.
+int register_ring(const io_uring& ring, unsigned operation, void* argument, unsigned count) {
+    const long result = syscall(__NR_io_uring_register, ring.ring_fd, operation, argument, count);
+    return result < 0 ? -errno : 0;
+}
+
 // seccomp does not see what goes through a ring, so the ring itself permits only what a disk needs.
-int restrict_ring(io_uring& ring) {
+int restrict_ring(const io_uring& ring) {
     std::array<io_uring_restriction, 3> rules{};
     const std::array<std::uint8_t, 3> allowed{IORING_OP_READV, IORING_OP_WRITEV, IORING_OP_FSYNC};
     for (std::size_t i = 0; i < rules.size(); ++i) {
         rules[i].opcode = IORING_RESTRICTION_SQE_OP;
         rules[i].sqe_op = allowed[i];
     }
-    return io_uring_register_restrictions(&ring, rules.data(), rules.size());
+    return register_ring(ring, IORING_REGISTER_RESTRICTIONS, rules.data(), rules.size());
 }
 
 class UringDisk final : public SystemDisk {
@@ -61,7 +69,7 @@ public:
             result = restrict_ring(ring_);
         }
         if (result == 0) {
-            result = io_uring_enable_rings(&ring_);
+            result = register_ring(ring_, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
         }
         if (result < 0) {
             return fail_errno(Errc::io_error, "io_uring", -result);

@@ -20,9 +20,12 @@
 namespace cw::pipeline {
 
 // Bounds of one plan, so that the worst case (nothing compresses, every chunk tiny) still fits into
-// a 64 MiB segment with its index. The caller stops collecting before it exceeds them.
+// a 64 MiB segment with its index: inputs, and the sum of the lengths of its write extents. The
+// caller stops collecting before it exceeds them.
 inline constexpr std::size_t plan_extents_max = 32 * 1024;
 inline constexpr std::uint64_t plan_raw_bytes_max = 56 * mib;
+// Upper bound of a plan's own memory per input, with what the transform notes per fragment.
+inline constexpr std::size_t plan_bytes_per_extent = 512;
 inline constexpr std::uint32_t gather_span_bytes = 64 * 1024;
 
 // One captured extent. `record` is the caller's number of the record that carries its data.

@@ -2,7 +2,8 @@
 //
 // The ladder runs from LZ4 to zstd 3. When compute is the bottleneck it steps towards LZ4, when the
 // uplink is, towards zstd 3: spending idle cores to save bandwidth, and the reverse. It moves one
-// rung after `patience` observations in a row agree, so that a burst does not make it swing.
+// rung after `patience` observations in a row agree, so that a burst does not make it swing, and
+// drifts back to zstd 1 when nothing is behind.
 // Thread-safety: none; owned by the stage that starts transforms. No clock of its own.
 #pragma once
 
@@ -41,9 +42,12 @@ public:
     void reconfigure(const CodecPolicyOptions& options);
 
 private:
+    void drift_home() noexcept;
+
     CodecPolicyOptions options_;
     std::size_t rung_;
     int streak_ = 0;  // > 0: observations in a row asking for more ratio; < 0: for more speed.
+    std::uint32_t quiet_ = 0;  // Observations in a row with nothing behind.
 };
 
 }  // namespace cw::pipeline

@@ -19,10 +19,10 @@ struct DiskHello {
     DiskId disk;
     std::uint64_t size_bytes = 0;
     Generation generation{};
-    Seq next_seq{};       // The next sequence the agent would send.
-    Seq oldest_held{};    // Oldest sequence it can still resend; next_seq if none.
+    Seq next_seq{};                  // The next sequence the agent would send.
+    Seq oldest_held{};               // Oldest sequence it can still resend; next_seq if none.
     bool catch_up_possible = false;  // Its dirty maps cover everything not committed.
-    std::string name;     // People's word; data.
+    std::string name;                // People's word; data.
 };
 struct OpenMachine {
     MachineId machine;
@@ -36,17 +36,23 @@ struct OpenMachine {
 };
 
 // What the agent must do with each disk.
-enum class DiskAction : std::uint8_t { continue_ = 1, initial = 2, resync = 3, reject = 4, catch_up = 5 };
+enum class DiskAction : std::uint8_t {
+    continue_ = 1,
+    initial = 2,
+    resync = 3,
+    reject = 4,
+    catch_up = 5
+};
 struct DiskWelcome {
     DiskId disk;
     Generation generation{};
     DiskAction action = DiskAction::reject;
-    Seq durable{};    // Spooled here (>= committed).
-    Seq committed{};  // Named by a committed manifest.
+    Seq durable{};             // Spooled here (>= committed).
+    Seq committed{};           // Named by a committed manifest.
     bool resync_open = false;  // A fence is open: continue it from the bitmap.
     Seq fence{};
-    ByteVector base_durable;   // Bitmap of super-chunk ordinals held under that fence.
-    std::string reason;        // Why, for reject and resync. Shown to people.
+    ByteVector base_durable;  // Bitmap of super-chunk ordinals held under that fence.
+    std::string reason;       // Why, for reject and resync. Shown to people.
 };
 // control → ingest: the answer to OpenMachine.
 struct MachineOpened {
@@ -64,13 +70,13 @@ struct MachineOpened {
 // cache → ingest: what became durable, cumulative per stream.
 struct Spooled {
     StreamKey key;
-    Seq durable{};                       // Valid when seq advanced.
+    Seq durable{};  // Valid when seq advanced.
     SessionId session{};
-    std::uint64_t bytes = 0;             // Payload bytes that left the in-flight account (credit).
+    std::uint64_t bytes = 0;  // Payload bytes that left the in-flight account (credit).
     std::vector<std::uint32_t> base_ordinals;  // Newly durable super-chunks of `fence`.
     Seq fence{};
-    std::vector<PointId> points;         // Points whose record is durable.
-    std::optional<Seq> expected;         // A gap was met: re-send from here (NAK).
+    std::vector<PointId> points;  // Points whose record is durable.
+    std::optional<Seq> expected;  // A gap was met: re-send from here (NAK).
 };
 
 enum class PointState : std::uint8_t { durable = 1, committed = 2, same_as = 3, dropped = 4 };
@@ -88,7 +94,7 @@ struct Committed {
         DiskId disk;
         Generation generation{};
         Seq committed{};
-        Seq fence{};                              // Of the ordinals below.
+        Seq fence{};                               // Of the ordinals below.
         std::vector<std::uint32_t> base_ordinals;  // Newly committed super-chunks.
     };
     std::vector<Disk> disks;

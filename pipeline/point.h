@@ -1,9 +1,9 @@
 // Recovery-point barriers as records: their payload lies in the record's table block.
 //
-// point:  magic "CWP1" u32 | kind u8 | flags u8 (bit 0: member of a group, provisional) | disks u16 |
-//         id 16 | group 16 (nil if none) | source time i64 wall µs | uncertainty u32 µs |
-//         tag length u16 + text (<= 256, people's words: data, never a path) | hook results u16 + text |
-//         per disk: id 16, generation u64, cut u64, stream hash 32
+// point:  magic "CWP1" u32 | kind u8 | flags u8 (bit 0: member of a group, provisional) |
+//         disks u16 | id 16 | group 16 (nil if none) | source time i64 wall µs |
+//         uncertainty u32 µs | tag length u16 + text (people's words: data, never a path) |
+//         hook results u16 + text | per disk: id 16, generation u64, cut u64, stream hash 32
 // point_result: magic "CWP2" u32 | outcome u8 (1 committed, 2 revoked) | zeros 3 | id 16 | group 16
 #pragma once
 
@@ -23,7 +23,7 @@ inline constexpr std::size_t disks_per_machine_max = 256, point_tag_bytes_max = 
 struct DiskCut {
     DiskId disk;
     Generation generation{};
-    Seq cut{};           // The last sequence of this disk sent before the barrier.
+    Seq cut{};             // The last sequence of this disk sent before the barrier.
     Sha256 stream_hash{};  // H_n = SHA-256(H_{n-1} || extent table) over the disk's stream.
 };
 

@@ -15,9 +15,9 @@
 namespace cw::pipeline {
 
 enum class RecordType : std::uint8_t {
-    write = 1,     // Extent table + data; consumes one sequence per extent.
-    base = 2,      // Extent table + data of one super-chunk, beneath writes after `fence`.
-    point = 3,     // Recovery-point barrier (point.h). Consumes no sequence.
+    write = 1,         // Extent table + data; consumes one sequence per extent.
+    base = 2,          // Extent table + data of one super-chunk, beneath writes after `fence`.
+    point = 3,         // Recovery-point barrier (point.h). Consumes no sequence.
     resync_begin = 4,  // Consumes one sequence: the fence S0.
     resync_end = 5,    // Consumes one sequence; points with cut at or above it are valid again.
     flush = 6,         // Position of a guest flush. Consumes no sequence.
@@ -45,9 +45,9 @@ struct RecordHeader {
     // write: sequence of the first extent. base: the fence S0. resync_*, resize: their sequence.
     // point, flush: the highest sequence sent before it on this disk (point: 0, see its cut).
     Seq seq{};
-    std::uint32_t seq_count = 0;  // Sequences consumed; 0 for base, point, flush, point_result.
-    std::uint32_t ordinal = 0;    // base: super-chunk index on the disk.
-    std::uint64_t aux = 0;        // resize: new size in bytes. resync_begin: see point.h.
+    std::uint32_t seq_count = 0;    // Sequences consumed; 0 for base, point, flush, point_result.
+    std::uint32_t ordinal = 0;      // base: super-chunk index on the disk.
+    std::uint64_t aux = 0;          // resize: new size in bytes. resync_begin: see point.h.
     std::uint32_t table_bytes = 0;  // Multiple of block_bytes, <= table_bytes_max. Control payloads
                                     // (point …) lie here, zero-padded.
     std::uint32_t data_bytes = 0;   // Multiple of block_bytes, <= record_data_bytes_max.
@@ -92,7 +92,8 @@ struct Record {
     }
     // The bytes [offset, offset + length) of the data; they must lie within one slab.
     [[nodiscard]] Bytes data_in_slab(std::uint32_t offset, std::uint32_t length) const noexcept {
-        CW_ASSERT(length <= slab_bytes - offset % slab_bytes && offset + length <= header.data_bytes);
+        CW_ASSERT(length <= slab_bytes - offset % slab_bytes &&
+                  offset + length <= header.data_bytes);
         return slabs[offset / slab_bytes].bytes().subspan(offset % slab_bytes, length);
     }
 };

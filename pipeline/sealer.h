@@ -14,11 +14,11 @@ enum class Codec : std::uint8_t { none = 0, lz4 = 1, zstd = 2, zero = 3, discard
 
 // What a chunk's authentication covers besides its bytes.
 struct ChunkBinding {
-    std::uint32_t ordinal = 0;     // Place within the segment; also the nonce.
+    std::uint32_t ordinal = 0;  // Place within the segment; also the nonce.
     std::uint64_t disk_offset = 0;
     std::uint32_t raw_length = 0;  // 1 .. 1 MiB
     Codec codec = Codec::none;
-    Seq last_seq{};                // Newest write that touched the chunk.
+    Seq last_seq{};  // Newest write that touched the chunk.
 };
 
 class Sealer {

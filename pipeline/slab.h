@@ -1,8 +1,10 @@
 // SlabPool: the only memory that payload lives in, counted at start and never grown.
 //
-// Invariants: free + loans == count; one owner per slab; a slab returns to its pool when its Slab is
-// destroyed, on whatever thread that happens.
+// Invariants: free + loans == count; one owner per slab; a slab returns to its pool when its Slab
+// is destroyed, on whatever thread that happens.
+//
 // Thread-safety: try_take() and returning are lock-free and safe from any thread.
+//
 // Lifetime: the pool outlives every Slab taken from it.
 #pragma once
 
@@ -64,8 +66,8 @@ public:
     [[nodiscard]] std::size_t count() const noexcept { return count_; }
     [[nodiscard]] std::size_t free_count() const noexcept;  // A snapshot.
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
-    // Runs (on the returning thread) after a slab came home to a pool that had been empty; set once,
-    // before threads start. Rings a doorbell of whoever waits for memory.
+    // Runs (on the returning thread) after a slab came home to a pool that had been empty; set
+    // once, before threads start. Rings a doorbell of whoever waits for memory.
     void on_available(void (*hook)(void*), void* context) noexcept;
 
 private:

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/ids.h"
+#include "pipeline/thread_cpu.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -11,7 +12,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 namespace cw::pipeline {
@@ -28,16 +28,6 @@ void block_signals() noexcept {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, nullptr);
-}
-
-// CPU time of the calling thread; resource usage, not a clock: nothing is decided by it.
-std::int64_t thread_cpu_ns() noexcept {
-    rusage usage{};
-    CW_ASSERT(::getrusage(RUSAGE_THREAD, &usage) == 0);
-    const auto ns = [](const timeval& t) {
-        return std::int64_t{t.tv_sec} * ns_per_s + std::int64_t{t.tv_usec} * ns_per_us;
-    };
-    return ns(usage.ru_utime) + ns(usage.ru_stime);
 }
 
 }  // namespace

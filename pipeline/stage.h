@@ -1,8 +1,8 @@
 // Stage, Doorbell and Runner: work that never waits, and the thread that does the waiting.
 //
 // A Stage's step(budget) does bounded work and says how it went; it never sleeps, holds its item
-// when blocked, and may be driven by a seeded simulator in any order. The Runner owns one thread and
-// drives one or more stages; it parks on its Doorbell after re-checking, never spins.
+// when blocked, and may be driven by a seeded simulator in any order. The Runner owns one thread
+// and drives one or more stages; it parks on its Doorbell after re-checking, never spins.
 #pragma once
 
 #include "base/clock.h"
@@ -60,7 +60,7 @@ private:
 class Runner {
 public:
     Runner(std::string name, Clock& clock);
-    ~Runner();  // stop()s and joins.
+    ~Runner();               // stop()s and joins.
     void add(Stage& stage);  // Before start().
     void start();
     void stop();  // After the current step; joins. Idempotent.

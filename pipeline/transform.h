@@ -28,6 +28,8 @@ class TransformQueue;
 struct TransformJob;
 
 inline constexpr std::uint32_t fingerprint_block_bytes = 64 * 1024;
+// Upper bound of the scratch and codec memory of one worker, for the budget.
+inline constexpr std::size_t worker_bytes_max = compressor_bytes_max + 5 * mib;
 
 // Where a job's payload lies: slabs still resident, or read back from the spool.
 class PayloadSource {
@@ -138,9 +140,9 @@ public:
     Transformer& operator=(const Transformer&) = delete;
 
     // False when the worst case does not fit into the free slabs: `request` is untouched; ask again
-    // after a slab came home (SlabPool::on_available). The pool must hold the worst case of one
-    // plan (plan_raw_bytes_max), else this could be false for ever: see budget.h. The inline
-    // executor finishes the job inside the call.
+    // after a job finished or a body was dropped. The pool must hold the worst case of one plan
+    // (plan_raw_bytes_max), else this could be false for ever: see budget.h. The inline executor
+    // finishes the job inside the call.
     bool try_start(TransformRequest& request, TransformQueue& queue);
 
     // Raw bytes of started and unfinished jobs: one term of CodecPressure::compute_bytes.

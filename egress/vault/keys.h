@@ -74,6 +74,8 @@ struct ServerSigner {
 };
 Result<ServerSigner> make_server_signer(blob::BlobStore& store, KeyService& kek, Random& random,
                                         const ServerId& server);
+// Errors: object_corrupt (the vault has not certified this server).
+Result<void> check_certificate(const ServerCertificate& certificate, const VaultIdentity& vault);
 // Opens the machine's key object; with `create`, makes it if absent (a machine's first contact).
 // DEKs are added from manifests by unwrap_dek().
 Result<MachineKeys> open_machine_keys(blob::BlobStore& store, KeyService& kek,

@@ -1,0 +1,124 @@
+// A key-encryption key in a file. Its wrap is key id 8 ‖ nonce 12 ‖ ciphertext ‖ tag 16; the id
+// says which key is needed without saying anything about it.
+#include "base/assert.h"
+#include "egress/vault/keys.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include <sys/stat.h>
+
+namespace cw::vault {
+namespace {
+
+constexpr std::size_t kek_file_bytes_max = 4096, key_id_bytes = 8;
+constexpr std::size_t wrap_overhead = key_id_bytes + sizeof(GcmNonce) + sizeof(GcmTag);
+
+std::array<std::byte, key_id_bytes> id_of(const Key256& key) {
+    const Key256 derived = hkdf_sha256(key, {}, as_bytes("causeway kek id"));
+    std::array<std::byte, key_id_bytes> id;
+    std::copy_n(derived.begin(), id.size(), id.begin());
+    return id;
+}
+
+class FileKek final : public KeyService {
+public:
+    FileKek(Secret<Key256> key, Random& random)
+        : key_(std::move(key)), id_(id_of(key_.reveal())), random_(random) {}
+
+    Result<ByteVector> wrap(Bytes plain, Bytes aad) override {
+        GcmNonce nonce;
+        random_.fill(nonce);
+        ByteVector out(plain.size() + wrap_overhead);
+        ByteWriter head(out);
+        head.bytes(id_);
+        head.bytes(nonce);
+        const MutableBytes cipher =
+            MutableBytes(out).subspan(key_id_bytes + nonce.size(), plain.size());
+        const GcmTag tag = AesGcm(key_.reveal()).seal(nonce, aad, plain, cipher);
+        std::copy(tag.begin(), tag.end(), out.end() - static_cast<std::ptrdiff_t>(tag.size()));
+        return out;
+    }
+
+    Result<ByteVector> unwrap(Bytes wrapped, Bytes aad) override {
+        if (wrapped.size() < wrap_overhead) {
+            return fail(Errc::object_corrupt, "a wrapped key is too short");
+        }
+        ByteReader reader(wrapped, Errc::object_corrupt);
+        CW_TRY_ASSIGN(const auto id, reader.array<key_id_bytes>());
+        if (id != id_) {
+            return fail(Errc::key_unavailable, "the vault is locked with key " + to_hex(id) +
+                                                   ", the key given is " + to_hex(id_));
+        }
+        CW_TRY_ASSIGN(const GcmNonce nonce, reader.array<sizeof(GcmNonce)>());
+        CW_TRY_ASSIGN(const Bytes cipher, reader.take(wrapped.size() - wrap_overhead));
+        CW_TRY_ASSIGN(const GcmTag tag, reader.array<sizeof(GcmTag)>());
+        ByteVector plain(cipher.size());
+        CW_TRY(AesGcm(key_.reveal()).open(nonce, aad, cipher, tag, plain));
+        return plain;
+    }
+
+private:
+    Secret<Key256> key_;
+    std::array<std::byte, key_id_bytes> id_;
+    Random& random_;
+};
+
+// The disk seam knows no permissions, so the question goes to the system; a file that exists only
+// in a simulation has none to ask about.
+Result<void> check_private(const std::string& path) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) == 0 && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        return fail(Errc::key_unavailable,
+                    path + " may be read by others: chmod 0400 and consider the key known");
+    }
+    return {};
+}
+
+std::string parent_of(const std::string& path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<KeyService>> open_kek_file(Disk& disk, const std::string& path,
+                                                  Random& random) {
+    CW_TRY(check_private(path));
+    auto content = read_file(disk, path, kek_file_bytes_max);
+    if (!content) {
+        return fail(Errc::key_unavailable, path + ": " + content.error().detail);
+    }
+    std::string_view text = as_text(*content);
+    text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
+    auto bytes = from_hex(text);
+    Key256 key{};
+    const bool valid = bytes && bytes->size() == key.size();
+    if (valid) {
+        std::copy(bytes->begin(), bytes->end(), key.begin());
+        wipe(*bytes);
+    }
+    wipe(*content);
+    if (!valid) {
+        return fail(Errc::key_unavailable, path + " does not hold 64 hexadecimal digits");
+    }
+    Secret<Key256> secret(key);
+    wipe(key);
+    return std::make_unique<FileKek>(std::move(secret), random);
+}
+
+Result<void> create_kek_file(Disk& disk, const std::string& path, Random& random) {
+    CW_TRY_ASSIGN(
+        const auto file,
+        disk.open(path, {.write = true, .create = true, .exclusive = true, .mode = 0400}));
+    Key256 key;
+    random.fill(key);
+    std::string text = to_hex(key) + '\n';
+    wipe(key);
+    const auto written = write_at(disk, *file, 0, as_bytes(text), true);
+    wipe({reinterpret_cast<std::byte*>(text.data()), text.size()});
+    CW_TRY(written);
+    return disk.sync_directory(parent_of(path));
+}
+
+}  // namespace cw::vault

@@ -1,0 +1,372 @@
+#include "egress/vault/keys.h"
+
+#include "base/assert.h"
+#include "egress/vault/names.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace cw::vault {
+namespace {
+
+using blob::BlobStore;
+
+constexpr std::uint32_t vault_magic = 0x564b5743, machine_magic = 0x4d4b5743;  // "CWKV", "CWKM"
+constexpr std::uint16_t keys_version = 1;
+constexpr std::uint32_t machine_key_version = 1;
+constexpr std::size_t wrapped_bytes_max = 4096, keys_object_bytes_max = 8192;
+
+struct VaultObject {
+    VaultIdentity identity;
+    ByteVector wrapped_signing_key;
+};
+
+ByteVector concat(std::initializer_list<Bytes> parts) {
+    ByteVector out;
+    for (const Bytes part : parts) {
+        out.insert(out.end(), part.begin(), part.end());
+    }
+    return out;
+}
+
+ByteVector number_bytes(std::uint32_t value) {
+    ByteVector out;
+    ByteAppender(out).u32(value);
+    return out;
+}
+
+ByteVector signing_key_aad(const VaultIdentity& vault) {
+    return concat({as_bytes("causeway vault key"), vault.id.bytes, vault.signing_key});
+}
+// The vault's public key is in it too: with another vault's identity nothing unwraps.
+ByteVector machine_key_aad(const VaultIdentity& vault, const MachineId& machine) {
+    return concat({as_bytes("causeway machine key"), vault.id.bytes, vault.signing_key,
+                   machine.bytes, number_bytes(machine_key_version)});
+}
+ByteVector dek_aad(const VaultIdentity& vault, const MachineId& machine, std::uint32_t version) {
+    return concat({as_bytes("causeway dek"), vault.id.bytes, machine.bytes, number_bytes(version)});
+}
+Key256 dek_wrapping_key(const MachineKeys& keys) {
+    return hkdf_sha256(keys.machine_key.reveal(), {}, as_bytes("causeway dek wrap"));
+}
+
+ByteVector server_certificate_message(const VaultIdentity& vault, const ServerId& server,
+                                      const PublicKey& key) {
+    return concat({as_bytes("causeway server"), vault.id.bytes, server.bytes, key});
+}
+
+void append_head(ByteAppender& out, std::uint32_t magic) {
+    out.u32(magic);
+    out.u16(keys_version);
+    out.u16(0);
+}
+
+Result<void> read_head(ByteReader& in, std::uint32_t magic) {
+    CW_TRY_ASSIGN(const std::uint32_t seen, in.u32());
+    CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
+    CW_TRY_ASSIGN(const std::uint16_t zero, in.u16());
+    if (seen != magic || zero != 0) {
+        return fail(Errc::object_corrupt, "not a key object");
+    }
+    if (version != keys_version) {
+        return fail(Errc::format_unsupported, "key object version " + std::to_string(version));
+    }
+    return {};
+}
+
+void append_wrapped(ByteAppender& out, Bytes wrapped) {
+    CW_ASSERT(wrapped.size() <= wrapped_bytes_max);
+    out.u16(static_cast<std::uint16_t>(wrapped.size()));
+    out.bytes(wrapped);
+}
+
+Result<ByteVector> read_wrapped(ByteReader& in) {
+    CW_TRY_ASSIGN(const std::uint16_t size, in.u16());
+    if (size > wrapped_bytes_max) {
+        return fail(Errc::object_corrupt, "a wrapped key of " + std::to_string(size) + " bytes");
+    }
+    CW_TRY_ASSIGN(const Bytes bytes, in.take(size));
+    return ByteVector(bytes.begin(), bytes.end());
+}
+
+ByteVector encode_vault(const VaultObject& object, const PrivateKey& key) {
+    ByteVector bytes;
+    ByteAppender out(bytes);
+    append_head(out, vault_magic);
+    out.bytes(object.identity.id.bytes);
+    out.bytes(object.identity.signing_key);
+    append_wrapped(out, object.wrapped_signing_key);
+    const Signature signature = sign_ed25519(key, bytes);
+    out.bytes(signature);
+    return bytes;
+}
+
+Result<VaultObject> decode_vault(Bytes bytes) {
+    ByteReader in(bytes, Errc::object_corrupt);
+    CW_TRY(read_head(in, vault_magic));
+    VaultObject object;
+    CW_TRY_ASSIGN(object.identity.id.bytes, in.array<16>());
+    CW_TRY_ASSIGN(object.identity.signing_key, in.array<sizeof(PublicKey)>());
+    CW_TRY_ASSIGN(object.wrapped_signing_key, read_wrapped(in));
+    const Bytes covered = bytes.first(in.position());
+    CW_TRY_ASSIGN(const Signature signature, in.array<sizeof(Signature)>());
+    if (!in.at_end() || !verify_ed25519(object.identity.signing_key, covered, signature)) {
+        return fail(Errc::object_corrupt, "the vault's identity does not match its signature");
+    }
+    return object;
+}
+
+ByteVector encode_machine(const VaultIdentity& vault, const MachineId& machine, Bytes wrapped) {
+    ByteVector bytes;
+    ByteAppender out(bytes);
+    append_head(out, machine_magic);
+    out.bytes(vault.id.bytes);
+    out.bytes(machine.bytes);
+    out.u32(machine_key_version);
+    append_wrapped(out, wrapped);
+    const Sha256 check = sha256(bytes);
+    out.bytes(check);
+    return bytes;
+}
+
+Result<ByteVector> decode_machine(Bytes bytes, const VaultIdentity& vault,
+                                  const MachineId& machine) {
+    ByteReader in(bytes, Errc::object_corrupt);
+    CW_TRY(read_head(in, machine_magic));
+    CW_TRY_ASSIGN(const auto vault_id, in.array<16>());
+    CW_TRY_ASSIGN(const auto machine_id, in.array<16>());
+    CW_TRY_ASSIGN(const std::uint32_t version, in.u32());
+    CW_TRY_ASSIGN(ByteVector wrapped, read_wrapped(in));
+    const Bytes covered = bytes.first(in.position());
+    CW_TRY_ASSIGN(const Sha256 check, in.array<sizeof(Sha256)>());
+    if (!in.at_end() || check != sha256(covered) || vault_id != vault.id.bytes ||
+        machine_id != machine.bytes) {
+        return fail(Errc::object_corrupt, "the machine's key object is damaged or another's");
+    }
+    if (version != machine_key_version) {
+        return fail(Errc::format_unsupported, "machine key version " + std::to_string(version));
+    }
+    return wrapped;
+}
+
+Result<Key256> unwrap_key(KeyService& kek, Bytes wrapped, Bytes aad) {
+    CW_TRY_ASSIGN(ByteVector plain, kek.unwrap(wrapped, aad));
+    Key256 key{};
+    const bool valid = plain.size() == key.size();
+    if (valid) {
+        std::copy(plain.begin(), plain.end(), key.begin());
+    }
+    wipe(plain);
+    if (!valid) {
+        return fail(Errc::object_corrupt, "an unwrapped key has the wrong length");
+    }
+    return key;
+}
+
+FingerprintSecret derive_fingerprint_secret(const Key256& machine_key) {
+    FingerprintSecret secret{};
+    for (std::size_t i = 0; i < secret.size() / sizeof(Key256); ++i) {
+        const std::byte part{static_cast<unsigned char>(i)};
+        const Key256 block =
+            hkdf_sha256(machine_key, {}, concat({as_bytes("fingerprint"), Bytes(&part, 1)}));
+        std::copy(block.begin(), block.end(),
+                  secret.begin() + static_cast<std::ptrdiff_t>(i * block.size()));
+    }
+    return secret;
+}
+
+MachineKeys keys_from(const MachineId& machine, Key256 key) {
+    MachineKeys keys;
+    keys.machine = machine;
+    keys.fingerprint_secret = derive_fingerprint_secret(key);
+    keys.machine_key = Secret<Key256>(key);
+    wipe(key);
+    return keys;
+}
+
+// Adds the object's name to the evidence.
+std::unexpected<Error> about(const blob::BlobName& name, Error error) {
+    error.detail = to_string(name) + (error.detail.empty() ? "" : ": ") + error.detail;
+    return std::unexpected(std::move(error));
+}
+
+Result<ByteVector> get_object(BlobStore& store, const blob::BlobName& name) {
+    auto got = blob::get_and_wait(store, {.name = name, .length = keys_object_bytes_max + 1});
+    if (!got) {
+        return about(name, std::move(got).error());
+    }
+    if (got->bytes.size() > keys_object_bytes_max) {
+        return fail(Errc::object_corrupt, to_string(name) + " is too large");
+    }
+    return std::move(got->bytes);
+}
+
+Result<VaultObject> load_vault(BlobStore& store) {
+    auto bytes = get_object(store, vault_keys_blob());
+    if (!bytes) {
+        if (bytes.error().code == Errc::blob_not_found) {
+            return fail(Errc::vault_missing, "there is no " + to_string(vault_keys_blob()));
+        }
+        return std::unexpected(std::move(bytes).error());
+    }
+    auto object = decode_vault(*bytes);
+    if (!object) {
+        return about(vault_keys_blob(), std::move(object).error());
+    }
+    return object;
+}
+
+Result<Key256> unwrap_signing_key(KeyService& kek, const VaultObject& object) {
+    CW_TRY_ASSIGN(Key256 key,
+                  unwrap_key(kek, object.wrapped_signing_key, signing_key_aad(object.identity)));
+    if (public_key_of(key) != object.identity.signing_key) {
+        wipe(key);
+        return fail(Errc::object_corrupt, "the vault's signing key does not match its public key");
+    }
+    return key;
+}
+
+// A create whose outcome is settled: true if the object now is ours, false if another's was first.
+Result<bool> create_object(BlobStore& store, const blob::BlobName& name, Bytes bytes) {
+    blob::PutResult put = blob::put_and_wait(store, {.name = name, .body = {bytes}});
+    if (put.outcome == blob::PutOutcome::stored) {
+        return true;
+    }
+    CW_ASSERT(put.error.has_value());
+    if (put.outcome == blob::PutOutcome::refused && put.error->code != Errc::blob_conflict) {
+        return about(name, std::move(*put.error));
+    }
+    // A conflict may be with our own request whose reply was lost.
+    auto present = get_object(store, name);
+    if (!present) {
+        return std::unexpected(std::move(present).error().code == Errc::blob_not_found
+                                   ? std::move(*put.error)
+                                   : std::move(present).error());
+    }
+    return std::ranges::equal(*present, bytes);
+}
+
+}  // namespace
+
+const Dek& MachineKeys::newest() const {
+    CW_ASSERT(!deks.empty());
+    return deks.rbegin()->second;
+}
+
+Result<VaultIdentity> create_vault(BlobStore& store, KeyService& kek, Random& random) {
+    CW_TRY(blob::create_containers_and_wait(store));
+    SigningKeyPair pair = make_signing_key(random);
+    VaultObject object;
+    object.identity = {make_id<VaultId>(random), pair.open};
+    CW_TRY_ASSIGN(object.wrapped_signing_key,
+                  kek.wrap(pair.secret, signing_key_aad(object.identity)));
+    const ByteVector bytes = encode_vault(object, pair.secret);
+    wipe(pair.secret);
+    CW_TRY_ASSIGN(const bool ours, create_object(store, vault_keys_blob(), bytes));
+    if (!ours) {
+        return fail(Errc::vault_exists);
+    }
+    return object.identity;
+}
+
+Result<VaultIdentity> open_vault(BlobStore& store) {
+    CW_TRY_ASSIGN(const VaultObject object, load_vault(store));
+    return object.identity;
+}
+
+Result<ServerSigner> make_server_signer(BlobStore& store, KeyService& kek, Random& random,
+                                        const ServerId& server) {
+    CW_TRY_ASSIGN(const VaultObject object, load_vault(store));
+    CW_TRY_ASSIGN(Key256 vault_key, unwrap_signing_key(kek, object));
+    SigningKeyPair pair = make_signing_key(random);
+    ServerSigner signer;
+    signer.certificate.server = server;
+    signer.certificate.key = pair.open;
+    signer.certificate.by_vault =
+        sign_ed25519(vault_key, server_certificate_message(object.identity, server, pair.open));
+    signer.key = Secret<PrivateKey>(pair.secret);
+    wipe(pair.secret);
+    wipe(vault_key);
+    return signer;
+}
+
+Result<void> check_certificate(const ServerCertificate& certificate, const VaultIdentity& vault) {
+    const ByteVector message =
+        server_certificate_message(vault, certificate.server, certificate.key);
+    if (!verify_ed25519(vault.signing_key, message, certificate.by_vault)) {
+        return fail(Errc::object_corrupt, "signed by a server that this vault has not certified");
+    }
+    return {};
+}
+
+Result<MachineKeys> open_machine_keys(BlobStore& store, KeyService& kek, const VaultIdentity& vault,
+                                      const MachineId& machine, Random* create) {
+    const blob::BlobName name = machine_keys_blob(machine);
+    const ByteVector aad = machine_key_aad(vault, machine);
+    auto bytes = get_object(store, name);
+    if (!bytes && bytes.error().code == Errc::blob_not_found && create != nullptr) {
+        Secret<Key256> key;
+        {
+            Key256 fresh;
+            create->fill(fresh);
+            key = Secret<Key256>(fresh);
+            wipe(fresh);
+        }
+        CW_TRY_ASSIGN(const ByteVector wrapped, kek.wrap(key.reveal(), aad));
+        CW_TRY_ASSIGN(const bool ours,
+                      create_object(store, name, encode_machine(vault, machine, wrapped)));
+        if (ours) {
+            return keys_from(machine, key.reveal());
+        }
+        bytes = get_object(store, name);  // Another server was first: its key is the machine's.
+    }
+    if (!bytes) {
+        return std::unexpected(std::move(bytes).error());
+    }
+    auto wrapped = decode_machine(*bytes, vault, machine);
+    if (!wrapped) {
+        return about(name, std::move(wrapped).error());
+    }
+    auto key = unwrap_key(kek, *wrapped, aad);
+    if (!key) {
+        return about(name, std::move(key).error());
+    }
+    return keys_from(machine, *key);
+}
+
+WrappedDek make_dek(MachineKeys& keys, const VaultIdentity& vault, Random& random) {
+    Key256 fresh;
+    random.fill(fresh);
+    GcmNonce nonce;
+    random.fill(nonce);
+    WrappedDek out;
+    out.version = keys.deks.empty() ? 1 : keys.deks.rbegin()->first + 1;
+    out.wrapped.resize(nonce.size() + fresh.size() + sizeof(GcmTag));
+    ByteWriter writer(out.wrapped);
+    writer.bytes(nonce);
+    const MutableBytes cipher = MutableBytes(out.wrapped).subspan(nonce.size(), fresh.size());
+    const GcmTag tag = AesGcm(dek_wrapping_key(keys))
+                           .seal(nonce, dek_aad(vault, keys.machine, out.version), fresh, cipher);
+    std::copy(tag.begin(), tag.end(), out.wrapped.end() - static_cast<std::ptrdiff_t>(tag.size()));
+    keys.deks.emplace(out.version, Dek{out.version, Secret<Key256>(fresh)});
+    wipe(fresh);
+    return out;
+}
+
+Result<void> unwrap_dek(MachineKeys& keys, const VaultIdentity& vault, const WrappedDek& wrapped) {
+    ByteReader in(wrapped.wrapped, Errc::object_corrupt);
+    CW_TRY_ASSIGN(const GcmNonce nonce, in.array<sizeof(GcmNonce)>());
+    CW_TRY_ASSIGN(const Bytes cipher, in.take(sizeof(Key256)));
+    CW_TRY_ASSIGN(const GcmTag tag, in.array<sizeof(GcmTag)>());
+    if (!in.at_end() || wrapped.version == 0) {
+        return fail(Errc::object_corrupt, "a wrapped data key has the wrong form");
+    }
+    Key256 key{};
+    CW_TRY(AesGcm(dek_wrapping_key(keys))
+               .open(nonce, dek_aad(vault, keys.machine, wrapped.version), cipher, tag, key));
+    keys.deks.insert_or_assign(wrapped.version, Dek{wrapped.version, Secret<Key256>(key)});
+    wipe(key);
+    return {};
+}
+
+}  // namespace cw::vault

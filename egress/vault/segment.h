@@ -13,6 +13,7 @@
 
 namespace cw::vault {
 
+inline constexpr std::uint16_t segment_version = 1;
 inline constexpr std::uint32_t chunk_bytes_max = 1024 * 1024;
 inline constexpr std::uint32_t index_ordinal = 0xffffffff;  // Its nonce: no chunk uses it.
 inline constexpr std::uint64_t segment_bytes_max = 64ULL << 20;
@@ -23,14 +24,15 @@ enum class Codec : std::uint8_t { none = 0, lz4 = 1, zstd = 2, zero = 3, discard
 
 struct Chunk {
     std::uint32_t ordinal = 0;
-    std::uint64_t disk_offset = 0;   // Sector aligned.
-    std::uint64_t raw_length = 0;    // <= chunk_bytes_max; zero and discard: any, no bytes stored.
-    std::uint64_t stored_offset = 0; // From the start of the object.
+    std::uint64_t disk_offset = 0;    // Sector aligned.
+    std::uint64_t raw_length = 0;     // <= chunk_bytes_max; zero and discard: any, no bytes stored.
+    std::uint64_t stored_offset = 0;  // From the start of the object.
     std::uint32_t stored_length = 0;
     Codec codec = Codec::none;
     Seq last_seq{};
     GcmTag tag{};
-    // One per 64 KiB disk block that this chunk wrote whole: (block index on the disk, fingerprint).
+    // One per 64 KiB disk block that this chunk wrote whole: (block index on the disk,
+    // fingerprint).
     std::vector<std::pair<std::uint64_t, Fingerprint>> fingerprints;
 };
 
@@ -40,8 +42,8 @@ struct SegmentRef {
     std::array<std::byte, 16> segment_id{};  // Random.
     std::array<std::byte, 32> salt{};        // Of the segment key.
     std::uint32_t dek_version = 0;
-    bool base = false;          // Lies beneath writes after first_seq (its fence).
-    Seq last_seq{};             // Newest sequence within; for base: the fence.
+    bool base = false;  // Lies beneath writes after first_seq (its fence).
+    Seq last_seq{};     // Newest sequence within; for base: the fence.
     std::uint32_t chunk_count = 0;
     std::uint64_t object_bytes = 0;
     std::uint64_t index_offset = 0;
@@ -71,14 +73,28 @@ struct SegmentTail {
     ByteVector bytes;  // Append after the chunks.
     SegmentRef ref;
 };
-// `chunks` in ordinal order (0..n-1); `body_bytes` = header + chunks as stored so far.
+// `chunks` in ordinal order (0..n-1), at least one, stored in that order; holes (zero, discard)
+// have no stored offset, length or tag. `body_bytes` = header + chunks as stored so far. Fills
+// every field of `ref` that describes the object; name, segment_id, salt, dek_version, base and
+// last_seq are the caller's. Where chunks overlap on the disk, a later ordinal lies over an earlier
+// one.
 SegmentTail finish_segment(SegmentRef ref, SegmentCrypto& crypto, const std::vector<Chunk>& chunks,
                            std::uint64_t body_bytes);
+// That the fields of a ref from a manifest agree with each other. Errors: object_corrupt.
+Result<void> check_segment_ref(const SegmentRef& ref);
+// The object's first segment_header_bytes: that it commits to our key. Errors: object_corrupt.
+Result<void> check_segment_header(const SegmentCrypto& crypto, Bytes header);
+// The object's last segment_trailer_bytes. Errors: object_corrupt.
+Result<void> check_segment_trailer(const SegmentRef& ref, Bytes trailer);
 // Opens the index bytes (as fetched from ref.index_offset, ref.index_bytes). Checks the root, every
 // field's bounds, that chunks do not overlap in the object. Errors: object_corrupt.
 Result<std::vector<Chunk>> open_index(const SegmentRef& ref, SegmentCrypto& crypto, Bytes sealed);
 // Authenticates, then decompresses `sealed` into `out` (exactly fields.raw_length bytes).
 // Errors: object_corrupt.
 Result<void> open_chunk(SegmentCrypto& crypto, const Chunk& fields, Bytes sealed, MutableBytes out);
+
+// Decompresses authenticated bytes into exactly out.size() bytes, never more (<= chunk_bytes_max;
+// codec lz4 or zstd). Errors: object_corrupt. Thread-safe.
+Result<void> decompress(Codec codec, Bytes packed, MutableBytes out);
 
 }  // namespace cw::vault

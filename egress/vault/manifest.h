@@ -19,6 +19,8 @@ namespace cw::vault {
 using WriterId = std::array<std::byte, 16>;
 using ManifestNonce = std::array<std::byte, 16>;
 
+inline constexpr std::size_t manifest_bytes_max = 64ULL << 20;
+
 enum class PointKind : std::uint8_t { crash = 1, filesystem = 2, app = 3, planned = 4 };
 
 struct PointEntry {
@@ -34,6 +36,7 @@ struct PointEntry {
         Generation generation{};
         Seq cut{};
         Sha256 stream_hash{};
+        std::uint64_t size_bytes = 0;  // Of the disk at the cut; 0: as its DiskEntry says.
     };
     std::vector<Cut> cuts;
 };
@@ -51,6 +54,15 @@ struct DiskEntry {
     ByteVector base_done;            // Bitmap of super-chunks committed under open_fence.
 };
 
+// Where one generation of a disk comes from: what a reader of an old point needs to know.
+struct GenerationEntry {
+    DiskId disk;
+    Generation generation{};
+    Generation parent_generation{};
+    Seq parent_seq{};
+    std::uint64_t size_bytes = 0;  // Last known of that generation.
+};
+
 enum class ManifestKind : std::uint8_t { takeover = 1, regular = 2, checkpoint = 3 };
 
 struct Manifest {
@@ -65,15 +77,16 @@ struct Manifest {
     // Sealed.
     WallMicros time{};
     std::uint32_t time_uncertainty_us = 0;
-    std::uint64_t boundary = 0;     // GC's: numbers below may be gone (repeated in each manifest).
-    std::uint64_t checkpoint = 0;   // Number of the newest checkpoint (itself for one).
+    std::uint64_t boundary = 0;    // GC's: numbers below may be gone (repeated in each manifest).
+    std::uint64_t checkpoint = 0;  // Number of the newest checkpoint (itself for one).
     std::string machine_name;
-    std::vector<DiskEntry> disks;   // Full state of every disk, in every manifest.
-    std::vector<SegmentRef> added;  // New segments; a checkpoint: every live segment.
-    std::vector<SegmentName> dropped;      // Declared dead by retention or compaction.
-    std::vector<PointEntry> points;        // New or extended points; a checkpoint: every point.
+    std::vector<DiskEntry> disks;      // Full state of every disk, in every manifest.
+    std::vector<SegmentRef> added;     // New segments; a checkpoint: every live segment.
+    std::vector<SegmentName> dropped;  // Declared dead by retention or compaction.
+    std::vector<PointEntry> points;    // New or extended points; a checkpoint: every point.
     std::vector<PointId> pruned;
-    std::vector<WrappedDek> deks;   // Newly made; a checkpoint: all.
+    std::vector<WrappedDek> deks;          // Newly made; a checkpoint: all.
+    std::vector<GenerationEntry> lineage;  // A checkpoint: every generation known; else empty.
 };
 
 struct SealedManifest {
@@ -98,9 +111,9 @@ struct ManifestHeader {
 Result<ManifestHeader> check_manifest(Bytes object, const VaultIdentity& vault);
 Result<Manifest> open_manifest(Bytes object, const VaultIdentity& vault, const MachineKeys& keys);
 
-// Must hold before every publish, and of every pair read: number, hash link, epoch and writer rules,
-// committed never back within a generation, points complete and within committed, no point while a
-// fence is open. Errors: object_corrupt (with what is wrong).
+// Must hold before every publish, and of every pair read: number, hash link, epoch and writer
+// rules, committed never back within a generation, points complete and within committed, no point
+// while a fence is open. Errors: object_corrupt (with what is wrong).
 Result<void> check_successor(const Manifest& old, const Sha256& old_hash, const Manifest& next);
 
 // Everything a chain says, folded: checkpoint plus what followed. Value; used by publisher, readers
@@ -110,22 +123,32 @@ struct ChainState {
     Sha256 hash{};
     std::map<SegmentName, SegmentRef> segments;
     std::map<PointId, PointEntry> points;
+    std::map<std::uint32_t, WrappedDek> deks;  // Every one ever made, as wrapped.
+    std::map<std::pair<DiskId, Generation>, GenerationEntry> lineage;
 };
-// Folds `next` into `state` after check_successor().
+// The state that a genesis manifest or a checkpoint stands for. Errors: object_corrupt.
+Result<ChainState> begin_chain(const Manifest& first, const Sha256& hash);
+// Folds `next` into `state` after check_successor(). On an error `state` is unchanged.
 Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha256& hash);
-// A checkpoint manifest's content from a state (number, previous, nonce are the caller's).
+// A checkpoint manifest that follows the state's newest manifest and repeats everything alive. The
+// nonce and the time are the caller's to set.
 Manifest make_checkpoint(const ChainState& state);
 
 struct ChainWitness {  // Newest commit that someone remembers; number 0: none.
     std::uint64_t number = 0;
     Sha256 hash{};
 };
-// Reads the chain of a machine to its end: from the head hint, boundary and list, to the first absent
-// number; back to the newest checkpoint. nullopt: the machine has no chain. Blocking.
-// `keys` gains the chain's DEKs. Errors: those of get, object_corrupt, vault_rolled_back (the
-// witness is not in the chain).
+// Reads the chain of a machine to its end: from the head hint, boundary and list, to the first
+// absent number; back to the newest checkpoint. nullopt: the machine has no chain. Blocking. `keys`
+// gains the chain's DEKs. Errors: those of get, object_corrupt, vault_rolled_back (the witness is
+// not in the chain).
 Result<std::optional<ChainState>> read_chain(blob::BlobStore& store, const VaultIdentity& vault,
                                              MachineKeys& keys, const ChainWitness& witness);
+// As read_chain(), for someone who has been told what is lost: no witness, and a head hint that
+// names a manifest which is gone is no error.
+Result<std::optional<ChainState>> read_chain_accepting_stale(blob::BlobStore& store,
+                                                             const VaultIdentity& vault,
+                                                             MachineKeys& keys);
 // Machines that have a chain in this vault, by listing (for people and audit, not correctness).
 Result<std::vector<MachineId>> list_machines(blob::BlobStore& store);
 

@@ -1,0 +1,255 @@
+// Reading a machine's manifests to the end of the chain.
+#include "base/assert.h"
+#include "base/log.h"
+#include "egress/vault/control.h"
+#include "egress/vault/names.h"
+
+#include <algorithm>
+#include <set>
+
+namespace cw::vault {
+namespace {
+
+using blob::BlobStore;
+using blob::Container;
+
+constexpr std::size_t fetches_in_flight_max = 16;
+constexpr std::int64_t wait_slice_ns = 100 * ns_per_ms;
+
+std::unexpected<Error> about(const blob::BlobName& name, Error error) {
+    error.detail = to_string(name) + (error.detail.empty() ? "" : ": ") + error.detail;
+    return std::unexpected(std::move(error));
+}
+
+// Fetches the manifests [from, to] of `machine` with several requests in flight. Those already in
+// `objects` are not fetched again. The first error wins; requests under way are waited for.
+class ManifestFetch {
+public:
+    ManifestFetch(BlobStore& store, const MachineId& machine,
+                  std::map<std::uint64_t, ByteVector>& objects)
+        : store_(store), machine_(machine), objects_(objects) {}
+
+    Result<void> run(std::uint64_t from, std::uint64_t to) {
+        std::uint64_t next = from;
+        while (in_flight_ > 0 || (next <= to && !error_)) {
+            while (next <= to && !error_ && in_flight_ < fetches_in_flight_max) {
+                if (!objects_.contains(next)) {
+                    start(next);
+                }
+                ++next;
+            }
+            if (in_flight_ > 0) {
+                store_.wait(wait_slice_ns, -1);
+                store_.poll();
+            }
+        }
+        return error_ ? Result<void>(std::unexpected(std::move(*error_))) : Result<void>{};
+    }
+
+private:
+    void start(std::uint64_t number) {
+        ++in_flight_;
+        const blob::BlobName name = manifest_blob(machine_, number);
+        store_.get({.name = name}, [this, number, name](Result<blob::GetResult> got) {
+            --in_flight_;
+            if (got) {
+                objects_.emplace(number, std::move(got->bytes));
+            } else if (!error_) {
+                error_ = about(name, std::move(got).error()).error();
+            }
+        });
+    }
+
+    BlobStore& store_;
+    const MachineId& machine_;
+    std::map<std::uint64_t, ByteVector>& objects_;
+    std::size_t in_flight_ = 0;
+    std::optional<Error> error_;
+};
+
+class ChainReader {
+public:
+    ChainReader(BlobStore& store, const VaultIdentity& vault, MachineKeys& keys, bool accept_stale)
+        : store_(store), vault_(vault), keys_(keys), accept_stale_(accept_stale) {}
+
+    Result<std::optional<ChainState>> read(const ChainWitness& witness) {
+        CW_TRY_ASSIGN(const std::uint64_t end, find_end());
+        if (end == 0) {
+            CW_TRY(check_witness(witness, 0));
+            return std::nullopt;
+        }
+        CW_TRY_ASSIGN(const Manifest newest, open(end));
+        const std::uint64_t first = std::max<std::uint64_t>(newest.checkpoint, 1);
+        if (first > end) {
+            return about(manifest_blob(keys_.machine, end),
+                         {Errc::object_corrupt, "names a checkpoint that comes after it"});
+        }
+        CW_TRY(ManifestFetch(store_, keys_.machine, objects_).run(first, end));
+        CW_TRY_ASSIGN(ChainState state, fold(first, end));
+        for (const auto& [version, dek] : state.deks) {
+            CW_TRY(unwrap_dek(keys_, vault_, dek));
+        }
+        CW_TRY(check_witness(witness, end));
+        return state;
+    }
+
+private:
+    std::unexpected<Error> rolled_back(const std::string& why) const {
+        return fail(Errc::vault_rolled_back, "machine " + to_string(keys_.machine) + ": " + why);
+    }
+
+    // A note that cannot be had or believed counts as absent: notes are hints.
+    template <typename Note>
+    static std::optional<Note> hint(const char* what, Result<std::optional<Note>> note) {
+        if (note) {
+            return *note;
+        }
+        log_warning("vault.note.ignored", {{"note", what}, {"error", note.error()}});
+        return std::nullopt;
+    }
+
+    Result<std::uint64_t> highest_listed(bool needed) {
+        const auto entries =
+            blob::list_all(store_, Container::manifest, manifest_prefix(keys_.machine));
+        if (!entries) {
+            if (!needed && action_of(entries.error().code) == Action::stop) {
+                return 0;  // A reader without the right to list follows the notes.
+            }
+            return std::unexpected(entries.error());
+        }
+        std::uint64_t highest = 0;
+        for (const auto& entry : *entries) {
+            if (const auto number = parse_manifest_number({Container::manifest, entry.name})) {
+                highest = std::max(highest, *number);
+            }
+        }
+        return highest;
+    }
+
+    // False if it does not exist.
+    Result<bool> fetch(std::uint64_t number) {
+        auto got = ManifestFetch(store_, keys_.machine, objects_).run(number, number);
+        if (!got && got.error().code == Errc::blob_not_found) {
+            return false;
+        }
+        CW_TRY(got);
+        return true;
+    }
+
+    // The end is the first absent number above everything known to exist. 0: no chain.
+    Result<std::uint64_t> find_end() {
+        const auto head = hint("head", read_head(store_, vault_, keys_.machine));
+        const auto boundary = hint("gc", read_gc_boundary(store_, vault_, keys_.machine));
+        const std::uint64_t noted =
+            std::max(head ? head->number : 0, boundary ? boundary->boundary : 0);
+        CW_TRY_ASSIGN(const std::uint64_t listed, highest_listed(noted == 0));
+        std::uint64_t end = std::max(noted, listed);
+        if (end > 0) {
+            CW_TRY_ASSIGN(bool present, fetch(end));
+            if (!present && accept_stale_ && listed > 0) {
+                end = listed;
+                CW_TRY_ASSIGN(present, fetch(end));
+            }
+            if (!present) {
+                return rolled_back("manifest " + std::to_string(end) +
+                                   " was committed and is gone");
+            }
+        }
+        while (true) {
+            CW_TRY_ASSIGN(const bool present, fetch(end + 1));
+            if (!present) {
+                return end;
+            }
+            ++end;
+        }
+    }
+
+    Result<Manifest> open(std::uint64_t number) {
+        auto manifest = open_manifest(objects_.at(number), vault_, keys_);
+        if (manifest && manifest->number != number) {
+            manifest =
+                fail(Errc::object_corrupt, "holds manifest " + std::to_string(manifest->number));
+        }
+        if (!manifest) {
+            return about(manifest_blob(keys_.machine, number), std::move(manifest).error());
+        }
+        return manifest;
+    }
+
+    Result<ChainState> fold(std::uint64_t first, std::uint64_t end) {
+        CW_TRY_ASSIGN(const Manifest start, open(first));
+        CW_TRY_ASSIGN(ChainState state, begin_chain(start, sha256(objects_.at(first))));
+        for (std::uint64_t number = first + 1; number <= end; ++number) {
+            CW_TRY_ASSIGN(const Manifest next, open(number));
+            CW_TRY(apply_manifest(state, next, sha256(objects_.at(number))));
+        }
+        return state;
+    }
+
+    // Old manifests of a long chain may be gone by right: then nothing can be said of the witness.
+    Result<void> check_witness(const ChainWitness& witness, std::uint64_t end) {
+        if (witness.number == 0) {
+            return {};
+        }
+        if (witness.number > end) {
+            return rolled_back("it ends at manifest " + std::to_string(end) + ", but " +
+                               std::to_string(witness.number) + " was committed");
+        }
+        CW_TRY_ASSIGN(const bool present, fetch(witness.number));
+        if (present && sha256(objects_.at(witness.number)) != witness.hash) {
+            return rolled_back("manifest " + std::to_string(witness.number) +
+                               " is not the one that was committed");
+        }
+        return {};
+    }
+
+    BlobStore& store_;
+    const VaultIdentity& vault_;
+    MachineKeys& keys_;
+    bool accept_stale_;
+    std::map<std::uint64_t, ByteVector> objects_;  // Fetched so far, by number.
+};
+
+}  // namespace
+
+Result<std::optional<ChainState>> read_chain(BlobStore& store, const VaultIdentity& vault,
+                                             MachineKeys& keys, const ChainWitness& witness) {
+    return ChainReader(store, vault, keys, false).read(witness);
+}
+
+Result<std::optional<ChainState>> read_chain_accepting_stale(BlobStore& store,
+                                                             const VaultIdentity& vault,
+                                                             MachineKeys& keys) {
+    return ChainReader(store, vault, keys, true).read({});
+}
+
+Result<std::vector<MachineId>> list_machines(BlobStore& store) {
+    // One key object and one head note per machine: far shorter lists than that of all manifests.
+    std::set<MachineId> candidates;
+    for (const Container container : {Container::keys, Container::control}) {
+        const auto entries = blob::list_all(store, container, "");
+        if (!entries) {
+            if (container == Container::control) {
+                continue;  // It may be missing; nothing in it is needed to read.
+            }
+            return std::unexpected(entries.error());
+        }
+        for (const auto& entry : *entries) {
+            if (const auto id = parse_id<MachineId>(entry.name.substr(0, entry.name.find('/')))) {
+                candidates.insert(*id);
+            }
+        }
+    }
+    std::vector<MachineId> machines;
+    for (const MachineId& machine : candidates) {
+        const auto genesis = blob::head_and_wait(store, manifest_blob(machine, 1));
+        if (genesis) {
+            machines.push_back(machine);
+        } else if (genesis.error().code != Errc::blob_not_found) {
+            return std::unexpected(genesis.error());
+        }
+    }
+    return machines;
+}
+
+}  // namespace cw::vault

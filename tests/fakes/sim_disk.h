@@ -1,0 +1,137 @@
+// SimStorage and SimDisk: a simulated disk with a volatile cache, for crash tests and the
+// simulator.
+//
+// SimStorage is the device and its file system; it survives kill() and power_cut(). A SimDisk is
+// one process's submission context on it (base/disk.h). All randomness comes from one seed: same
+// calls, same outcome. What it models: unsynced sectors that power loss keeps, loses or tears;
+// phantom sectors after a failed sync; lost, misdirected and flipped writes; EIO; ENOSPC; directory
+// entries that need their own sync; completions that are late and in any order; slow syncs.
+// Thread-safety: none.
+#pragma once
+
+#include "base/clock.h"
+#include "base/disk.h"
+#include "tests/fakes/sim_image.h"
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace cw::fakes {
+
+// Rates are per 10,000 operations of their kind. All zero: a perfect, fast disk.
+struct FaultPlan {
+    std::uint32_t write_error = 0;        // EIO; a random part of it lands.
+    std::uint32_t write_lost = 0;         // Reported done, never there.
+    std::uint32_t write_misdirected = 0;  // Lands elsewhere in the same file.
+    std::uint32_t write_flipped = 0;      // One bit differs on the platter.
+    std::uint32_t sync_error = 0;         // EIO; a random part persists, the rest become phantoms.
+    std::uint32_t read_error = 0;
+    std::uint32_t metadata_error = 0;   // open, rename, remove, sync_directory, resize.
+    std::uint32_t delay_polls_max = 0;  // A completion waits for 0 … that many polls.
+    std::int64_t durable_delay_ns = 0;  // Syncs and durable writes take that long by the clock.
+    std::uint64_t capacity_bytes = UINT64_MAX;  // Above: ENOSPC.
+    // Only faults on files whose path contains this, so that a test damages what it means to.
+    std::string only_path;
+};
+
+struct FaultCounts {
+    std::uint64_t write_error = 0, write_lost = 0, write_misdirected = 0, write_flipped = 0;
+    std::uint64_t sync_error = 0, read_error = 0, no_space = 0, torn_cuts = 0;
+};
+
+class SimDisk;
+
+class SimStorage {
+public:
+    // `clock` only for durable_delay_ns; may be null. It outlives the storage.
+    explicit SimStorage(std::uint64_t seed, FaultPlan plan = {}, Clock* clock = nullptr);
+    ~SimStorage();
+
+    // A new process's view. The storage outlives it.
+    std::unique_ptr<SimDisk> make_disk();
+    [[nodiscard]] FaultPlan& plan() noexcept { return plan_; }
+    [[nodiscard]] const FaultCounts& counts() const noexcept { return counts_; }
+
+    // kill -9 of every process: what was in flight lands or not; the cache stays, and stays dirty.
+    // Disks made before are dead: their operations never complete.
+    void kill();
+    // kill(), and then the power goes: only what was synced is sure.
+    void power_cut();
+
+    // For tests that damage on purpose. The file must exist.
+    void flip_bit(const std::string& path, std::uint64_t offset, unsigned bit);
+    void overwrite(const std::string& path, std::uint64_t offset, Bytes bytes);
+    ByteVector contents(const std::string& path);
+    void erase(const std::string& path);
+    [[nodiscard]] bool exists(const std::string& path) const { return names_.contains(path); }
+    [[nodiscard]] std::size_t dirty_sectors(const std::string& path);
+
+private:
+    friend class SimDisk;
+    struct NameChange {  // Not yet on the platter.
+        std::string directory, path;
+        std::shared_ptr<SimImage> image;  // Null: the name goes away.
+        std::string renamed_from;
+    };
+    bool hit(std::uint32_t rate, const std::string& path);
+    [[nodiscard]] std::uint64_t used_bytes() const;
+    void record_change(NameChange change);
+    static void apply_change(const NameChange& change,
+                             std::map<std::string, std::shared_ptr<SimImage>>& names);
+
+    FaultPlan plan_;
+    Clock* clock_;
+    std::unique_ptr<Random> random_;
+    FaultCounts counts_;
+    std::map<std::string, std::shared_ptr<SimImage>> names_, durable_names_;
+    std::set<std::string> directories_{"/", ".", ""};
+    std::vector<NameChange> unsynced_names_;
+    std::vector<SimDisk*> disks_;
+};
+
+class SimDisk final : public Disk {
+public:
+    ~SimDisk() override;
+    Result<std::unique_ptr<File>> open(const std::string& path, OpenOptions options) override;
+    Result<void> create_directories(const std::string& path) override;
+    Result<void> rename(const std::string& from, const std::string& to) override;
+    Result<void> remove(const std::string& path) override;
+    Result<std::vector<std::string>> list(const std::string& directory) override;
+    Result<void> sync_directory(const std::string& directory) override;
+    Result<bool> exists(const std::string& path) override;
+    Result<void> resize(File& file, std::uint64_t bytes, bool allocate) override;
+    Result<std::uint64_t> free_bytes(const std::string& directory) override;
+    void start(DiskRequest& request) override;
+    std::size_t poll() override;
+    void wait(std::int64_t timeout_ns) override;
+    [[nodiscard]] std::size_t in_flight() const noexcept override { return queue_.size(); }
+    // True after a kill or power cut: the process that used it is gone.
+    [[nodiscard]] bool dead() const noexcept { return dead_; }
+
+private:
+    friend class SimStorage;
+    struct Pending {
+        DiskRequest* request;
+        std::uint64_t due_poll;
+        Nanos due;
+    };
+    explicit SimDisk(SimStorage& storage) : storage_(storage) {}
+    void die();  // What is in flight lands wholly, partly or not at all.
+    void perform(DiskRequest& request);
+    void perform_write(DiskRequest& request);
+    void perform_sync(DiskRequest& request);
+    void perform_read(DiskRequest& request);
+    void write_faulty(DiskRequest& request, Bytes bytes);
+    [[nodiscard]] bool ready(const Pending& pending) const;
+    std::unexpected<Error> injected(const std::string& what, const std::string& path);
+
+    SimStorage& storage_;
+    std::vector<Pending> queue_;
+    std::uint64_t polls_ = 0;
+    bool dead_ = false;
+};
+
+}  // namespace cw::fakes

@@ -1,0 +1,48 @@
+// SimImage: the content of one simulated file, as the cache sees it and as the platter has it.
+//
+// Per 512-byte sector: clean (both agree), dirty (written, not synced) or phantom (a sync failed:
+// the cache calls it clean, the platter never got it). Sparse; unwritten blocks are zeros.
+#pragma once
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/random.h"
+
+#include <cstdint>
+#include <unordered_map>
+
+namespace cw::fakes {
+
+class SimImage {
+public:
+    // Buffered reads see the cache; direct reads see what a phantom sector really is.
+    void read(std::uint64_t offset, MutableBytes out, bool direct) const;
+    // Into the cache; dirty from now on.
+    void write(std::uint64_t offset, Bytes bytes);
+    // The range [offset, offset + length) is on the platter: dirty sectors only, not phantoms.
+    void persist(std::uint64_t offset, std::uint64_t length);
+    void persist_all();
+    // A sync that fails: each dirty sector of the range persists or becomes a phantom.
+    void fail_sync(std::uint64_t offset, std::uint64_t length, Random& random);
+    // Each dirty sector independently: new, old, or torn at a byte. Phantoms are lost.
+    void power_cut(Random& random);
+    void flip_bit(std::uint64_t offset, unsigned bit);  // On the platter and in the cache.
+    void truncate(std::uint64_t bytes);
+    void resize(std::uint64_t bytes);
+    [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+    [[nodiscard]] std::size_t dirty_sectors() const noexcept;
+
+private:
+    static constexpr std::size_t sectors_per_block = block_bytes / sector_bytes;
+    struct Block {
+        std::array<std::byte, block_bytes> cache{}, durable{};
+        std::uint8_t dirty = 0, phantom = 0;  // One bit per sector.
+    };
+    template <typename Action>
+    void for_dirty(std::uint64_t offset, std::uint64_t length, Action action);
+
+    std::unordered_map<std::uint64_t, Block> blocks_;
+    std::uint64_t size_ = 0, durable_size_ = 0;
+};
+
+}  // namespace cw::fakes

@@ -10,28 +10,28 @@ namespace {
 TEST(Conditions, StandUntilCleared) {
     ManualClock clock;
     Conditions conditions(clock);
-    conditions.raise(Errc::spool_full, "cache", "0 bytes left");
-    conditions.raise(Errc::spool_full, "cache", "still 0 bytes left");
-    conditions.raise(Errc::blob_auth, "vault", "401");
-    EXPECT_TRUE(conditions.standing(Errc::spool_full));
-    EXPECT_FALSE(conditions.standing(Errc::io_error));
+    conditions.raise(Errc::io_error, "cache", "read error");
+    conditions.raise(Errc::io_error, "cache", "still a read error");
+    conditions.raise(Errc::not_found, "vault", "no such container");
+    EXPECT_TRUE(conditions.standing(Errc::io_error));
+    EXPECT_FALSE(conditions.standing(Errc::usage));
     ASSERT_EQ(conditions.list().size(), 2U);
     EXPECT_EQ(conditions.list()[0].count, 2U);
-    EXPECT_EQ(conditions.list()[0].detail, "still 0 bytes left");
+    EXPECT_EQ(conditions.list()[0].detail, "still a read error");
 
-    conditions.clear(Errc::spool_full, "cache");
-    conditions.clear(Errc::spool_full, "cache");  // Twice is once.
-    EXPECT_FALSE(conditions.standing(Errc::spool_full));
+    conditions.clear(Errc::io_error, "cache");
+    conditions.clear(Errc::io_error, "cache");  // Twice is once.
+    EXPECT_FALSE(conditions.standing(Errc::io_error));
     EXPECT_EQ(conditions.list().size(), 1U);
 }
 
 TEST(Conditions, OfDifferentSubjectsAreDifferent) {
     ManualClock clock;
     Conditions conditions(clock);
-    conditions.raise(Errc::seq_gap, "disk a", "");
-    conditions.raise(Errc::seq_gap, "disk b", "");
-    conditions.clear(Errc::seq_gap, "disk a");
-    EXPECT_TRUE(conditions.standing(Errc::seq_gap));
+    conditions.raise(Errc::file_exists, "disk a", "");
+    conditions.raise(Errc::file_exists, "disk b", "");
+    conditions.clear(Errc::file_exists, "disk a");
+    EXPECT_TRUE(conditions.standing(Errc::file_exists));
     EXPECT_EQ(conditions.list().at(0).subject, "disk b");
 }
 
@@ -41,8 +41,8 @@ TEST(Conditions, KeepABoundedHistoryInOrder) {
     set_log_level(LogLevel::error);
     for (int i = 0; i < 3000; ++i) {
         clock.advance(ns_per_s);
-        conditions.raise(Errc::peer_slow, "a", "");
-        conditions.clear(Errc::peer_slow, "a");
+        conditions.raise(Errc::tls_failed, "a", "");
+        conditions.clear(Errc::tls_failed, "a");
     }
     set_log_level(LogLevel::info);
     EXPECT_EQ(conditions.events(1'000'000).size(), 4096U);

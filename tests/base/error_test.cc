@@ -36,10 +36,10 @@ TEST(Errors, WhatIsRetriedIsRecoverable) {
 }
 
 TEST(Errors, PrintCodeNumberCauseEvidenceAndNextStepInOneLine) {
-    const std::string text = to_string(Error{Errc::spool_full, "0 of 64 GiB left"});
+    const std::string text = to_string(Error{Errc::io_error, "read of /dev/sdb"});
     EXPECT_EQ(text.find('\n'), std::string::npos);
-    EXPECT_TRUE(text.starts_with("SPOOL_FULL (1003): "));
-    EXPECT_NE(text.find(": 0 of 64 GiB left; next: causeway status"), std::string::npos);
+    EXPECT_TRUE(text.starts_with("IO_ERROR (1001): "));
+    EXPECT_NE(text.find(": read of /dev/sdb; next: check the device"), std::string::npos);
 }
 
 Result<int> half(int value) {

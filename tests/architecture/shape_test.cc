@@ -1,0 +1,69 @@
+#include "tests/architecture/source_tree.h"
+
+#include <filesystem>
+#include <regex>
+#include <set>
+
+#include <gtest/gtest.h>
+
+namespace cw::architecture {
+namespace {
+
+constexpr std::size_t file_lines_max = 500;
+constexpr std::size_t readme_lines_max = 20;
+
+TEST(Shape, FilesStayShort) {
+    for (const std::string& file : cpp_files()) {
+        EXPECT_LE(lines_of(read_text(file)).size(), file_lines_max) << file;
+    }
+}
+
+TEST(Shape, NoLeftOverMarks) {
+    // Spelled in two halves, so that this file passes as well.
+    const std::regex mark(
+        "\\b(TO"
+        "DO|FIX"
+        "ME|X"
+        "XX|HA"
+        "CK)\\b");
+    auto files = files_below("", {".h", ".cc", ".def", ".txt", ".cmake", ".sh", ".py", ".mjs",
+                                  ".js", ".json", ".toml", ".service"});
+    files.insert(files.end(), {"quickstart", "tests/run", ".ci/run"});
+    for (const std::string& file : files) {
+        const auto lines = lines_of(read_text(file));
+        for (std::size_t i = 0; i < lines.size(); ++i) {
+            EXPECT_FALSE(std::regex_search(lines[i], mark)) << file << ':' << i + 1;
+        }
+    }
+}
+
+TEST(Shape, TheTopHoldsOnlyWhatIsKnown) {
+    static const std::set<std::string> known{
+        // Rooms.
+        "agent", "appliance", "base", "bench", "cache", "config", "docs", "egress", "ingest",
+        "pipeline", "recovery", "tests",
+        // What a newcomer and the tools look for.
+        ".ci", ".clang-format", ".clang-tidy", ".gitattributes", ".gitignore", "ARCHITECTURE.md",
+        "CHANGELOG.md", "CMakeLists.txt", "CMakePresets.json", "CONTRIBUTING.md", "LICENSE",
+        "README.md", "SECURITY.md", "quickstart",
+        // Never committed.
+        ".git", ".cache", "build", "run", "compile_commands.json"};
+    for (const auto& entry : std::filesystem::directory_iterator(in_tree(""))) {
+        const std::string name = entry.path().filename().string();
+        EXPECT_TRUE(known.contains(name)) << name << " has no place at the top";
+    }
+}
+
+TEST(Shape, EveryRoomSaysInAFewLinesWhyItExists) {
+    for (const std::string room :
+         {"base", "config", "ingest", "ingest/wire", "pipeline", "cache", "egress", "egress/blob",
+          "egress/vault", "egress/upload", "egress/volume", "recovery", "agent", "appliance",
+          "bench", "tests"}) {
+        const auto lines = lines_of(read_text(room + "/README.md"));
+        EXPECT_FALSE(lines.empty()) << room << " has no README.md";
+        EXPECT_LE(lines.size(), readme_lines_max) << room;
+    }
+}
+
+}  // namespace
+}  // namespace cw::architecture

@@ -17,6 +17,16 @@
 namespace cw {
 namespace {
 
+constexpr std::string_view name_characters =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+// With a zone: fe80::1%eth0.
+constexpr std::string_view v6_characters =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:%";
+
+bool consists_of(std::string_view text, std::string_view characters) noexcept {
+    return text.find_first_not_of(characters) == std::string_view::npos;
+}
+
 using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 
 Result<AddressList> resolve(const HostPort& address, int flags) {
@@ -109,8 +119,11 @@ Result<HostPort> parse_host_port(std::string_view text) {
     const std::string_view port_text = text.substr(colon + 1);
     if (host.starts_with('[') && host.ends_with(']')) {
         host = host.substr(1, host.size() - 2);
-    } else if (host.find_first_of(":[]") != std::string_view::npos) {
-        return fail(Errc::usage, "an IPv6 address is written [address]:port");
+        if (host.find(':') == std::string_view::npos || !consists_of(host, v6_characters)) {
+            return fail(Errc::usage, "only an IPv6 address is written in brackets");
+        }
+    } else if (!consists_of(host, name_characters)) {
+        return fail(Errc::usage, "a host is a name, an IPv4 address or [an IPv6 address]");
     }
     if (host.size() > 253) {
         return fail(Errc::usage, "a host name has at most 253 characters");

@@ -108,8 +108,10 @@ TEST(Rooms, HeadersIncludeNoHeavyThirdParty) {
 
 TEST(Rooms, HeadersAreGuarded) {
     for (const std::string& file : cpp_files()) {
-        if (file.ends_with(".h")) {
-            EXPECT_THAT(read_text(file), testing::HasSubstr("\n#pragma once\n")) << file;
+        const std::string text = read_text(file);
+        // What expands a table of rows is included again and again on purpose.
+        if (file.ends_with(".h") && text.find("\n#undef CW_") == std::string::npos) {
+            EXPECT_THAT(text, testing::HasSubstr("\n#pragma once\n")) << file;
         }
     }
 }

@@ -20,6 +20,7 @@ TEST(HostPort, RefusesEverythingElse) {
     for (const std::string& text :
          {std::string("a"), std::string("a:"), std::string("a:x"), std::string("a:65536"),
           std::string("a:-1"), std::string("::1:80"), std::string("[::1:80"), std::string("a:80 "),
+          std::string("[a]b]:80"), std::string("[name]:80"), std::string("a b:80"),
           std::string(254, 'a') + ":1"}) {
         EXPECT_EQ(parse_host_port(text).error().code, Errc::usage) << text;
     }

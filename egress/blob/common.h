@@ -11,7 +11,6 @@ namespace cw::blob {
 inline constexpr std::uint64_t body_bytes_max = 64ULL << 20;   // Of one put.
 inline constexpr std::uint64_t get_bytes_max = 64ULL << 20;    // Of one get.
 inline constexpr std::size_t metadata_bytes_max = 8ULL << 10;  // Names and values together.
-inline constexpr std::size_t list_page_entries = 1000;
 
 // Errors: blob_rejected (name, size, metadata names [a-z][a-z0-9]*, printable values without
 // surrounding spaces, unsorted or doubled names, a missing or superfluous etag).

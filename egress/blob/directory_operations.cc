@@ -186,7 +186,7 @@ Result<bool> DirectoryOperations::walk(const std::string& directory, const std::
         if (!path.starts_with(prefix) || path <= marker) {
             continue;
         }
-        if (page.entries.size() == list_page_entries) {
+        if (page.entries.size() == vault_.page_entries) {
             return false;
         }
         const auto status = tree_.status(path);

@@ -15,6 +15,7 @@ struct DirectoryVault {
     DirectoryTree tree;
     Clock& clock;
     Random& random;
+    std::size_t page_entries;
     std::string boot_id;  // Which run of the kernel this is: leases count in its boot time.
 };
 

@@ -94,7 +94,7 @@ Result<std::unique_ptr<StoreFactory>> make_directory_factory(const DirectoryOpti
     CW_TRY_ASSIGN(DirectoryTree tree, DirectoryTree::open(options.path, options.create));
     tree.sweep_temporaries(static_cast<std::int64_t>(clock.wall()) / 1'000'000 - stale_temporary_s);
     auto vault = std::make_shared<DirectoryVault>(
-        DirectoryVault{std::move(tree), clock, random, read_boot_id(random)});
+        DirectoryVault{std::move(tree), clock, random, options.page_entries, read_boot_id(random)});
     return std::make_unique<DirectoryFactory>(options.path, std::move(vault));
 }
 

@@ -16,6 +16,7 @@ struct DirectoryOptions {
     std::string path;
     // Create the directory itself. A vault is only made on purpose: leave it false elsewhere.
     bool create = false;
+    std::size_t page_entries = 1000;  // Of a list.
 };
 
 // `clock` and `random` must outlive the stores, and be thread-safe if stores are used on several

@@ -18,7 +18,8 @@ public:
         static int made = 0;
         path_ = testing::TempDir() + "cw-blob-" + std::to_string(::getpid()) + "-" +
                 std::to_string(made++);
-        auto factory = make_directory_factory({.path = path_, .create = true}, clock_, *random_);
+        auto factory = make_directory_factory({.path = path_, .create = true, .page_entries = 100},
+                                              clock_, *random_);
         CW_ASSERT(factory.has_value());
         factory_ = std::move(*factory);
     }
@@ -42,7 +43,7 @@ public:
 
 private:
     ManualClock clock_;
-    fakes::MemoryVault vault_{clock_, {.seed = 1, .shuffle = true}};
+    fakes::MemoryVault vault_{clock_, {.seed = 1, .shuffle = true, .page_entries = 100}};
     std::unique_ptr<StoreFactory> factory_ = vault_.factory();
 };
 

@@ -1,0 +1,119 @@
+#include "egress/blob/azure_endpoint.h"
+
+#include <algorithm>
+
+namespace cw::blob {
+namespace {
+
+constexpr std::size_t prefix_bytes_max = 50;  // A container's name has at most 63.
+
+bool alphanumeric(char c) noexcept {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+bool valid_account(std::string_view account) noexcept {
+    return account.size() >= 3 && account.size() <= 24 &&
+           std::ranges::all_of(account, alphanumeric);
+}
+
+bool valid_prefix(std::string_view prefix) noexcept {
+    return prefix.size() <= prefix_bytes_max && alphanumeric(prefix.front()) &&
+           alphanumeric(prefix.back()) && !prefix.contains("--") &&
+           std::ranges::all_of(prefix, [](char c) { return alphanumeric(c) || c == '-'; });
+}
+
+bool valid_authority(std::string_view authority) noexcept {
+    return !authority.empty() && std::ranges::all_of(authority, [](char c) {
+        return alphanumeric(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
+    });
+}
+
+bool is_address(std::string_view host) noexcept {
+    return host.starts_with('[') ||
+           std::ranges::all_of(host, [](char c) { return (c >= '0' && c <= '9') || c == '.'; });
+}
+
+bool is_loopback(std::string_view host) noexcept {
+    return host == "localhost" || host.ends_with(".localhost") || host == "[::1]" ||
+           (is_address(host) && host.starts_with("127."));
+}
+
+std::string_view host_of(std::string_view authority) noexcept {
+    const std::size_t end = authority.starts_with('[') ? authority.find(']') : authority.find(':');
+    return authority.starts_with('[') && end != std::string_view::npos
+               ? authority.substr(0, end + 1)
+               : authority.substr(0, end);
+}
+
+// Takes the text up to the next '/' off `path`.
+std::string_view take_segment(std::string_view& path) noexcept {
+    const std::size_t slash = std::min(path.find('/'), path.size());
+    const std::string_view segment = path.substr(0, slash);
+    path.remove_prefix(std::min(slash + 1, path.size()));
+    return segment;
+}
+
+std::unexpected<Error> invalid(std::string_view why) {
+    return fail(Errc::config_invalid, "vault url: " + std::string(why));
+}
+
+}  // namespace
+
+std::string AzureEndpoint::container_path(Container container) const {
+    std::string path = path_style ? "/" + account + "/" : "/";
+    if (!prefix.empty()) {
+        path += prefix + "-";
+    }
+    return path + std::string(name_of(container));
+}
+
+std::string AzureEndpoint::object_path(const BlobName& name) const {
+    return container_path(name.container) + "/" + name.name;
+}
+
+std::string AzureEndpoint::describe() const {
+    std::string text = origin;
+    if (path_style) {
+        text += "/" + account;
+    }
+    return prefix.empty() ? text : text + "/" + prefix;
+}
+
+Result<AzureEndpoint> parse_azure_url(std::string_view url) {
+    if (url.find_first_of("?#@") != std::string_view::npos) {
+        return invalid("no query, fragment or user belongs here; put the SAS in its own setting");
+    }
+    std::string text(url);
+    std::ranges::transform(text, text.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    const bool secure = text.starts_with("https://");
+    if (!secure && !text.starts_with("http://")) {
+        return invalid("it must begin with https://");
+    }
+    const std::string_view scheme = secure ? "https://" : "http://";
+    std::string_view rest = std::string_view(text).substr(scheme.size());
+    const std::string_view authority = take_segment(rest);
+    if (!valid_authority(authority)) {
+        return invalid("the host is malformed");
+    }
+    const std::string_view host = host_of(authority);
+    if (!secure && !is_loopback(host)) {
+        return invalid("plain http would show the credential; use https");
+    }
+    AzureEndpoint endpoint;
+    endpoint.origin = std::string(scheme) + std::string(authority);
+    endpoint.path_style = is_address(host) || host == "localhost";
+    endpoint.account = endpoint.path_style ? take_segment(rest)
+                                           : host.substr(0, std::min(host.find('.'), host.size()));
+    endpoint.prefix = take_segment(rest);
+    if (!valid_account(endpoint.account)) {
+        return invalid("no storage account in it");
+    }
+    if (!rest.empty() || (!endpoint.prefix.empty() && !valid_prefix(endpoint.prefix))) {
+        return invalid("the prefix is one name of letters, digits and single hyphens");
+    }
+    return endpoint;
+}
+
+}  // namespace cw::blob

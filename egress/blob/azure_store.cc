@@ -1,0 +1,327 @@
+#include "egress/blob/azure_store.h"
+
+#include "base/ids.h"
+#include "egress/blob/authorizer.h"
+#include "egress/blob/azure_calls.h"
+#include "egress/blob/azure_errors.h"
+#include "egress/blob/common.h"
+#include "egress/blob/completion_queue.h"
+
+#include <algorithm>
+#include <map>
+
+namespace cw::blob {
+namespace {
+
+constexpr std::int64_t credential_wait_ns = 50 * ns_per_ms;
+constexpr std::string_view emulator_key =  // Public: every emulator has it.
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+
+// What the stores of one factory share.
+struct AzureVault {
+    AzureWire wire;
+    HttpClientOptions http;
+    std::size_t concurrency;
+    std::unique_ptr<Authorizer> authorizer;
+    Clock& clock;
+    Random& random;
+};
+
+class AzureStore final : public BlobStore {
+public:
+    explicit AzureStore(std::shared_ptr<AzureVault> vault)
+        : vault_(std::move(vault)),
+          http_(vault_->http, vault_->clock),
+          concurrency_(vault_->concurrency) {}
+    ~AzureStore() override {
+        if (attempt_) {  // Another store must be able to begin anew.
+            vault_->authorizer->end_refresh(fail(Errc::cancelled, "store closed"), now());
+        }
+    }
+    AzureStore(const AzureStore&) = delete;
+    AzureStore& operator=(const AzureStore&) = delete;
+
+    void put(PutRequest request, Done<PutResult> done) override {
+        if (auto ok = check_put(request); !ok) {
+            return finished_.push([done = std::move(done), error = ok.error()] {
+                done({PutOutcome::refused, {}, error});
+            });
+        }
+        enqueue(make_put_call(std::move(request), std::move(done)));
+    }
+    void get(GetRequest request, Done<Result<GetResult>> done) override {
+        if (const auto ok = check_get(request); admitted(ok, done)) {
+            enqueue(make_get_call(std::move(request), std::move(done)));
+        }
+    }
+    void head(BlobName name, Done<Result<BlobProperties>> done) override {
+        if (const auto ok = check_name(name); admitted(ok, done)) {
+            enqueue(make_head_call(std::move(name), {}, std::move(done)));
+        }
+    }
+    void list(Container container, std::string prefix, std::string marker,
+              Done<Result<ListPage>> done) override {
+        if (const auto ok = check_prefix(prefix); admitted(ok, done)) {
+            enqueue(
+                make_list_call(container, std::move(prefix), std::move(marker), std::move(done)));
+        }
+    }
+    void remove(BlobName name, Done<Result<void>> done) override {
+        if (const auto ok = check_name(name); admitted(ok, done)) {
+            enqueue(make_remove_call(std::move(name), std::move(done)));
+        }
+    }
+    void lease(LeaseRequest request, Done<Result<void>> done) override {
+        if (const auto ok = check_lease(request); admitted(ok, done)) {
+            enqueue(make_lease_call(std::move(request), std::move(done)));
+        }
+    }
+    void create_containers(Done<Result<void>> done) override {
+        enqueue(make_create_call(std::move(done)));
+    }
+
+    std::size_t poll() override;
+    void wait(std::int64_t timeout_ns, int wake_fd) override;
+    [[nodiscard]] std::size_t in_flight() const noexcept override {
+        return waiting_.size() + sent_.size() + finished_.size();
+    }
+    void set_concurrency(std::size_t operations) override {
+        concurrency_ = std::max<std::size_t>(operations, 1);
+    }
+
+private:
+    struct Pending {
+        std::unique_ptr<AzureCall> call;
+        std::string request_id;  // One per logical operation.
+        unsigned tries = 0;
+        std::uint64_t credential = 0;
+    };
+
+    template <typename T>
+    bool admitted(const Result<void>& checked, const Done<Result<T>>& done) {
+        if (!checked) {
+            finished_.push([done, error = checked.error()] { done(std::unexpected(error)); });
+        }
+        return checked.has_value();
+    }
+    void enqueue(std::unique_ptr<AzureCall> call) {
+        waiting_.push_back({std::move(call), uuid_text(make_uuid_bytes(vault_->random))});
+        pump();
+    }
+    void pump();
+    void send(Pending pending);
+    void answered(std::uint64_t key, HttpReply& reply);
+    void refresh_credential();
+    void send_token_request();
+    [[nodiscard]] Nanos now() const { return vault_->clock.boot(); }
+    [[nodiscard]] std::int64_t wall_s() const {
+        return static_cast<std::int64_t>(vault_->clock.wall()) / 1'000'000;
+    }
+
+    std::shared_ptr<AzureVault> vault_;  // With the factory and its other stores.
+    HttpClient http_;
+    std::size_t concurrency_;
+    std::deque<Pending> waiting_;
+    std::map<std::uint64_t, Pending> sent_;
+    std::uint64_t next_key_ = 0;
+    std::unique_ptr<TokenAttempt> attempt_;  // While this store refreshes for all.
+    CompletionQueue finished_;               // Operations that end without a request.
+};
+
+std::size_t AzureStore::poll() {
+    pump();
+    std::size_t done = http_.poll();
+    done += finished_.run();
+    pump();
+    return done;
+}
+
+void AzureStore::wait(std::int64_t timeout_ns, int wake_fd) {
+    if (finished_.size() > 0) {
+        return;
+    }
+    // What waits for another store's refresh hears of it only by looking.
+    http_.wait(waiting_.empty() ? timeout_ns : std::min(timeout_ns, credential_wait_ns), wake_fd);
+}
+
+// Sends what may be sent now. Never runs a callback.
+void AzureStore::pump() {
+    refresh_credential();
+    while (!waiting_.empty() && sent_.size() < concurrency_) {
+        switch (vault_->authorizer->state(now())) {
+            case Authorizer::State::waiting:
+                return;
+            case Authorizer::State::usable: {
+                Pending pending = std::move(waiting_.front());
+                waiting_.pop_front();
+                send(std::move(pending));
+                break;
+            }
+            case Authorizer::State::failed: {
+                // Shared with the queue only because a std::function must be copyable.
+                const std::shared_ptr<AzureCall> call = std::move(waiting_.front().call);
+                waiting_.pop_front();
+                finished_.push(
+                    [call, error = vault_->authorizer->failure()] { call->fail_unsent(error); });
+                break;
+            }
+        }
+    }
+}
+
+void AzureStore::send(Pending pending) {
+    HttpRequest request = pending.call->build(vault_->wire);
+    request.origin = vault_->wire.endpoint.origin;
+    request.headers.emplace_back("x-ms-date", format_http_date(wall_s()));
+    request.headers.emplace_back("x-ms-version", vault_->wire.api_version);
+    request.headers.emplace_back("x-ms-client-request-id",
+                                 pending.request_id + "-" + std::to_string(++pending.tries));
+    pending.credential = vault_->authorizer->sign(request);
+    const std::uint64_t key = next_key_++;
+    sent_.emplace(key, std::move(pending));
+    http_.start(std::move(request), [this, key](HttpReply& reply) { answered(key, reply); });
+}
+
+void AzureStore::answered(std::uint64_t key, HttpReply& reply) {
+    auto node = sent_.extract(key);
+    CW_ASSERT(!node.empty());
+    Pending pending = std::move(node.mapped());
+    if (credential_refused(reply) && pending.tries == 1 &&
+        vault_->authorizer->reject(pending.credential)) {
+        waiting_.push_front(std::move(pending));
+        return;
+    }
+    if (auto next = pending.call->judge(reply, wall_s())) {
+        waiting_.push_front({std::move(next), std::move(pending.request_id)});
+    }
+}
+
+void AzureStore::refresh_credential() {
+    if (!attempt_ && (attempt_ = vault_->authorizer->begin_refresh(now()))) {
+        send_token_request();
+    }
+}
+
+void AzureStore::send_token_request() {
+    http_.start(attempt_->request(), [this](HttpReply& reply) {
+        auto token = attempt_->take(reply, now());
+        wipe(reply.body);
+        if (token && !*token) {
+            return send_token_request();
+        }
+        attempt_.reset();
+        vault_->authorizer->end_refresh(
+            token ? Result<Token>(std::move(**token)) : std::unexpected(token.error()), now());
+    });
+}
+
+class AzureFactory final : public StoreFactory {
+public:
+    explicit AzureFactory(std::shared_ptr<AzureVault> vault) : vault_(std::move(vault)) {}
+    std::unique_ptr<BlobStore> make() override { return std::make_unique<AzureStore>(vault_); }
+    [[nodiscard]] std::string describe() const override { return vault_->wire.endpoint.describe(); }
+
+private:
+    std::shared_ptr<AzureVault> vault_;  // With the stores, which may outlive the factory.
+};
+
+std::string or_default(const std::string& text, std::string_view fallback) {
+    return text.empty() ? std::string(fallback) : text;
+}
+
+Result<Secret<std::string>> decode_key(std::string_view text) {
+    auto key = from_base64(text);
+    if (!key || key->empty()) {
+        return fail(Errc::config_invalid, "the account key is not base64");
+    }
+    Secret<std::string> decoded{std::string(as_text(*key))};
+    wipe(*key);
+    return decoded;
+}
+
+Result<std::unique_ptr<Authorizer>> make_authorizer(const AzureOptions& options,
+                                                    const std::string& account) {
+    const auto needs = [](bool present, const char* what) -> Result<void> {
+        return present ? Result<void>{} : fail(Errc::config_invalid, what);
+    };
+    const bool has_secret = !options.secret.reveal().empty();
+    switch (options.auth) {
+        case AzureAuth::managed_identity:
+            return make_bearer_authorizer(make_managed_identity_source(
+                or_default(options.identity_endpoint, "http://169.254.169.254"),
+                options.client_id));
+        case AzureAuth::arc:
+            return make_bearer_authorizer(
+                make_arc_source(or_default(options.identity_endpoint,
+                                           "http://127.0.0.1:40342/metadata/identity/oauth2/token"),
+                                options.arc_key_directory));
+        case AzureAuth::client_secret:
+            CW_TRY(needs(has_secret && !options.tenant.empty() && !options.client_id.empty(),
+                         "client-secret needs tenant, client id and secret"));
+            return make_bearer_authorizer(make_client_secret_source(
+                or_default(options.identity_endpoint, "https://login.microsoftonline.com"),
+                options.tenant, options.client_id, options.secret.clone()));
+        case AzureAuth::sas:
+            CW_TRY(needs(has_secret, "sas needs the signature"));
+            return make_sas_authorizer(options.secret.clone());
+        case AzureAuth::fixed_token:
+            CW_TRY(needs(has_secret, "fixed-token needs the token"));
+            return make_fixed_token_authorizer(options.secret.clone());
+        case AzureAuth::shared_key: {
+            CW_TRY(needs(has_secret, "shared-key needs the account key"));
+            CW_TRY_ASSIGN(Secret<std::string> key, decode_key(options.secret.reveal()));
+            return make_shared_key_authorizer(account, std::move(key));
+        }
+        case AzureAuth::emulator: {
+            CW_TRY_ASSIGN(Secret<std::string> key, decode_key(emulator_key));
+            return make_shared_key_authorizer(account, std::move(key));
+        }
+    }
+    return fail(Errc::config_invalid, "unknown authentication");
+}
+
+}  // namespace
+
+Result<AzureAuth> parse_azure_auth(std::string_view text) {
+    constexpr std::array<std::pair<std::string_view, AzureAuth>, 7> names{{
+        {"managed-identity", AzureAuth::managed_identity},
+        {"arc", AzureAuth::arc},
+        {"client-secret", AzureAuth::client_secret},
+        {"sas", AzureAuth::sas},
+        {"shared-key", AzureAuth::shared_key},
+        {"fixed-token", AzureAuth::fixed_token},
+        {"emulator", AzureAuth::emulator},
+    }};
+    for (const auto& [name, auth] : names) {
+        if (name == text) {
+            return auth;
+        }
+    }
+    return fail(Errc::config_invalid, "unknown vault auth");
+}
+
+Result<std::unique_ptr<StoreFactory>> make_azure_factory(AzureOptions options, Clock& clock,
+                                                         Random& random) {
+    CW_TRY_ASSIGN(AzureEndpoint endpoint, parse_azure_url(options.url));
+    if (options.page_entries < 1 || options.page_entries > 5000) {
+        return fail(Errc::config_invalid, "a list page has 1 to 5000 entries");
+    }
+    CW_TRY_ASSIGN(auto authorizer, make_authorizer(options, endpoint.account));
+    auto vault = std::make_shared<AzureVault>(AzureVault{
+        .wire = {.endpoint = std::move(endpoint),
+                 .api_version = std::move(options.api_version),
+                 .crc64 = options.crc64 && options.auth != AzureAuth::emulator,
+                 .page_entries = options.page_entries},
+        .http = {.ca_file = std::move(options.ca_file),
+                 .proxy = std::move(options.proxy),
+                 .progress_timeout_ns = options.progress_timeout_ns,
+                 .reply_timeout_ns = options.reply_timeout_ns},
+        .concurrency = std::max<std::size_t>(options.concurrency, 1),
+        .authorizer = std::move(authorizer),
+        .clock = clock,
+        .random = random,
+    });
+    return std::make_unique<AzureFactory>(std::move(vault));
+}
+
+}  // namespace cw::blob

@@ -1,0 +1,67 @@
+#include "egress/blob/azure_xml.h"
+
+#include "egress/blob/http_parse.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+#include <pugixml.hpp>
+
+namespace cw::blob {
+namespace {
+
+constexpr std::size_t error_bytes_max = 64 * 1024, code_bytes_max = 128;
+
+std::string bounded_code(std::string_view code) {
+    return code.size() <= code_bytes_max ? std::string(code) : std::string{};
+}
+
+}  // namespace
+
+std::string parse_error_code(Bytes body) {
+    if (body.empty() || body.size() > error_bytes_max) {
+        return {};
+    }
+    pugi::xml_document document;
+    if (document.load_buffer(body.data(), body.size())) {
+        return bounded_code(document.child("Error").child_value("Code"));
+    }
+    const auto json = nlohmann::json::parse(as_text(body), nullptr, false);
+    if (!json.is_object() || !json.contains("error")) {
+        return {};
+    }
+    const auto& error = json["error"];
+    if (!error.is_object() || !error.contains("code") || !error["code"].is_string()) {
+        return {};
+    }
+    return bounded_code(error["code"].get_ref<const std::string&>());
+}
+
+Result<ListPage> parse_list(Bytes body) {
+    const auto malformed = [](const char* what) {
+        return fail(Errc::blob_unavailable, std::string("listing without ") + what);
+    };
+    pugi::xml_document document;
+    if (!document.load_buffer(body.data(), body.size())) {
+        return malformed("valid XML");
+    }
+    const pugi::xml_node results = document.child("EnumerationResults");
+    const pugi::xml_node blobs = results.child("Blobs");
+    if (!blobs) {
+        return malformed("Blobs");
+    }
+    ListPage page;
+    for (const pugi::xml_node blob : blobs.children("Blob")) {
+        const std::string_view name = blob.child_value("Name");
+        const auto size = parse_decimal(blob.child("Properties").child_value("Content-Length"));
+        if (name.empty() || !size) {
+            return malformed("a name or size");
+        }
+        page.entries.push_back({std::string(name), *size});
+    }
+    std::ranges::sort(page.entries, {}, &ListPage::Entry::name);
+    page.next = results.child_value("NextMarker");
+    return page;
+}
+
+}  // namespace cw::blob

@@ -1,0 +1,16 @@
+// The XML (and JSON) bodies of the blob service. All input is hostile; sizes are bounded by the
+// caller's reply limit. Pure functions, safe from any thread.
+#pragma once
+
+#include "egress/blob/store.h"
+
+namespace cw::blob {
+
+// <Error><Code>…, or {"error":{"code":…}}; empty when the body is neither.
+std::string parse_error_code(Bytes body);
+
+// <EnumerationResults> of List Blobs: names, sizes and NextMarker with entities resolved.
+// Errors: blob_unavailable (the reply is malformed: it is asked for again).
+Result<ListPage> parse_list(Bytes body);
+
+}  // namespace cw::blob

@@ -6,3 +6,123 @@
 #include "egress/blob/retry_store.h"
 
 namespace cw::appliance {
+namespace {
+
+constexpr std::size_t secret_bytes_max = 16 * 1024;
+constexpr unsigned disk_queue_depth = 64;
+
+// The first line of a credential file. Errors: config_invalid (nothing in it), io_error.
+Result<Secret<std::string>> read_secret(Disk& disk, const std::string& path,
+                                        std::string_view setting) {
+    if (path.empty()) {
+        return fail(Errc::config_invalid, std::string(setting) + " is empty, but vault.auth needs it");
+    }
+    CW_TRY_ASSIGN(ByteVector bytes, read_file(disk, path, secret_bytes_max));
+    std::string text(as_text(bytes));
+    wipe(bytes);
+    const auto end = text.find_first_of("\r\n");
+    if (end != std::string::npos) {
+        wipe({reinterpret_cast<std::byte*>(text.data()) + end, text.size() - end});
+        text.resize(end);
+    }
+    if (text.empty()) {
+        return fail(Errc::config_invalid, path + " (" + std::string(setting) + ") is empty");
+    }
+    return Secret<std::string>(std::move(text));
+}
+
+Result<blob::AzureOptions> azure_options(const config::Settings& settings, Disk& disk) {
+    blob::AzureOptions options;
+    options.url = settings.vault_url;
+    CW_TRY_ASSIGN(options.auth, blob::parse_azure_auth(settings.vault_auth));
+    options.tenant = settings.vault_tenant_id;
+    options.client_id = settings.vault_client_id;
+    options.identity_endpoint = settings.vault_identity_endpoint;
+    options.ca_file = settings.vault_ca_file;
+    options.proxy = settings.vault_proxy;
+    options.crc64 = settings.vault_crc64;
+    switch (options.auth) {
+        case blob::AzureAuth::shared_key: {
+            CW_TRY_ASSIGN(options.secret,
+                          read_secret(disk, settings.vault_key_file, "vault.key_file"));
+            break;
+        }
+        case blob::AzureAuth::sas: {
+            CW_TRY_ASSIGN(options.secret,
+                          read_secret(disk, settings.vault_sas_file, "vault.sas_file"));
+            break;
+        }
+        case blob::AzureAuth::fixed_token: {
+            CW_TRY_ASSIGN(options.secret,
+                          read_secret(disk, settings.vault_token_file, "vault.token_file"));
+            break;
+        }
+        case blob::AzureAuth::client_secret: {
+            CW_TRY_ASSIGN(options.secret, read_secret(disk, settings.vault_client_secret_file,
+                                                      "vault.client_secret_file"));
+            break;
+        }
+        case blob::AzureAuth::managed_identity:
+        case blob::AzureAuth::arc:
+        case blob::AzureAuth::emulator: break;
+    }
+    return options;
+}
+
+Result<std::unique_ptr<blob::StoreFactory>> plain_stores(const config::Settings& settings,
+                                                         SystemSeams& seams, bool create) {
+    constexpr std::string_view directory = "dir://";
+    if (settings.vault_url.empty()) {
+        return fail(Errc::config_invalid, "vault.url is not set");
+    }
+    if (settings.vault_url.starts_with(directory)) {
+        const std::string path = settings.vault_url.substr(directory.size());
+        if (!path.starts_with('/')) {
+            return fail(Errc::config_invalid, "vault.url: dir:// takes an absolute path");
+        }
+        return blob::make_directory_factory({.path = path, .create = create}, *seams.clock,
+                                            *seams.random);
+    }
+    CW_TRY_ASSIGN(blob::AzureOptions options, azure_options(settings, *seams.disk));
+    return blob::make_azure_factory(std::move(options), *seams.clock, *seams.random);
+}
+
+}  // namespace
+
+SystemSeams make_system_seams() {
+    return {make_system_clock(), make_system_random(), make_best_disk(disk_queue_depth),
+            make_metric_registry()};
+}
+
+Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& settings,
+                                                        SystemSeams& seams, bool create) {
+    CW_TRY_ASSIGN(auto plain, plain_stores(settings, seams, create));
+    return blob::make_retry_factory(std::move(plain), blob::RetryOptions{}, *seams.clock,
+                                    *seams.random, *seams.metrics);
+}
+
+Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams) {
+    VaultAccess access;
+    CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, false));
+    CW_TRY_ASSIGN(access.kek,
+                  vault::open_kek_file(*seams.disk, settings.security_kek_file, *seams.random));
+    const auto store = access.stores->make();
+    CW_TRY_ASSIGN(access.identity, vault::open_vault(*store));
+    return access;
+}
+
+Result<VaultAccess> create_vault_access(const config::Settings& settings, SystemSeams& seams) {
+    VaultAccess access;
+    CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, true));
+    CW_TRY_ASSIGN(const bool has_kek, seams.disk->exists(settings.security_kek_file));
+    if (!has_kek) {
+        CW_TRY(vault::create_kek_file(*seams.disk, settings.security_kek_file, *seams.random));
+    }
+    CW_TRY_ASSIGN(access.kek,
+                  vault::open_kek_file(*seams.disk, settings.security_kek_file, *seams.random));
+    const auto store = access.stores->make();
+    CW_TRY_ASSIGN(access.identity, vault::create_vault(*store, *access.kek, *seams.random));
+    return access;
+}
+
+}  // namespace cw::appliance

@@ -101,6 +101,9 @@ const char* flaw_of(const FrameHeader& header) noexcept {
     if (rule->stored && (header.table_bytes % block != 0 || header.data_bytes() % block != 0)) {
         return "length is not a multiple of a block";
     }
+    if (raw(header.seq) > frame_seq_max) {
+        return "sequence so high that it could wrap";
+    }
     if (rule->seq == SeqRule::positive ? raw(header.seq) == 0
                                        : rule->seq == SeqRule::zero && raw(header.seq) != 0) {
         return "sequence out of range";

@@ -27,6 +27,7 @@ inline constexpr std::size_t frame_header_bytes = 40;
 inline constexpr std::uint32_t frame_table_bytes_max = 64 * 1024;
 inline constexpr std::uint32_t frame_data_bytes_max = 8 * 1024 * 1024;
 inline constexpr std::uint32_t control_payload_bytes_max = 1024 * 1024;
+inline constexpr std::uint64_t frame_seq_max = 1ULL << 62;  // Room to add counts without wrapping.
 inline constexpr std::uint16_t machine_slot = 0xffff;
 inline constexpr std::uint16_t protocol_version = 1;
 

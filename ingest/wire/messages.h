@@ -28,7 +28,9 @@ struct Hello {
     std::uint64_t features = 0;  // Low half optional bits; high half critical: unknown ones refuse.
     std::string software;        // "causeway-agent 0.1.0"
     std::string machine_name;
-    std::uint64_t boot_counter = 0;  // Persisted by the agent, grows with each start: tells clones.
+    // High half: persisted by the agent, grows with each start. Low half: random at each start, so
+    // that two clones of one machine differ.
+    std::uint64_t boot_counter = 0;
     std::uint64_t witness_number = 0;
     Sha256 witness_hash{};
     struct Disk {

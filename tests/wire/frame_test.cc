@@ -139,6 +139,7 @@ TEST(Frame, FieldsOutOfTheirBoundsAreRefusedEvenWithARightChecksum) {
         {"table not in blocks", [](FrameHeader& h) { h.table_bytes = 4097; }},
         {"table too long",
          [](FrameHeader& h) { h.table_bytes = h.payload_bytes = frame_table_bytes_max + 4096; }},
+        {"sequence about to wrap", [](FrameHeader& h) { h.seq = Seq{frame_seq_max + 1}; }},
         {"sequence 0", [](FrameHeader& h) { h.seq = Seq{0}; }},
         {"ordinal on a write", [](FrameHeader& h) { h.ordinal = 1; }},
     };

@@ -1,0 +1,61 @@
+// Credit: how much payload a peer may send before the cache has room for it, whatever it does.
+//
+// A session reserves before it grants; a reservation is consumed by the spool when it takes the
+// record, and given back by the session for what it discards or never receives.
+#pragma once
+
+#include "base/ids.h"
+
+#include <atomic>
+#include <cstdint>
+
+namespace cw::ingest {
+
+// The largest payload a single frame may have: no window is smaller, or it could never be sent.
+inline constexpr std::uint64_t credit_window_min = 8 * mib + 64 * kib;
+
+// The port to the cache's space. Thread-safe: reactors call it concurrently.
+class CreditPolicy {
+public:
+    virtual ~CreditPolicy() = default;
+    // Bytes one session may have outstanding (granted, not yet durable): its fair share now.
+    [[nodiscard]] virtual std::uint64_t window_bytes() const noexcept = 0;
+    // Sets `bytes` of cache space aside; false when they are not there (credit then stops growing).
+    virtual bool reserve(std::uint64_t bytes) noexcept = 0;
+    virtual void unreserve(std::uint64_t bytes) noexcept = 0;
+    // A session begins or ends: changes the others' share.
+    virtual void session_began() noexcept = 0;
+    virtual void session_ended() noexcept = 0;
+};
+
+// A budget that appliance keeps up to date from the spool's free space, shared fairly.
+//
+// Invariant: reserved() never grows above the budget of the moment it grew at. A budget that
+// shrinks takes nothing back: credit never decreases, it only stops growing.
+class SharedCredit final : public CreditPolicy {
+public:
+    // `window_max`: one session's outstanding bytes however empty the cache is; at least
+    // credit_window_min.
+    SharedCredit(std::uint64_t budget, std::uint64_t window_max);
+
+    // Space that may be promised in all, including what is promised now. Any thread.
+    void set_budget(std::uint64_t bytes) noexcept { budget_.store(bytes); }
+    // The spool took a record of `bytes`: they are no longer a promise but data. Any thread.
+    void consume(std::uint64_t bytes) noexcept { unreserve(bytes); }
+    [[nodiscard]] std::uint64_t reserved() const noexcept { return reserved_.load(); }
+    [[nodiscard]] std::uint64_t sessions() const noexcept { return sessions_.load(); }
+
+    [[nodiscard]] std::uint64_t window_bytes() const noexcept override;
+    bool reserve(std::uint64_t bytes) noexcept override;
+    void unreserve(std::uint64_t bytes) noexcept override;
+    void session_began() noexcept override { sessions_.fetch_add(1); }
+    void session_ended() noexcept override;
+
+private:
+    const std::uint64_t window_max_;
+    std::atomic<std::uint64_t> budget_;
+    std::atomic<std::uint64_t> reserved_{0};
+    std::atomic<std::uint64_t> sessions_{0};
+};
+
+}  // namespace cw::ingest

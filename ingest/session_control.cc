@@ -1,0 +1,171 @@
+// Frames of the whole machine and those that store nothing: points, modes, digests, farewell.
+#include "base/assert.h"
+#include "ingest/session.h"
+
+#include <algorithm>
+
+namespace cw::ingest {
+namespace {
+
+using enum wire::FrameType;
+
+std::unexpected<Error> violation(std::string detail) {
+    return fail(Errc::frame_malformed, std::move(detail));
+}
+
+}  // namespace
+
+Result<void> Session::on_control(InFrame&& frame) {
+    const wire::FrameType type = frame.header.type;
+    const bool stored = type == point || type == point_result;
+    CW_TRY(wire::check_table(frame.header,
+                             stored ? Bytes(frame.record.table.bytes()) : Bytes(frame.control)));
+    switch (type) {
+        case point:
+            return on_point(std::move(frame));
+        case point_result:
+            return on_point_result(std::move(frame));
+        case extents: {
+            CW_TRY_ASSIGN(const DiskStream* stream, stream_of(frame.header.disk_slot));
+            return on_extents(*stream, frame.control);
+        }
+        case hashes_request:
+            return on_hashes_request(frame.header.disk_slot, frame.control);
+        case mode: {
+            CW_TRY_ASSIGN(wire::Mode message, wire::decode<wire::Mode>(frame.control));
+            note({.kind = AgentNotice::Kind::mode,
+                  .machine = machine_,
+                  .session = id(),
+                  .mode = message.mode,
+                  .backlog_bytes = message.backlog_bytes,
+                  .reason = std::move(message.reason)});
+            return {};
+        }
+        case ping: {
+            CW_TRY_ASSIGN(const wire::Ping message, wire::decode<wire::Ping>(frame.control));
+            send(pong, wire::encode(message));
+            return {};
+        }
+        case pong:
+            return {};
+        case wire::FrameType::error: {
+            CW_TRY_ASSIGN(const auto message, wire::decode<wire::ErrorMessage>(frame.control));
+            return fail(Errc::connection_lost, "the agent reports " + std::to_string(message.code) +
+                                                   ": " + message.detail);
+        }
+        case goodbye:
+            return on_goodbye(frame.control);
+        default:
+            return violation(std::string(wire::name_of(type)) + " from an agent");
+    }
+}
+
+Result<void> Session::on_point(InFrame&& frame) {
+    CW_TRY_ASSIGN(const pipeline::Point message,
+                  pipeline::decode_point(frame.record.table.bytes()));
+    if (std::string flaw = flaw_of_cuts(message); !flaw.empty()) {
+        drop_point(message.id, std::move(flaw));
+        return {};
+    }
+    pipeline::Record record = std::move(frame.record);
+    hand_over(std::move(record), frame, nullptr);
+    return {};
+}
+
+Result<void> Session::on_point_result(InFrame&& frame) {
+    CW_TRY(pipeline::decode_point_result(frame.record.table.bytes()));
+    pipeline::Record record = std::move(frame.record);
+    hand_over(std::move(record), frame, nullptr);
+    return {};
+}
+
+// A point holds no write newer than its cut and misses none before it: on this ordered connection
+// every cut must be exactly the last sequence received.
+std::string Session::flaw_of_cuts(const pipeline::Point& message) const {
+    std::size_t wanted = 0;
+    for (const DiskStream& stream : streams_) {
+        if (stream.rejected()) {
+            continue;
+        }
+        ++wanted;
+        const std::string disk = "disk " + to_string(stream.id());
+        const auto cut = std::ranges::find(message.cuts, stream.id(), &pipeline::DiskCut::disk);
+        if (cut == message.cuts.end()) {
+            return disk + " has no cut";
+        }
+        if (cut->generation != stream.generation()) {
+            return disk + " has another generation";
+        }
+        if (stream.stopped() || stream.awaits_fence() || raw(stream.fence()) != 0) {
+            return disk + (stream.stopped() ? " awaits a re-send" : " is being synchronised");
+        }
+        if (cut->cut != stream.received()) {
+            return disk + " was cut at " + std::to_string(raw(cut->cut)) + ", received is " +
+                   std::to_string(raw(stream.received()));
+        }
+    }
+    return message.cuts.size() == wanted ? std::string{} : "a cut of a disk that is not protected";
+}
+
+void Session::drop_point(const PointId& id, std::string reason) {
+    reason.resize(std::min(reason.size(), wire::reason_bytes_max));
+    send(point_status,
+         wire::encode(wire::PointStatus{id, wire::PointState::dropped, 0, std::move(reason)}));
+}
+
+Result<void> Session::on_extents(const DiskStream& stream, Bytes payload) {
+    CW_TRY_ASSIGN(const wire::Extents message, wire::decode<wire::Extents>(payload));
+    std::uint64_t unread = 0;
+    for (const wire::Extents::Range& range : message.ranges) {
+        if (range.offset + range.length > stream.size_bytes()) {
+            return fail(Errc::size_mismatch, "EXTENTS beyond the end of the disk");
+        }
+        unread += range.length;
+    }
+    note({.kind = AgentNotice::Kind::extents,
+          .machine = machine_,
+          .session = id(),
+          .disk = stream.id(),
+          .unread_bytes = unread});
+    return {};
+}
+
+Result<void> Session::on_hashes_request(std::uint16_t slot, Bytes payload) {
+    CW_TRY_ASSIGN(const DiskStream* stream, stream_of(slot));
+    CW_TRY_ASSIGN(const auto request, wire::decode<wire::HashesRequest>(payload));
+    if (!context_.has_digests) {  // Unknown counts as different: everything is sent.
+        const wire::Hashes none{request.first_block, std::vector<bool>(request.count, false), {}};
+        send(hashes, wire::encode(none), slot);
+        return {};
+    }
+    ++digests_under_way_;
+    outbox_.digests.push_back({.machine = machine_,
+                               .disk = stream->id(),
+                               .generation = stream->generation(),
+                               .session = admission_.session,
+                               .reactor = context_.reactor,
+                               .slot = slot,
+                               .first_block = request.first_block,
+                               .count = request.count});
+    return {};
+}
+
+Result<void> Session::on_goodbye(Bytes payload) {
+    CW_TRY_ASSIGN(wire::Goodbye message, wire::decode<wire::Goodbye>(payload));
+    for (const wire::Goodbye::Disk& disk : message.disks) {
+        CW_TRY_ASSIGN(const DiskStream* stream, stream_of(disk.slot));
+        if (disk.final_seq > stream->received()) {
+            return violation("GOODBYE at a sequence that never came");
+        }
+    }
+    note({.kind = AgentNotice::Kind::goodbye,
+          .machine = machine_,
+          .session = id(),
+          .planned_failover = message.planned_failover});
+    goodbye_ = std::move(message);
+    state_ = State::leaving;
+    flush();
+    return {};
+}
+
+}  // namespace cw::ingest

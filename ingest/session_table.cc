@@ -1,0 +1,152 @@
+#include "ingest/session_table.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <algorithm>
+
+namespace cw::ingest {
+namespace {
+
+constexpr std::size_t boots_max = 8, entries_max = 65'536;
+constexpr unsigned returns_max = 3;
+constexpr std::int64_t quiet_ns = 600 * ns_per_s;
+
+std::string subject_of(const MachineId& machine) {
+    return "machine " + to_string(machine);
+}
+
+}  // namespace
+
+SessionTable::SessionTable(Clock& clock, Random& random, Conditions& conditions)
+    : clock_(clock),
+      conditions_(conditions),
+      last_session_(static_cast<std::uint32_t>(random.below(1U << 31))) {}
+
+Result<Admission> SessionTable::admit(const MachineId& machine, std::uint64_t boot_counter) {
+    const std::scoped_lock lock(mutex_);
+    const Nanos now = clock_.boot();
+    if (entries_.size() >= entries_max) {
+        drop_idle_entries(now);
+    }
+    Entry& entry = entries_[machine];
+    const bool refused = still_clashing(machine, entry, now);
+    entry.last_attempt = now;
+    if (refused) {
+        return fail(Errc::identity_refused, "two agents use this identity by turns");
+    }
+    const Result<void> noted = note_boot(machine, entry, boot_counter);
+    if (entry.fenced) {
+        entry.fenced->store(true, std::memory_order_release);
+        entry.fenced.reset();
+        --live_;
+    }
+    if (!noted) {
+        return std::unexpected(noted.error());
+    }
+    do {
+        ++last_session_;
+    } while (last_session_ == 0);  // 0 is no session.
+    entry.session = SessionId{last_session_};
+    entry.fenced = std::make_shared<std::atomic<bool>>(false);
+    ++live_;
+    return Admission{entry.session, entry.fenced};
+}
+
+void SessionTable::leave(const MachineId& machine, SessionId session) {
+    const std::scoped_lock lock(mutex_);
+    const auto it = entries_.find(machine);
+    if (it != entries_.end() && it->second.session == session && it->second.fenced) {
+        it->second.fenced->store(true, std::memory_order_release);
+        it->second.fenced.reset();
+        CW_ASSERT(live_ > 0);
+        --live_;
+    }
+}
+
+SessionTable::Attempt SessionTable::attempt(const MachineId& machine, double attempts_burst) {
+    const std::scoped_lock lock(mutex_);
+    const Nanos now = clock_.boot();
+    if (entries_.size() >= entries_max) {
+        drop_idle_entries(now);
+    }
+    Entry& entry = entries_[machine];
+    const bool refused = still_clashing(machine, entry, now);
+    entry.last_attempt = now;
+    if (refused) {
+        return Attempt::clashing;
+    }
+    const double forgotten = static_cast<double>(now - entry.spent_at) / ns_per_s;
+    entry.spent = std::max(0.0, entry.spent - forgotten);
+    entry.spent_at = now;
+    if (entry.spent >= attempts_burst) {
+        return Attempt::too_often;
+    }
+    entry.spent += 1;
+    return Attempt::welcome;
+}
+
+void SessionTable::forgive(const MachineId& machine) {
+    const std::scoped_lock lock(mutex_);
+    if (const auto it = entries_.find(machine); it != entries_.end()) {
+        it->second.clash = false;
+        it->second.returns = 0;
+        it->second.boots.clear();
+    }
+    conditions_.clear(Errc::identity_refused, subject_of(machine));
+}
+
+std::size_t SessionTable::live_count() const {
+    const std::scoped_lock lock(mutex_);
+    return live_;
+}
+
+// A start of the agent has a new counter, above the former ones. One that was displaced by another
+// and comes back, or one below its predecessor, belongs to a second agent.
+Result<void> SessionTable::note_boot(const MachineId& machine, Entry& entry, std::uint64_t boot) {
+    if (!entry.boots.empty() && entry.boots.back() == boot) {
+        return {};  // The same agent reconnects.
+    }
+    const Nanos now = clock_.boot();
+    const bool returned = std::ranges::find(entry.boots, boot) != entry.boots.end() ||
+                          (!entry.boots.empty() && boot < entry.boots.back());
+    std::erase(entry.boots, boot);
+    entry.boots.push_back(boot);
+    if (entry.boots.size() > boots_max) {
+        entry.boots.pop_front();
+    }
+    if (!returned) {
+        return {};
+    }
+    if (now - entry.last_return > quiet_ns) {
+        entry.returns = 0;
+    }
+    entry.last_return = now;
+    if (++entry.returns <= returns_max) {
+        return {};
+    }
+    entry.clash = true;
+    conditions_.raise(Errc::identity_refused, subject_of(machine),
+                      "two agents use this identity by turns; re-enrol one of them");
+    log_warning("ingest.identity_clash", {{"machine", machine}});
+    return fail(Errc::identity_refused, "two agents use this identity by turns");
+}
+
+bool SessionTable::still_clashing(const MachineId& machine, Entry& entry, Nanos now) {
+    if (entry.clash && now - entry.last_attempt > quiet_ns) {
+        entry.clash = false;
+        entry.returns = 0;
+        entry.boots.clear();
+        conditions_.clear(Errc::identity_refused, subject_of(machine));
+    }
+    return entry.clash;
+}
+
+void SessionTable::drop_idle_entries(Nanos now) {
+    std::erase_if(entries_, [&](const auto& item) {
+        const Entry& entry = item.second;
+        return !entry.fenced && !entry.clash && now - entry.last_attempt > quiet_ns;
+    });
+}
+
+}  // namespace cw::ingest

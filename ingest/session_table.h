@@ -1,0 +1,77 @@
+// SessionTable: which session of each machine is the living one, across all reactors.
+//
+// The newest authenticated session fences the older one: the older one's flag is set before admit()
+// returns, so nothing it still receives is taken for the machine's stream. Two agents that use one
+// identity by turns (a cloned VM) are recognised by boot counters that come back after another one
+// had displaced them; after more than three such returns the identity is refused until it has been
+// quiet for ten minutes or is forgiven.
+//
+// Thread-safety: all functions, by one mutex; Fence is lock-free. Not on the path of payload.
+#pragma once
+
+#include "base/clock.h"
+#include "base/conditions.h"
+#include "base/error.h"
+#include "base/ids.h"
+#include "base/random.h"
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+namespace cw::ingest {
+
+// Set once, when a newer session has taken over. Shared by the table and the session it stops.
+using Fence = std::shared_ptr<std::atomic<bool>>;
+
+struct Admission {
+    SessionId session{};
+    Fence fenced;
+};
+
+class SessionTable {
+public:
+    // The first session number is random, so that numbers of an earlier run do not come back.
+    SessionTable(Clock& clock, Random& random, Conditions& conditions);
+
+    // Registers the newest session of `machine`. Errors: identity_refused (identity clash).
+    Result<Admission> admit(const MachineId& machine, std::uint64_t boot_counter);
+    // The session has ended. A session that was fenced before has nothing to leave.
+    void leave(const MachineId& machine, SessionId session);
+    enum class Attempt { welcome, clashing, too_often };
+    // A connection of `machine` asks to replicate. Bounds how often one identity may try:
+    // `attempts_burst` at once, one more per second.
+    [[nodiscard]] Attempt attempt(const MachineId& machine, double attempts_burst);
+    // An operator has sorted it out.
+    void forgive(const MachineId& machine);
+    [[nodiscard]] std::size_t live_count() const;
+
+private:
+    struct Entry {
+        SessionId session{};
+        Fence fenced;                     // Null: no live session.
+        std::deque<std::uint64_t> boots;  // Seen lately, newest last; at most boots_max.
+        unsigned returns = 0;
+        Nanos last_return{};
+        Nanos last_attempt{};
+        bool clash = false;
+        double spent = 0;  // Attempts lately, forgotten at one per second.
+        Nanos spent_at{};
+    };
+
+    Result<void> note_boot(const MachineId& machine, Entry& entry, std::uint64_t boot);
+    bool still_clashing(const MachineId& machine, Entry& entry, Nanos now);
+    void drop_idle_entries(Nanos now);
+
+    Clock& clock_;
+    Conditions& conditions_;
+    mutable std::mutex mutex_;
+    std::unordered_map<MachineId, Entry> entries_;
+    std::size_t live_ = 0;
+    std::uint32_t last_session_;
+};
+
+}  // namespace cw::ingest

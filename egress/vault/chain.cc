@@ -24,8 +24,13 @@ Result<void> check_form(const Manifest& next) {
         if (!seen.insert(disk.disk).second) {
             return broken(next, "disk " + to_string(disk.disk) + " is listed twice");
         }
-        if (raw(disk.parent_generation) != 0 && disk.parent_generation >= disk.generation) {
+        if (disk.parent_generation >= disk.generation) {
             return broken(next, "disk " + to_string(disk.disk) + " is its own ancestor");
+        }
+    }
+    for (const GenerationEntry& entry : next.lineage) {
+        if (entry.parent_generation >= entry.generation) {
+            return broken(next, "disk " + to_string(entry.disk) + " is its own ancestor");
         }
     }
     if (next.boundary > next.checkpoint) {
@@ -169,7 +174,10 @@ void fold(ChainState& state, const Manifest& next, const Sha256& hash) {
         state.points.erase(id);
     }
     for (const PointEntry& point : next.points) {
-        state.points.insert_or_assign(point.id, point);
+        const auto [at, fresh] = state.points.emplace(point.id, point);
+        const std::uint64_t first = fresh ? point.manifest : at->second.manifest;
+        at->second = point;
+        at->second.manifest = first != 0 ? first : next.number;
     }
     for (const WrappedDek& dek : next.deks) {
         state.deks.insert_or_assign(dek.version, dek);

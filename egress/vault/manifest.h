@@ -39,6 +39,9 @@ struct PointEntry {
         std::uint64_t size_bytes = 0;  // Of the disk at the cut; 0: as its DiskEntry says.
     };
     std::vector<Cut> cuts;
+    // The manifest that first published it: orders points whatever the clocks did. 0: not yet; the
+    // manifest that carries it fills it in.
+    std::uint64_t manifest = 0;
 };
 
 struct DiskEntry {

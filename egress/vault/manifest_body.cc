@@ -7,7 +7,7 @@ namespace {
 
 // Least encoded sizes: no count read from an object may promise more entries than its bytes hold.
 constexpr std::size_t disk_entry_min = 71, segment_ref_bytes = 197, dropped_bytes = 56;
-constexpr std::size_t point_entry_min = 57, cut_bytes = 72, point_id_bytes = 16, dek_entry_min = 6;
+constexpr std::size_t point_entry_min = 65, cut_bytes = 72, point_id_bytes = 16, dek_entry_min = 6;
 constexpr std::size_t generation_entry_bytes = 48;
 
 constexpr std::uint8_t disk_flag_protected = 1;
@@ -147,7 +147,7 @@ Result<SegmentRef> read_segment(ByteReader& in, const MachineId& machine) {
     return ref;
 }
 
-void append_point(ByteAppender& out, const PointEntry& point) {
+void append_point(ByteAppender& out, const PointEntry& point, std::uint64_t number) {
     CW_ASSERT(point.tag.size() <= display_name_bytes_max);
     CW_ASSERT(point.cuts.size() <= disks_per_manifest_max);
     out.bytes(point.id.bytes);
@@ -156,6 +156,7 @@ void append_point(ByteAppender& out, const PointEntry& point) {
     append_i64(out, point.source_time);
     append_i64(out, point.valid_until);
     out.u32(point.uncertainty_us);
+    out.u64(point.manifest != 0 ? point.manifest : number);
     out.text16(point.tag);
     out.u16(static_cast<std::uint16_t>(point.cuts.size()));
     for (const PointEntry::Cut& cut : point.cuts) {
@@ -167,7 +168,7 @@ void append_point(ByteAppender& out, const PointEntry& point) {
     }
 }
 
-Result<PointEntry> read_point(ByteReader& in) {
+Result<PointEntry> read_point(ByteReader& in, std::uint64_t number) {
     PointEntry point;
     CW_TRY_ASSIGN(point.id.bytes, in.array<16>());
     CW_TRY_ASSIGN(const std::uint8_t kind, in.u8());
@@ -175,10 +176,12 @@ Result<PointEntry> read_point(ByteReader& in) {
     CW_TRY_ASSIGN(point.source_time, read_i64(in));
     CW_TRY_ASSIGN(point.valid_until, read_i64(in));
     CW_TRY_ASSIGN(point.uncertainty_us, in.u32());
+    CW_TRY_ASSIGN(point.manifest, in.u64());
     CW_TRY_ASSIGN(point.tag, in.text16(display_name_bytes_max));
     CW_TRY_ASSIGN(const std::uint16_t cuts, in.u16());
     if (kind < 1 || kind > static_cast<std::uint8_t>(PointKind::planned) ||
-        cuts > disks_per_manifest_max || cuts > in.remaining() / cut_bytes) {
+        cuts > disks_per_manifest_max || cuts > in.remaining() / cut_bytes || point.manifest == 0 ||
+        point.manifest > number) {
         return fail(Errc::object_corrupt, "a recovery point of an impossible form");
     }
     point.kind = PointKind{kind};
@@ -242,7 +245,9 @@ ByteVector encode_manifest_body(const Manifest& manifest) {
         CW_ASSERT(name.machine == manifest.machine);
         append_name(to, name);
     });
-    append_list(out, manifest.points, append_point);
+    append_list(out, manifest.points, [&](ByteAppender& to, const PointEntry& point) {
+        append_point(to, point, manifest.number);
+    });
     append_list(out, manifest.pruned,
                 [](ByteAppender& to, const PointId& id) { to.bytes(id.bytes); });
     append_list(out, manifest.deks, [](ByteAppender& to, const WrappedDek& dek) {
@@ -271,7 +276,10 @@ Result<void> decode_manifest_body(Bytes body, Manifest& manifest) {
                   read_list<SegmentName>(in, dropped_bytes, [&](ByteReader& from) {
                       return read_name(from, machine);
                   }));
-    CW_TRY_ASSIGN(manifest.points, read_list<PointEntry>(in, point_entry_min, read_point));
+    CW_TRY_ASSIGN(manifest.points,
+                  read_list<PointEntry>(in, point_entry_min, [&](ByteReader& from) {
+                      return read_point(from, manifest.number);
+                  }));
     CW_TRY_ASSIGN(manifest.pruned,
                   read_list<PointId>(in, point_id_bytes, [](ByteReader& from) -> Result<PointId> {
                       CW_TRY_ASSIGN(const auto bytes, from.array<16>());

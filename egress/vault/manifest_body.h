@@ -11,7 +11,8 @@ inline constexpr std::size_t wrapped_dek_bytes_max = 4096;
 
 // Everything below "Sealed." in Manifest; asserts the limits above.
 ByteVector encode_manifest_body(const Manifest& manifest);
-// Fills those fields of `manifest`, whose machine is already set. Errors: object_corrupt.
+// Fills those fields of `manifest`, whose machine and number are already set. Errors:
+// object_corrupt.
 Result<void> decode_manifest_body(Bytes body, Manifest& manifest);
 
 }  // namespace cw::vault

@@ -1,0 +1,92 @@
+// BaseSender: reads what lies beneath a fence from the live disk, as BASE records of one 4 MiB
+// super-chunk each, until the server holds all of them.
+//
+// It reads after the fence's RESYNC_BEGIN took its sequence, while writes go on: whatever it
+// catches or misses of them lies in the log above. Zero runs travel as zero extents. In a resync
+// the server's digests are asked for first and only blocks that differ, or that it does not know,
+// are sent. Thread-safety: none; the agent's loop.
+#pragma once
+
+#include "agent/block_image.h"
+#include "agent/block_set.h"
+#include "agent/record_builder.h"
+#include "base/checksum.h"
+#include "ingest/wire/messages.h"
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <vector>
+
+namespace cw::agent {
+
+class BaseSender {
+public:
+    BaseSender(BlockImage& image, pipeline::SlabPool& pool, Clock& clock)
+        : image_(image), pool_(pool), clock_(clock) {}
+
+    // Called with the fingerprint of every whole block read, when set: a scanner's table.
+    void on_block(std::function<void(std::uint64_t block, Bytes content)> seen) {
+        seen_ = std::move(seen);
+    }
+    // Work for fence `seq`. With `compare`, digests under `secret` decide what is sent.
+    void start(Seq seq, const BlockSet& blocks, bool compare, const FingerprintSecret& secret);
+    // A new session of the same fence: `held` (bit i: super-chunk i) need not be sent again.
+    void resume(const ByteVector& held);
+    void stop() noexcept;
+
+    [[nodiscard]] bool active() const noexcept { return raw(fence_) != 0; }
+    [[nodiscard]] Seq fence() const noexcept { return fence_; }
+    // Everything is spooled at the server.
+    [[nodiscard]] bool finished() const noexcept { return active() && open_items_ == 0; }
+    void acked(Seq fence, const std::vector<std::uint32_t>& ordinals);
+
+    // The next super-chunk, its header without key and session; nullopt when there is nothing to
+    // send now (all in flight, no memory, digests not here yet). Errors: source_gone.
+    Result<std::optional<pipeline::Record>> next();
+    // Digests to ask for, each once per session.
+    std::optional<wire::HashesRequest> next_request();
+    // Errors: frame_malformed if nobody asked.
+    Result<void> take(wire::Hashes hashes);
+
+    struct Progress {
+        std::uint64_t total_bytes = 0, done_bytes = 0, sent_bytes = 0;
+    };
+    [[nodiscard]] Progress progress() const noexcept { return progress_; }
+
+private:
+    enum class State : std::uint8_t { todo, in_flight, done };
+    struct Item {
+        std::uint32_t ordinal;
+        State state;
+        std::uint64_t mask;  // Blocks to look at.
+    };
+    struct Window {  // Digests of 4,096 blocks: 64 super-chunks.
+        bool asked = false, here = false;
+        std::vector<std::optional<Fingerprint>> blocks;
+    };
+
+    Item* next_item();
+    void finish(Item& item);
+    Result<void> read_item(const Item& item, MutableBytes chunk);
+    [[nodiscard]] std::uint64_t differing(const Item& item, Bytes chunk);
+    [[nodiscard]] bool build(const Item& item, std::uint64_t mask, Bytes chunk,
+                             RecordBuilder& builder);
+    [[nodiscard]] std::uint64_t chunk_bytes(std::uint32_t ordinal) const noexcept;
+
+    BlockImage& image_;
+    pipeline::SlabPool& pool_;
+    Clock& clock_;
+    std::function<void(std::uint64_t, Bytes)> seen_;
+    Seq fence_{};
+    bool compare_ = false;
+    FingerprintSecret secret_{};
+    std::vector<Item> items_;  // Ascending ordinals.
+    std::size_t cursor_ = 0;   // Items before it are not todo.
+    std::size_t open_items_ = 0;
+    std::map<std::uint32_t, Window> windows_;
+    ByteVector chunk_;
+    Progress progress_;
+};
+
+}  // namespace cw::agent

@@ -1,0 +1,150 @@
+// Replicator: keeps one machine's server up to date. Owns the session, decides what is sent next,
+// and carries out what WELCOME asks for: continue, initial, resync, catch-up.
+//
+// A passive object: step() does bounded work and never waits. Time, links and randomness come in.
+// Thread-safety: none; the agent's loop. The captures may be written to by other threads meanwhile.
+#pragma once
+
+#include "agent/base_sender.h"
+#include "agent/disk_capture.h"
+#include "agent/point_tracker.h"
+#include "agent/retry_policy.h"
+#include "agent/server_session.h"
+#include "agent/state_file.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace cw::agent {
+
+enum class LinkState : std::uint8_t { waiting, connecting, greeting, live, critical, ended };
+std::string_view name_of(LinkState state) noexcept;
+
+class Replicator {
+public:
+    struct Options {
+        MachineId machine;
+        std::string machine_name, software;
+        std::int64_t linger_ns = 20 * ns_per_ms;
+    };
+    struct Context {
+        Connector& connector;
+        Outbox& outbox;
+        pipeline::SlabPool& pool;       // Of the log.
+        pipeline::SlabPool& base_pool;  // Of BASE: at least 4 slabs.
+        StateFile& state;
+        Clock& clock;
+        Random& random;
+    };
+    struct DiskStatus {
+        std::string name;
+        DiskId id;
+        std::string phase;   // "protected", "initial sync", "degraded", …
+        std::string reason;  // Why not protected.
+        Generation generation{};
+        Seq next{}, spooled{}, committed{};
+        BaseSender::Progress base;
+        std::uint64_t missed_bytes = 0, uncommitted_bytes = 0;
+    };
+    struct Status {
+        LinkState link = LinkState::waiting;
+        std::string peer;
+        std::optional<Error> last_error;
+        std::uint64_t sent_bytes = 0, queued_bytes = 0;
+        std::int64_t rpo_ms = -1;  // -1: no committed point yet.
+        std::vector<DiskStatus> disks;
+    };
+
+    // Everything in `context` outlives the replicator, as do the captures.
+    Replicator(Options options, Context context);
+    // In slot order, before the first step. `provable`: the history may be continued.
+    void add_disk(DiskCapture& capture, std::string name, bool provable);
+
+    // One round: connect, receive, send. True if it did something.
+    bool step();
+    // When step() has something to do by itself.
+    [[nodiscard]] Nanos next_deadline() const noexcept { return deadline_; }
+    [[nodiscard]] int fd() const noexcept { return session_ ? session_->link().fd() : -1; }
+    [[nodiscard]] bool wants_write() const noexcept {
+        return session_ && session_->link().wants_write();
+    }
+
+    // A barrier across all disks. Errors: resync_required while a disk is not consistent;
+    // out_of_budget when the queue is full.
+    Result<PointId> make_point(pipeline::PointKind kind, std::string tag, std::string hooks = {});
+    // True if every disk could take part in a point now.
+    [[nodiscard]] bool consistent();
+    // Nothing changed since the last point, and that one is still on its way.
+    [[nodiscard]] bool point_would_repeat();
+    [[nodiscard]] PointTracker& points() noexcept { return points_; }
+    [[nodiscard]] Status status();
+    // The server's secret for fingerprints; zeros before the first WELCOME.
+    [[nodiscard]] const FingerprintSecret& secret() const noexcept { return secret_; }
+    BaseSender& base(std::size_t slot) { return *disks_.at(slot).base; }
+
+    // Sends what is logged, says GOODBYE and ends; gives up after `limit_ns`.
+    void begin_stop(bool planned, std::int64_t limit_ns);
+    [[nodiscard]] bool ended() const noexcept { return link_state_ == LinkState::ended; }
+    // Everything logged is spooled at the server: the exact sequences may be kept.
+    [[nodiscard]] bool all_spooled();
+
+private:
+    struct Disk {
+        DiskCapture* capture = nullptr;
+        std::string name;
+        std::unique_ptr<BaseSender> base;
+        bool provable = false;
+        bool rejected = false;
+        bool announced = false;  // This session has seen the fence's RESYNC_BEGIN.
+        std::string reason;
+        std::string_view phase = "connecting";
+        std::string_view fence_phase = "catching up";  // While the fence is open.
+        Seq hello_next{}, spooled{}, committed{};
+    };
+
+    // replicator.cc
+    bool step_link();
+    void connected(std::unique_ptr<Link> link);
+    Result<void> greet();
+    void lose(const Error& error);
+    Result<void> keep_alive();
+    Result<void> end_politely();
+    void report_mode();
+    // replicator_receive.cc
+    Result<bool> receive();
+    Result<void> handle(const InFrame& frame);
+    Result<void> welcome(const wire::Welcome& welcome);
+    Result<void> welcome_disk(Disk& disk, const wire::Welcome::Disk& answer);
+    Result<bool> resume_fence(Disk& disk, const wire::Welcome::Disk& answer);
+    Result<void> open_fence(Disk& disk, const wire::Welcome::Disk& answer);
+    Result<void> take_ack(const wire::Ack& ack);
+    Result<void> take_error(const wire::ErrorMessage& message);
+    // replicator_send.cc
+    Result<bool> send_some();
+    Result<bool> send_logged();
+    Result<bool> send_base();
+    Result<bool> send_hash_requests();
+    Result<void> tend_fences();
+    void tend_open_records();
+    void wake_at(Nanos when) noexcept { deadline_ = std::min(deadline_, when); }
+
+    const Options options_;
+    Context context_;
+    std::vector<Disk> disks_;
+    std::unique_ptr<ServerSession> session_;
+    RetryPolicy retry_;
+    PointTracker points_;
+    LinkState link_state_ = LinkState::waiting;
+    Nanos retry_at_{}, pinged_{}, deadline_{}, mode_reported_{}, witness_saved_{};
+    Nanos stop_by_{INT64_MAX};
+    std::int64_t retry_after_s_ = 0;  // The server's wish, for the next pause.
+    bool stopping_ = false, planned_ = false, goodbye_sent_ = false;
+    std::uint64_t turn_ = 0, sent_before_ = 0, witness_number_ = 0;
+    Sha256 witness_hash_{};
+    bool degraded_reported_ = false;
+    FingerprintSecret secret_{};
+    std::optional<Error> last_error_;
+};
+
+}  // namespace cw::agent

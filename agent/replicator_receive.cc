@@ -1,0 +1,230 @@
+// What the server says, and what follows from it.
+#include "agent/replicator.h"
+#include "base/log.h"
+
+#include <algorithm>
+
+namespace cw::agent {
+namespace {
+
+constexpr int frames_per_round = 64;
+
+}  // namespace
+
+Result<bool> Replicator::receive() {
+    bool worked = false;
+    for (int i = 0; i < frames_per_round; ++i) {
+        CW_TRY_ASSIGN(const auto frame, session_->next());
+        if (!frame) {
+            break;
+        }
+        worked = true;
+        CW_TRY(handle(*frame));
+    }
+    return worked;
+}
+
+Result<void> Replicator::handle(const InFrame& frame) {
+    using wire::FrameType;
+    if (frame.header.type == FrameType::error) {
+        CW_TRY_ASSIGN(const auto message, wire::decode<wire::ErrorMessage>(frame.payload));
+        return take_error(message);
+    }
+    if (link_state_ == LinkState::greeting) {
+        if (frame.header.type != FrameType::welcome) {
+            return fail(Errc::frame_malformed, "expected WELCOME");
+        }
+        CW_TRY_ASSIGN(const auto message, wire::decode<wire::Welcome>(frame.payload));
+        return welcome(message);
+    }
+    switch (frame.header.type) {
+        case FrameType::ack: {
+            CW_TRY_ASSIGN(const auto ack, wire::decode<wire::Ack>(frame.payload));
+            return take_ack(ack);
+        }
+        case FrameType::credit: {
+            CW_TRY_ASSIGN(const auto credit, wire::decode<wire::Credit>(frame.payload));
+            session_->grant(credit.cumulative_bytes);
+            return {};
+        }
+        case FrameType::nak: {
+            CW_TRY_ASSIGN(const auto nak, wire::decode<wire::Nak>(frame.payload));
+            // Reconnecting sends again from what the server really has: one way to be right.
+            return fail(nak.reason == wire::NakReason::size ? Errc::size_mismatch : Errc::seq_gap,
+                        "NAK " + std::to_string(static_cast<int>(nak.reason)) + " of slot " +
+                            std::to_string(nak.slot) + ": " + nak.detail);
+        }
+        case FrameType::point_status: {
+            CW_TRY_ASSIGN(const auto status, wire::decode<wire::PointStatus>(frame.payload));
+            points_.answered(status);
+            context_.outbox.point_done(status.id);
+            return {};
+        }
+        case FrameType::hashes: {
+            CW_TRY_ASSIGN(auto hashes, wire::decode<wire::Hashes>(frame.payload));
+            if (frame.header.disk_slot >= disks_.size()) {
+                return fail(Errc::frame_malformed, "HASHES of an unknown slot");
+            }
+            return disks_[frame.header.disk_slot].base->take(std::move(hashes));
+        }
+        case FrameType::ping:
+            return session_->send(FrameType::pong, wire::machine_slot, Seq{}, frame.payload);
+        case FrameType::pong:
+            return {};
+        case FrameType::goodbye:
+            return fail(Errc::connection_lost, "the server said goodbye");
+        default:
+            return fail(Errc::frame_malformed,
+                        "the server sent " + std::string(wire::name_of(frame.header.type)));
+    }
+}
+
+Result<void> Replicator::take_error(const wire::ErrorMessage& message) {
+    const auto code = errc_from_number(message.code);
+    retry_after_s_ = message.retry_after_s;
+    return fail(code.value_or(Errc::connection_lost),
+                "the server says: " + message.detail +
+                    (code ? "" : " (code " + std::to_string(message.code) + ")"));
+}
+
+Result<void> Replicator::welcome(const wire::Welcome& welcome) {
+    if (welcome.disks.size() != disks_.size()) {
+        return fail(Errc::frame_malformed, "WELCOME answers another number of disks");
+    }
+    session_->welcomed(welcome.session, welcome.credit_bytes);
+    secret_ = welcome.fingerprint_secret;
+    std::vector<Seq> durable;
+    for (const auto& answer : welcome.disks) {
+        durable.push_back(answer.durable);
+    }
+    context_.outbox.rewind(durable);
+    for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
+        CW_TRY(welcome_disk(disks_[slot], welcome.disks[slot]));
+    }
+    link_state_ = LinkState::live;
+    last_error_.reset();
+    retry_.succeeded();
+    log_info("agent.session.live", {{"server", session_->link().peer()},
+                                    {"session", welcome.session},
+                                    {"credit", welcome.credit_bytes}});
+    return {};
+}
+
+Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& answer) {
+    disk.reason = answer.reason;
+    disk.rejected = answer.action == wire::DiskAction::reject;
+    disk.spooled = answer.durable;
+    disk.committed = answer.committed;
+    log_info("agent.disk.welcome", {{"disk", disk.name},
+                                    {"action", answer.action},
+                                    {"durable", answer.durable},
+                                    {"reason", answer.reason}});
+    if (disk.rejected) {
+        disk.phase = "rejected";
+        disk.base->stop();
+        disk.capture->abandon();
+        return {};
+    }
+    CW_TRY_ASSIGN(const bool resumed, resume_fence(disk, answer));
+    if (resumed) {
+        return disk.capture->committed(answer.committed);
+    }
+    if (answer.action != wire::DiskAction::continue_) {
+        return open_fence(disk, answer);
+    }
+    const Seq first = context_.outbox.oldest(disk.capture->slot()).value_or(disk.hello_next);
+    if (raw(first) != raw(answer.durable) + 1) {
+        // Neither side may invent what lies between: compare everything.
+        disk.provable = false;
+        return fail(Errc::generation_mismatch, "disk '" + disk.name +
+                                                   "': the server continues after " +
+                                                   std::to_string(raw(answer.durable)) +
+                                                   ", held from " + std::to_string(raw(first)));
+    }
+    disk.provable = true;
+    if (disk.capture->fence_open()) {
+        // The server lost sight of the fence: the blocks beneath it are read again under a new one.
+        CW_TRY_ASSIGN(auto fence,
+                      disk.capture->open_fence(wire::ResyncKind::catch_up, false, {}, {}));
+        disk.base->start(fence.seq, fence.blocks, false, secret_);
+    }
+    return disk.capture->committed(answer.committed);
+}
+
+// True if the fence that was open before goes on in this session.
+Result<bool> Replicator::resume_fence(Disk& disk, const wire::Welcome::Disk& answer) {
+    if (!disk.capture->fence_open() || !disk.base->active() ||
+        disk.capture->position().generation != answer.generation) {
+        return false;
+    }
+    const Seq fence = disk.base->fence();
+    const Seq first = context_.outbox.oldest(disk.capture->slot()).value_or(disk.hello_next);
+    if (raw(first) != raw(answer.durable) + 1) {
+        return false;
+    }
+    if (answer.resync_open && answer.fence == fence) {
+        disk.base->resume(answer.base_durable);
+        disk.announced = true;
+        return true;
+    }
+    // RESYNC_BEGIN never arrived and is still held: it goes out again first.
+    if (first <= fence && !answer.resync_open) {
+        disk.base->resume({});
+        return true;
+    }
+    return false;
+}
+
+Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answer) {
+    const bool catch_up = answer.action == wire::DiskAction::catch_up;
+    const bool compare = answer.action == wire::DiskAction::resync || answer.resync_open;
+    if (!catch_up) {
+        CW_TRY(disk.capture->forget_history());
+        CW_TRY(context_.state.update([&](AgentState& state) {
+            state.disks.at(disk.capture->slot()).generation = answer.generation;
+        }));
+    } else if (!disk.provable) {
+        return fail(Errc::resync_required, "the server asks for a catch-up that is not covered");
+    }
+    const Seq at = catch_up && !answer.resync_open ? disk.hello_next : next(answer.durable);
+    const auto kind = catch_up                                    ? wire::ResyncKind::catch_up
+                      : answer.action == wire::DiskAction::resync ? wire::ResyncKind::resync
+                                                                  : wire::ResyncKind::initial;
+    CW_TRY_ASSIGN(auto fence, disk.capture->open_fence(kind, true, answer.generation, at));
+    disk.provable = true;
+    disk.fence_phase = catch_up  ? "catching up"
+                       : compare ? "resynchronising"
+                                 : "initial synchronisation";
+    disk.base->start(fence.seq, fence.blocks, compare, secret_);
+    log_info("agent.fence.open", {{"disk", disk.name},
+                                  {"fence", fence.seq},
+                                  {"bytes", fence.blocks.bytes()},
+                                  {"compare", compare}});
+    return {};
+}
+
+Result<void> Replicator::take_ack(const wire::Ack& ack) {
+    for (const wire::Ack::Disk& news : ack.disks) {
+        if (news.slot >= disks_.size()) {
+            return fail(Errc::frame_malformed, "ACK of an unknown slot");
+        }
+        Disk& disk = disks_[news.slot];
+        if (news.spooled >= disk.capture->position().next) {
+            return fail(Errc::frame_malformed, "ACK of a sequence that was never sent");
+        }
+        disk.spooled = std::max(disk.spooled, news.spooled);
+        context_.outbox.spooled(news.slot, disk.spooled);
+        disk.base->acked(news.fence, news.base_spooled);
+        if (news.committed > disk.committed) {
+            disk.committed = news.committed;
+            CW_TRY(disk.capture->committed(news.committed));
+        }
+    }
+    if (ack.manifest_number > witness_number_) {
+        witness_number_ = ack.manifest_number;
+        witness_hash_ = ack.manifest_hash;
+    }
+    return {};
+}
+
+}  // namespace cw::agent

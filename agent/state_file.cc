@@ -1,0 +1,127 @@
+#include "agent/state_file.h"
+
+#include <nlohmann/json.hpp>
+
+namespace cw::agent {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t state_bytes_max = 1024 * 1024;
+
+json to_json(const DiskState& disk) {
+    return {{"id", to_string(disk.id)},
+            {"name", disk.name},
+            {"path", disk.path},
+            {"size_bytes", disk.size_bytes},
+            {"generation", raw(disk.generation)},
+            {"limit", raw(disk.limit)},
+            {"next", raw(disk.next)},
+            {"stream_hash", to_hex(disk.stream_hash)},
+            {"image", disk.image_print}};
+}
+
+template <std::size_t N>
+std::array<std::byte, N> bytes_of(const json& value) {
+    const auto bytes = from_hex(value.get<std::string>());
+    if (!bytes || bytes->size() != N) {
+        throw std::invalid_argument("hexadecimal field");
+    }
+    std::array<std::byte, N> out;
+    std::copy(bytes->begin(), bytes->end(), out.begin());
+    return out;
+}
+
+// Throws what nlohmann throws; caught in parse_state().
+DiskState disk_from(const json& in) {
+    DiskState disk;
+    const auto id = parse_id<DiskId>(in.at("id").get<std::string>());
+    if (!id) {
+        throw std::invalid_argument("disk id");
+    }
+    disk.id = *id;
+    disk.name = in.at("name").get<std::string>();
+    disk.path = in.at("path").get<std::string>();
+    disk.size_bytes = in.at("size_bytes").get<std::uint64_t>();
+    disk.generation = Generation{in.at("generation").get<std::uint64_t>()};
+    disk.limit = Seq{in.at("limit").get<std::uint64_t>()};
+    disk.next = Seq{in.at("next").get<std::uint64_t>()};
+    disk.stream_hash = bytes_of<32>(in.at("stream_hash"));
+    disk.image_print = in.at("image").get<std::string>();
+    if (raw(disk.limit) == 0 || disk.next > disk.limit) {
+        throw std::invalid_argument("sequence limit");
+    }
+    return disk;
+}
+
+Result<AgentState> parse_state(Bytes text, const std::string& path) {
+    try {
+        const json in = json::parse(as_text(text));
+        AgentState state;
+        if (in.at("version").get<int>() != 1) {
+            return fail(Errc::format_unsupported, path);
+        }
+        state.boot_counter = in.at("boot_counter").get<std::uint64_t>();
+        state.boot_id = in.at("boot_id").get<std::string>();
+        state.clean = in.at("clean").get<bool>();
+        state.witness_number = in.at("witness_number").get<std::uint64_t>();
+        state.witness_hash = bytes_of<32>(in.at("witness_hash"));
+        for (const json& disk : in.at("disks")) {
+            state.disks.push_back(disk_from(disk));
+        }
+        return state;
+    } catch (const std::exception& wrong) {
+        return fail(Errc::config_invalid, path + ": " + wrong.what());
+    }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<StateFile>> StateFile::open(Disk& disk, const std::string& directory) {
+    CW_TRY(disk.create_directories(directory));
+    const std::string path = directory + "/agent.json";
+    std::unique_ptr<StateFile> file(new StateFile(disk, path));
+    CW_TRY_ASSIGN(const bool there, disk.exists(path));
+    if (there) {
+        CW_TRY_ASSIGN(const ByteVector text, read_file(disk, path, state_bytes_max));
+        CW_TRY_ASSIGN(file->state_, parse_state(text, path));
+    }
+    return file;
+}
+
+AgentState StateFile::get() {
+    const std::lock_guard lock(mutex_);
+    return state_;
+}
+
+Result<Seq> StateFile::reserve(std::uint16_t slot, Seq at_least) {
+    const std::lock_guard lock(mutex_);
+    CW_ASSERT(slot < state_.disks.size());
+    Seq& limit = state_.disks[slot].limit;
+    const Seq before = limit;
+    limit = Seq{std::max(raw(limit), raw(at_least)) + reserve_step};
+    if (auto written = write(); !written) {
+        limit = before;
+        return std::unexpected(written.error());
+    }
+    return limit;
+}
+
+Result<void> StateFile::write() {
+    json disks = json::array();
+    for (const DiskState& disk : state_.disks) {
+        disks.push_back(to_json(disk));
+    }
+    const json out{{"version", 1},
+                   {"boot_counter", state_.boot_counter},
+                   {"boot_id", state_.boot_id},
+                   {"clean", state_.clean},
+                   {"witness_number", state_.witness_number},
+                   {"witness_hash", to_hex(state_.witness_hash)},
+                   {"disks", disks}};
+    // Names are people's words: invalid UTF-8 must not stop the agent.
+    const std::string text = out.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+    return write_file_atomically(disk_, path_, as_bytes(text), 0600);
+}
+
+}  // namespace cw::agent

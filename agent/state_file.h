@@ -1,0 +1,70 @@
+// StateFile: what the agent must remember across restarts, as one JSON file written atomically.
+//
+// Rules of continuity, decided here: a disk's history goes on only if its dirty map can be trusted,
+// that is if the agent stopped cleanly (and the image is as it was left), or if the machine has not
+// been booted since (a kill does not lose what was handed to the kernel). Otherwise the disk's
+// generation grows and the server compares or copies everything.
+//
+// Thread-safety: reserve() from any thread; everything takes one lock.
+#pragma once
+
+#include "agent/disk_capture.h"
+#include "base/disk.h"
+
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace cw::agent {
+
+struct DiskState {
+    DiskId id;
+    std::string name, path;
+    std::uint64_t size_bytes = 0;
+    Generation generation{};  // 0: no history yet, or none that can be continued.
+    Seq limit{1};             // No sequence at or above it was ever used.
+    // After a clean stop with an empty queue, else 0: the exact next sequence and the hash before
+    // it.
+    Seq next{};
+    Sha256 stream_hash{};
+    std::string image_print;  // BlockImage::fingerprint() at a clean stop.
+};
+
+struct AgentState {
+    std::uint64_t boot_counter = 0;  // Starts of the agent.
+    std::string boot_id;             // Of the machine, at the last start.
+    bool clean = false;
+    std::uint64_t witness_number = 0;
+    Sha256 witness_hash{};
+    std::vector<DiskState> disks;
+};
+
+class StateFile final : public SequenceReserve {
+public:
+    // Reads `directory`/agent.json, or starts empty. `disk` is used by whatever thread holds the
+    // lock. Errors: config_invalid (damaged: by hand, or a disk error), io_error.
+    static Result<std::unique_ptr<StateFile>> open(Disk& disk, const std::string& directory);
+
+    [[nodiscard]] AgentState get();
+    // Changes the state and writes it durably.
+    template <typename Change>
+    Result<void> update(Change&& change) {
+        const std::lock_guard lock(mutex_);
+        change(state_);
+        return write();
+    }
+    Result<Seq> reserve(std::uint16_t slot, Seq at_least) override;
+
+    static constexpr std::uint64_t reserve_step = 1U << 20;
+
+private:
+    StateFile(Disk& disk, std::string path) : disk_(disk), path_(std::move(path)) {}
+    Result<void> write();
+
+    Disk& disk_;
+    const std::string path_;
+    std::mutex mutex_;
+    AgentState state_;
+};
+
+}  // namespace cw::agent

@@ -1,0 +1,463 @@
+#include "tests/agent/model_server.h"
+
+#include "base/checksum.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace cw::agent::test {
+namespace {
+
+class ModelLink final : public Link {
+public:
+    explicit ModelLink(ModelServer& server) : server_(server), session_(server.sessions) {}
+    bool writable() const noexcept override { return pending_.size() < 256 * kib; }
+    Result<void> write(Bytes bytes) override {
+        pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+        return {};
+    }
+    Result<void> flush() override {
+        CW_TRY(check());
+        const ByteVector all = std::exchange(pending_, {});
+        server_.receive(all);
+        return {};
+    }
+    Result<std::size_t> read(MutableBytes to) override {
+        // What the server said before it closed still arrives.
+        const std::size_t n = std::min(to.size(), server_.out.size());
+        if (n == 0) {
+            CW_TRY(check());
+        }
+        std::copy_n(server_.out.begin(), n, to.begin());
+        server_.out.erase(server_.out.begin(), server_.out.begin() + static_cast<long>(n));
+        return n;
+    }
+    int fd() const noexcept override { return -1; }
+    bool wants_write() const noexcept override { return false; }
+    std::string peer() const override { return "model"; }
+
+private:
+    Result<void> check() const {
+        if (server_.closed || server_.sessions != session_) {
+            return fail(Errc::connection_lost, "model closed");
+        }
+        return {};
+    }
+    ModelServer& server_;
+    std::uint64_t session_;
+    ByteVector pending_;
+};
+
+}  // namespace
+
+std::optional<Result<std::unique_ptr<Link>>> ModelConnector::poll() {
+    if (!std::exchange(pending_, false)) {
+        return std::nullopt;
+    }
+    ++attempts;
+    if (!up) {
+        return fail(Errc::unreachable, "model is down");
+    }
+    server_.open_session();
+    return std::make_unique<ModelLink>(server_);
+}
+
+void ModelServer::open_session() {
+    ++sessions;
+    closed = false;
+    in_.clear();
+    out.clear();
+    taken_ = 0;
+    new_ordinals_.clear();
+}
+
+void ModelServer::receive(Bytes bytes) {
+    in_.insert(in_.end(), bytes.begin(), bytes.end());
+    std::size_t at = 0;
+    while (in_.size() - at >= wire::frame_header_bytes && !closed) {
+        const auto header =
+            wire::decode_frame_header(Bytes(in_).subspan(at, wire::frame_header_bytes));
+        if (!header) {
+            violate(to_string(header.error()));
+            closed = true;
+            return;
+        }
+        if (in_.size() - at - wire::frame_header_bytes < header->payload_bytes) {
+            break;
+        }
+        const Bytes payload =
+            Bytes(in_).subspan(at + wire::frame_header_bytes, header->payload_bytes);
+        if (!wire::check_table(*header, payload.first(header->table_bytes))) {
+            violate("table CRC");
+        }
+        handle(*header, payload);
+        at += wire::frame_header_bytes + header->payload_bytes;
+    }
+    in_.erase(in_.begin(), in_.begin() + static_cast<long>(std::min(at, in_.size())));
+    if (auto_sync && !closed) {
+        sync();
+    }
+    if (auto_commit && !closed) {
+        commit();
+    }
+}
+
+void ModelServer::handle(const wire::FrameHeader& header, Bytes payload) {
+    using wire::FrameType;
+    if (header.type != FrameType::hello && raw(header.session) != session_) {
+        violate("frame of another session");
+        return;
+    }
+    switch (header.type) {
+        case FrameType::hello:
+            return on_hello(payload);
+        case FrameType::write:
+            return on_write(header, payload);
+        case FrameType::base:
+            return on_base(header, payload);
+        case FrameType::point:
+            return on_point(payload);
+        case FrameType::resync_begin:
+        case FrameType::resync_end:
+            return on_resync(header, payload);
+        case FrameType::hashes_request:
+            return on_hashes_request(header, payload);
+        case FrameType::mode:
+            modes.push_back(wire::decode<wire::Mode>(payload)->mode);
+            return;
+        case FrameType::ping:
+            return send(FrameType::pong, wire::machine_slot, payload);
+        case FrameType::goodbye:
+            goodbye = true;
+            sync();
+            send(FrameType::goodbye, wire::machine_slot, wire::encode(wire::Goodbye{}));
+            closed = true;
+            return;
+        default:
+            violate("unexpected " + std::string(wire::name_of(header.type)));
+    }
+}
+
+void ModelServer::on_hello(Bytes payload) {
+    const auto hello = wire::decode<wire::Hello>(payload);
+    if (!hello) {
+        return violate(to_string(hello.error()));
+    }
+    if (refuse_with) {
+        send(wire::FrameType::error, wire::machine_slot,
+             wire::encode(
+                 wire::ErrorMessage{static_cast<std::uint16_t>(*refuse_with), "told to", 0}));
+        closed = true;
+        return;
+    }
+    wire::Welcome welcome;
+    welcome.session = SessionId{++session_};
+    welcome.credit_bytes = window;
+    welcome.fingerprint_secret = secret;
+    slots_.clear();
+    for (const auto& said : hello->disks) {
+        slots_.push_back(said.id);
+        welcome_disk(said, welcome.disks.emplace_back());
+    }
+    send(wire::FrameType::welcome, wire::machine_slot, wire::encode(welcome));
+}
+
+void ModelServer::welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Disk& answer) {
+    if (reject_all) {
+        answer.action = wire::DiskAction::reject;
+        answer.reason = "told to";
+        return;
+    }
+    const bool known = disks.contains(said.id);
+    Disk& disk = disks[said.id];
+    disk.size = said.size_bytes;
+    disk.must_begin = true;
+    disk.begin_at = next(disk.durable);
+    if (!known) {
+        answer.action = wire::DiskAction::initial;
+        disk.generation = Generation{1};
+    } else if (said.generation != disk.generation) {
+        answer.action = wire::DiskAction::resync;
+        answer.reason = "generation";
+        disk.generation = Generation{raw(disk.generation) + 1};
+        disk.pieces.erase(std::remove_if(disk.pieces.begin(), disk.pieces.end(),
+                                         [&](const Piece& p) { return p.seq > disk.committed; }),
+                          disk.pieces.end());
+        disk.received = disk.durable = disk.committed;
+        disk.begin_at = next(disk.durable);
+        disk.fence = {};
+    } else if (raw(said.oldest_held) <= raw(disk.durable) + 1 && disk.durable < said.next_seq) {
+        answer.action = wire::DiskAction::continue_;
+        disk.must_begin = false;
+    } else if (said.catch_up_possible) {
+        answer.action = wire::DiskAction::catch_up;
+        if (raw(disk.fence) == 0) {
+            disk.begin_at = said.next_seq;
+        }
+    } else {
+        answer.action = wire::DiskAction::resync;
+        disk.generation = Generation{raw(disk.generation) + 1};
+    }
+    answer.generation = disk.generation;
+    answer.durable = disk.durable;
+    answer.committed = disk.committed;
+    answer.resync_open = raw(disk.fence) != 0;
+    answer.fence = disk.fence;
+    if (answer.resync_open) {
+        answer.base_durable.resize(disk.size / (4 * mib) / 8 + 1);
+        for (const std::uint32_t ordinal : disk.ordinals) {
+            answer.base_durable[ordinal / 8] |= std::byte{1} << (ordinal % 8);
+        }
+    }
+}
+
+ModelServer::Disk* ModelServer::at_slot(std::uint16_t slot) {
+    if (slot >= slots_.size()) {
+        violate("slot");
+        return nullptr;
+    }
+    return &disks[slots_[slot]];
+}
+
+void ModelServer::keep(Disk& disk, const wire::FrameHeader& header, Bytes payload, bool base) {
+    taken_ += header.payload_bytes;
+    if (taken_ > window + 64 * mib * 1024) {
+        violate("credit");
+    }
+    const auto table = pipeline::read_extent_table(payload.first(header.table_bytes),
+                                                   header.data_bytes(), disk.size);
+    if (!table) {
+        return violate(to_string(table.error()));
+    }
+    std::uint64_t index = 0;
+    for (const auto& extent : table->extents) {
+        Piece piece{
+            base ? header.seq : advance(header.seq, index++), base, header.ordinal, extent, {}, {}};
+        if (extent.op == pipeline::ExtentOp::write) {
+            const Bytes data =
+                payload.subspan(header.table_bytes + extent.data_position, extent.length);
+            if (crc32c(data) != extent.crc) {
+                violate("extent CRC");
+            }
+            piece.data.assign(data.begin(), data.end());
+        }
+        disk.pieces.push_back(std::move(piece));
+    }
+    if (!base) {
+        disk.received = advance(header.seq, table->extents.size() - 1);
+    }
+}
+
+void ModelServer::on_write(const wire::FrameHeader& header, Bytes payload) {
+    Disk* const disk = at_slot(header.disk_slot);
+    if (disk == nullptr) {
+        return;
+    }
+    if (disk->must_begin || header.seq != next(disk->received)) {
+        return violate("WRITE at " + std::to_string(raw(header.seq)) + " after " +
+                       std::to_string(raw(disk->received)));
+    }
+    write_bytes += header.data_bytes();
+    keep(*disk, header, payload, false);
+    grant();
+}
+
+void ModelServer::on_base(const wire::FrameHeader& header, Bytes payload) {
+    Disk* const disk = at_slot(header.disk_slot);
+    if (disk == nullptr) {
+        return;
+    }
+    if (raw(disk->fence) == 0 || header.seq != disk->fence) {
+        return violate("BASE of a fence that is not open");
+    }
+    base_bytes += header.data_bytes();
+    std::erase_if(disk->pieces, [&](const Piece& p) {
+        return p.base && p.seq == header.seq && p.ordinal == header.ordinal;
+    });
+    keep(*disk, header, payload, true);
+    disk->ordinals.insert(header.ordinal);
+    new_ordinals_[header.disk_slot].push_back(header.ordinal);
+    grant();
+}
+
+void ModelServer::on_resync(const wire::FrameHeader& header, Bytes payload) {
+    Disk* const disk = at_slot(header.disk_slot);
+    if (disk == nullptr) {
+        return;
+    }
+    if (header.type == wire::FrameType::resync_begin) {
+        begins.push_back(wire::decode<wire::ResyncBegin>(payload)->kind);
+        const Seq expected = disk->must_begin ? disk->begin_at : next(disk->received);
+        if (header.seq != expected) {
+            return violate("RESYNC_BEGIN at " + std::to_string(raw(header.seq)) + ", expected " +
+                           std::to_string(raw(expected)));
+        }
+        std::erase_if(disk->pieces, [&](const Piece& p) { return p.base && raw(p.end) == 0; });
+        disk->must_begin = false;
+        disk->fence = header.seq;
+        disk->ordinals.clear();
+    } else {
+        if (header.seq != next(disk->received) || raw(disk->fence) == 0) {
+            return violate("RESYNC_END");
+        }
+        for (Piece& piece : disk->pieces) {
+            if (piece.base && piece.seq == disk->fence) {
+                piece.end = header.seq;
+            }
+        }
+        disk->fence = {};
+    }
+    disk->received = header.seq;
+}
+
+void ModelServer::on_point(Bytes payload) {
+    const auto point = pipeline::decode_point(payload);
+    if (!point) {
+        return violate(to_string(point.error()));
+    }
+    wire::PointStatus status{point->id, wire::PointState::durable, 0, ""};
+    for (const auto& cut : point->cuts) {
+        const Disk& disk = disks[cut.disk];
+        if (cut.cut != disk.received || raw(disk.fence) != 0 || cut.generation != disk.generation) {
+            status.state = wire::PointState::dropped;
+            violate("POINT with a wrong cut or inside a fence");
+        }
+    }
+    if (status.state == wire::PointState::durable &&
+        std::ranges::none_of(points, [&](auto& seen) { return seen.point.id == point->id; })) {
+        points.push_back({*point});
+    }
+    send(wire::FrameType::point_status, wire::machine_slot, wire::encode(status));
+}
+
+void ModelServer::on_hashes_request(const wire::FrameHeader& header, Bytes payload) {
+    const auto request = wire::decode<wire::HashesRequest>(payload);
+    const Disk& disk = *at_slot(header.disk_slot);
+    wire::Hashes hashes;
+    hashes.first_block = request->first_block;
+    hashes.known.resize(request->count);
+    const ByteVector content =
+        know_hashes ? materialise(slots_[header.disk_slot], disk.committed) : ByteVector{};
+    for (std::uint32_t i = 0; i < request->count; ++i) {
+        const std::uint64_t at = (request->first_block + i) * 64 * kib;
+        if (at + 64 * kib <= content.size()) {
+            hashes.known[i] = true;
+            hashes.fingerprints.push_back(
+                fingerprint(Bytes(content).subspan(at, 64 * kib), secret));
+        }
+    }
+    ++hashes_sent;
+    send(wire::FrameType::hashes, header.disk_slot, wire::encode(hashes));
+}
+
+void ModelServer::sync() {
+    wire::Ack ack;
+    for (std::uint16_t slot = 0; slot < slots_.size(); ++slot) {
+        Disk& disk = disks[slots_[slot]];
+        disk.durable = disk.received;
+        ack.disks.push_back({.slot = slot,
+                             .received = disk.received,
+                             .spooled = disk.durable,
+                             .committed = disk.committed,
+                             .fence = disk.fence,
+                             .base_spooled = {},
+                             .base_committed = {}});
+        if (raw(disk.fence) != 0) {
+            ack.disks.back().base_spooled = new_ordinals_[slot];
+        }
+    }
+    new_ordinals_.clear();
+    if (!slots_.empty() && !closed) {
+        send(wire::FrameType::ack, wire::machine_slot, wire::encode(ack));
+    }
+}
+
+void ModelServer::commit() {
+    for (Disk* disk : [&] {
+             std::vector<Disk*> all;
+             for (auto& [id, d] : disks) {
+                 all.push_back(&d);
+             }
+             return all;
+         }()) {
+        disk->committed = disk->durable;
+    }
+    for (PointSeen& seen : points) {
+        const bool covered = std::ranges::all_of(
+            seen.point.cuts, [&](const auto& cut) { return cut.cut <= disks[cut.disk].committed; });
+        if (covered && !seen.committed) {
+            seen.committed = true;
+            if (!closed) {
+                send(wire::FrameType::point_status, wire::machine_slot,
+                     wire::encode(
+                         wire::PointStatus{seen.point.id, wire::PointState::committed, 7, ""}));
+            }
+        }
+    }
+    if (!closed) {
+        sync();
+    }
+}
+
+void ModelServer::crash() {
+    closed = true;
+    for (auto& [id, disk] : disks) {
+        // What is lost is a suffix of what was received; here: all that was not acknowledged.
+        std::erase_if(disk.pieces, [&](const Piece& p) { return !p.base && p.seq > disk.durable; });
+        if (disk.fence > disk.durable) {
+            disk.fence = {};
+            std::erase_if(disk.pieces, [&](const Piece& p) { return p.base && raw(p.end) == 0; });
+        }
+        for (Piece& piece : disk.pieces) {
+            if (piece.base && piece.end > disk.durable) {
+                disk.fence = piece.seq;
+                piece.end = {};
+            }
+        }
+        disk.received = disk.durable;
+    }
+}
+
+void ModelServer::take_over() {
+    for (auto& [id, disk] : disks) {
+        disk.durable = disk.committed;
+    }
+    crash();
+}
+
+ByteVector ModelServer::materialise(const DiskId& id, Seq cut) const {
+    const Disk& disk = disks.at(id);
+    std::vector<const Piece*> order;
+    for (const Piece& piece : disk.pieces) {
+        const bool seen = piece.base ? raw(piece.end) != 0 && piece.end <= cut : piece.seq <= cut;
+        if (seen) {
+            order.push_back(&piece);
+        }
+    }
+    std::ranges::stable_sort(order, {}, [](const Piece* piece) { return piece->seq; });
+    ByteVector image(disk.size);
+    for (const Piece* piece : order) {
+        std::byte* const to = image.data() + piece->extent.offset;
+        if (piece->extent.op == pipeline::ExtentOp::write) {
+            std::memcpy(to, piece->data.data(), piece->extent.length);
+        } else {
+            std::memset(to, 0, piece->extent.length);
+        }
+    }
+    return image;
+}
+
+void ModelServer::send(wire::FrameType type, std::uint16_t slot, Bytes payload) {
+    wire::FrameHeader header;
+    header.type = type;
+    header.disk_slot = slot;
+    header.session = SessionId{type == wire::FrameType::error ? 0 : session_};
+    const ByteVector frame = wire::encode_control_frame(header, payload);
+    out.insert(out.end(), frame.begin(), frame.end());
+}
+
+void ModelServer::grant() {
+    send(wire::FrameType::credit, wire::machine_slot, wire::encode(wire::Credit{taken_ + window}));
+}
+
+}  // namespace cw::agent::test

@@ -1,0 +1,117 @@
+// A process server in memory, as PROTOCOL.md describes it: keeps what it is sent, refuses what
+// breaks a rule, and can rebuild any disk at any cut. Strict: a violation is recorded and fails the
+// test.
+#pragma once
+
+#include "agent/link.h"
+#include "ingest/wire/frame.h"
+#include "ingest/wire/messages.h"
+#include "pipeline/extent_table.h"
+#include "pipeline/point.h"
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace cw::agent::test {
+
+class ModelServer {
+public:
+    struct Piece {  // One extent, or a fence's end.
+        Seq seq;
+        bool base = false;
+        std::uint32_t ordinal = 0;
+        pipeline::Extent extent;
+        ByteVector data;
+        Seq end{};  // base: the sequence its RESYNC_END took; 0: still open
+    };
+    struct Disk {
+        std::uint64_t size = 0;
+        Generation generation{};
+        Seq received{}, durable{}, committed{};
+        Seq fence{};  // Open fence, of what was received.
+        bool fence_durable = false;
+        std::set<std::uint32_t> ordinals;  // Received beneath the open fence.
+        bool must_begin = false;           // WELCOME asked for a RESYNC_BEGIN at `begin_at`.
+        Seq begin_at{};
+        std::vector<Piece> pieces;
+    };
+    struct PointSeen {
+        pipeline::Point point;
+        bool committed = false;
+    };
+
+    // --- knobs ---
+    std::uint64_t window = 64 * mib;  // Credit granted beyond what was received.
+    bool auto_sync = true;            // Everything received is durable and acknowledged at once.
+    bool auto_commit = true;
+    bool know_hashes = false;  // Answers HASHES_REQUEST from its committed content.
+    bool reject_all = false;
+    std::optional<Errc> refuse_with;
+
+    // What became durable is acknowledged; with commit also what is committed.
+    void sync();
+    void commit();
+    // Power cut: what was received and not synced is gone; the session too.
+    void crash();
+    // Another server takes over with what was committed.
+    void take_over();
+
+    // The disk as a reader of the vault would see it at `cut`.
+    [[nodiscard]] ByteVector materialise(const DiskId& id, Seq cut) const;
+
+    std::map<DiskId, Disk> disks;
+    std::vector<PointSeen> points;
+    std::vector<std::string> violations;
+    std::vector<wire::ReplicationMode> modes;
+    std::uint64_t base_bytes = 0, write_bytes = 0, sessions = 0, hashes_sent = 0;
+    bool goodbye = false;
+    std::vector<wire::ResyncKind> begins;
+    FingerprintSecret secret{};
+
+    // --- the wire ---
+    void open_session();
+    void receive(Bytes bytes);
+    ByteVector out;  // To the agent.
+    bool closed = true;
+
+private:
+    void handle(const wire::FrameHeader& header, Bytes payload);
+    void on_hello(Bytes payload);
+    void welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Disk& answer);
+    void on_write(const wire::FrameHeader& header, Bytes payload);
+    void on_base(const wire::FrameHeader& header, Bytes payload);
+    void on_point(Bytes payload);
+    void on_resync(const wire::FrameHeader& header, Bytes payload);
+    void on_hashes_request(const wire::FrameHeader& header, Bytes payload);
+    void keep(Disk& disk, const wire::FrameHeader& header, Bytes payload, bool base);
+    void send(wire::FrameType type, std::uint16_t slot, Bytes payload);
+    void grant();
+    void violate(std::string what) { violations.push_back(std::move(what)); }
+    Disk* at_slot(std::uint16_t slot);
+
+    ByteVector in_;
+    std::vector<DiskId> slots_;
+    std::uint32_t session_ = 0;
+    std::uint64_t taken_ = 0;  // Payload bytes of this session.
+    std::map<std::uint16_t, std::vector<std::uint32_t>> new_ordinals_;
+};
+
+// Links to a ModelServer; `up` decides whether an attempt succeeds.
+class ModelConnector final : public Connector {
+public:
+    explicit ModelConnector(ModelServer& server) : server_(server) {}
+    void begin() override { pending_ = true; }
+    std::optional<Result<std::unique_ptr<Link>>> poll() override;
+    bool up = true;
+    std::size_t attempts = 0;
+
+private:
+    ModelServer& server_;
+    bool pending_ = false;
+};
+
+}  // namespace cw::agent::test

@@ -14,7 +14,6 @@
 namespace cw::ingest {
 namespace {
 
-constexpr std::uint64_t doorbell_token = 1, listener_token = 2, first_token = 3;
 constexpr std::size_t turn_bytes = 1 * mib, turns_per_round = 64, notices_per_round = 1024;
 constexpr std::int64_t tick_ns = 250 * ns_per_ms, retry_ns = 2 * ns_per_ms;
 

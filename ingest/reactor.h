@@ -76,6 +76,8 @@ public:
     [[nodiscard]] Nanos last_round() const noexcept { return Nanos{last_round_.load()}; }
 
 private:
+    static constexpr std::uint64_t doorbell_token = 1, listener_token = 2, first_token = 3;
+
     struct Entry {
         std::unique_ptr<Connection> connection;
         bool queued = false;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint64_t range_crc_bytes_max = 4 << 20;  // The service's limit for range checksums.
 constexpr std::uint64_t list_reply_bytes_max = 16 << 20;
+constexpr std::uint64_t error_reply_bytes_max = 64 << 10;
 constexpr std::string_view metadata_prefix = "x-ms-meta-";
 
 std::string quoted(const std::string& etag) {
@@ -156,7 +157,7 @@ public:
         if (!request_.if_match.empty()) {
             http.headers.emplace_back("if-match", quoted(request_.if_match));
         }
-        http.reply_bytes_max = length_;
+        http.reply_bytes_max = std::max(length_, error_reply_bytes_max);
         return http;
     }
 

@@ -3,6 +3,7 @@
 #include "base/ids.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -264,7 +265,14 @@ struct HttpClient::State {
 
 HttpClient::HttpClient(HttpClientOptions options, Clock& clock) {
     static std::once_flag once;
-    std::call_once(once, [] { CW_ASSERT(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK); });
+    std::call_once(once, [] {
+        CW_ASSERT(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+        // OpenSSL writes to sockets without MSG_NOSIGNAL, and curl leaves the signal to us.
+        struct sigaction now{};
+        if (::sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) {
+            std::signal(SIGPIPE, SIG_IGN);
+        }
+    });
     state_ = std::make_unique<State>(std::move(options), clock);
     CURLM* multi = state_->multi.handle;
     CW_ASSERT(multi != nullptr);

@@ -7,8 +7,10 @@
 
 #include "appliance/vault_access.h"
 #include "config/settings.h"
+#include "recovery/catalog.h"
 
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace CLI {
@@ -30,19 +32,38 @@ struct Cli {
 };
 
 int exit_code_of(Errc code) noexcept;
-// "1.2 GiB of 4.0 GiB, 310 MiB/s, 9 s left" on stderr, at most four times a second, after 2 s.
+// "restored: 1.2 GiB of 4.0 GiB, 310.0 MiB/s, 9 s left" on stderr, after 2 s; on a terminal four
+// times a second, else every 5 s.
 class ProgressLine {
 public:
-    ProgressLine(Clock& clock, std::string what) : clock_(clock), what_(std::move(what)) {}
-    ~ProgressLine();
+    enum class Unit : std::uint8_t { bytes, items };
+    ProgressLine(Clock& clock, std::string what, Unit unit = Unit::bytes)
+        : clock_(clock), what_(std::move(what)), unit_(unit) {}
+    ~ProgressLine() { finish(); }
+    ProgressLine(const ProgressLine&) = delete;
+    ProgressLine& operator=(const ProgressLine&) = delete;
     void update(std::uint64_t done, std::uint64_t total);
+    void finish();  // Ends the line, before a result is printed.
 
 private:
+    [[nodiscard]] std::string amount(std::uint64_t value) const;
+
     Clock& clock_;
     std::string what_;
+    Unit unit_;
     Nanos started_{}, shown_{};
     bool visible_ = false;
 };
+
+// The read path's view of one machine, opened from the configuration alone.
+struct OpenedCatalog {
+    VaultAccess access;
+    std::unique_ptr<blob::BlobStore> store;
+    std::unique_ptr<recovery::Catalog> catalog;
+    std::size_t download_threads = 4;
+};
+// Errors: usage (not a machine's id), and those of open_vault_access and Catalog::open.
+Result<OpenedCatalog> open_catalog(Cli& cli, const std::string& machine_text, bool accept_stale);
 
 void add_config_commands(CLI::App& app, Cli& cli);    // config check | explain | reload | manual
 void add_pki_commands(CLI::App& app, Cli& cli);       // pki init | issue

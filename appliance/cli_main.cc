@@ -43,9 +43,14 @@ void Cli::run(const std::function<Result<void>()>& body) {
     }
 }
 
-ProgressLine::~ProgressLine() {
+std::string ProgressLine::amount(std::uint64_t value) const {
+    return unit_ == Unit::bytes ? config::format_bytes(value) : std::to_string(value);
+}
+
+void ProgressLine::finish() {
     if (visible_) {
         std::fputc('\n', stderr);
+        visible_ = false;
     }
 }
 
@@ -61,14 +66,12 @@ void ProgressLine::update(std::uint64_t done, std::uint64_t total) {
     }
     shown_ = now;
     visible_ = terminal;
-    const double seconds = static_cast<double>(now - started_) / 1e9;
+    const double seconds = static_cast<double>(now - started_) / static_cast<double>(ns_per_s);
     const double rate = static_cast<double>(done) / seconds;
     const double left = rate > 0 ? static_cast<double>(total - done) / rate : 0;
     std::fprintf(stderr, "%s%s: %s of %s, %s/s, %.0f s left%s", terminal ? "\r\033[K" : "",
-                 what_.c_str(), config::format_bytes(done).c_str(),
-                 config::format_bytes(total).c_str(),
-                 config::format_bytes(static_cast<std::uint64_t>(rate)).c_str(), left,
-                 terminal ? "" : "\n");
+                 what_.c_str(), amount(done).c_str(), amount(total).c_str(),
+                 amount(static_cast<std::uint64_t>(rate)).c_str(), left, terminal ? "" : "\n");
     std::fflush(stderr);
 }
 

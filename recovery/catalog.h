@@ -1,0 +1,70 @@
+// Catalog: what a vault holds of one machine, opened for reading. Needs the vault and its key, and
+// nothing of the server that wrote it.
+//
+// Thread-safety: immutable after open(). Lifetime: independent of the store it was read from.
+#pragma once
+
+#include "egress/vault/manifest.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cw::recovery {
+
+struct CatalogOptions {
+    vault::ChainWitness witness;  // Newest commit that the caller remembers; number 0: none.
+    bool accept_stale = false;    // Read a rolled-back vault; the caller has shown what is lost.
+};
+
+// One disk as it was at a point.
+struct DiskAtPoint {
+    DiskId disk;
+    std::string name;  // People's word; empty if the disk has left the machine.
+    Generation generation{};
+    Seq cut{};
+    std::uint64_t size_bytes = 0;
+};
+
+class Catalog {
+public:
+    // Errors: those of open_vault, open_machine_keys, read_chain; not_found (no such machine).
+    static Result<Catalog> open(blob::BlobStore& store, vault::KeyService& kek,
+                                const MachineId& machine, const CatalogOptions& options);
+
+    [[nodiscard]] const vault::VaultIdentity& vault() const noexcept { return vault_; }
+    [[nodiscard]] const vault::MachineKeys& keys() const noexcept { return keys_; }
+    [[nodiscard]] const vault::ChainState& state() const noexcept { return state_; }
+    [[nodiscard]] const MachineId& machine() const noexcept { return keys_.machine; }
+
+    // Oldest first, in the order they were published: source clocks may jump.
+    [[nodiscard]] std::vector<const vault::PointEntry*> points() const;
+    // `which`: "latest", "latest-app", a point's id or the beginning of it (at least 4 digits), or
+    // a UTC time "2026-11-20T18:16:44Z": the newest point at or before it.
+    // Errors: point_not_found, usage (ambiguous).
+    [[nodiscard]] Result<const vault::PointEntry*> find_point(std::string_view which) const;
+    // `which`: a disk's id or name; empty if the point has only one. Errors: not_found, usage.
+    [[nodiscard]] Result<DiskAtPoint> find_disk(const vault::PointEntry& point,
+                                                std::string_view which) const;
+    [[nodiscard]] DiskAtPoint disk_at(const vault::PointEntry::Cut& cut) const;
+    // Segments that `cut` reads: of its generation and its ancestors. In no order.
+    // Errors: object_corrupt (a segment spans the cut; lineage is circular or missing).
+    [[nodiscard]] Result<std::vector<const vault::SegmentRef*>> segments_of(
+        const vault::PointEntry::Cut& cut) const;
+
+    // " (needed by 3 points: …)": whom the loss of a segment concerns. For errors; slow.
+    [[nodiscard]] std::string affected_by(const vault::SegmentName& segment) const;
+
+private:
+    vault::VaultIdentity vault_;
+    vault::MachineKeys keys_;
+    vault::ChainState state_;
+};
+
+// "2026-11-20T18:16:44Z", with microseconds if there are any.
+std::string time_text(WallMicros time);
+// Accepts what time_text() writes, also without seconds. Errors: usage.
+Result<WallMicros> parse_time(std::string_view text);
+std::string_view name_of(vault::PointKind kind) noexcept;  // As in the protocol: "crash", "app" …
+
+}  // namespace cw::recovery

@@ -1,0 +1,237 @@
+#include "recovery/image_reader.h"
+
+#include "base/assert.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace cw::recovery {
+namespace {
+
+constexpr std::size_t download_threads_max = 32;
+constexpr std::uint64_t group_bytes_max = 4 * mib;  // Enough for Azure's high-throughput path.
+constexpr std::uint64_t group_gap_max = 64 * kib;   // Fetching a gap is cheaper than a request.
+
+}  // namespace
+
+struct ImageReader::Request {
+    std::uint64_t offset = 0;
+    MutableBytes out;
+    blob::Done<Result<void>> done;
+    std::size_t groups = 0;  // Still on their way.
+    std::optional<Error> error;
+};
+
+struct ImageReader::Part {
+    std::uint32_t chunk = 0;
+    std::vector<LayerMap::Piece> pieces;
+};
+
+ImageReader::ImageReader(blob::BlobStore& store, const Catalog& catalog, std::uint64_t disk_bytes,
+                         const ReaderOptions& options)
+    : catalog_(catalog),
+      options_(options),
+      map_(disk_bytes),
+      scratch_(vault::chunk_bytes_max),
+      fetcher_(store, std::clamp<std::size_t>(options.download_threads, 1, download_threads_max)) {}
+
+ImageReader::~ImageReader() = default;
+
+Result<std::unique_ptr<ImageReader>> ImageReader::open(blob::BlobStore& store,
+                                                       const Catalog& catalog,
+                                                       const DiskAtPoint& disk,
+                                                       const ReaderOptions& options) {
+    if (disk.size_bytes == 0) {
+        return fail(Errc::object_corrupt,
+                    "the manifests give no size for disk " + to_string(disk.disk));
+    }
+    std::unique_ptr<ImageReader> reader(new ImageReader(store, catalog, disk.size_bytes, options));
+    vault::PointEntry::Cut cut;
+    cut.disk = disk.disk;
+    cut.generation = disk.generation;
+    cut.cut = disk.cut;
+    CW_TRY(reader->build(cut));
+    return reader;
+}
+
+Result<void> ImageReader::build(const vault::PointEntry::Cut& cut) {
+    CW_TRY_ASSIGN(const auto visible, catalog_.segments_of(cut));
+    const std::vector<Layer> layers = order_layers(visible);
+    // Indexes are fetched ahead but laid strictly from the newest down. Shared with the callbacks:
+    // those still under way when the map is complete find their place.
+    using Slots = std::vector<std::optional<Result<OpenSegment>>>;
+    const auto slots = std::make_shared<Slots>(layers.size());
+    const std::size_t ahead = 2 * std::max<std::size_t>(options_.download_threads, 1);
+    std::size_t started = 0;
+    for (std::size_t next = 0; next < layers.size() && !map_.complete(); ++next) {
+        while (started < layers.size() && started < next + ahead) {
+            open_segment(fetcher_, catalog_, *layers[started].ref,
+                         [slots, started](Result<OpenSegment> opened) {
+                             (*slots)[started].emplace(std::move(opened));
+                         });
+            ++started;
+        }
+        while (!(*slots)[next]) {
+            fetcher_.wait(fetch_wait_slice_ns);
+            fetcher_.poll();
+        }
+        Result<OpenSegment> opened = std::move(*(*slots)[next]);
+        (*slots)[next].reset();
+        if (!opened) {
+            return std::unexpected(blame(layers[next].ref->name, std::move(opened).error()));
+        }
+        CW_TRY(lay(std::move(*opened), layers[next]));
+    }
+    return {};
+}
+
+Result<void> ImageReader::lay(OpenSegment segment, const Layer& layer) {
+    map_.lay_under(static_cast<std::uint32_t>(segments_.size()), layer, segment.chunks);
+    segments_.push_back({segment.ref, std::move(segment.crypto)});
+    if (map_.memory_bytes() > options_.memory_bytes) {
+        return fail(Errc::out_of_budget, "the chunk map of this point needs more than " +
+                                             std::to_string(options_.memory_bytes / mib) + " MiB");
+    }
+    return {};
+}
+
+Error ImageReader::blame(const vault::SegmentName& name, Error error) const {
+    error = about(name, std::move(error));
+    if (error.code == Errc::object_corrupt || error.code == Errc::blob_not_found) {
+        error.detail += catalog_.affected_by(name);
+    }
+    return error;
+}
+
+void ImageReader::start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done) {
+    auto request = std::make_shared<Request>();
+    request->offset = offset;
+    request->out = out;
+    request->done = std::move(done);
+    std::vector<Part> parts = parts_of(*request);
+    if (parts.empty()) {
+        ready_.push_back(std::move(request));
+        return;
+    }
+    std::ranges::sort(parts, [this](const Part& a, const Part& b) {
+        const MappedChunk &x = map_.chunk(a.chunk), &y = map_.chunk(b.chunk);
+        return std::tuple(x.segment, x.stored_offset) < std::tuple(y.segment, y.stored_offset);
+    });
+    std::vector<std::vector<Part>> groups;
+    std::uint64_t begin = 0, end = 0;
+    std::uint32_t segment = 0;
+    for (Part& part : parts) {
+        const MappedChunk& chunk = map_.chunk(part.chunk);
+        const std::uint64_t chunk_end = std::uint64_t{chunk.stored_offset} + chunk.stored_length;
+        const bool joins = !groups.empty() && chunk.segment == segment &&
+                           chunk.stored_offset <= end + group_gap_max &&
+                           chunk_end - begin <= group_bytes_max;
+        if (!joins) {
+            groups.emplace_back();
+            begin = chunk.stored_offset;
+            segment = chunk.segment;
+        }
+        end = chunk_end;
+        groups.back().push_back(std::move(part));
+    }
+    request->groups = groups.size();  // Before the first starts: none may be the last by mistake.
+    for (std::vector<Part>& group : groups) {
+        fetch_group(request, std::move(group));
+    }
+}
+
+// What the request wants of each chunk; holes are filled here and now.
+std::vector<ImageReader::Part> ImageReader::parts_of(Request& request) const {
+    std::map<std::uint32_t, Part> parts;
+    for (const LayerMap::Piece& piece : map_.pieces(request.offset, request.out.size())) {
+        if (piece.chunk == LayerMap::zero_chunk) {
+            std::ranges::fill(request.out.subspan(piece.offset - request.offset, piece.length),
+                              std::byte{0});
+            continue;
+        }
+        Part& part = parts[piece.chunk];
+        part.chunk = piece.chunk;
+        part.pieces.push_back(piece);
+    }
+    std::vector<Part> out;
+    out.reserve(parts.size());
+    for (auto& [chunk, part] : parts) {
+        out.push_back(std::move(part));
+    }
+    return out;
+}
+
+void ImageReader::fetch_group(const std::shared_ptr<Request>& request, std::vector<Part> parts) {
+    const MappedChunk& first = map_.chunk(parts.front().chunk);
+    const MappedChunk& last = map_.chunk(parts.back().chunk);
+    const std::uint64_t begin = first.stored_offset;
+    const std::uint64_t length = last.stored_offset + last.stored_length - begin;
+    const vault::SegmentName& name = segments_.at(first.segment).ref->name;
+    fetcher_.fetch(
+        segment_blob(name), begin, length,
+        [this, request, parts = std::move(parts)](Result<ByteVector> got) {
+            Result<void> opened = got ? open_group(*request, parts, *got)
+                                      : Result<void>(std::unexpected(std::move(got).error()));
+            if (!opened && !request->error) {
+                const auto segment = map_.chunk(parts.front().chunk).segment;
+                request->error = blame(segments_.at(segment).ref->name, std::move(opened).error());
+            }
+            if (--request->groups == 0) {
+                request->done(request->error ? Result<void>(std::unexpected(*request->error))
+                                             : Result<void>{});
+            }
+        });
+}
+
+Result<void> ImageReader::open_group(Request& request, const std::vector<Part>& parts,
+                                     Bytes bytes) {
+    const std::uint64_t begin = map_.chunk(parts.front().chunk).stored_offset;
+    for (const Part& part : parts) {
+        const MappedChunk& chunk = map_.chunk(part.chunk);
+        const Bytes sealed = bytes.subspan(chunk.stored_offset - begin, chunk.stored_length);
+        vault::SegmentCrypto& crypto = *segments_.at(chunk.segment).crypto;
+        const LayerMap::Piece& piece = part.pieces.front();
+        if (piece.length == chunk.raw_length) {  // Wanted whole: decoded where it belongs.
+            const MutableBytes to =
+                request.out.subspan(piece.offset - request.offset, piece.length);
+            CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, to));
+            continue;
+        }
+        const MutableBytes whole = MutableBytes(scratch_).first(chunk.raw_length);
+        CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, whole));
+        for (const LayerMap::Piece& want : part.pieces) {
+            const Bytes from = whole.subspan(want.offset - chunk.disk_offset, want.length);
+            std::ranges::copy(from, request.out.subspan(want.offset - request.offset).begin());
+        }
+    }
+    return {};
+}
+
+std::size_t ImageReader::poll() {
+    std::size_t count = fetcher_.poll();
+    while (!ready_.empty()) {
+        const std::shared_ptr<Request> request = std::move(ready_.back());
+        ready_.pop_back();
+        request->done({});
+        ++count;
+    }
+    return count;
+}
+
+void ImageReader::wait(std::int64_t timeout_ns) {
+    if (ready_.empty()) {
+        fetcher_.wait(timeout_ns);
+    }
+}
+
+Result<void> ImageReader::read(std::uint64_t offset, MutableBytes out) {
+    std::optional<Result<void>> result;
+    start(offset, out, [&result](Result<void> done) { result.emplace(std::move(done)); });
+    while (!result) {
+        wait(fetch_wait_slice_ns);
+        poll();
+    }
+    return *result;
+}
+
+}  // namespace cw::recovery

@@ -1,0 +1,76 @@
+// ImageReader: any byte range of any disk at any point.
+//
+// Opening reads the indexes of the segments that the point can see; reading fetches ranges of
+// objects in parallel, authenticates before it decompresses, and knows holes without reading.
+// Unreadable is not corrupt: blob_unavailable stays what it is; object_corrupt and blob_not_found
+// name the object and the points that need it.
+//
+// Thread-safety: none; belongs to the store's thread. Lifetime: store and catalog outlive it.
+#pragma once
+
+#include "recovery/catalog.h"
+#include "recovery/fetcher.h"
+#include "recovery/layer_map.h"
+#include "recovery/segment_index.h"
+
+#include <memory>
+#include <vector>
+
+namespace cw::recovery {
+
+struct ReaderOptions {
+    std::size_t download_threads = 4;         // Requests in flight, 1–32.
+    std::uint64_t memory_bytes = 1024 * mib;  // For the map of chunks; out_of_budget beyond it.
+};
+
+class ImageReader {
+public:
+    // Errors: those of fetching; object_corrupt, key_unavailable, out_of_budget.
+    static Result<std::unique_ptr<ImageReader>> open(blob::BlobStore& store, const Catalog& catalog,
+                                                     const DiskAtPoint& disk,
+                                                     const ReaderOptions& options);
+    ~ImageReader();
+
+    [[nodiscard]] std::uint64_t size_bytes() const noexcept { return map_.disk_bytes(); }
+    [[nodiscard]] const LayerMap& map() const noexcept { return map_; }
+    [[nodiscard]] const Fetcher& fetcher() const noexcept { return fetcher_; }
+
+    // Fills `out` with the bytes at `offset` (a range within the disk); `done` runs inside a later
+    // poll(). `out` is borrowed until then. After an error its content is undefined.
+    void start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done);
+    // Runs finished reads; returns how many operations moved.
+    std::size_t poll();
+    // Waits until poll() has work, at most `timeout_ns`.
+    void wait(std::int64_t timeout_ns);
+    // Blocking form of start().
+    Result<void> read(std::uint64_t offset, MutableBytes out);
+
+private:
+    struct Request;  // One start() on its way.
+    struct Group;    // Neighbouring chunks of one object, fetched as one range.
+    struct Part;     // A chunk and the pieces of it that a request wants.
+
+    ImageReader(blob::BlobStore& store, const Catalog& catalog, std::uint64_t disk_bytes,
+                const ReaderOptions& options);
+    Result<void> build(const vault::PointEntry::Cut& cut);
+    Result<void> lay(OpenSegment segment, const Layer& layer);
+    std::vector<Part> parts_of(Request& request) const;
+    void fetch_group(const std::shared_ptr<Request>& request, std::vector<Part> parts);
+    Result<void> open_group(Request& request, const std::vector<Part>& parts, Bytes bytes);
+    Error blame(const vault::SegmentName& name, Error error) const;
+
+    struct SegmentInUse {
+        const vault::SegmentRef* ref = nullptr;
+        std::unique_ptr<vault::SegmentCrypto> crypto;
+    };
+
+    const Catalog& catalog_;
+    ReaderOptions options_;
+    LayerMap map_;
+    std::vector<SegmentInUse> segments_;           // By MappedChunk::segment.
+    std::vector<std::shared_ptr<Request>> ready_;  // Needed no fetch; finished by poll().
+    ByteVector scratch_;                           // One decoded chunk.
+    Fetcher fetcher_;  // Last: its destructor ends the callbacks that use the rest.
+};
+
+}  // namespace cw::recovery

@@ -1,0 +1,98 @@
+#include "recovery/output_file.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+
+#include <sys/stat.h>
+
+namespace cw::recovery {
+namespace {
+
+// The disk seam does not tell files from devices; what exists only in a simulation is a file.
+bool is_block_device(const std::string& path) {
+    struct stat status{};
+    return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+}
+
+std::string parent_of(const std::string& path) {
+    const auto slash = path.rfind('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force)
+    : disk_(&disk),
+      path_(std::move(path)),
+      written_to_(device ? path_ : path_ + ".partial"),
+      device_(device),
+      force_(force) {}
+
+OutputFile::~OutputFile() {
+    if (file_ == nullptr || device_) {
+        return;
+    }
+    file_.reset();
+    if (const auto removed = disk_->remove(written_to_); !removed) {
+        log_warning("restore.partial.left", {{"path", written_to_}, {"error", removed.error()}});
+    }
+}
+
+Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::uint64_t bytes,
+                                      bool force) {
+    CW_TRY_ASSIGN(const bool exists, disk.exists(path));
+    if (exists && !force) {
+        return fail(Errc::file_exists, path);
+    }
+    OutputFile out(disk, path, is_block_device(path), force);
+    if (out.device_) {
+        CW_TRY_ASSIGN(out.file_, disk.open(path, {.write = true, .exclusive = true}));
+        if (out.file_->size() < bytes) {
+            return fail(Errc::target_unsafe, path + " has " + std::to_string(out.file_->size()) +
+                                                 " bytes, the disk needs " + std::to_string(bytes));
+        }
+        return out;
+    }
+    if (force) {
+        CW_TRY_ASSIGN(const bool left_over, disk.exists(out.written_to_));
+        if (left_over) {
+            CW_TRY(disk.remove(out.written_to_));
+        }
+    }
+    CW_TRY_ASSIGN(out.file_,
+                  disk.open(out.written_to_, {.write = true, .create = true, .exclusive = true}));
+    CW_TRY(disk.resize(*out.file_, bytes, false));
+    return out;
+}
+
+Result<void> OutputFile::write(std::uint64_t offset, Bytes bytes) {
+    return write_at(*disk_, *file_, offset, bytes, false);
+}
+
+Result<void> OutputFile::read(std::uint64_t offset, MutableBytes out) {
+    CW_TRY_ASSIGN(const std::size_t n, read_at(*disk_, *file_, offset, out));
+    if (n != out.size()) {
+        return fail(Errc::io_error, written_to_ + " ends at byte " + std::to_string(offset + n));
+    }
+    return {};
+}
+
+Result<void> OutputFile::sync() {
+    return sync_file(*disk_, *file_);
+}
+
+Result<void> OutputFile::finish() {
+    if (!device_) {
+        CW_TRY_ASSIGN(const bool exists, disk_->exists(path_));
+        if (exists && !force_) {
+            return fail(Errc::file_exists, path_ + " appeared meanwhile");
+        }
+        CW_TRY(disk_->rename(written_to_, path_));
+        file_.reset();  // It has its name: nothing is partial any more.
+        return disk_->sync_directory(parent_of(path_));
+    }
+    file_.reset();
+    return {};
+}
+
+}  // namespace cw::recovery

@@ -1,0 +1,46 @@
+// OutputFile: where a restored disk goes. A regular file appears under its name only when it is
+// whole and on stable storage; a block device is written in place.
+//
+// Thread-safety: none; belongs to the disk's thread.
+#pragma once
+
+#include "base/disk.h"
+
+#include <memory>
+#include <string>
+
+namespace cw::recovery {
+
+class OutputFile {
+public:
+    // Opens `<path>.partial` for a file of `bytes`, or the device at `path` itself.
+    // Without `force` an existing path is refused; a device is always an existing path.
+    // Errors: file_exists; target_unsafe (a device that is held, or smaller than `bytes`);
+    // spool_full (no room), io_error.
+    static Result<OutputFile> create(Disk& disk, const std::string& path, std::uint64_t bytes,
+                                     bool force);
+    OutputFile(OutputFile&&) noexcept = default;
+    OutputFile& operator=(OutputFile&&) = delete;
+    ~OutputFile();  // Removes a partial file that was not finished.
+
+    // True if unwritten bytes read as zero.
+    [[nodiscard]] bool sparse() const noexcept { return !device_; }
+    Result<void> write(std::uint64_t offset, Bytes bytes);
+    // Reads back what was written. Errors: io_error, also when the file is too short.
+    Result<void> read(std::uint64_t offset, MutableBytes out);
+    Result<void> sync();
+    // Gives the file its name, durably. After sync().
+    Result<void> finish();
+
+private:
+    OutputFile(Disk& disk, std::string path, bool device, bool force);
+
+    Disk* disk_;
+    std::string path_;
+    std::string written_to_;  // The partial file's path, or the device's.
+    bool device_;
+    bool force_;
+    std::unique_ptr<File> file_;  // Null once moved from or finished.
+};
+
+}  // namespace cw::recovery

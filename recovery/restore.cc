@@ -1,0 +1,46 @@
+#include "recovery/restore.h"
+
+#include <algorithm>
+
+namespace cw::recovery {
+namespace {
+
+// The same image is the same VHD, whenever and wherever it is written.
+std::array<std::byte, 16> image_id(const PointId& point, const DiskId& disk) {
+    ByteVector both(point.bytes.begin(), point.bytes.end());
+    both.insert(both.end(), disk.bytes.begin(), disk.bytes.end());
+    const Sha256 digest = sha256(both);
+    std::array<std::byte, 16> id;
+    std::copy_n(digest.begin(), id.size(), id.begin());
+    return id;
+}
+
+}  // namespace
+
+Result<RestoreReport> restore_disk(blob::BlobStore& store, vault::KeyService& kek, Disk& disk,
+                                   const RestoreRequest& request, const Progress& progress) {
+    CW_TRY_ASSIGN(const Catalog catalog,
+                  Catalog::open(store, kek, request.machine, request.catalog));
+    return restore_disk(store, catalog, disk, request, progress);
+}
+
+Result<RestoreReport> restore_disk(blob::BlobStore& store, const Catalog& catalog, Disk& disk,
+                                   const RestoreRequest& request, const Progress& progress) {
+    RestoreReport report;
+    CW_TRY_ASSIGN(const vault::PointEntry* const point, catalog.find_point(request.point));
+    report.point = *point;
+    CW_TRY_ASSIGN(report.disk, catalog.find_disk(*point, request.disk));
+    CW_TRY_ASSIGN(const auto reader,
+                  ImageReader::open(store, catalog, report.disk, request.reader));
+    WriteOptions options = request.write;
+    options.image_id = image_id(point->id, report.disk.disk);
+    options.created = point->source_time;
+    CW_TRY_ASSIGN(report.written, write_image(*reader, disk, options, progress));
+    report.fetched_bytes = reader->fetcher().bytes_fetched();
+    report.requests = reader->fetcher().requests();
+    report.manifest_number = catalog.state().newest.number;
+    report.manifest_hash = catalog.state().hash;
+    return report;
+}
+
+}  // namespace cw::recovery

@@ -1,0 +1,36 @@
+// Restoring one disk of one point: what causeway-restore, failover and export have in common.
+#pragma once
+
+#include "recovery/image_writer.h"
+
+#include <string>
+
+namespace cw::recovery {
+
+struct RestoreRequest {
+    MachineId machine;
+    std::string point = "latest";  // As Catalog::find_point().
+    std::string disk;              // As Catalog::find_disk(); empty: the only one.
+    CatalogOptions catalog;
+    ReaderOptions reader;
+    WriteOptions write;  // path, format, force, verify; id and time are filled in here.
+};
+
+struct RestoreReport {
+    vault::PointEntry point;
+    DiskAtPoint disk;
+    WriteReport written;
+    std::uint64_t fetched_bytes = 0;
+    std::uint64_t requests = 0;
+    std::uint64_t manifest_number = 0;  // Newest of the chain that was read.
+    Sha256 manifest_hash{};
+};
+
+// Blocking. Errors: those of Catalog::open, find_point, find_disk, ImageReader and write_image.
+Result<RestoreReport> restore_disk(blob::BlobStore& store, vault::KeyService& kek, Disk& disk,
+                                   const RestoreRequest& request, const Progress& progress);
+// The same from a catalog that is open already (several disks of one machine).
+Result<RestoreReport> restore_disk(blob::BlobStore& store, const Catalog& catalog, Disk& disk,
+                                   const RestoreRequest& request, const Progress& progress);
+
+}  // namespace cw::recovery

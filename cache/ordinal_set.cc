@@ -34,6 +34,21 @@ void OrdinalSet::insert_range(std::uint32_t first, std::uint32_t last) {
     ranges_.emplace(first, last);
 }
 
+void OrdinalSet::erase(std::uint32_t ordinal) {
+    auto it = ranges_.upper_bound(ordinal);
+    if (it == ranges_.begin() || (--it)->second < ordinal) {
+        return;
+    }
+    const auto [first, last] = *it;
+    ranges_.erase(it);
+    if (first < ordinal) {
+        ranges_.emplace(first, ordinal - 1);
+    }
+    if (ordinal < last) {
+        ranges_.emplace(ordinal + 1, last);
+    }
+}
+
 bool OrdinalSet::contains(std::uint32_t ordinal) const {
     const auto it = ranges_.upper_bound(ordinal);
     return it != ranges_.begin() && std::prev(it)->second >= ordinal;

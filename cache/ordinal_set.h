@@ -15,6 +15,7 @@ public:
     bool insert(std::uint32_t ordinal);
     // Adds [first, last]. Ranges may touch or overlap.
     void insert_range(std::uint32_t first, std::uint32_t last);
+    void erase(std::uint32_t ordinal);
     [[nodiscard]] bool contains(std::uint32_t ordinal) const;
     void clear() noexcept { ranges_.clear(); }
     [[nodiscard]] std::vector<std::uint32_t> to_vector() const;

@@ -1,0 +1,370 @@
+// How records get onto the device: batches, checkpoints, reclaiming.
+#include "base/crash_point.h"
+#include "base/log.h"
+#include "cache/log_spool.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace cw::cache {
+namespace {
+
+// While others are in flight, a batch waits until it is worth a sync of its own.
+constexpr std::uint64_t worth_a_sync_bytes = mib;
+// When nothing is written any more, the durable mark is put down after this long.
+constexpr std::int64_t mark_delay_ns = ns_per_s;
+
+std::uint64_t footprint(const BatchItem& item) {
+    return item.payload() + batch_record_bytes;
+}
+
+void assert_whole(const Record& record) {
+    const RecordHeader& header = record.header;
+    CW_ASSERT(record_header_valid(header));
+    CW_ASSERT(record.table.bytes().size() == header.table_bytes);
+    for (std::size_t i = 0; i < record.slab_count(); ++i) {
+        CW_ASSERT(static_cast<bool>(record.slabs[i]));
+    }
+}
+
+}  // namespace
+
+bool LogSpool::append(Record& record) {
+    if (failed_ || closed_) {
+        return false;
+    }
+    assert_whole(record);
+    const std::uint64_t payload = payload_bytes(record.header);
+    CW_ASSERT(batch_header_bytes(1) + payload <= superblock_.region_bytes);
+    // Twice a batch: one being gathered while the device is busy, and one to follow it at once.
+    if (!pending_.empty() && pending_bytes_ + payload > 2ULL * options_.batch_bytes_max) {
+        return false;
+    }
+    const std::uint64_t reserved_after = reserved_ - std::min(reserved_, payload);
+    if (!space_for(payload + block_bytes, reserved_after)) {
+        refuse_for_space();
+        return false;
+    }
+    reserved_ = reserved_after;
+    streams_.append(record.header);
+    BatchItem item;
+    item.lsn = std::exchange(next_lsn_, Lsn{raw(next_lsn_) + 1});
+    item.record = std::move(record);
+    pending_bytes_ += payload;
+    pending_.push_back(std::move(item));
+    CW_CRASH_POINT("cache.after_append");
+    return true;
+}
+
+std::optional<StoredRecord> LogSpool::take_durable() {
+    if (durable_.empty()) {
+        return std::nullopt;
+    }
+    std::optional<StoredRecord> out(std::move(durable_.front()));
+    durable_.pop_front();
+    return out;
+}
+
+pipeline::Progress LogSpool::step(std::size_t budget) {
+    bool worked = context_.disk.poll() > 0;
+    if (closed_ || failed_) {
+        return closed_ ? pipeline::Progress::drained : pipeline::Progress::blocked;
+    }
+    worked |= reap();
+    worked |= clean();
+    worked |= submit(budget);
+    worked |= checkpoint_if_due();
+    watch();
+    if (worked) {
+        return pipeline::Progress::worked;
+    }
+    return idle() ? pipeline::Progress::starved : pipeline::Progress::blocked;
+}
+
+bool LogSpool::fits_open(const BatchItem& item) const {
+    return regions_.open() && batch_header_bytes(1) + item.payload() <= regions_.open_left();
+}
+
+bool LogSpool::has_room(const std::deque<BatchItem>& queue, bool may_use_reserve) const {
+    if (queue.empty()) {
+        return false;
+    }
+    return fits_open(queue.front()) ||
+           (next_named_ && (may_use_reserve || regions_.free_count() >= reserve_regions));
+}
+
+void LogSpool::switch_region() {
+    if (regions_.open()) {
+        regions_.seal_open(next_batch_);
+    }
+    regions_.open_next(next_batch_);
+    next_named_ = false;
+}
+
+bool LogSpool::submit(std::size_t budget) {
+    bool worked = false;
+    while (!failed_ && budget-- > 0 && in_flight_.size() < options_.batches_in_flight &&
+           submit_one()) {
+        worked = true;
+    }
+    return worked;
+}
+
+bool LogSpool::submit_one() {
+    if (!in_flight_.empty() && pending_bytes_ + moving_bytes_ < worth_a_sync_bytes && !closed_) {
+        return false;  // Gather while the device is busy.
+    }
+    const bool take_new = has_room(pending_, false);
+    if (!take_new && !has_room(moving_, true)) {
+        return false;
+    }
+    if (!fits_open(take_new ? pending_.front() : moving_.front())) {
+        switch_region();
+    }
+    start_batch(collect(take_new));
+    return true;
+}
+
+// At least one record; as many as a batch and the open region hold. New ones first.
+std::vector<BatchItem> LogSpool::collect(bool take_new) {
+    std::vector<BatchItem> items;
+    std::uint64_t payload = 0;
+    unsigned parts = 1;
+    const auto take_from = [&](std::deque<BatchItem>& queue) {
+        while (!queue.empty() && items.size() < batch_records_max) {
+            const BatchItem& item = queue.front();
+            const std::uint64_t sum = payload + item.payload();
+            const bool fits = (items.empty() || sum <= options_.batch_bytes_max) &&
+                              batch_header_bytes(items.size() + 1) + sum <= regions_.open_left() &&
+                              parts + item.parts() <= Batch::parts_max;
+            if (!fits) {
+                return;
+            }
+            payload = sum;
+            parts += item.parts();
+            if (!item.moved) {
+                pending_bytes_ -= item.payload();
+            }
+            items.push_back(std::move(queue.front()));
+            queue.pop_front();
+        }
+    };
+    if (take_new) {
+        take_from(pending_);
+    }
+    take_from(moving_);
+    CW_ASSERT(!items.empty());
+    return items;
+}
+
+void LogSpool::start_batch(std::vector<BatchItem> items) {
+    const std::uint32_t region = *regions_.open();
+    RegionTable::Region& space = regions_.at(region);
+    BatchHeader layout{.spool = superblock_.id,
+                       .offset = superblock_.region_start(region) + space.used_bytes,
+                       .epoch = space.entry.epoch,
+                       .number = next_batch_++,
+                       .durable_through = durable_through_,
+                       .moved_before = last_moved_,
+                       .records = {}};
+    for (const BatchItem& item : items) {
+        regions_.add_live(region, footprint(item));
+    }
+    in_flight_.push_back(std::make_unique<Batch>(std::move(layout), region, std::move(items)));
+    Batch& batch = *in_flight_.back();
+    space.used_bytes += batch.bytes();
+    last_moved_ = batch.lowest_moved();
+    regions_.batch_started(region);
+    CW_CRASH_POINT("cache.before_write");
+    batch.start(context_.disk, *log_, context_.clock.boot());
+    CW_CRASH_POINT("cache.after_write");
+}
+
+bool LogSpool::reap() {
+    const Nanos now = context_.clock.boot();
+    for (const auto& batch : in_flight_) {
+        if (!batch->done() || raw(batch->finished()) != 0) {
+            continue;
+        }
+        batch->set_finished(now);
+        sync_seconds_->observe(static_cast<double>(now - batch->started()) / ns_per_s);
+        if (const auto result = batch->result(); !result) {
+            fail_with(result.error());  // Never retried: who knows what the device has kept.
+        }
+    }
+    bool worked = false;
+    while (!failed_ && !in_flight_.empty() && in_flight_.front()->done()) {
+        CW_CRASH_POINT("cache.after_sync");
+        complete(*in_flight_.front());
+        in_flight_.pop_front();
+        worked = true;
+    }
+    return worked;
+}
+
+void LogSpool::complete(Batch& batch) {
+    CW_ASSERT(batch.number() == durable_through_ + 1);
+    durable_through_ = batch.number();
+    const std::vector<Place> places = batch.layout().places();
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        complete_item(batch, batch.items()[i], places[i]);
+    }
+    regions_.batch_finished(batch.region());
+}
+
+void LogSpool::complete_item(const Batch& batch, BatchItem& item, const Place& place) {
+    CW_ASSERT(place.footprint() == footprint(item));
+    if (!item.moved) {
+        CW_ASSERT(item.lsn > durable_lsn_);
+        durable_lsn_ = item.lsn;
+        index_->insert(item.lsn, place);
+        streams_.make_durable(item.record.header);
+        durable_.push_back({item.lsn, std::move(item.record)});
+        return;
+    }
+    moving_bytes_ -= item.payload();
+    moved_total_->add(static_cast<double>(item.payload()));
+    const auto old = index_->relocate(item.lsn, place);
+    // Released on the way: then the copy is dead, and its old place was given up by release().
+    regions_.drop_live(old ? old->region : batch.region(), place.footprint());
+}
+
+bool LogSpool::mark_waits() const {
+    return in_flight_.empty() && (checkpointed_through_ < durable_through_ || table_changed_);
+}
+
+bool LogSpool::checkpoint_due() const {
+    return (regions_.next() && !next_named_) ||
+           (mark_waits() && context_.clock.boot() - last_checkpoint_ >= mark_delay_ns);
+}
+
+bool LogSpool::checkpoint_if_due() {
+    if (checkpoint_running_) {
+        if (checkpointer_.busy()) {
+            return false;
+        }
+        finish_checkpoint();
+        return true;
+    }
+    choose_next();
+    if (!checkpoint_due()) {
+        return false;
+    }
+    start_checkpoint();
+    return true;
+}
+
+void LogSpool::choose_next() {
+    if (regions_.next() || regions_.free_count() == 0) {
+        return;
+    }
+    // A region that somebody still reads from must keep its content.
+    const auto region = regions_.pick_free([&](auto r) { return !index_->pinned(r); });
+    if (region) {
+        regions_.make_next(*region, ++epoch_);
+    }
+}
+
+void LogSpool::start_checkpoint() {
+    Checkpoint checkpoint{.spool = superblock_.id,
+                          .generation = 0,
+                          .durable_through = durable_through_,
+                          .next_batch = next_batch_,
+                          .epoch = epoch_,
+                          .next_lsn = next_lsn_,
+                          .released_below = Lsn{raw(durable_lsn_) + 1},
+                          .regions = regions_.entries(),
+                          .streams = {}};
+    if (const auto oldest = index_->oldest()) {
+        checkpoint.released_below = std::min(checkpoint.released_below, *oldest);
+    }
+    for (const auto& [key, stream] : streams_.all()) {
+        checkpoint.streams.emplace(key, stream.durable);
+    }
+    checkpoint_through_ = durable_through_;
+    checkpoint_names_next_ = regions_.next().has_value();
+    checkpoint_running_ = true;
+    table_changed_ = false;
+    CW_CRASH_POINT("cache.before_checkpoint");
+    if (const auto started = checkpointer_.start(std::move(checkpoint)); !started) {
+        checkpoint_running_ = false;
+        fail_with(started.error());
+    }
+}
+
+void LogSpool::finish_checkpoint() {
+    checkpoint_running_ = false;
+    if (const auto result = checkpointer_.finish(); !result) {
+        fail_with(result.error());
+        return;
+    }
+    CW_CRASH_POINT("cache.after_checkpoint");
+    checkpointed_through_ = checkpoint_through_;
+    // No other region can have become the next meanwhile: that needs this one to be used first.
+    next_named_ = next_named_ || (checkpoint_names_next_ && regions_.next());
+    last_checkpoint_ = context_.clock.boot();
+}
+
+void LogSpool::start_cleaning() {
+    const std::uint32_t ready = regions_.free_count() + (regions_.next() ? 1 : 0);
+    const std::uint32_t low = std::max(reserve_regions + 2, regions_.count() / 8);
+    if (ready == 0 || ready > low) {
+        return;
+    }
+    // At most one byte moved per byte freed; three when there is hardly anything left.
+    const std::uint64_t live_max =
+        superblock_.region_bytes / 4 * (ready <= reserve_regions ? 3 : 2);
+    if (const auto victim = regions_.emptiest(live_max)) {
+        cleaner_.start(*victim, regions_.at(*victim).entry.epoch);
+    }
+}
+
+bool LogSpool::clean() {
+    if (!cleaner_.active()) {
+        start_cleaning();
+        return cleaner_.active();
+    }
+    bool worked = false;
+    while (moving_bytes_ < options_.batch_bytes_max) {
+        std::optional<BatchItem> item = cleaner_.take();
+        if (!item) {
+            break;
+        }
+        moving_bytes_ += item->payload();
+        moving_.push_back(std::move(*item));
+        worked = true;
+    }
+    const bool moves_in_flight = std::ranges::any_of(
+        in_flight_, [](const auto& batch) { return batch->lowest_moved() != 0; });
+    if (cleaner_.exhausted() && moving_.empty() && !moves_in_flight) {
+        RegionTable::Region& region = regions_.at(cleaner_.region());
+        if (region.entry.state == RegionState::sealed && region.live_bytes > 0) {
+            region.damaged = true;  // It stays until what is left in it is released.
+            log_warning("cache.clean.unreadable", {{"region", cleaner_.region()},
+                                                   {"records", cleaner_.unreadable()},
+                                                   {"live_bytes", region.live_bytes}});
+        }
+        cleaner_.stop();
+        worked = true;
+    }
+    return worked;
+}
+
+Nanos LogSpool::next_deadline() const {
+    Nanos deadline{std::numeric_limits<std::int64_t>::max()};
+    if (failed_ || closed_) {
+        return deadline;
+    }
+    if (!in_flight_.empty() && !slow_) {
+        deadline = std::min(deadline, in_flight_.front()->started() + options_.slow_sync_ns + 1);
+    }
+    if (slow_) {
+        deadline = std::min(deadline, slow_until_);
+    }
+    if (mark_waits() && !checkpoint_running_) {
+        deadline = std::min(deadline, last_checkpoint_ + mark_delay_ns);
+    }
+    return deadline;
+}
+
+}  // namespace cw::cache

@@ -1,0 +1,208 @@
+#include "cache/loss_analysis.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+
+namespace cw::cache {
+namespace {
+
+constexpr Lsn lsn_max{std::numeric_limits<std::uint64_t>::max()};
+
+struct Held {
+    Seq first{}, last{};
+    Lsn lsn{};
+};
+
+// One stream's share of the input.
+struct Share {
+    StreamView base;
+    bool known = false;  // In the checkpoint.
+    std::vector<const RecoveredRecord*> records, damaged;
+};
+
+struct Gap {
+    SeqRange range;
+    Lsn after{}, before{};  // LSNs of the neighbours.
+};
+
+std::vector<Held> held_ranges(const Share& share) {
+    std::vector<Held> out;
+    for (const RecoveredRecord* record : share.records) {
+        if (consumes_sequence(record->header.type)) {
+            out.push_back({record->header.seq, last_seq(record->header), record->lsn});
+        }
+    }
+    std::ranges::sort(out, [](const Held& a, const Held& b) {
+        return std::tie(a.first, a.lsn) < std::tie(b.first, b.lsn);
+    });
+    return out;
+}
+
+// What [1, top] misses of `held`, which is sorted.
+std::vector<Gap> gaps_below(Seq top, const std::vector<Held>& held) {
+    std::vector<Gap> out;
+    Seq reached{};
+    Lsn lsn{};
+    for (const Held& range : held) {
+        if (range.first > next(reached)) {
+            out.push_back({{next(reached), Seq{raw(range.first) - 1}}, lsn, range.lsn});
+        }
+        if (range.last >= reached) {
+            reached = range.last;
+            lsn = range.lsn;
+        }
+    }
+    if (top > reached) {
+        out.push_back({{next(reached), top}, lsn, lsn_max});
+    }
+    return out;
+}
+
+bool may_be_lost(const Gap& gap, const std::vector<LossWindow>& windows) {
+    return std::ranges::any_of(windows, [&](const LossWindow& window) {
+        return window.after < gap.before && gap.after < window.before;
+    });
+}
+
+void add_overlap(const SeqRange& gap, const SeqRange& other, std::vector<SeqRange>& out) {
+    const SeqRange both{std::max(gap.first, other.first), std::min(gap.last, other.last)};
+    if (both.first <= both.last) {
+        out.push_back(both);
+    }
+}
+
+// The parts of `gap` that are lost for certain: by damaged records and by holes reported before.
+void add_known_losses(const Gap& gap, const Share& share, std::vector<SeqRange>& out) {
+    for (const RecoveredRecord* record : share.damaged) {
+        if (consumes_sequence(record->header.type)) {
+            add_overlap(gap.range, {record->header.seq, last_seq(record->header)}, out);
+        }
+    }
+    Seq reached = share.base.seq;
+    for (const SeqRange& beyond : share.base.beyond) {
+        add_overlap(gap.range, {next(reached), Seq{raw(beyond.first) - 1}}, out);
+        reached = beyond.last;
+    }
+}
+
+std::vector<SeqRange> merged(std::vector<SeqRange> ranges) {
+    std::ranges::sort(ranges, {}, &SeqRange::first);
+    std::vector<SeqRange> out;
+    for (const SeqRange& range : ranges) {
+        if (!out.empty() && range.first <= next(out.back().last)) {
+            out.back().last = std::max(out.back().last, range.last);
+        } else {
+            out.push_back(range);
+        }
+    }
+    return out;
+}
+
+std::vector<SeqRange> lost_ranges(const Share& share, Seq top,
+                                  const std::vector<LossWindow>& windows) {
+    std::vector<SeqRange> out;
+    for (const Gap& gap : gaps_below(top, held_ranges(share))) {
+        if (may_be_lost(gap, windows)) {
+            out.push_back(gap.range);
+        } else {
+            add_known_losses(gap, share, out);
+        }
+    }
+    return merged(std::move(out));
+}
+
+Seq top_of(const Share& share) {
+    Seq top = share.base.beyond.empty() ? share.base.seq : share.base.beyond.back().last;
+    for (const auto* list : {&share.records, &share.damaged}) {
+        for (const RecoveredRecord* record : *list) {
+            if (consumes_sequence(record->header.type)) {
+                top = std::max(top, last_seq(record->header));
+            }
+        }
+    }
+    return top;
+}
+
+// Fence and ordinals as the records tell; super-chunks that may be lost are forgotten, so that the
+// agent sends them again.
+void apply_fences(const Share& share, bool windows, StreamView& view) {
+    for (const RecoveredRecord* record : share.records) {
+        view.apply(record->header);
+    }
+    if (!view.fence_open || (!windows && share.damaged.empty())) {
+        return;
+    }
+    OrdinalSet held, lost;
+    for (const RecoveredRecord* record : share.records) {
+        if (record->header.type == RecordType::base && record->header.seq == view.fence) {
+            held.insert(record->header.ordinal);
+        }
+    }
+    if (windows) {
+        view.ordinals = held;
+        return;
+    }
+    for (const RecoveredRecord* record : share.damaged) {
+        if (record->header.type == RecordType::base && record->header.seq == view.fence &&
+            !held.contains(record->header.ordinal)) {
+            view.ordinals.erase(record->header.ordinal);
+        }
+    }
+}
+
+StreamView view_of(const Share& share, const std::vector<LossWindow>& windows,
+                   std::vector<SeqRange>& lost) {
+    StreamView view = share.base;
+    apply_fences(share, !windows.empty(), view);
+    const Seq top = top_of(share);
+    lost = lost_ranges(share, top, windows);
+    view.beyond.clear();
+    view.seq = top;
+    if (lost.empty()) {
+        return view;
+    }
+    view.seq = Seq{raw(lost.front().first) - 1};
+    for (std::size_t i = 0; i < lost.size(); ++i) {
+        const Seq last = i + 1 < lost.size() ? Seq{raw(lost[i + 1].first) - 1} : top;
+        if (next(lost[i].last) <= last) {
+            view.beyond.push_back({next(lost[i].last), last});
+        }
+    }
+    return view;
+}
+
+}  // namespace
+
+LossReport analyse_losses(const LossInput& input) {
+    std::map<StreamKey, Share> shares;
+    for (const auto& [key, view] : input.streams) {
+        shares[key].base = view;
+        shares[key].known = true;
+    }
+    for (const RecoveredRecord& record : input.records) {
+        shares[record.header.key].records.push_back(&record);
+    }
+    for (const RecoveredRecord& record : input.damaged) {
+        shares[record.header.key].damaged.push_back(&record);
+    }
+    LossReport report;
+    for (const auto& [key, share] : shares) {
+        std::vector<SeqRange> lost;
+        StreamView view = view_of(share, input.windows, lost);
+        for (const SeqRange& range : lost) {
+            report.damaged.push_back({key, range.first, range.last, "lost sequences"});
+        }
+        for (const RecoveredRecord* record : share.damaged) {
+            if (!consumes_sequence(record->header.type)) {
+                report.damaged.push_back({key, Seq{}, Seq{}, "lost record without sequence"});
+            }
+        }
+        if (share.known || raw(view.seq) > 0 || raw(view.fence) > 0) {
+            report.streams.emplace(key, std::move(view));
+        }
+    }
+    return report;
+}
+
+}  // namespace cw::cache

@@ -1,0 +1,212 @@
+#include "cache/spool_files.h"
+
+#include "base/crash_point.h"
+#include "cache/aligned_buffer.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace cw::cache {
+namespace {
+
+constexpr std::uint64_t prewrite_bytes = 8 * mib;
+constexpr std::uint32_t regions_min = 8;
+
+std::string unfinished_path(const std::string& directory) {
+    return log_path(directory) + ".new";
+}
+
+Result<void> check_geometry(const SpoolOptions& options) {
+    const std::uint64_t region = options.region_bytes;
+    const bool fits = region >= 32 * block_bytes && region % block_bytes == 0 &&
+                      options.size_bytes % region == 0 &&
+                      options.size_bytes / region >= regions_min &&
+                      options.size_bytes / region <= std::numeric_limits<std::uint32_t>::max();
+    if (!fits) {
+        return fail(Errc::usage, "cache size must be a multiple of " + std::to_string(region) +
+                                     " bytes and at least " + std::to_string(regions_min) +
+                                     " times that");
+    }
+    return {};
+}
+
+Result<void> prewrite(const SpoolOptions& options, Disk& disk, File& file) {
+    AlignedBuffer zeros(std::min(prewrite_bytes, options.size_bytes));
+    for (std::uint64_t at = 0; at < options.size_bytes;) {
+        const std::uint64_t step = std::min<std::uint64_t>(zeros.size(), options.size_bytes - at);
+        CW_TRY(write_at(disk, file, at, zeros.bytes().first(step), false));
+        at += step;
+        if (options.on_prewrite != nullptr) {
+            options.on_prewrite(at, options.size_bytes);
+        }
+    }
+    return {};
+}
+
+Result<void> write_superblock(Disk& disk, File& file, const Superblock& super, unsigned copy) {
+    AlignedBuffer block(block_bytes);
+    encode_superblock(super, block.bytes());
+    return write_at(disk, file, super.copy_offset(copy), block.bytes(), true);
+}
+
+Result<void> write_first_checkpoints(Disk& disk, File& file, const Superblock& super) {
+    Checkpoint first{.spool = super.id,
+                     .generation = 0,
+                     .durable_through = 0,
+                     .next_batch = 1,
+                     .epoch = 0,
+                     .next_lsn = Lsn{1},
+                     .released_below = {},
+                     .regions = std::vector<RegionEntry>(super.region_count()),
+                     .streams = {}};
+    for (unsigned copy = 0; copy < 2; ++copy) {
+        first.generation = copy;
+        const ByteVector bytes = encode_checkpoint(first, super.slot_bytes());
+        if (bytes.empty()) {
+            return fail(Errc::usage, "regions are too small for so many of them");
+        }
+        AlignedBuffer buffer(bytes.size());
+        std::ranges::copy(bytes, buffer.data());
+        CW_TRY(write_at(disk, file, super.slot_offset(copy), buffer.bytes(), true));
+    }
+    return {};
+}
+
+Result<void> create_files(const SpoolOptions& options, Disk& disk, const Superblock& super) {
+    const std::string unfinished = unfinished_path(options.path);
+    CW_TRY_ASSIGN(const bool left_over, disk.exists(unfinished));
+    if (left_over) {
+        CW_TRY(disk.remove(unfinished));
+    }
+    CW_TRY_ASSIGN(
+        const auto file,
+        disk.open(unfinished, {.write = true, .create = true, .exclusive = true, .direct = true}));
+    CW_TRY(disk.resize(*file, options.size_bytes, true));
+    if (options.prewrite) {
+        CW_TRY(prewrite(options, disk, *file));
+    }
+    for (unsigned copy = 0; copy < 2; ++copy) {
+        CW_TRY(write_superblock(disk, *file, super, copy));
+    }
+    CW_TRY(write_first_checkpoints(disk, *file, super));
+    CW_TRY(sync_file(disk, *file));
+    CW_CRASH_POINT("cache.create.before_id");
+    ByteVector id(block_bytes);
+    encode_superblock(super, id);
+    CW_TRY(write_file_atomically(disk, id_path(options.path), id));
+    CW_CRASH_POINT("cache.create.after_id");
+    CW_TRY(disk.rename(unfinished, log_path(options.path)));
+    return disk.sync_directory(options.path);
+}
+
+Result<Superblock> read_copy(Disk& disk, File& file, std::uint64_t offset) {
+    AlignedBuffer block(block_bytes);
+    CW_TRY_ASSIGN(const std::size_t got, read_at(disk, file, offset, block.bytes()));
+    if (got != block_bytes) {
+        return fail(Errc::spool_tampered, "the cache file is too short");
+    }
+    return decode_superblock(block.bytes());
+}
+
+// Both copies must say what spool.id says; one that is damaged is written again.
+Result<void> check_superblocks(Disk& disk, File& file, const Superblock& expected) {
+    std::array<bool, 2> good{};
+    for (unsigned copy = 0; copy < 2; ++copy) {
+        const auto read = read_copy(disk, file, expected.copy_offset(copy));
+        if (read && *read != expected) {
+            return fail(Errc::spool_tampered, "spool.id belongs to another cache file");
+        }
+        if (!read && read.error().code == Errc::format_unsupported) {
+            return std::unexpected(read.error());
+        }
+        good[copy] = read.has_value();
+    }
+    if (!good[0] && !good[1]) {
+        return fail(Errc::spool_tampered, "both superblocks are damaged");
+    }
+    for (unsigned copy = 0; copy < 2; ++copy) {
+        if (!good[copy]) {
+            CW_TRY(write_superblock(disk, file, expected, copy));
+        }
+    }
+    return {};
+}
+
+Result<void> check_identity(const SpoolOptions& options, const Superblock& super) {
+    if (!options.expected_id.is_nil() && options.expected_id != super.id) {
+        return fail(Errc::spool_tampered, "this is cache " + to_string(super.id) + ", expected " +
+                                              to_string(options.expected_id));
+    }
+    if (super.size_bytes != options.size_bytes || super.region_bytes != options.region_bytes) {
+        return fail(Errc::spool_tampered,
+                    "the cache was created with " + std::to_string(super.size_bytes) +
+                        " bytes, configured are " + std::to_string(options.size_bytes));
+    }
+    return {};
+}
+
+// What is in the directory, and whether that makes sense.
+struct Presence {
+    bool id = false, log = false, unfinished = false;
+};
+
+Result<Presence> look(const SpoolOptions& options, Disk& disk) {
+    Presence out;
+    CW_TRY_ASSIGN(out.id, disk.exists(id_path(options.path)));
+    CW_TRY_ASSIGN(out.log, disk.exists(log_path(options.path)));
+    CW_TRY_ASSIGN(out.unfinished, disk.exists(unfinished_path(options.path)));
+    if (out.log && !out.id) {
+        return fail(Errc::spool_tampered, "spool.id is missing in " + options.path);
+    }
+    if (out.id && !out.log && !out.unfinished) {
+        return fail(Errc::spool_tampered, "spool.log is missing in " + options.path);
+    }
+    return out;
+}
+
+}  // namespace
+
+std::string log_path(const std::string& directory) {
+    return directory + "/spool.log";
+}
+std::string id_path(const std::string& directory) {
+    return directory + "/spool.id";
+}
+
+Result<SpoolFiles> open_spool_files(const SpoolOptions& options, Disk& disk, Random& random) {
+    CW_TRY(check_geometry(options));
+    SpoolFiles out;
+    CW_TRY_ASSIGN(const bool mounted, disk.exists(options.path));
+    const bool first_start = options.may_create && options.expected_id.is_nil();
+    if (!mounted && first_start) {
+        CW_TRY(disk.create_directories(options.path));
+    }
+    CW_TRY_ASSIGN(const Presence present, look(options, disk));
+    if (!present.id) {
+        if (!first_start) {
+            return fail(Errc::spool_tampered, "no cache in " + options.path + ": is it mounted?");
+        }
+        out.superblock = {.id = make_id<SpoolId>(random),
+                          .size_bytes = options.size_bytes,
+                          .region_bytes = options.region_bytes};
+        CW_TRY(create_files(options, disk, out.superblock));
+        out.created = true;
+    } else {
+        CW_TRY_ASSIGN(const ByteVector id, read_file(disk, id_path(options.path), block_bytes));
+        CW_TRY_ASSIGN(out.superblock, decode_superblock(id));
+        CW_TRY(check_identity(options, out.superblock));
+        if (!present.log) {  // Creation was cut short before its last step.
+            CW_TRY(disk.rename(unfinished_path(options.path), log_path(options.path)));
+            CW_TRY(disk.sync_directory(options.path));
+        }
+    }
+    CW_TRY_ASSIGN(out.log, disk.open(log_path(options.path), {.write = true, .direct = true}));
+    if (out.log->size() != out.superblock.size_bytes) {
+        return fail(Errc::spool_tampered,
+                    "the cache file has " + std::to_string(out.log->size()) + " bytes");
+    }
+    CW_TRY(check_superblocks(disk, *out.log, out.superblock));
+    return out;
+}
+
+}  // namespace cw::cache

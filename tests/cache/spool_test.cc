@@ -1,0 +1,250 @@
+#include "tests/cache/spool_harness.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::cache::testing {
+namespace {
+
+class SpoolTest : public ::testing::Test {
+protected:
+    std::unique_ptr<Process> start(SpoolOptions options = small_options()) {
+        return std::make_unique<Process>(storage_, clock_, *random_, std::move(options));
+    }
+    // Takes a step whenever the queue of unsynced batches is full.
+    static void append(Process& process, Record record) {
+        bool taken = false;
+        for (int i = 0; i < 100 && !(taken = process.spool->append(record)); ++i) {
+            process.spool->step(10);
+        }
+        ASSERT_TRUE(taken);
+    }
+
+    ManualClock clock_;
+    std::unique_ptr<Random> random_ = make_seeded_random(7);
+    fakes::SimStorage storage_{7};
+};
+
+TEST_F(SpoolTest, GivesBackDurableRecordsInOrderWithTheirPayload) {
+    const auto process = start();
+    ASSERT_FALSE(process->refused) << to_string(*process->refused);
+    for (std::uint64_t seq = 1; seq <= 20; ++seq) {
+        append(*process, make_write(make_key(1, 1), Seq{seq}, 2));
+    }
+    const auto durable = process->settle();
+    ASSERT_EQ(durable.size(), 20U);
+    for (std::size_t i = 0; i < durable.size(); ++i) {
+        EXPECT_EQ(raw(durable[i].record.header.seq), i + 1);
+        EXPECT_TRUE(durable[i].record.has_data() && payload_is_genuine(durable[i].record));
+    }
+    EXPECT_EQ(process->spool->streams().at(0).durable, Seq{20});
+}
+
+TEST_F(SpoolTest, RecoversEveryAcknowledgedRecordAfterPowerCut) {
+    {
+        const auto process = start();
+        for (std::uint64_t seq = 1; seq <= 30; ++seq) {
+            append(*process, make_write(make_key(1, 1), Seq{seq}, 3));
+        }
+        ASSERT_EQ(process->settle().size(), 30U);
+        storage_.power_cut();
+    }
+    const auto process = start();
+    ASSERT_FALSE(process->refused) << to_string(*process->refused);
+    auto recovered = process->recovered();
+    ASSERT_EQ(recovered.size(), 30U);
+    for (StoredRecord& stored : recovered) {
+        ASSERT_TRUE(process->read_back(stored.lsn, stored.record));
+        EXPECT_TRUE(payload_is_genuine(stored.record));
+    }
+    EXPECT_TRUE(process->spool->damaged().empty());
+}
+
+TEST_F(SpoolTest, ReopenedTenTimesWithoutWritesIsTheSameAndUsesNoSpace) {
+    std::uint64_t free_bytes = 0;
+    {
+        const auto process = start();
+        for (std::uint64_t seq = 1; seq <= 30; ++seq) {
+            append(*process, make_write(make_key(1, 1), Seq{seq}, 3));
+        }
+        ASSERT_EQ(process->settle().size(), 30U);
+        storage_.kill();
+    }
+    for (int i = 0; i < 10; ++i) {
+        const auto process = start();
+        ASSERT_EQ(process->recovered().size(), 30U) << i;
+        if (i > 0) {
+            EXPECT_EQ(process->spool->usage().free, free_bytes);
+        }
+        free_bytes = process->spool->usage().free;
+        storage_.kill();
+    }
+}
+
+TEST_F(SpoolTest, ForgetsReleasedRecordsAfterACleanClose) {
+    {
+        const auto process = start();
+        for (std::uint64_t seq = 1; seq <= 10; ++seq) {
+            append(*process, make_write(make_key(1, 1), Seq{seq}, 1));
+        }
+        for (const StoredRecord& stored : process->settle()) {
+            process->spool->release(stored.lsn);
+        }
+        ASSERT_TRUE(process->spool->close());
+    }
+    const auto process = start();
+    EXPECT_TRUE(process->recovered().empty());
+    EXPECT_EQ(process->spool->streams().at(0).durable, Seq{10});
+}
+
+TEST_F(SpoolTest, RecyclesItsRegionsForEver) {
+    const auto process = start();
+    std::uint64_t seq = 1;
+    for (int round = 0; round < 400; ++round) {
+        for (int i = 0; i < 4; ++i) {
+            append(*process, make_write(make_key(1, 1), Seq{seq++}, 8));
+        }
+        for (const StoredRecord& stored : process->settle()) {
+            process->spool->release(stored.lsn);
+        }
+    }
+    EXPECT_EQ(process->spool->usage().live, 0U);
+    EXPECT_FALSE(process->spool->failed());
+}
+
+TEST_F(SpoolTest, RefusesWhenFullSaysSoAndGoesOnAfterRelease) {
+    const auto process = start();
+    std::vector<Lsn> held;
+    std::uint64_t seq = 1;
+    bool refused = false;
+    for (int i = 0; i < 2000 && !refused; ++i) {
+        Record record = make_write(make_key(1, 1), Seq{seq}, 8);
+        refused = !process->spool->append(record);
+        seq += refused ? 0 : 1;
+        for (const StoredRecord& stored : process->settle()) {
+            held.push_back(stored.lsn);
+        }
+    }
+    ASSERT_TRUE(refused);
+    EXPECT_TRUE(process->conditions->standing(Errc::spool_full));
+    EXPECT_FALSE(process->spool->reserve(64 * kib));
+    EXPECT_EQ(held.size(), seq - 1);  // Everything taken became durable all the same.
+    for (const Lsn lsn : held) {
+        process->spool->release(lsn);
+    }
+    process->settle();
+    clock_.advance(ns_per_s);
+    process->spool->step(10);
+    EXPECT_FALSE(process->conditions->standing(Errc::spool_full));
+    append(*process, make_write(make_key(1, 1), Seq{seq}, 8));
+    EXPECT_EQ(process->settle().size(), 1U);
+}
+
+TEST_F(SpoolTest, MovesTheLastLiveRecordsSoThatASlowMachineCannotPinTheLog) {
+    const auto process = start();
+    const StreamKey slow = make_key(1, 1), fast = make_key(2, 2);
+    std::vector<StoredRecord> pinned;
+    std::uint64_t seq = 1;
+    for (std::uint64_t round = 1; round <= 300; ++round) {
+        if (round <= 15 * 3) {  // Some in every region of the first lap.
+            append(*process, make_write(slow, Seq{round}, 1));
+        }
+        for (int i = 0; i < 8; ++i) {
+            append(*process, make_write(fast, Seq{seq++}, 4));
+        }
+        for (StoredRecord& stored : process->settle()) {
+            if (stored.record.header.key == slow) {
+                stored.record.drop_data();
+                pinned.push_back(std::move(stored));
+            } else {
+                process->spool->release(stored.lsn);
+            }
+        }
+        process->settle(20);
+    }
+    ASSERT_EQ(pinned.size(), 45U);
+    EXPECT_GT(process->metrics->counter("causeway_cache_moved_bytes_total").value(), 0);
+    for (StoredRecord& stored : pinned) {
+        const auto read = process->read_back(stored.lsn, stored.record);
+        ASSERT_TRUE(read) << to_string(read.error());
+        EXPECT_TRUE(payload_is_genuine(stored.record));
+        stored.record.drop_data();
+    }
+}
+
+TEST_F(SpoolTest, AFailedSyncAcknowledgesNothingAndIsNotRetried) {
+    const auto process = start();
+    append(*process, make_write(make_key(1, 1), Seq{1}, 1));
+    ASSERT_EQ(process->settle().size(), 1U);
+    storage_.plan().sync_error = 10'000;
+    append(*process, make_write(make_key(1, 1), Seq{2}, 1));
+    EXPECT_TRUE(process->settle(50).empty());
+    ASSERT_TRUE(process->spool->failed());
+    EXPECT_EQ(process->spool->failed()->code, Errc::io_error);
+    EXPECT_TRUE(process->conditions->standing(Errc::io_error));
+    storage_.plan().sync_error = 0;
+    Record record = make_write(make_key(1, 1), Seq{3}, 1);
+    EXPECT_FALSE(process->spool->append(record));
+    EXPECT_TRUE(process->settle(50).empty());
+    EXPECT_EQ(process->spool->streams().at(0).durable, Seq{1});
+}
+
+TEST_F(SpoolTest, RaisesAndClearsSpoolSlow) {
+    fakes::SimStorage storage(3, {}, &clock_);
+    Process process(storage, clock_, *random_, small_options());
+    storage.plan().durable_delay_ns = 3 * ns_per_s;
+    append(process, make_write(make_key(1, 1), Seq{1}, 1));
+    process.spool->step(10);
+    clock_.advance(2 * ns_per_s + ns_per_ms);
+    process.spool->step(10);
+    EXPECT_TRUE(process.conditions->standing(Errc::spool_slow));
+    clock_.advance(2 * ns_per_s);
+    EXPECT_EQ(process.settle().size(), 1U);
+    clock_.advance(11 * ns_per_s);
+    process.spool->step(10);
+    EXPECT_FALSE(process.conditions->standing(Errc::spool_slow));
+}
+
+TEST_F(SpoolTest, KeepsFencesAndSuperChunksOverARestart) {
+    const StreamKey key = make_key(1, 1);
+    {
+        const auto process = start();
+        append(*process, make_control(key, RecordType::resync_begin, Seq{1}));
+        for (const std::uint32_t ordinal : {0U, 1U, 2U, 7U}) {
+            append(*process, make_base(key, Seq{1}, ordinal, 2));
+        }
+        for (const StoredRecord& stored : process->settle()) {
+            process->spool->release(stored.lsn);
+        }
+        ASSERT_TRUE(process->spool->close());
+    }
+    const auto process = start();
+    const StreamState state = process->spool->streams().at(0);
+    EXPECT_EQ(state.durable, Seq{1});
+    EXPECT_EQ(state.fence, Seq{1});
+    EXPECT_EQ(state.base_ordinals, (std::vector<std::uint32_t>{0, 1, 2, 7}));
+    append(*process, make_control(key, RecordType::resync_end, Seq{2}));
+    process->settle();
+    EXPECT_EQ(process->spool->streams().at(0).fence, Seq{});
+    EXPECT_EQ(process->spool->stream_table().check(make_base(key, Seq{1}, 9, 1).header),
+              Arrival::stale);
+}
+
+TEST_F(SpoolTest, ReservationsKeepSpaceForTheirOwners) {
+    const auto process = start();
+    const SpoolUsage usage = process->spool->usage();
+    ASSERT_TRUE(process->spool->reserve(usage.free / 2));
+    EXPECT_FALSE(process->spool->reserve(usage.free / 2));
+    std::uint64_t seq = 1;
+    while (true) {  // Consumes the reservation first, then what is left.
+        Record record = make_write(make_key(1, 1), Seq{seq}, 8);
+        if (!process->spool->append(record)) {
+            break;
+        }
+        ++seq;
+        process->settle();
+    }
+    EXPECT_EQ(process->spool->usage().reserved, 0U);
+}
+
+}  // namespace
+}  // namespace cw::cache::testing

@@ -72,12 +72,17 @@ public:
             }
         }
         for (const PlannedHole& hole : plan.holes) {
+            Seq newest{};
             for (std::uint64_t k = 0; k < hole.length; k += sector_bytes) {
                 const Origin origin = take(hole.disk_offset + k);
                 const ExtentOp op = hole.codec == Codec::zero ? ExtentOp::zero : ExtentOp::discard;
                 if (origin.input == no_input || inputs[origin.input].extent.op != op) {
                     return ::testing::AssertionFailure() << "hole at " << hole.disk_offset + k;
                 }
+                newest = std::max(newest, inputs[origin.input].seq);
+            }
+            if (newest != hole.last_seq) {
+                return ::testing::AssertionFailure() << "newest of hole at " << hole.disk_offset;
             }
         }
         for (std::size_t i = 0; i < sectors_.size(); ++i) {

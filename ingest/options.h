@@ -38,8 +38,8 @@ struct Limits {
 struct ListenerOptions {
     HostPort listen{"", 9443};
     std::size_t reactors = 1;
-    TlsFiles tls;
-    Limits limits;
+    TlsFiles tls{};
+    Limits limits{};
     bool use_uring = true;  // Otherwise, and where the kernel refuses, poll(2).
 };
 

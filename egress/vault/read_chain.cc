@@ -98,14 +98,15 @@ private:
         return fail(Errc::vault_rolled_back, "machine " + to_string(keys_.machine) + ": " + why);
     }
 
-    // A note that cannot be had or believed counts as absent: notes are hints.
+    // A note that is gone or cannot be believed counts as absent: notes are hints. One that cannot
+    // be read now does not: it may lead beyond a collected beginning.
     template <typename Note>
-    static std::optional<Note> hint(const char* what, Result<std::optional<Note>> note) {
-        if (note) {
-            return *note;
+    static Result<std::optional<Note>> hint(const char* what, Result<std::optional<Note>> note) {
+        if (note || action_of(note.error().code) != Action::stop) {
+            return note;
         }
         log_warning("vault.note.ignored", {{"note", what}, {"error", note.error()}});
-        return std::nullopt;
+        return std::optional<Note>{};
     }
 
     Result<std::uint64_t> highest_listed(bool needed) {
@@ -138,8 +139,9 @@ private:
 
     // The end is the first absent number above everything known to exist. 0: no chain.
     Result<std::uint64_t> find_end() {
-        const auto head = hint("head", read_head(store_, vault_, keys_.machine));
-        const auto boundary = hint("gc", read_gc_boundary(store_, vault_, keys_.machine));
+        CW_TRY_ASSIGN(const auto head, hint("head", read_head(store_, vault_, keys_.machine)));
+        CW_TRY_ASSIGN(const auto boundary,
+                      hint("gc", read_gc_boundary(store_, vault_, keys_.machine)));
         const std::uint64_t noted =
             std::max(head ? head->number : 0, boundary ? boundary->boundary : 0);
         CW_TRY_ASSIGN(const std::uint64_t listed, highest_listed(noted == 0));

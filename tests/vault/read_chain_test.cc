@@ -1,0 +1,204 @@
+#include "egress/vault/manifest.h"
+#include "egress/vault/names.h"
+#include "tests/fakes/memory_vault.h"
+#include "tests/vault/vault_rig.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::vault {
+namespace {
+
+using blob::Container;
+using fakes::BlobFault;
+using fakes::BlobOp;
+using fakes::VaultRig;
+
+class ReadChain : public testing::Test {
+protected:
+    ReadChain() { rig_.disk(make_id<DiskId>(*random_)).size_bytes = 64 * mib; }
+    void publish(int count) {
+        for (int i = 0; i < count; ++i) {
+            rig_.publish_point({}, WallMicros{i});
+        }
+    }
+    void publish_checkpoint() { rig_.publish(make_checkpoint(rig_.state)); }
+    Result<std::optional<ChainState>> read(const ChainWitness& witness = {}) {
+        auto keys = open_machine_keys(*store_, *kek_, rig_.vault, machine_, nullptr);
+        return read_chain(*store_, rig_.vault, *keys, witness);
+    }
+    void expect_whole(const Result<std::optional<ChainState>>& chain) {
+        ASSERT_TRUE(chain) << to_string(chain.error());
+        ASSERT_TRUE(*chain);
+        EXPECT_EQ((*chain)->newest.number, rig_.state.newest.number);
+        EXPECT_EQ((*chain)->hash, rig_.state.hash);
+        EXPECT_EQ((*chain)->points.size(), rig_.state.points.size());
+    }
+    blob::BlobName manifest(std::uint64_t n) { return manifest_blob(machine_, n); }
+
+    ManualClock clock_;
+    fakes::MemoryVault memory_{clock_, {}};
+    std::unique_ptr<blob::StoreFactory> factory_ = memory_.factory();
+    std::unique_ptr<blob::BlobStore> store_ = factory_->make();
+    std::unique_ptr<Random> random_ = make_seeded_random(9);
+    std::unique_ptr<KeyService> kek_ = fakes::make_test_kek("k", *random_);
+    MachineId machine_ = make_id<MachineId>(*random_);
+    VaultRig rig_{*store_, *kek_, *random_, machine_};
+};
+
+TEST_F(ReadChain, SaysThatThereIsNone) {
+    const auto chain = read();
+    ASSERT_TRUE(chain);
+    EXPECT_FALSE(*chain);
+}
+
+TEST_F(ReadChain, ReadsFromGenesisAndFromCheckpoints) {
+    publish(5);
+    expect_whole(read());
+    publish_checkpoint();
+    publish(3);
+    expect_whole(read());
+    rig_.take_over();
+    publish(2);
+    expect_whole(read());
+}
+
+TEST_F(ReadChain, BringsTheDataKeys) {
+    publish(2);
+    publish_checkpoint();
+    auto keys = open_machine_keys(*store_, *kek_, rig_.vault, machine_, nullptr);
+    ASSERT_TRUE(read_chain(*store_, rig_.vault, *keys, {}));
+    EXPECT_EQ(keys->newest().key.reveal(), rig_.keys.newest().key.reveal());
+}
+
+TEST_F(ReadChain, FindsTheEndBeyondAStaleHead) {
+    publish(3);
+    const ByteVector stale = *memory_.bytes(head_blob(machine_));
+    publish(4);
+    const auto put = blob::put_and_wait(
+        *store_,
+        {.name = head_blob(machine_), .body = {stale}, .condition = blob::PutCondition::none});
+    ASSERT_EQ(put.outcome, blob::PutOutcome::stored);
+    expect_whole(read());
+}
+
+TEST_F(ReadChain, NeedsNothingFromControl) {
+    publish(3);
+    memory_.drop_container(Container::control);
+    expect_whole(read());
+}
+
+TEST_F(ReadChain, DoesNotBelieveADamagedHead) {
+    publish(3);
+    memory_.flip_bit(head_blob(machine_), 500);
+    expect_whole(read());
+}
+
+TEST_F(ReadChain, DoesNotNeedTheListToBeCurrent) {
+    fakes::MemoryVaultOptions lagging;
+    lagging.list_lag_ns = 1000 * ns_per_s;
+    fakes::MemoryVault memory(clock_, lagging);
+    const auto factory = memory.factory();
+    const auto store = factory->make();
+    VaultRig rig(*store, *kek_, *random_, machine_);
+    rig.disk(make_id<DiskId>(*random_)).size_bytes = mib;
+    for (int i = 0; i < 4; ++i) {
+        rig.publish_point({}, WallMicros{i});
+    }
+    auto keys = open_machine_keys(*store, *kek_, rig.vault, machine_, nullptr);
+    const auto chain = read_chain(*store, rig.vault, *keys, {});
+    ASSERT_TRUE(chain && *chain);
+    EXPECT_EQ((*chain)->newest.number, 4U);
+}
+
+TEST_F(ReadChain, ReadsAChainWhoseBeginningWasCollected) {
+    publish(5);
+    publish_checkpoint();  // 6
+    Manifest bounded = rig_.next();
+    bounded.boundary = 6;
+    rig_.publish(bounded);
+    ASSERT_TRUE(write_gc_boundary(*store_, machine_, {6, {}, {}}, rig_.signer));
+    for (std::uint64_t n = 2; n < 6; ++n) {
+        memory_.erase(manifest(n));
+    }
+    expect_whole(read());
+    memory_.erase(head_blob(machine_));  // The boundary alone leads past the gap.
+    expect_whole(read());
+    memory_.drop_container(Container::control);  // So does the list.
+    expect_whole(read());
+}
+
+TEST_F(ReadChain, SeesThatTheNewestManifestsAreGone) {  // F4
+    publish(6);
+    const ChainWitness witness{6, rig_.state.hash};
+    memory_.erase(manifest(6));
+    EXPECT_EQ(read().error().code, Errc::vault_rolled_back);  // The head names it.
+    memory_.erase(head_blob(machine_));
+    EXPECT_TRUE(read());                                             // Nobody left who could know …
+    EXPECT_EQ(read(witness).error().code, Errc::vault_rolled_back);  // … except a witness.
+    auto keys = open_machine_keys(*store_, *kek_, rig_.vault, machine_, nullptr);
+    const auto stale = read_chain_accepting_stale(*store_, rig_.vault, *keys);
+    ASSERT_TRUE(stale && *stale);
+    EXPECT_EQ((*stale)->newest.number, 5U);
+}
+
+TEST_F(ReadChain, SeesAForkByItsWitness) {  // F4
+    publish(3);
+    VaultRig fork(*store_, *kek_, *random_, machine_);
+    fork.state = rig_.state;
+    fork.disks = rig_.disks;
+    publish(1);
+    const ChainWitness witness{4, rig_.state.hash};
+    memory_.erase(manifest(4));
+    fork.publish(fork.next());  // A takeover from the older state, validly signed.
+    EXPECT_TRUE(read());
+    EXPECT_EQ(read(witness).error().code, Errc::vault_rolled_back);
+}
+
+TEST_F(ReadChain, NamesTheDamagedManifest) {
+    publish(4);
+    memory_.flip_bit(manifest(2), 3000);
+    const auto chain = read();
+    ASSERT_FALSE(chain);
+    EXPECT_EQ(chain.error().code, Errc::object_corrupt);
+    EXPECT_NE(chain.error().detail.find(to_string(manifest(2))), std::string::npos);
+}
+
+TEST_F(ReadChain, SeesSwappedAndMissingManifests) {  // F3
+    publish(5);
+    ASSERT_TRUE(memory_.swap(manifest(3), manifest(4)));
+    EXPECT_EQ(read().error().code, Errc::object_corrupt);
+    memory_.swap(manifest(3), manifest(4));
+    expect_whole(read());
+    memory_.erase(manifest(3));
+    EXPECT_EQ(read().error().code, Errc::blob_not_found);
+}
+
+TEST_F(ReadChain, SeesManifestsOfAnotherMachine) {  // F3
+    publish(3);
+    VaultRig other(*store_, *kek_, *random_, make_id<MachineId>(*random_));
+    other.disk(make_id<DiskId>(*random_)).size_bytes = mib;
+    for (int i = 0; i < 3; ++i) {
+        other.publish_point({}, WallMicros{i});
+    }
+    ASSERT_TRUE(memory_.swap(manifest(2), manifest_blob(other.keys.machine, 2)));
+    EXPECT_EQ(read().error().code, Errc::object_corrupt);
+}
+
+TEST_F(ReadChain, UnreadableIsNotCorrupt) {
+    publish(3);
+    memory_.script(BlobOp::get, BlobFault::unavailable, 50);
+    const auto chain = read_chain(*store_, rig_.vault, rig_.keys, {});
+    ASSERT_FALSE(chain);
+    EXPECT_EQ(chain.error().code, Errc::blob_unavailable);
+}
+
+TEST_F(ReadChain, ListsTheMachinesThatHaveOne) {
+    publish(1);
+    VaultRig other(*store_, *kek_, *random_, make_id<MachineId>(*random_));  // Keys, no chain.
+    const auto machines = list_machines(*store_);
+    ASSERT_TRUE(machines);
+    EXPECT_EQ(*machines, std::vector<MachineId>{machine_});
+}
+
+}  // namespace
+}  // namespace cw::vault

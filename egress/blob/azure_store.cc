@@ -8,23 +8,29 @@
 #include "egress/blob/completion_queue.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 
 namespace cw::blob {
 namespace {
 
 constexpr std::int64_t credential_wait_ns = 50 * ns_per_ms;
-constexpr std::string_view emulator_key =  // Public: every emulator has it.
+constexpr std::int64_t quiet_ns_max = 60 * ns_per_s;  // However long the service asks for.
+constexpr std::string_view emulator_key =             // Public: every emulator has it.
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 // What the stores of one factory share.
 struct AzureVault {
+    AzureVault(Clock& c, Random& r) : clock(c), random(r) {}
+
     AzureWire wire;
     HttpClientOptions http;
-    std::size_t concurrency;
+    std::size_t concurrency = 1;
     std::unique_ptr<Authorizer> authorizer;
     Clock& clock;
     Random& random;
+    // Boot time before which the service asked not to be called (Retry-After).
+    std::atomic<std::int64_t> quiet_until_ns = 0;
 };
 
 class AzureStore final : public BlobStore {
@@ -111,6 +117,7 @@ private:
     void pump();
     void send(Pending pending);
     void answered(std::uint64_t key, HttpReply& reply);
+    void note_retry_after(const HttpReply& reply);
     void refresh_credential();
     void send_token_request();
     [[nodiscard]] Nanos now() const { return vault_->clock.boot(); }
@@ -147,6 +154,9 @@ void AzureStore::wait(std::int64_t timeout_ns, int wake_fd) {
 // Sends what may be sent now. Never runs a callback.
 void AzureStore::pump() {
     refresh_credential();
+    if (static_cast<std::int64_t>(now()) < vault_->quiet_until_ns) {
+        return;
+    }
     while (!waiting_.empty() && sent_.size() < concurrency_) {
         switch (vault_->authorizer->state(now())) {
             case Authorizer::State::waiting:
@@ -186,6 +196,7 @@ void AzureStore::answered(std::uint64_t key, HttpReply& reply) {
     auto node = sent_.extract(key);
     CW_ASSERT(!node.empty());
     Pending pending = std::move(node.mapped());
+    note_retry_after(reply);
     if (credential_refused(reply) && pending.tries == 1 &&
         vault_->authorizer->reject(pending.credential)) {
         waiting_.push_front(std::move(pending));
@@ -193,6 +204,17 @@ void AzureStore::answered(std::uint64_t key, HttpReply& reply) {
     }
     if (auto next = pending.call->judge(reply, wall_s())) {
         waiting_.push_front({std::move(next), std::move(pending.request_id)});
+    }
+}
+
+// One store's Retry-After is every store's: the limits are the account's.
+void AzureStore::note_retry_after(const HttpReply& reply) {
+    if (reply.transport != Transport::answered || (reply.status != 503 && reply.status != 429)) {
+        return;
+    }
+    if (const auto pause_ns = parse_retry_after_ns(reply.headers, wall_s())) {
+        vault_->quiet_until_ns =
+            static_cast<std::int64_t>(now()) + std::min(*pause_ns, quiet_ns_max);
     }
 }
 
@@ -307,20 +329,17 @@ Result<std::unique_ptr<StoreFactory>> make_azure_factory(AzureOptions options, C
         return fail(Errc::config_invalid, "a list page has 1 to 5000 entries");
     }
     CW_TRY_ASSIGN(auto authorizer, make_authorizer(options, endpoint.account));
-    auto vault = std::make_shared<AzureVault>(AzureVault{
-        .wire = {.endpoint = std::move(endpoint),
-                 .api_version = std::move(options.api_version),
-                 .crc64 = options.crc64 && options.auth != AzureAuth::emulator,
-                 .page_entries = options.page_entries},
-        .http = {.ca_file = std::move(options.ca_file),
-                 .proxy = std::move(options.proxy),
-                 .progress_timeout_ns = options.progress_timeout_ns,
-                 .reply_timeout_ns = options.reply_timeout_ns},
-        .concurrency = std::max<std::size_t>(options.concurrency, 1),
-        .authorizer = std::move(authorizer),
-        .clock = clock,
-        .random = random,
-    });
+    auto vault = std::make_shared<AzureVault>(clock, random);
+    vault->wire = {.endpoint = std::move(endpoint),
+                   .api_version = std::move(options.api_version),
+                   .crc64 = options.crc64 && options.auth != AzureAuth::emulator,
+                   .page_entries = options.page_entries};
+    vault->http.ca_file = std::move(options.ca_file);
+    vault->http.proxy = std::move(options.proxy);
+    vault->http.progress_timeout_ns = options.progress_timeout_ns;
+    vault->http.reply_timeout_ns = options.reply_timeout_ns;
+    vault->concurrency = std::max<std::size_t>(options.concurrency, 1);
+    vault->authorizer = std::move(authorizer);
     return std::make_unique<AzureFactory>(std::move(vault));
 }
 

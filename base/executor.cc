@@ -152,6 +152,10 @@ public:
 }  // namespace
 
 std::unique_ptr<Executor> make_tbb_executor(std::size_t workers) {
+    if (workers == 1) {
+        // TBB gives every arena two slots, so that tasks of an arena of one may run as worker 1.
+        return make_thread_executor(1);
+    }
     return std::make_unique<TbbExecutor>(workers);
 }
 

@@ -1,5 +1,6 @@
 #include "base/executor.h"
 
+#include <algorithm>
 #include <atomic>
 #include <set>
 #include <thread>
@@ -87,6 +88,17 @@ TEST(TbbExecutor, GivesTwoWorkersThatRunAtTheSameTimeEvenOnFewCores) {
     EXPECT_EQ(arrived, 2);
 }
 #endif
+
+TEST(TbbExecutor, KeepsItsIndexBelowOneWhenItHasOneWorker) {
+    std::atomic<std::size_t> highest = 0;
+    {
+        const auto executor = make_tbb_executor(1);
+        for (int i = 0; i < 100; ++i) {
+            executor->post([&] { highest = std::max(highest.load(), executor->worker_index()); });
+        }
+    }
+    EXPECT_EQ(highest, 0U);
+}
 
 TEST(InlineExecutor, RunsInsideTheCall) {
     const auto executor = make_inline_executor();

@@ -79,7 +79,7 @@ SessionTable::Attempt SessionTable::attempt(const MachineId& machine, double att
     const double forgotten = static_cast<double>(now - entry.spent_at) / ns_per_s;
     entry.spent = std::max(0.0, entry.spent - forgotten);
     entry.spent_at = now;
-    if (entry.spent >= attempts_burst) {
+    if (entry.spent > attempts_burst - 1) {
         return Attempt::too_often;
     }
     entry.spent += 1;

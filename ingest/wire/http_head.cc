@@ -250,6 +250,8 @@ Result<void> check_upgrade_response(const HttpResponse& response) {
             return fail(Errc::identity_refused, evidence);
         case 403:
             return fail(Errc::authz_denied, evidence);
+        case 409:
+            return fail(Errc::identity_refused, evidence);
         case 426:
             return fail(Errc::version_unsupported, evidence);
         case 429:

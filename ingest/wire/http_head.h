@@ -63,7 +63,7 @@ std::string build_upgrade_request(std::string_view host);
 // The 101 that answers it.
 std::string build_upgrade_response();
 // Whether the server agreed. Errors: what its status means to a client, with Retry-After seconds in
-// the detail: 401, 403 identity_refused or authz_denied, 426 version_unsupported, 429 and 503
+// the detail: 401, 409 identity_refused, 403 authz_denied, 426 version_unsupported, 429 and 503
 // server_busy, others unreachable.
 Result<void> check_upgrade_response(const HttpResponse& response);
 // Retry-After in seconds, 0 when absent or not a number; at most 86,400.

@@ -33,8 +33,9 @@ TEST(HttpHead, UpgradeResponseIsAccepted) {
 TEST(HttpHead, RefusalsBecomeTheErrorTheClientActsOn) {
     const std::pair<int, Errc> cases[] = {
         {401, Errc::identity_refused}, {403, Errc::authz_denied}, {426, Errc::version_unsupported},
-        {429, Errc::server_busy},      {503, Errc::server_busy},  {404, Errc::unreachable},
-        {400, Errc::unreachable},      {500, Errc::unreachable},  {200, Errc::unreachable},
+        {409, Errc::identity_refused}, {429, Errc::server_busy},  {503, Errc::server_busy},
+        {404, Errc::unreachable},      {400, Errc::unreachable},  {500, Errc::unreachable},
+        {200, Errc::unreachable},
     };
     for (const auto& [status, code] : cases) {
         const auto checked = check_upgrade_response({status, "x", {{"Retry-After", "7"}}});

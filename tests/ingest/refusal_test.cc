@@ -1,0 +1,288 @@
+// Who is turned away, and when: the TLS refusal matrix, strange HTTP heads, and peers that dawdle.
+#include "tests/ingest/server_rig.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+#include <openssl/err.h>
+
+namespace cw::test {
+namespace {
+
+using wire::FrameType;
+
+// A client context built by hand, so that it can be wrong in every way.
+struct ClientSetup {
+    const char* name;
+    void (*spoil)(SSL_CTX*);
+};
+
+std::shared_ptr<SSL_CTX> hand_made_context() {
+    std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+    SSL_CTX_set_verify(context.get(), SSL_VERIFY_NONE, nullptr);
+    return context;
+}
+
+void use(SSL_CTX* context, const TlsFiles& files) {
+    ASSERT_EQ(SSL_CTX_use_certificate_chain_file(context, files.cert_file.c_str()), 1);
+    ASSERT_EQ(SSL_CTX_use_PrivateKey_file(context, files.key_file.c_str(), SSL_FILETYPE_PEM), 1);
+}
+
+void use_machine(SSL_CTX* context) {
+    use(context, ListenerRig::certificates().machine());
+}
+
+class RefusalTest : public testing::Test {
+protected:
+    // The server must close without a single application byte, whatever the client sends.
+    void expect_no_byte(SSL_CTX* context, const char* name) {
+        auto client = TestClient::connect(rig.port(), context);
+        ASSERT_TRUE(client) << name;
+        const auto shaken = client->handshake();
+        if (shaken) {  // TLS 1.3: the client only learns with its first read.
+            const auto response = client->request(wire::build_upgrade_request("h"));
+            EXPECT_FALSE(response) << name;
+        }
+        ERR_clear_error();
+        EXPECT_TRUE(client->wait_closed()) << name;
+    }
+
+    ListenerRig rig;
+};
+
+TEST_F(RefusalTest, H4_TlsPeersThatAreNotEnrolledGetNoApplicationByte) {
+    const ClientSetup setups[] = {
+        {"no certificate", [](SSL_CTX*) {}},
+        {"TLS 1.2",
+         [](SSL_CTX* c) {
+             use_machine(c);
+             SSL_CTX_set_max_proto_version(c, TLS1_2_VERSION);
+         }},
+        {"TLS 1.1",
+         [](SSL_CTX* c) {
+             use_machine(c);
+             SSL_CTX_set_security_level(c, 0);
+             SSL_CTX_set_min_proto_version(c, TLS1_VERSION);
+             SSL_CTX_set_max_proto_version(c, TLS1_1_VERSION);
+         }},
+        {"only a suite that is not offered",
+         [](SSL_CTX* c) {
+             use_machine(c);
+             SSL_CTX_set_ciphersuites(c, "TLS_AES_128_CCM_8_SHA256");
+             SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION);
+         }},
+        {"certificate of another CA",
+         [](SSL_CTX* c) {
+             static TestCertificates stranger;
+             use(c, stranger.machine());
+         }},
+        {"the CA's own certificate as a leaf",
+         [](SSL_CTX* c) {
+             const std::string& directory = ListenerRig::certificates().directory();
+             use(c, {.ca_file = {},
+                     .cert_file = directory + "/ca.crt",
+                     .key_file = directory + "/ca.key"});
+         }},
+        {"a server's certificate",
+         [](SSL_CTX* c) {
+             static TestCertificates stranger;
+             use(c, stranger.server());
+         }},
+    };
+    for (const ClientSetup& setup : setups) {
+        const auto context = hand_made_context();
+        setup.spoil(context.get());
+        expect_no_byte(context.get(), setup.name);
+    }
+    EXPECT_EQ(rig.backend().count(), 0U);
+}
+
+TEST_F(RefusalTest, G1_ExpiredCertificateGetsNoApplicationByte) {
+    const Identity identity{Role::machine, id_of<MachineId>(0x21).bytes};
+    const TlsFiles files = ListenerRig::certificates().files(identity, 1);
+    ASSERT_TRUE(eventually([&] {  // Until the second is over.
+        const auto context = TlsContext::client(files);
+        return !context && context.error().code == Errc::certificate_expired;
+    }));
+    const auto context = hand_made_context();
+    use(context.get(), files);
+    expect_no_byte(context.get(), "expired");
+}
+
+TEST_F(RefusalTest, PeersThatDoNotSpeakTlsAreClosed) {
+    for (const std::string_view text :
+         {"GET /v1/replication HTTP/1.1\r\n\r\n", "SSH-2.0-OpenSSH_9.2\r\n",
+          "\x16\x03\x01\xff\xff garbage that is no hello at all, and long enough to be read"}) {
+        auto client = TestClient::connect(rig.port(), nullptr);
+        ASSERT_TRUE(client);
+        ASSERT_TRUE(client->send_plain(as_bytes(text)));
+        EXPECT_TRUE(client->wait_closed());
+    }
+}
+
+TEST_F(RefusalTest, OtherRolesMayAskForHealthButNotReplicate) {
+    for (const Role role : {Role::process_server, Role::master_target, Role::operator_}) {
+        const TlsFiles files =
+            ListenerRig::certificates().files({role, id_of<MachineId>(0x31).bytes});
+        const auto context = TlsContext::client(files);
+        ASSERT_TRUE(context);
+        for (const bool health : {true, false}) {
+            auto client = TestClient::connect(rig.port(), context->get());
+            ASSERT_TRUE(client && client->handshake());
+            const auto response =
+                client->request(health ? "GET /v1/healthz HTTP/1.1\r\nHost: h\r\n\r\n"
+                                       : wire::build_upgrade_request("h"));
+            ASSERT_TRUE(response);
+            EXPECT_EQ(response->status, health ? 200 : 403);
+        }
+    }
+}
+
+TEST_F(RefusalTest, HttpHeadsThatAreNotOursAreAnsweredInHttp) {
+    const auto context = TlsContext::client(ListenerRig::certificates().machine());
+    ASSERT_TRUE(context);
+    const std::pair<std::string, int> cases[] = {
+        {"GET / HTTP/1.1\r\nHost: h\r\n\r\n", 404},
+        {"GET /v1/replication HTTP/1.1\r\nHost: h\r\n\r\n", 426},
+        {"GET /v1/replication HTTP/1.0\r\n\r\n", 400},
+        {"nonsense\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\nX: " + std::string(9000, 'x'), 400},
+        {wire::build_upgrade_request("h") + "CWF1 before the 101", 400},
+    };
+    for (const auto& [head, status] : cases) {
+        auto client = TestClient::connect(rig.port(), context->get());
+        ASSERT_TRUE(client && client->handshake());
+        const auto response = client->request(head);
+        ASSERT_TRUE(response) << head << to_string(response.error());
+        EXPECT_EQ(response->status, status) << head;
+    }
+}
+
+TEST_F(RefusalTest, H6_AuthorisationIsByCertificateNotByWhatHelloSays) {
+    const ingest::Authorise only_one = [](const Identity& identity,
+                                          const wire::Hello&) -> Result<void> {
+        return identity.id == id_of<MachineId>(1).bytes ? Result<void>{}
+                                                        : fail(Errc::authz_denied, "not admitted");
+    };
+    ListenerRig strict({.authorise = only_one});
+    EXPECT_TRUE(strict.session(1));
+    const auto refused = strict.session(2);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::authz_denied);
+}
+
+TEST(Limits, C11_SlowHandshakeHeadAndHelloAreCutOff) {
+    RigOptions options;
+    options.limits.handshake_ns = options.limits.head_ns = 300 * ns_per_ms;
+    ListenerRig rig(options);
+    const auto context = TlsContext::client(ListenerRig::certificates().machine());
+    ASSERT_TRUE(context);
+
+    auto silent = TestClient::connect(rig.port(), nullptr);
+    auto no_head = TestClient::connect(rig.port(), context->get());
+    auto half_head = TestClient::connect(rig.port(), context->get());
+    ASSERT_TRUE(silent && no_head && half_head && no_head->handshake() && half_head->handshake());
+    ASSERT_TRUE(half_head->send(as_bytes("GET /v1/replication HTTP/1.1\r\nHost:")));
+    auto no_hello = TestClient::replicate(rig.port(), ListenerRig::certificates().machine());
+    ASSERT_TRUE(no_hello);
+
+    EXPECT_TRUE(silent->wait_closed());
+    EXPECT_TRUE(no_head->wait_closed());
+    EXPECT_TRUE(half_head->wait_closed());
+    const auto error = no_hello->receive(FrameType::error);
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->as<wire::ErrorMessage>().code, raw(Errc::peer_slow));
+}
+
+TEST(Limits, SlowlorisWithinAFrameIsCutOffAndOthersAreServed) {
+    RigOptions options;
+    options.limits.rate_grace_ns = 200 * ns_per_ms;
+    ListenerRig rig(options);
+    auto slow = rig.session(1), brisk = rig.session(2);
+    ASSERT_TRUE(slow && brisk);
+    const ByteVector frame = write_frame(slow->at(1), {{0, 4 * mib, 1}});
+    ASSERT_TRUE(slow->send(Bytes(frame).first(5000)));
+    ASSERT_TRUE(brisk->send(write_frame(brisk->at(1), {{}})));
+    EXPECT_TRUE(brisk->receive(FrameType::ack));
+    const auto error = slow->receive(FrameType::error);
+    ASSERT_TRUE(error) << to_string(error.error());
+    EXPECT_EQ(error->as<wire::ErrorMessage>().code, raw(Errc::peer_slow));
+    EXPECT_TRUE(slow->wait_closed());
+    EXPECT_TRUE(eventually([&] { return rig.pool->free_count() == rig.pool->count(); }));
+}
+
+TEST(Limits, ConnectionsBeyondTheLimitAreToldToComeBackOrReset) {
+    RigOptions options;
+    options.limits.connections = 2;
+    ListenerRig rig(options);
+    auto first = rig.session(1), second = rig.session(2);
+    ASSERT_TRUE(first && second);
+    const auto third = rig.session(3);
+    ASSERT_FALSE(third);
+    EXPECT_EQ(third.error().code, Errc::server_busy);
+    EXPECT_NE(third.error().detail.find("retry after 15 s"), std::string::npos);
+    std::vector<TestClient> crowd;
+    for (int i = 0; i < 40; ++i) {
+        auto client = TestClient::connect(rig.port(), nullptr);
+        ASSERT_TRUE(client);
+        crowd.push_back(std::move(*client));
+    }
+    EXPECT_TRUE(eventually(
+        [&] { return rig.metrics->counter("causeway_ingest_refusals_total").value() >= 20; }));
+    EXPECT_LE(rig.listener->connection_count(), 2U + 16U);
+}
+
+TEST(Limits, OneIdentityThatKeepsComingIsToldToWait) {
+    RigOptions options;
+    options.limits.attempts_burst = 3;
+    ListenerRig rig(options);
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_TRUE(rig.session());
+    }
+    const auto refused = rig.session();
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::server_busy);
+    EXPECT_NE(refused.error().detail.find("429"), std::string::npos) << refused.error().detail;
+}
+
+TEST(Limits, C6_ClonesAreRefusedWith409) {
+    ListenerRig rig;
+    bool refused = false;
+    for (std::uint64_t turn = 0; turn < 10 && !refused; ++turn) {
+        const auto client = rig.session(0x55, 1, turn % 2 == 0 ? 100 : 200);
+        refused = !client && client.error().code == Errc::identity_refused;
+    }
+    EXPECT_TRUE(refused);
+    const auto after = rig.session(0x55, 1, 300);
+    ASSERT_FALSE(after);
+    EXPECT_NE(after.error().detail.find("409"), std::string::npos) << after.error().detail;
+    EXPECT_TRUE(rig.session(0x56));
+    EXPECT_TRUE(rig.conditions.standing(Errc::identity_refused));
+}
+
+TEST(Limits, SilentConnectionIsPingedAndThenClosed) {
+    RigOptions options;
+    options.limits.ping_ns = 200 * ns_per_ms;
+    options.limits.idle_ns = 600 * ns_per_ms;
+    ListenerRig rig(options);
+    auto client = rig.session();
+    ASSERT_TRUE(client);
+    EXPECT_TRUE(client->receive(FrameType::ping));
+    EXPECT_TRUE(client->receive(FrameType::error));
+    EXPECT_TRUE(client->wait_closed());
+}
+
+TEST(Limits, G1_RenewedCertificateIsUsedForNewConnections) {
+    ListenerRig rig;
+    auto before = rig.session(1);
+    ASSERT_TRUE(before);
+    ASSERT_TRUE(rig.listener->reload_tls());
+    EXPECT_TRUE(rig.session(2));
+    ASSERT_TRUE(before->send(write_frame(before->at(1), {{}})));
+    EXPECT_TRUE(before->receive(FrameType::ack));
+    EXPECT_GT(rig.listener->certificate_expires_in_s(0), 0);
+}
+
+}  // namespace
+}  // namespace cw::test

@@ -163,11 +163,15 @@ std::uint64_t LogSpool::capacity() const noexcept {
     return superblock_.size_bytes - superblock_.region_bytes;
 }
 
-bool LogSpool::space_for(std::uint64_t bytes, std::uint64_t reserved_after) const {
+std::uint64_t LogSpool::room() const {
     const auto floor =
         static_cast<std::uint64_t>(static_cast<double>(capacity()) * options_.throttle_free);
-    return pending_bytes_ + bytes + reserved_after + floor <=
-           regions_.writable_bytes(reserve_regions);
+    const std::uint64_t writable = regions_.writable_bytes(reserve_regions);
+    return writable - std::min(writable, pending_bytes_ + floor);
+}
+
+bool LogSpool::space_for(std::uint64_t bytes, std::uint64_t reserved_after) const {
+    return bytes + reserved_after <= room();
 }
 
 void LogSpool::refuse_for_space() {
@@ -202,7 +206,8 @@ SpoolUsage LogSpool::usage() const {
             .live = live,
             .dead = used > live ? used - live : 0,
             .free = regions_.writable_bytes(0),
-            .reserved = reserved_};
+            .reserved = reserved_,
+            .room = room()};
 }
 
 void LogSpool::release(Lsn lsn) {

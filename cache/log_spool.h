@@ -48,6 +48,7 @@ private:
 
     // Space (log_spool.cc).
     [[nodiscard]] std::uint64_t capacity() const noexcept;
+    [[nodiscard]] std::uint64_t room() const;
     [[nodiscard]] bool space_for(std::uint64_t bytes, std::uint64_t reserved_after) const;
     void refuse_for_space();
     void watch();  // Conditions and gauges.

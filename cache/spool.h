@@ -72,6 +72,7 @@ struct DamagedRange {
 struct SpoolUsage {
     std::uint64_t capacity = 0, live = 0, dead = 0, free = 0;  // Bytes.
     std::uint64_t reserved = 0;                                // Promised to outstanding credit.
+    std::uint64_t room = 0;  // What append() would take now, reservations aside.
 };
 
 class Spool {

@@ -1,0 +1,160 @@
+// SpoolStage: the spool between rings. Records of the machines' current sessions go in, in order
+// per history; durable ones come out towards the upload side, and reactors are told what is
+// durable.
+//
+// Opening a machine: the control side sends OpenStreams and gets StreamsOpened (what the spool
+// holds); it decides with the vault's answer, sends SettleStreams, and only then lets the agent
+// send. From OpenStreams on, records of older sessions are dropped. Whatever is dropped is
+// accounted for by a Spooled note all the same: duplicates with the durable mark, gaps with the
+// expected sequence.
+//
+// Thread-safety: step() and the rings' ends named "in" belong to the spool's thread; drain(),
+// delivered_recovered(), failed() from any thread.
+#pragma once
+
+#include "cache/spool.h"
+#include "cache/spooled_notes.h"
+#include "cache/stored_backlog.h"
+#include "pipeline/messages.h"
+#include "pipeline/point.h"
+#include "pipeline/ring.h"
+#include "pipeline/stage.h"
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <variant>
+#include <vector>
+
+namespace cw::cache {
+
+// A machine has a new session; the older one, if any, is over.
+struct OpenStreams {
+    MachineId machine;
+    SessionId session{};
+    std::uint32_t reactor = 0;  // Where its acknowledgements go.
+    std::uint64_t token = 0;    // Comes back.
+};
+// Histories the session may append to. `committed`: what the vault holds of each; 0 for a new one.
+struct SettleStreams {
+    struct Entry {
+        StreamKey key;
+        Seq committed{};
+    };
+    std::vector<Entry> streams;
+};
+// The session ended; ignored unless it is the current one.
+struct CloseStreams {
+    MachineId machine;
+    SessionId session{};
+};
+// A generation is over.
+struct ForgetStreams {
+    std::vector<StreamKey> keys;
+};
+using SpoolCommand = std::variant<OpenStreams, SettleStreams, CloseStreams, ForgetStreams>;
+
+// The answer to OpenStreams: every history of the machine that the spool knows.
+struct StreamsOpened {
+    MachineId machine;
+    SessionId session{};
+    std::uint32_t reactor = 0;
+    std::uint64_t token = 0;
+    std::vector<StreamState> streams;
+};
+
+// Rings and bells that appliance connects; all outlive the stage. Whoever pushes into an "in" ring
+// rings the doorbell of this stage's Runner.
+struct SpoolStagePorts {
+    std::vector<pipeline::Ring<Record>*> records;             // In, by reactor.
+    std::vector<pipeline::Ring<pipeline::Spooled>*> spooled;  // Out, by reactor.
+    pipeline::Ring<SpoolCommand>* commands = nullptr;         // In.
+    pipeline::Ring<StreamsOpened>* opened = nullptr;          // Out.
+    pipeline::Ring<pipeline::Release>* releases = nullptr;    // In.
+    pipeline::Ring<StoredRecord>* stored = nullptr;           // Out.
+    std::function<void(std::uint32_t)> wake_reactor;
+    std::function<void()> wake_control, wake_stored;
+    // Credit. Each record's payload, once, when it was taken or dropped: its reservation is used
+    // up.
+    std::function<void(std::uint64_t)> payload_taken;
+    // Bytes that may be promised to peers in all; told whenever it changed.
+    std::function<void(std::uint64_t)> set_room;
+};
+
+struct SpoolStageOptions {
+    std::uint64_t resident_bytes_max = 64 * mib;  // Payload kept in memory for a slow upload side.
+    std::size_t points_remembered = 64;           // Per machine, to recognise repeated ones.
+};
+
+class SpoolStage final : public pipeline::Stage {
+public:
+    // `disk` is the spool's own; `spool` is freshly opened: its recovered records are sent first.
+    SpoolStage(Spool& spool, Disk& disk, Clock& clock, SpoolStagePorts ports,
+               SpoolStageOptions options = {});
+
+    pipeline::Progress step(std::size_t budget) override;
+    [[nodiscard]] Nanos next_deadline() const override;
+    [[nodiscard]] int event_fd() const override { return disk_.event_fd(); }
+    [[nodiscard]] std::string_view name() const noexcept override { return "spool"; }
+
+    // Takes what is in the rings, makes it durable, tells the reactors, closes the spool; then
+    // step() says drained.
+    void drain() noexcept { draining_.store(true, std::memory_order_relaxed); }
+    // Everything recovered has been pushed into `stored`.
+    [[nodiscard]] bool delivered_recovered() const noexcept { return delivered_.load(); }
+    // The device failed; nothing is acknowledged any more. Restart the process.
+    [[nodiscard]] bool failed() const noexcept { return failed_.load(); }
+
+private:
+    struct SeenPoint {
+        PointId id;
+        bool durable = false;
+    };
+    struct Machine {
+        SessionId session{};  // 0: none.
+        std::uint32_t reactor = 0;
+        std::deque<SeenPoint> points;
+    };
+
+    bool take_commands();
+    void on(const OpenStreams& command);
+    void on(const SettleStreams& command);
+    void on(const CloseStreams& command);
+    void on(const ForgetStreams& command);
+    bool take_releases();
+    bool take_records(std::size_t budget);
+    // False if the spool has no room now: the record stays.
+    bool offer(std::uint32_t reactor, Record& record);
+    // Why the record is not to be stored, having told its reactor; or false.
+    bool drop_needless(std::uint32_t reactor, const Record& record, const Machine& machine);
+    bool drop_point(std::uint32_t reactor, const Record& record, const Machine& machine,
+                    const pipeline::Point& point);
+    [[nodiscard]] bool cuts_fit(MachineId machine, const pipeline::Point& point) const;
+    pipeline::Spooled& account(std::uint32_t reactor, const Record& record);
+    bool take_durable();
+    void tell_durable(const StoredRecord& stored);
+    bool deliver_recovered();
+    bool flush();
+    void update_room();
+    void remember_point(Machine& machine, const PointId& id, bool durable);
+    [[nodiscard]] bool inputs_empty() const;
+    bool finish_drain();
+
+    Spool& spool_;
+    Disk& disk_;
+    Clock& clock_;
+    SpoolStagePorts ports_;
+    SpoolStageOptions options_;
+    std::map<MachineId, Machine> machines_;
+    std::vector<std::optional<Record>> held_;  // By reactor: popped, no room yet.
+    SpooledNotes notes_;
+    StoredBacklog backlog_;
+    std::deque<StreamsOpened> answers_;
+    std::uint64_t room_told_ = UINT64_MAX;
+    bool recovered_read_ = false, closed_ = false;
+    std::atomic<bool> draining_{false}, delivered_{false}, failed_{false};
+};
+
+}  // namespace cw::cache

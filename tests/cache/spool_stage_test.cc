@@ -1,0 +1,264 @@
+#include "cache/spool_stage.h"
+
+#include "tests/cache/spool_harness.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::cache::testing {
+namespace {
+
+class SpoolStageTest : public ::testing::Test {
+protected:
+    SpoolStageTest() { restart(); }
+
+    // A new process on the same storage.
+    void restart() {
+        stage_.reset();
+        process_.reset();
+        process_ = std::make_unique<Process>(storage_, clock_, *random_, small_options());
+        ASSERT_FALSE(process_->refused);
+        SpoolStagePorts ports{.records = {&records_},
+                              .spooled = {&spooled_},
+                              .commands = &commands_,
+                              .opened = &opened_,
+                              .releases = &releases_,
+                              .stored = &stored_,
+                              .wake_reactor = [](std::uint32_t) {},
+                              .wake_control = [] {},
+                              .wake_stored = [] {},
+                              .payload_taken = [this](std::uint64_t bytes) { taken_ += bytes; },
+                              .set_room = [this](std::uint64_t bytes) { room_ = bytes; }};
+        stage_ = std::make_unique<SpoolStage>(*process_->spool, *process_->disk, clock_,
+                                              std::move(ports),
+                                              SpoolStageOptions{.resident_bytes_max = 64 * kib});
+    }
+    void open(SessionId session, Seq committed = {}) {
+        commands_.try_push(SpoolCommand(OpenStreams{key_.machine, session, 0, 1}));
+        run();
+        commands_.try_push(SpoolCommand(SettleStreams{{{key_, committed}}}));
+    }
+    void send(Record record, SessionId session = SessionId{1}) {
+        record.header.session = session;
+        ASSERT_TRUE(records_.try_push(record));
+    }
+    Record make_point(std::uint8_t id, Seq cut) const {
+        pipeline::Point point;
+        point.id.bytes[0] = std::byte{id};
+        point.cuts.push_back({key_.disk, key_.generation, cut, {}});
+        const ByteVector bytes = pipeline::encode_point(point);
+        Record record;
+        record.header.key.machine = key_.machine;
+        record.header.type = RecordType::point;
+        record.header.table_bytes = static_cast<std::uint32_t>(align_up(bytes.size(), block_bytes));
+        record.table = pipeline::TableBuffer(record.header.table_bytes);
+        std::ranges::copy(bytes, record.table.bytes().begin());
+        record.header.table_crc = crc32c(record.table.bytes());
+        return record;
+    }
+    void run() {
+        for (int i = 0; i < 50; ++i) {
+            stage_->step(16);
+        }
+    }
+    // All notes so far as one.
+    pipeline::Spooled notes() {
+        pipeline::Spooled sum, note;
+        while (spooled_.try_pop(note)) {
+            sum.bytes += note.bytes;
+            sum.durable = std::max(sum.durable, note.durable);
+            sum.points.insert(sum.points.end(), note.points.begin(), note.points.end());
+            sum.base_ordinals.insert(sum.base_ordinals.end(), note.base_ordinals.begin(),
+                                     note.base_ordinals.end());
+            if (note.expected) {
+                sum.expected = note.expected;
+            }
+        }
+        return sum;
+    }
+    std::vector<StoredRecord> stored() {
+        std::vector<StoredRecord> out;
+        StoredRecord one;
+        while (stored_.try_pop(one)) {
+            out.push_back(std::move(one));
+        }
+        return out;
+    }
+
+    StreamKey key_ = make_key(1, 1);
+    ManualClock clock_;
+    std::unique_ptr<Random> random_ = make_seeded_random(7);
+    fakes::SimStorage storage_{7};
+    pipeline::Ring<Record> records_{64};
+    pipeline::Ring<pipeline::Spooled> spooled_{8};
+    pipeline::Ring<SpoolCommand> commands_{8};
+    pipeline::Ring<StreamsOpened> opened_{8};
+    pipeline::Ring<pipeline::Release> releases_{8};
+    pipeline::Ring<StoredRecord> stored_{8};
+    std::uint64_t taken_ = 0, room_ = 0;
+    std::unique_ptr<Process> process_;
+    std::unique_ptr<SpoolStage> stage_;
+};
+
+TEST_F(SpoolStageTest, StoresInOrderAndTellsTheReactorWhatIsDurable) {
+    open(SessionId{1});
+    std::uint64_t bytes = 0;
+    for (std::uint64_t seq = 1; seq <= 5; ++seq) {
+        Record record = make_write(key_, Seq{seq}, 2);
+        bytes += record.header.data_bytes + record.header.table_bytes;
+        send(std::move(record));
+    }
+    run();
+    const pipeline::Spooled told = notes();
+    EXPECT_EQ(told.durable, Seq{5});
+    EXPECT_EQ(told.bytes, bytes);
+    EXPECT_EQ(taken_, bytes);
+    EXPECT_GT(room_, 0U);
+    EXPECT_EQ(stored().size(), 5U);
+}
+
+TEST_F(SpoolStageTest, RefusesAGapAndNamesWhatItExpects) {
+    open(SessionId{1});
+    send(make_write(key_, Seq{1}, 1));
+    send(make_write(key_, Seq{3}, 1));
+    run();
+    const pipeline::Spooled told = notes();
+    EXPECT_EQ(told.durable, Seq{1});
+    EXPECT_EQ(told.expected, Seq{2});
+    EXPECT_EQ(stored().size(), 1U);
+}
+
+TEST_F(SpoolStageTest, DropsADuplicateAndAcknowledgesItAgain) {
+    open(SessionId{1});
+    send(make_write(key_, Seq{1}, 1));
+    run();
+    notes();
+    send(make_write(key_, Seq{1}, 1));
+    run();
+    const pipeline::Spooled told = notes();
+    EXPECT_EQ(told.durable, Seq{1});
+    EXPECT_GT(told.bytes, 0U);
+    EXPECT_EQ(stored().size(), 1U);
+}
+
+TEST_F(SpoolStageTest, DropsRecordsOfAnOlderSession) {
+    open(SessionId{1});
+    open(SessionId{2});
+    send(make_write(key_, Seq{1}, 1), SessionId{1});
+    run();
+    EXPECT_TRUE(stored().empty());
+    EXPECT_GT(notes().bytes, 0U);  // Accounted for all the same.
+    send(make_write(key_, Seq{1}, 1), SessionId{2});
+    run();
+    EXPECT_EQ(stored().size(), 1U);
+}
+
+TEST_F(SpoolStageTest, ContinuesBehindWhatTheVaultHolds) {
+    open(SessionId{1}, Seq{500});
+    send(make_write(key_, Seq{501}, 1));
+    run();
+    EXPECT_EQ(notes().durable, Seq{501});
+}
+
+TEST_F(SpoolStageTest, TakesAPointOnlyWhereTheLogStandsAndOnlyOnce) {
+    open(SessionId{1});
+    send(make_write(key_, Seq{1}, 1));
+    send(make_point(1, Seq{2}));  // Behind something that is missing.
+    send(make_point(2, Seq{1}));
+    run();
+    pipeline::Spooled told = notes();
+    ASSERT_EQ(told.points.size(), 1U);
+    EXPECT_EQ(told.points[0].bytes[0], std::byte{2});
+    EXPECT_EQ(stored().size(), 2U);
+    send(make_write(key_, Seq{2}, 1));
+    send(make_point(2, Seq{1}));  // Sent again after a reconnect.
+    run();
+    EXPECT_EQ(notes().points.size(), 1U);
+    EXPECT_EQ(stored().size(), 1U);
+}
+
+TEST_F(SpoolStageTest, AnswersWithWhatTheSpoolHoldsAlsoAfterARestart) {
+    open(SessionId{1});
+    send(make_control(key_, RecordType::resync_begin, Seq{1}));
+    send(make_base(key_, Seq{1}, 4, 1));
+    send(make_point(1, Seq{1}));
+    run();
+    EXPECT_EQ(notes().base_ordinals, std::vector<std::uint32_t>{4});
+    stored();
+    storage_.power_cut();
+    restart();
+    run();
+    EXPECT_EQ(stored().size(), 3U);
+    EXPECT_TRUE(stage_->delivered_recovered());
+    StreamsOpened ignored, answer;
+    ASSERT_TRUE(opened_.try_pop(ignored));
+    open(SessionId{2});
+    run();
+    ASSERT_TRUE(opened_.try_pop(answer));
+    ASSERT_EQ(answer.streams.size(), 1U);
+    EXPECT_EQ(answer.streams[0].durable, Seq{1});
+    EXPECT_EQ(answer.streams[0].fence, Seq{1});
+    EXPECT_EQ(answer.streams[0].base_ordinals, std::vector<std::uint32_t>{4});
+    send(make_point(1, Seq{1}), SessionId{2});  // Known from before: acknowledged, not stored.
+    run();
+    EXPECT_EQ(notes().points.size(), 1U);
+    EXPECT_TRUE(stored().empty());
+}
+
+TEST_F(SpoolStageTest, LetsPayloadGoWhenTheUploadSideLags) {
+    open(SessionId{1});
+    for (std::uint64_t seq = 1; seq <= 40; ++seq) {
+        send(make_write(key_, Seq{seq}, 4));
+    }
+    run();
+    std::size_t with = 0, without = 0;
+    for (int i = 0; i < 10; ++i) {
+        for (StoredRecord& one : stored()) {
+            ++(one.record.has_data() ? with : without);
+            if (!one.record.has_data()) {
+                ASSERT_TRUE(process_->read_back(one.lsn, one.record));
+                EXPECT_TRUE(payload_is_genuine(one.record));
+            }
+        }
+        run();
+    }
+    EXPECT_EQ(with + without, 40U);
+    EXPECT_GT(without, 10U);
+}
+
+TEST_F(SpoolStageTest, HoldsARecordWhileTheSpoolIsFullAndGoesOnAfterRelease) {
+    open(SessionId{1});
+    std::vector<Lsn> lsns;
+    std::uint64_t seq = 1;
+    Seq durable{};
+    for (int round = 0; round < 500 && !process_->conditions->standing(Errc::spool_full); ++round) {
+        send(make_write(key_, Seq{seq++}, 8));
+        run();
+        durable = std::max(durable, notes().durable);
+        for (const StoredRecord& one : stored()) {
+            lsns.push_back(one.lsn);
+        }
+    }
+    ASSERT_TRUE(process_->conditions->standing(Errc::spool_full));
+    EXPECT_EQ(durable, Seq{seq - 2});
+    pipeline::Release release{lsns};
+    ASSERT_TRUE(releases_.try_push(release));
+    run();
+    EXPECT_EQ(notes().durable, Seq{seq - 1});
+}
+
+TEST_F(SpoolStageTest, DrainMakesEverythingDurableTellsItAndEnds) {
+    open(SessionId{1});
+    for (std::uint64_t seq = 1; seq <= 5; ++seq) {
+        send(make_write(key_, Seq{seq}, 2));
+    }
+    stage_->drain();
+    pipeline::Progress progress = pipeline::Progress::worked;
+    for (int i = 0; i < 200 && progress != pipeline::Progress::drained; ++i) {
+        progress = stage_->step(16);
+    }
+    EXPECT_EQ(progress, pipeline::Progress::drained);
+    EXPECT_EQ(notes().durable, Seq{5});
+}
+
+}  // namespace
+}  // namespace cw::cache::testing

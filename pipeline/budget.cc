@@ -29,7 +29,7 @@ std::string counted(std::uint64_t count, std::string_view what) {
 // Everything that is not slabs.
 MemoryBudget other_terms(const BudgetNeeds& needs) {
     MemoryBudget budget;
-    budget.add("codecs", needs.compute_workers * std::uint64_t{worker_bytes_max},
+    budget.add("codecs", needs.compute_workers * std::uint64_t{worker_bytes(needs.zstd_level)},
                counted(needs.compute_workers, "compute workers' contexts and scratch"));
     budget.add("plans", needs.jobs_at_once * plan_extents_max * plan_bytes_per_extent,
                counted(needs.jobs_at_once, "segments' extents, fragments and index entries"));

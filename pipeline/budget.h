@@ -38,6 +38,7 @@ struct BudgetNeeds {
     std::uint32_t spool_batches = 4;      // In flight to the device …
     std::uint64_t spool_batch_bytes = 0;  // … of at most this size.
     std::uint32_t compute_workers = 1;
+    int zstd_level = 3;              // The highest that may be used; "auto" goes up to 3.
     std::uint32_t jobs_at_once = 2;  // Segments transformed or uploaded at one moment.
     std::uint32_t upload_connections = 1;
     std::uint64_t connection_bytes = 0;  // TLS and HTTP state of one connection, either side.

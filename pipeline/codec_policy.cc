@@ -17,6 +17,7 @@ constexpr std::array ladder{
 };
 constexpr std::size_t first_rung = 2;
 constexpr std::uint32_t quiet_factor = 4;
+constexpr int zstd_default_level = 3;
 
 }  // namespace
 
@@ -43,9 +44,11 @@ CodecPolicy::CodecPolicy(const CodecPolicyOptions& options) : options_(options),
 
 void CodecPolicy::reconfigure(const CodecPolicyOptions& options) {
     CW_ASSERT(options.patience >= 1);
-    CW_ASSERT(options.zstd_level >= zstd_level_min && options.zstd_level <= zstd_level_max &&
-              options.zstd_level != 0);
+    CW_ASSERT(options.zstd_level >= zstd_level_min && options.zstd_level <= zstd_level_max);
     options_ = options;
+    if (options_.zstd_level == 0) {
+        options_.zstd_level = zstd_default_level;
+    }
     streak_ = 0;
     quiet_ = 0;
 }

@@ -20,7 +20,7 @@ Result<CompressionMode> parse_compression(std::string_view text);
 
 struct CodecPolicyOptions {
     CompressionMode mode = CompressionMode::automatic;
-    int zstd_level = 1;                           // For mode zstd.
+    int zstd_level = 1;                           // For mode zstd; 0 means 3, as in zstd itself.
     std::uint64_t compute_high_bytes = 64 * mib;  // More raw bytes waiting: compute is behind.
     std::uint64_t uplink_high_bytes = 64 * mib;   // More sealed bytes waiting: the uplink is.
     std::uint32_t patience = 4;

@@ -1,6 +1,7 @@
 #include "pipeline/compressor.h"
 
 #include "base/assert.h"
+#include "base/ids.h"
 
 #include <algorithm>
 #include <array>
@@ -55,6 +56,17 @@ std::size_t compress_bound(std::size_t raw_bytes) noexcept {
     return std::max(lz4, ZSTD_compressBound(raw_bytes));
 }
 
+// Measured with 1 MiB chunks, rounded up.
+std::size_t compressor_bytes(int zstd_level) noexcept {
+    CW_ASSERT(zstd_level >= zstd_level_min && zstd_level <= zstd_level_max);
+    const std::size_t in_mib = zstd_level <= 3    ? 2
+                               : zstd_level <= 6  ? 4
+                               : zstd_level <= 8  ? 7
+                               : zstd_level <= 12 ? 14
+                                                  : 19;
+    return in_mib * mib;
+}
+
 bool looks_incompressible(Bytes raw) noexcept {
     if (raw.size() < probe_bytes_min) {
         return false;
@@ -88,6 +100,11 @@ Compressor::Compressor() : state_(std::make_unique<State>()) {
 Compressor::~Compressor() = default;
 Compressor::Compressor(Compressor&&) noexcept = default;
 Compressor& Compressor::operator=(Compressor&&) noexcept = default;
+
+std::size_t Compressor::memory_bytes() const noexcept {
+    return ZSTD_sizeof_CCtx(state_->zstd_out.get()) + ZSTD_sizeof_DCtx(state_->zstd_in.get()) +
+           static_cast<std::size_t>(LZ4_sizeofState());
+}
 
 Compressor::Outcome Compressor::compress(Bytes raw, const CodecChoice& choice, MutableBytes out) {
     CW_ASSERT(!raw.empty() && raw.size() <= chunk_bytes_max);

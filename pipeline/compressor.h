@@ -2,8 +2,8 @@
 //
 // A Compressor keeps the codecs' contexts, so that a worker pays for them once. A chunk that does
 // not shrink by at least 3 % is stored raw: reading it back must not cost more than it saved.
-// Thread-safety: none; one Compressor per worker. Memory: compressor_bytes_max, taken at
-// construction and on the first use of a level.
+// Thread-safety: none; one Compressor per worker. Memory: compressor_bytes() of the highest level
+// used so far.
 #pragma once
 
 #include "base/bytes.h"
@@ -16,9 +16,7 @@
 namespace cw::pipeline {
 
 inline constexpr std::size_t chunk_bytes_max = 1024 * 1024;
-// Upper bound of one Compressor's memory at levels up to zstd_level_max, for the budget.
-inline constexpr std::size_t compressor_bytes_max = 8 * 1024 * 1024;
-inline constexpr int zstd_level_min = -7, zstd_level_max = 6, lz4_acceleration_max = 32;
+inline constexpr int zstd_level_min = -7, zstd_level_max = 19, lz4_acceleration_max = 32;
 
 // How to compress. `level` is zstd's level (zstd_level_min..zstd_level_max, not 0) or LZ4's
 // acceleration (1..lz4_acceleration_max); ignored for none.
@@ -27,6 +25,9 @@ struct CodecChoice {
     int level = 1;
     friend bool operator==(const CodecChoice&, const CodecChoice&) = default;
 };
+
+// Upper bound of a Compressor's memory that has used zstd up to `level` (and LZ4), for the budget.
+std::size_t compressor_bytes(int zstd_level) noexcept;
 
 // Room that compress() needs for `raw_bytes` of input.
 std::size_t compress_bound(std::size_t raw_bytes) noexcept;
@@ -53,6 +54,9 @@ public:
     // Fills `raw` exactly; never writes beyond it, whatever `stored` says.
     // Errors: object_corrupt (malformed, or another length than raw.size()).
     Result<void> decompress(Codec codec, Bytes stored, MutableBytes raw);
+
+    // What the contexts hold now.
+    [[nodiscard]] std::size_t memory_bytes() const noexcept;
 
 private:
     struct State;

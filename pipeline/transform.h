@@ -29,7 +29,9 @@ struct TransformJob;
 
 inline constexpr std::uint32_t fingerprint_block_bytes = 64 * 1024;
 // Upper bound of the scratch and codec memory of one worker, for the budget.
-inline constexpr std::size_t worker_bytes_max = compressor_bytes_max + 5 * mib;
+inline std::size_t worker_bytes(int zstd_level) noexcept {
+    return compressor_bytes(zstd_level) + 5 * mib;
+}
 
 // Where a job's payload lies: slabs still resident, or read back from the spool.
 class PayloadSource {

@@ -59,6 +59,8 @@ TEST(CodecPolicy, ObeysAFixedModeWhateverThePressure) {
     CodecPolicy policy({.mode = CompressionMode::zstd, .zstd_level = 3});
     observe(policy, compute_behind, 100);
     EXPECT_EQ(policy.choice(), (CodecChoice{Codec::zstd, 3}));
+    policy.reconfigure({.mode = CompressionMode::zstd, .zstd_level = 0});
+    EXPECT_EQ(policy.choice(), (CodecChoice{Codec::zstd, 3}));
     policy.reconfigure({.mode = CompressionMode::lz4});
     EXPECT_EQ(policy.choice().codec, Codec::lz4);
     policy.reconfigure({.mode = CompressionMode::off});

@@ -74,6 +74,18 @@ TEST(Compressor, NeverWritesBeyondTheAuthenticatedLength) {
     }
 }
 
+TEST(Compressor, StaysWithinTheMemoryItAnnouncesAtEveryLevel) {
+    ByteVector packed(compress_bound(chunk_bytes_max));
+    const ByteVector raw = text_like(chunk_bytes_max, 1);
+    for (int level = zstd_level_min; level <= zstd_level_max; ++level) {
+        if (level != 0) {
+            Compressor compressor;
+            compressor.compress(raw, {Codec::zstd, level}, packed);
+            EXPECT_LE(compressor.memory_bytes(), compressor_bytes(level)) << level;
+        }
+    }
+}
+
 TEST(Compressor, SurvivesHostileBytes) {
     Compressor compressor;
     const auto random = make_seeded_random(11);

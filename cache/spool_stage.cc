@@ -341,11 +341,18 @@ bool SpoolStage::flush() {
 }
 
 void SpoolStage::update_room() {
-    const std::uint64_t room = spool_.usage().room;
-    if (room != room_told_ && ports_.set_room) {
-        room_told_ = room;
-        ports_.set_room(room);
+    const SpoolUsage usage = spool_.usage();
+    if (usage.room != room_told_ && ports_.set_room) {
+        room_told_ = usage.room;
+        ports_.set_room(usage.room);
     }
+    const std::lock_guard lock(usage_mutex_);
+    usage_ = usage;
+}
+
+SpoolUsage SpoolStage::usage() const {
+    const std::lock_guard lock(usage_mutex_);
+    return usage_;
 }
 
 bool SpoolStage::inputs_empty() const {

@@ -9,7 +9,7 @@
 // expected sequence.
 //
 // Thread-safety: step() and the rings' ends named "in" belong to the spool's thread; drain(),
-// delivered_recovered(), failed() from any thread.
+// delivered_recovered(), failed(), usage() from any thread.
 #pragma once
 
 #include "cache/spool.h"
@@ -24,6 +24,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -106,6 +107,8 @@ public:
     [[nodiscard]] bool delivered_recovered() const noexcept { return delivered_.load(); }
     // The device failed; nothing is acknowledged any more. Restart the process.
     [[nodiscard]] bool failed() const noexcept { return failed_.load(); }
+    // As of the last step. Any thread.
+    [[nodiscard]] SpoolUsage usage() const;
 
 private:
     struct SeenPoint {
@@ -154,6 +157,8 @@ private:
     std::deque<StreamsOpened> answers_;
     std::uint64_t room_told_ = UINT64_MAX;
     bool recovered_read_ = false, closed_ = false;
+    mutable std::mutex usage_mutex_;
+    SpoolUsage usage_;
     std::atomic<bool> draining_{false}, delivered_{false}, failed_{false};
 };
 

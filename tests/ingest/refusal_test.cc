@@ -1,8 +1,6 @@
 // Who is turned away, and when: the TLS refusal matrix, strange HTTP heads, and peers that dawdle.
+#include "tests/ingest/forged_certificate.h"
 #include "tests/ingest/server_rig.h"
-
-#include <filesystem>
-#include <fstream>
 
 #include <gtest/gtest.h>
 #include <openssl/err.h>
@@ -31,6 +29,10 @@ void use(SSL_CTX* context, const TlsFiles& files) {
 
 void use_machine(SSL_CTX* context) {
     use(context, ListenerRig::certificates().machine());
+}
+
+void use_forged(SSL_CTX* context, const Forgery& forgery) {
+    use(context, forge_certificate(ListenerRig::certificates().directory(), "refusal", forgery));
 }
 
 class RefusalTest : public testing::Test {
@@ -84,11 +86,10 @@ TEST_F(RefusalTest, H4_TlsPeersThatAreNotEnrolledGetNoApplicationByte) {
                      .cert_file = directory + "/ca.crt",
                      .key_file = directory + "/ca.key"});
          }},
-        {"a server's certificate",
-         [](SSL_CTX* c) {
-             static TestCertificates stranger;
-             use(c, stranger.server());
-         }},
+        {"self-signed", [](SSL_CTX* c) { use_forged(c, {.self_signed = true}); }},
+        {"for servers only", [](SSL_CTX* c) { use_forged(c, {.key_usage = "serverAuth"}); }},
+        {"for mail only", [](SSL_CTX* c) { use_forged(c, {.key_usage = "emailProtection"}); }},
+        {"not yet valid", [](SSL_CTX* c) { use_forged(c, {.valid_from_s = 600}); }},
     };
     for (const ClientSetup& setup : setups) {
         const auto context = hand_made_context();
@@ -96,6 +97,34 @@ TEST_F(RefusalTest, H4_TlsPeersThatAreNotEnrolledGetNoApplicationByte) {
         expect_no_byte(context.get(), setup.name);
     }
     EXPECT_EQ(rig.backend().count(), 0U);
+}
+
+// The handshake is sound, but it does not say who the peer is.
+TEST_F(RefusalTest, CertificatesWithoutOneIdentityAreAnswered401) {
+    const std::string good = "URI:urn:causeway:machine:77777777-7777-7777-7777-777777777777";
+    const std::string cases[] = {
+        "",
+        "DNS:machine",
+        "URI:urn:causeway:machine:not-a-uuid",
+        "URI:urn:causeway:root:77777777-7777-7777-7777-777777777777",
+        "URI:https://example.invalid/machine",
+        good + "," + good,
+        good + ",URI:urn:causeway:operator:77777777-7777-7777-7777-777777777777",
+    };
+    for (const std::string& names : cases) {
+        const auto context = hand_made_context();
+        use_forged(context.get(), {.alt_names = names});
+        auto client = TestClient::connect(rig.port(), context.get());
+        ASSERT_TRUE(client && client->handshake()) << names;
+        const auto response = client->request(wire::build_upgrade_request("h"));
+        ASSERT_TRUE(response) << names;
+        EXPECT_EQ(response->status, 401) << names;
+    }
+    const auto context = hand_made_context();
+    use_forged(context.get(), {.alt_names = good + ",DNS:machine"});
+    auto client = TestClient::connect(rig.port(), context.get());
+    ASSERT_TRUE(client && client->handshake());
+    EXPECT_TRUE(client->upgrade());
 }
 
 TEST_F(RefusalTest, G1_ExpiredCertificateGetsNoApplicationByte) {

@@ -5,6 +5,7 @@
 #include "base/ids.h"
 #include "base/random.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <vector>
@@ -253,6 +254,16 @@ TEST_P(DiskTest, ManagesDirectoriesAndNames) {
     EXPECT_EQ(disk_->remove(scratch_ / "x/two").error().code, Errc::not_found);
     EXPECT_EQ(disk_->list(scratch_ / "absent").error().code, Errc::not_found);
     EXPECT_EQ(disk_->rename(scratch_ / "absent", scratch_ / "b").error().code, Errc::not_found);
+}
+
+TEST_P(DiskTest, ListsInOneOrderEverywhere) {
+    std::vector<std::string> names;
+    for (int i = 0; i < 50; ++i) {
+        names.push_back(std::to_string(i * 37 % 50));
+        open_new(names.back().c_str());
+    }
+    std::ranges::sort(names);
+    EXPECT_EQ(disk_->list(scratch_ / "").value(), names);
 }
 
 TEST_P(DiskTest, ResizesAndAllocates) {

@@ -70,9 +70,12 @@ TEST(EscapeForDisplay, ShowsDangerousBytesAsHex) {
     EXPECT_EQ(escape_for_display("\u202e"), R"(\xe2\x80\xae)");  // Right-to-left override.
     EXPECT_EQ(escape_for_display("\u0085"), R"(\xc2\x85)");      // C1 control.
     EXPECT_EQ(escape_for_display("\xff"), R"(\xff)");
-    EXPECT_EQ(escape_for_display("\xc0\xaf"), R"(\xc0\xaf)");          // Overlong.
-    EXPECT_EQ(escape_for_display("\xed\xa0\x80"), R"(\xed\xa0\x80)");  // Surrogate.
-    EXPECT_EQ(escape_for_display("\xe2\x82"), R"(\xe2\x82)");          // Cut short.
+    EXPECT_EQ(escape_for_display("\xc0\xaf"), R"(\xc0\xaf)");  // Overlong.
+    EXPECT_EQ(escape_for_display("\xe0\x80\xaf"), R"(\xe0\x80\xaf)");
+    EXPECT_EQ(escape_for_display("\xf0\x80\x80\xaf"), R"(\xf0\x80\x80\xaf)");
+    EXPECT_EQ(escape_for_display("\xf4\x90\x80\x80"), R"(\xf4\x90\x80\x80)");  // Too large.
+    EXPECT_EQ(escape_for_display("\xed\xa0\x80"), R"(\xed\xa0\x80)");          // Surrogate.
+    EXPECT_EQ(escape_for_display("\xe2\x82"), R"(\xe2\x82)");                  // Cut short.
     EXPECT_EQ(escape_for_display(std::string_view("\0", 1)), R"(\x00)");
 }
 

@@ -40,16 +40,18 @@ struct DamagedRecords {
     std::string evidence;
 };
 
-// What the engine tells others. Called by the publisher's stage on its thread; never waits. False
-// means full: the value is untouched and offered again later (ring the publisher's doorbell when
-// there is room). `reactor` is that of the machine's newest OpenMachine.
+// What the engine tells others. Never waits. False means full: the value is untouched and offered
+// again later (ring the caller's doorbell when there is room). `reactor` is that of the machine's
+// newest OpenMachine.
 class EngineSink {
 public:
     virtual ~EngineSink() = default;
+    // The publisher's thread:
     virtual bool opened(pipeline::MachineOpened& opened) = 0;
     virtual bool committed(std::uint32_t reactor, pipeline::Committed& committed) = 0;
-    virtual bool release(pipeline::Release& release) = 0;
     virtual bool damaged(DamagedRecords& damaged) = 0;
+    // The assembly stage's thread:
+    virtual bool release(pipeline::Release& release) = 0;
 };
 
 // What the spool holds of one history of the machine that is opened (cache::StreamState).
@@ -97,8 +99,9 @@ struct FlushCommand {
 struct CloseCommand {
     MachineId machine;
 };
-// An operator's word on a fenced machine: its uncommitted records are released (never merged), and
-// the next OpenMachine may claim the machine again.
+// An operator's word on a fenced or closed machine: its uncommitted records are released. (Without
+// it they stay until the agent comes back: its HELLO claims a new epoch, and what is still beyond
+// committed continues the agent's one history.)
 struct DiscardQuarantineCommand {
     MachineId machine;
 };

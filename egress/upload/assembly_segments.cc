@@ -1,0 +1,223 @@
+// The assembly stage's segments: which are built and sent next, and what became of them.
+#include "base/assert.h"
+#include "base/crash_point.h"
+#include "base/log.h"
+#include "egress/upload/assembly_stage.h"
+#include "egress/upload/pause.h"
+#include "egress/vault/names.h"
+
+#include <algorithm>
+
+namespace cw::upload {
+
+void AssemblyStage::built(SegmentWork& work, std::uint64_t coalesced_bytes) {
+    if (work.orphaned) {
+        end_orphan(work);
+        return;
+    }
+    Machine& machine = machine_of(work.machine);
+    CW_ASSERT(machine.jobs > 0);
+    --machine.jobs;
+    machine.coalesced_bytes += coalesced_bytes;
+    work.failures = 0;
+    work.not_before = Nanos{};
+    work.phase = SegmentPhase::ready;
+    lanes_.add(work);
+}
+
+void AssemblyStage::build_failed(SegmentWork& work, const Error& error) {
+    log_warning("upload.segment.not_built", {{"machine", work.machine},
+                                             {"disk", work.key.disk},
+                                             {"first", work.first()},
+                                             {"error", error}});
+    if (work.orphaned) {
+        end_orphan(work);
+        return;
+    }
+    Machine& machine = machine_of(work.machine);
+    CW_ASSERT(machine.jobs > 0);
+    --machine.jobs;
+    if (work.failures > 0) {  // The first time may have been this server's memory.
+        context_.conditions.raise(error.code, "upload", error.detail);
+        work.not_before = now() + pause_ns(context_.options, work.failures, context_.random);
+    }
+    ++work.failures;
+    machine.assembly.requeue(work);
+}
+
+void AssemblyStage::build_lost(SegmentWork& work, DamagedRecords damage) {
+    if (work.orphaned) {
+        end_orphan(work);
+        return;
+    }
+    Machine& machine = machine_of(work.machine);
+    CW_ASSERT(machine.jobs > 0);
+    --machine.jobs;
+    context_.events.send({.machine = work.machine,
+                          .opening = work.opening,
+                          .what = SegmentLost{.step = work.step, .damage = std::move(damage)}});
+    dispose(machine.assembly.lose(work));
+}
+
+// Segments that left their ledger: those in someone's hands stay until they come back.
+void AssemblyStage::dispose(std::vector<std::unique_ptr<SegmentWork>> retired) {
+    for (std::unique_ptr<SegmentWork>& work : retired) {
+        if (work->phase == SegmentPhase::ready) {
+            lanes_.remove(*work);
+        }
+        if (work->busy()) {
+            if (work->phase != SegmentPhase::sending) {
+                --machine_of(work->machine).jobs;
+            }
+            orphans_.push_back(std::move(work));
+        }
+    }
+}
+
+void AssemblyStage::end_orphan(SegmentWork& work) {
+    std::erase_if(orphans_, [&work](const auto& other) { return other.get() == &work; });
+}
+
+bool AssemblyStage::start_jobs() {
+    if (context_.board.drain.load() == DrainMode::keep) {
+        return false;
+    }
+    bool worked = false;
+    bool resident_only = false;
+    while (builder_.running() < context_.options.jobs) {
+        SegmentWork* const work = next_job(resident_only);
+        if (work == nullptr) {
+            break;
+        }
+        Machine& machine = machine_of(work->machine);
+        codec_.observe({.compute_bytes = builder_.bytes_in_progress() + work->data_bytes,
+                        .uplink_bytes = lanes_.waiting_bytes()});
+        machine.assembly.take_queued(*work);
+        ++machine.jobs;
+        const std::uint64_t bytes = work->data_bytes;
+        if (builder_.start(*work, machine.assembly.keys(), codec_.choice())) {
+            machine.built_bytes += bytes;
+            worked = true;
+        } else {
+            --machine.jobs;
+            machine.assembly.requeue(*work);
+            resident_only = true;  // Read-back memory is in use: what is in memory may go on.
+        }
+    }
+    return worked;
+}
+
+SegmentWork* AssemblyStage::next_job(bool resident_only) {
+    const Nanos now = context_.clock.boot();
+    SegmentWork* best = nullptr;
+    Claim best_claim;
+    for (auto& [id, machine] : machines_) {
+        SegmentWork* const work = machine->assembly.next_queued(now);
+        if (work == nullptr || (resident_only && !work->resident()) ||
+            machine->jobs >= lanes_.options().upload_threads_per_vm) {
+            continue;
+        }
+        const Claim claim{.deadline = work->deadline,
+                          .in_use = machine->jobs + lanes_.waiting(id),
+                          .served = machine->built_bytes};
+        if (best == nullptr || goes_first(claim, best_claim, now)) {
+            best = work;
+            best_claim = claim;
+        }
+    }
+    return best;
+}
+
+bool AssemblyStage::dispatch() {
+    if (context_.board.drain.load() == DrainMode::keep) {
+        return false;
+    }
+    bool worked = false;
+    while (SegmentWork* const work = lanes_.take(context_.clock.boot(), context_.clock.wall())) {
+        const auto least = std::ranges::min_element(outstanding_);
+        ++*least;
+        work->phase = SegmentPhase::sending;
+        UploadOrder order{.work = work,
+                          .name = vault::segment_blob(work->ref.name),
+                          .body = {Bytes(work->header)},
+                          .nonce = to_hex(work->ref.name.attempt)};
+        for (const Bytes piece : work->body.pieces()) {
+            order.body.push_back(piece);
+        }
+        order.body.emplace_back(work->tail);
+        context_.orders[static_cast<std::size_t>(least - outstanding_.begin())]->send(
+            std::move(order));
+        worked = true;
+    }
+    return worked;
+}
+
+bool AssemblyStage::take_answers() {
+    bool worked = false;
+    for (Channel<UploadAnswer>* const answers : context_.answers) {
+        UploadAnswer answer;
+        while (answers->receive(answer)) {
+            answered(answer);
+            worked = true;
+        }
+    }
+    return worked;
+}
+
+void AssemblyStage::answered(const UploadAnswer& answer) {
+    SegmentWork& work = *answer.work;
+    CW_ASSERT(work.phase == SegmentPhase::sending && outstanding_[answer.uploader] > 0);
+    --outstanding_[answer.uploader];
+    const std::optional<Error>& error = answer.result.error;
+    lanes_.finished(work.machine, error && action_of(error->code) == Action::throttle);
+    if (work.orphaned) {
+        end_orphan(work);
+        return;
+    }
+    if (answer.result.outcome != blob::PutOutcome::stored) {
+        put_failed(work, answer);
+        return;
+    }
+    CW_CRASH_POINT("upload.segment_stored");
+    Machine& machine = machine_of(work.machine);
+    const std::uint64_t bytes = work.object_bytes();
+    machine.uploaded_bytes += bytes;
+    context_.metrics
+        .counter("causeway_uploaded_bytes_total", {{"machine", to_string(work.machine)}})
+        .add(static_cast<double>(bytes));
+    if (work.failures > 0) {
+        work.failures = 0;
+        for (const Errc code : {Errc::blob_unavailable, Errc::blob_throttled, Errc::blob_auth,
+                                Errc::blob_denied, Errc::vault_missing, Errc::blob_rejected}) {
+            context_.conditions.clear(code, "upload");
+        }
+    }
+    work.phase = SegmentPhase::stored;
+    work.put_started = answer.started;
+    work.times.uploaded = answer.finished;
+    work.drop_object();
+    context_.events.send({.machine = work.machine,
+                          .opening = work.opening,
+                          .what = SegmentStored{.step = work.step,
+                                                .ref = work.ref,
+                                                .put_started = work.put_started,
+                                                .times = work.times}});
+}
+
+// Unknown: the object may exist, now or later, so the same bytes go out under another attempt's
+// name; the old one is at most an orphan. A name that is taken is treated alike.
+void AssemblyStage::put_failed(SegmentWork& work, const UploadAnswer& answer) {
+    const Error error = answer.result.error.value_or(Error{Errc::blob_unavailable, "no answer"});
+    if (answer.result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict) {
+        context_.random.fill(work.ref.name.attempt);
+    }
+    if (error.code != Errc::blob_conflict) {
+        context_.conditions.raise(error.code, "upload", error.detail);
+    }
+    work.phase = SegmentPhase::ready;
+    work.not_before = now() + pause_ns(context_.options, work.failures, context_.random);
+    ++work.failures;
+    lanes_.add(work);
+}
+
+}  // namespace cw::upload

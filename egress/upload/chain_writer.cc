@@ -1,0 +1,289 @@
+#include "egress/upload/chain_writer.h"
+
+#include "base/assert.h"
+#include "base/crash_point.h"
+#include "base/log.h"
+#include "egress/upload/pause.h"
+#include "egress/vault/names.h"
+
+#include <algorithm>
+
+namespace cw::upload {
+namespace {
+
+constexpr std::uint32_t time_uncertainty_us = 1'000'000;
+// The head is a hint: readers walk on from it, so it may lag a little.
+constexpr std::int64_t head_interval_ns = 10 * ns_per_s;
+
+}  // namespace
+
+ChainWriter::ChainWriter(const Context& context, ChainClaim claim)
+    : context_(context),
+      keys_(std::move(claim.keys)),
+      ledger_(std::move(claim.state), context.options, context.clock.boot()),
+      head_written_(ledger_.state().newest.number) {}
+
+bool ChainWriter::step(blob::BlobStore& store) {
+    if (busy_ || context_.clock.boot() < not_before_) {
+        return false;
+    }
+    switch (phase_) {
+        case Phase::idle:
+        case Phase::correcting: {
+            if (stopped_) {
+                return false;
+            }
+            const Nanos now = context_.clock.boot();
+            write_head(store, now);
+            for (const StepId step : ledger_.aged(now)) {
+                context_.host.store_again(ledger_.state().newest.machine, step);
+            }
+            auto draft = ledger_.draft(now);
+            if (!draft) {
+                return false;
+            }
+            begin(std::move(*draft));
+            return true;
+        }
+        case Phase::create:
+            create(store);
+            return true;
+        case Phase::read_back:
+            read_back(store);
+            return true;
+        case Phase::check_gc:
+            check_gc(store);
+            return true;
+    }
+    return false;
+}
+
+void ChainWriter::begin(Draft draft) {
+    draft_ = std::move(draft);
+    if (!draft_->manifest) {
+        CW_ASSERT(phase_ == Phase::idle);
+        ledger_.fold(*draft_, {});
+        settle();
+        return;
+    }
+    vault::Manifest& manifest = *draft_->manifest;
+    context_.random.fill(manifest.nonce);
+    manifest.time = context_.clock.wall();
+    manifest.time_uncertainty_us = time_uncertainty_us;
+    const vault::ChainState& state = ledger_.state();
+    const auto checked = vault::check_successor(state.newest, state.hash, manifest);
+    if (!checked) {
+        log_error("upload.manifest.refused", {{"machine", manifest.machine},
+                                              {"number", manifest.number},
+                                              {"error", checked.error()}});
+    }
+    CW_ASSERT(checked.has_value());  // The ledger drafted something it must not publish.
+    sealed_ =
+        vault::seal_manifest(manifest, context_.vault, *keys_, context_.signer, context_.random);
+    phase_ = Phase::create;
+}
+
+void ChainWriter::create(blob::BlobStore& store) {
+    CW_CRASH_POINT("upload.before_manifest_create");
+    const vault::Manifest& manifest = *draft_->manifest;
+    busy_ = true;
+    store.put({.name = vault::manifest_blob(manifest.machine, manifest.number),
+               .body = {sealed_.bytes},
+               .metadata = {{"nonce", to_hex(manifest.nonce)}},
+               .condition = blob::PutCondition::if_absent,
+               .etag = {},
+               .lease_id = {}},
+              [this](blob::PutResult result) { created(std::move(result)); });
+}
+
+void ChainWriter::created(blob::PutResult result) {
+    busy_ = false;
+    if (result.outcome == blob::PutOutcome::stored) {
+        CW_CRASH_POINT("upload.after_manifest_create");
+        succeed();
+        phase_ = Phase::check_gc;
+        return;
+    }
+    const Error error = result.error.value_or(Error{Errc::blob_unavailable, "no answer"});
+    if (result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict) {
+        phase_ = Phase::read_back;
+        return;
+    }
+    pause(Phase::create, error);
+}
+
+void ChainWriter::read_back(blob::BlobStore& store) {
+    const vault::Manifest& manifest = *draft_->manifest;
+    busy_ = true;
+    store.get({.name = vault::manifest_blob(manifest.machine, manifest.number),
+               .offset = 0,
+               .length = 0,
+               .if_match = {}},
+              [this](Result<blob::GetResult> found) {
+                  busy_ = false;
+                  seen(found);
+              });
+}
+
+void ChainWriter::seen(const Result<blob::GetResult>& found) {
+    if (!found) {
+        // Absent: the request may still be on its way, so the very same bytes are offered again.
+        const bool absent = found.error().code == Errc::blob_not_found;
+        pause(absent ? Phase::create : Phase::read_back, found.error());
+        return;
+    }
+    if (sha256(found->bytes) == sealed_.hash) {
+        CW_CRASH_POINT("upload.after_manifest_create");
+        succeed();
+        phase_ = Phase::check_gc;
+        return;
+    }
+    const auto header = vault::check_manifest(found->bytes, context_.vault);
+    if (!header) {
+        // Neither ours nor a manifest: damaged in transit or in the store. It stays unknown.
+        pause(Phase::read_back, header.error());
+        return;
+    }
+    fence("manifest " + std::to_string(header->number) + " was written by server " +
+          to_string(header->certificate.server) + ", epoch " + std::to_string(raw(header->epoch)));
+}
+
+void ChainWriter::check_gc(blob::BlobStore& store) {
+    busy_ = true;
+    store.get({.name = vault::gc_boundary_blob(ledger_.state().newest.machine),
+               .offset = 0,
+               .length = 0,
+               .if_match = {}},
+              [this](Result<blob::GetResult> found) {
+                  busy_ = false;
+                  gc_read(found);
+              });
+}
+
+void ChainWriter::gc_read(const Result<blob::GetResult>& found) {
+    if (!found) {
+        if (found.error().code == Errc::blob_not_found) {
+            judge_gc({});
+        } else {
+            pause(Phase::check_gc, found.error());
+        }
+        return;
+    }
+    const auto marks =
+        vault::decode_gc_boundary(found->bytes, context_.vault, ledger_.state().newest.machine);
+    if (!marks) {
+        pause(Phase::check_gc, marks.error());
+        return;
+    }
+    judge_gc(*marks);
+}
+
+void ChainWriter::judge_gc(const vault::GcBoundary& marks) {
+    succeed();
+    if (marks.boundary > draft_->manifest->number) {
+        fence("garbage collection had already removed manifest " +
+              std::to_string(draft_->manifest->number));
+        return;
+    }
+    accept();
+    if (marks.sweep_epoch == ledger_.state().newest.epoch && !marks.sweep.empty()) {
+        const std::set<vault::AttemptId> swept(marks.sweep.begin(), marks.sweep.end());
+        const std::vector<StepId> again = ledger_.replace(*draft_, swept);
+        if (!again.empty()) {
+            if (!corrected_) {
+                corrected_ = std::move(draft_);
+            }
+            draft_.reset();
+            phase_ = Phase::correcting;
+            for (const StepId step : again) {
+                context_.host.store_again(ledger_.state().newest.machine, step);
+            }
+            return;
+        }
+    }
+    if (corrected_) {
+        draft_ = std::move(corrected_);
+        corrected_.reset();
+    }
+    settle();
+}
+
+void ChainWriter::accept() {
+    ledger_.fold(*draft_, sealed_.hash);
+}
+
+void ChainWriter::settle() {
+    CW_CRASH_POINT("upload.before_committed");
+    phase_ = Phase::idle;
+    const Draft draft = std::move(*draft_);
+    draft_.reset();
+    ledger_.settle(draft, context_.clock.boot());
+    const vault::ChainState& state = ledger_.state();
+    context_.host.settled(state.newest.machine, draft, state.newest.number, state.hash);
+}
+
+void ChainWriter::write_head(blob::BlobStore& store, Nanos now) {
+    const vault::ChainState& state = ledger_.state();
+    if (*head_busy_ || phase_ != Phase::idle || head_written_ == state.newest.number ||
+        now < head_due_) {
+        return;
+    }
+    head_due_ = now + head_interval_ns;
+    const vault::HeadHint head{.number = state.newest.number,
+                               .hash = state.hash,
+                               .epoch = state.newest.epoch,
+                               .writer = state.newest.writer,
+                               .server = {}};
+    // The bytes live in the callback, which the store keeps until it has run.
+    auto bytes = std::make_shared<ByteVector>(
+        vault::encode_head(head, state.newest.machine, context_.signer));
+    head_written_ = state.newest.number;
+    *head_busy_ = true;
+    blob::PutRequest request{.name = vault::head_blob(state.newest.machine),
+                             .body = {*bytes},
+                             .metadata = {},
+                             .condition = blob::PutCondition::none,
+                             .etag = {},
+                             .lease_id = {}};
+    store.put(std::move(request),
+              [bytes, flag = head_busy_](const blob::PutResult&) { *flag = false; });
+}
+
+void ChainWriter::fence(std::string why) {
+    stopped_ = true;
+    phase_ = Phase::idle;
+    draft_.reset();
+    corrected_.reset();
+    context_.host.fenced(ledger_.state().newest.machine, {Errc::fenced, std::move(why)});
+}
+
+void ChainWriter::pause(Phase next, const Error& error) {
+    phase_ = next;
+    not_before_ = context_.clock.boot() + pause_ns(context_.options, failures_, context_.random);
+    ++failures_;
+    context_.host.trouble(ledger_.state().newest.machine, error);
+}
+
+void ChainWriter::succeed() {
+    if (failures_ > 0) {
+        failures_ = 0;
+        context_.host.trouble(ledger_.state().newest.machine, std::nullopt);
+    }
+    not_before_ = Nanos{};
+}
+
+Nanos ChainWriter::next_deadline() const {
+    if (busy_) {
+        return Nanos{INT64_MAX};
+    }
+    if (phase_ == Phase::idle || phase_ == Phase::correcting) {
+        if (stopped_) {
+            return Nanos{INT64_MAX};
+        }
+        const bool head_waits = head_written_ != ledger_.state().newest.number && !*head_busy_;
+        return std::min(ledger_.next_deadline(), head_waits ? head_due_ : Nanos{INT64_MAX});
+    }
+    return not_before_;
+}
+
+}  // namespace cw::upload

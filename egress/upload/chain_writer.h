@@ -1,0 +1,104 @@
+// ChainWriter: writes one machine's manifests, one at a time.
+//
+//   draft → create (If-None-Match: *) → stored?      → GC marks → settled: told and released
+//                                     → refused      → pause, the same bytes again
+//                                     → exists or unknown → read back: ours → as stored;
+//                                                           another's → fenced; absent → again
+//
+// The same sealed bytes are offered until one answer is certain, so a late-landing request can only
+// be our own manifest. After each create the GC marks are read: a boundary above our number means
+// that a deleted number was written again (fenced); a swept segment is replaced and corrected
+// first.
+//
+// Asynchronous over the publisher's store. Thread-safety: none. Lifetime: it is destroyed only when
+// idle() or after the store (whose callbacks borrow it).
+#pragma once
+
+#include "base/random.h"
+#include "egress/upload/ledger.h"
+#include "egress/vault/control.h"
+
+#include <memory>
+#include <optional>
+
+namespace cw::upload {
+
+class WriterHost {
+public:
+    virtual ~WriterHost() = default;
+    // The draft's manifest is committed (or it needed none): tell and release.
+    virtual void settled(const MachineId& machine, const Draft& draft, std::uint64_t number,
+                         const Sha256& hash) = 0;
+    virtual void store_again(const MachineId& machine, StepId step) = 0;
+    virtual void fenced(const MachineId& machine, const Error& why) = 0;
+    // Publishing is in trouble (retried by itself) or fine again.
+    virtual void trouble(const MachineId& machine, const std::optional<Error>& error) = 0;
+};
+
+class ChainWriter {
+public:
+    struct Context {
+        Clock& clock;
+        Random& random;
+        const vault::VaultIdentity& vault;
+        const vault::ServerSigner& signer;
+        const EngineOptions& options;
+        WriterHost& host;
+    };
+    ChainWriter(const Context& context, ChainClaim claim);
+
+    // Starts what can be started. True if something was.
+    bool step(blob::BlobStore& store);
+    [[nodiscard]] Nanos next_deadline() const;
+    // No request of the chain is under way. (A head hint may be: it borrows nothing of this.)
+    [[nodiscard]] bool idle() const noexcept { return phase_ == Phase::idle && !busy_; }
+    // Nothing is left to publish.
+    [[nodiscard]] bool done() const noexcept { return idle() && ledger_.empty() && !draft_; }
+    // No new draft is begun from now on.
+    void stop() noexcept { stopped_ = true; }
+
+    [[nodiscard]] Ledger& ledger() noexcept { return ledger_; }
+    [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
+    [[nodiscard]] vault::MachineKeys& keys() noexcept { return *keys_; }
+
+private:
+    enum class Phase : std::uint8_t {
+        idle,
+        create,     // The sealed manifest is to be offered (again).
+        read_back,  // Whether it is there must be found out.
+        check_gc,
+        correcting,  // Swept segments are being uploaded again.
+    };
+
+    void begin(Draft draft);
+    void create(blob::BlobStore& store);
+    void created(blob::PutResult result);
+    void read_back(blob::BlobStore& store);
+    void seen(const Result<blob::GetResult>& found);
+    void check_gc(blob::BlobStore& store);
+    void gc_read(const Result<blob::GetResult>& found);
+    void judge_gc(const vault::GcBoundary& marks);
+    void accept();
+    void settle();
+    void write_head(blob::BlobStore& store, Nanos now);
+    void fence(std::string why);
+    void pause(Phase next, const Error& error);
+    void succeed();
+
+    Context context_;
+    std::shared_ptr<vault::MachineKeys> keys_;  // Shared with the opener until it let go.
+    Ledger ledger_;
+    Phase phase_ = Phase::idle;
+    bool busy_ = false;               // A request is under way.
+    bool stopped_ = false;            // Fenced or closed.
+    std::optional<Draft> draft_;      // On its way into the store.
+    std::optional<Draft> corrected_;  // Stored, but not to be told before a correction.
+    vault::SealedManifest sealed_;
+    Nanos not_before_{};
+    std::uint32_t failures_ = 0;
+    std::uint64_t head_written_;  // By the opener at first.
+    Nanos head_due_{};
+    std::shared_ptr<bool> head_busy_ = std::make_shared<bool>(false);  // Shared with its callback.
+};
+
+}  // namespace cw::upload

@@ -1,0 +1,159 @@
+#include "egress/upload/disk_decision.h"
+
+#include <algorithm>
+
+namespace cw::upload {
+namespace {
+
+using pipeline::DiskAction;
+using pipeline::DiskHello;
+using pipeline::DiskWelcome;
+
+// Nothing larger is sold; a peer's number beyond it is nonsense.
+constexpr std::uint64_t disk_bytes_max = 64ULL << 40;
+
+void set_bits(ByteVector& bitmap, const std::vector<std::uint32_t>& ordinals) {
+    for (const std::uint32_t ordinal : ordinals) {
+        const std::size_t at = ordinal / 8;
+        if (at >= bitmap.size()) {
+            bitmap.resize(at + 1);
+        }
+        bitmap[at] |= std::byte{1} << (ordinal % 8);
+    }
+}
+
+DiskWelcome answer(const DiskHello& hello, DiskAction action, std::string reason = {}) {
+    DiskWelcome welcome;
+    welcome.disk = hello.disk;
+    welcome.generation = hello.generation;
+    welcome.action = action;
+    welcome.reason = std::move(reason);
+    return welcome;
+}
+
+// The fence that is open at the durable end of the history, and what is held beneath it.
+void fill_fence(DiskWelcome& welcome, const vault::DiskEntry* entry,
+                const StreamWatermark* cached) {
+    const bool same = entry != nullptr && entry->generation == welcome.generation;
+    const Seq chain_fence = same ? entry->open_fence : Seq{};
+    const Seq committed = same ? entry->committed : Seq{};
+    // The cache knows better as soon as it holds anything beyond the manifest.
+    const bool ahead = cached != nullptr && cached->durable > committed;
+    welcome.fence = ahead ? cached->fence : chain_fence;
+    welcome.resync_open = raw(welcome.fence) != 0;
+    if (!welcome.resync_open) {
+        return;
+    }
+    if (welcome.fence == chain_fence) {
+        welcome.base_durable = entry->base_done;
+    }
+    if (cached != nullptr && cached->fence == welcome.fence) {
+        set_bits(welcome.base_durable, cached->base_ordinals);
+    }
+}
+
+// True if the vault holds content that a new history can be compared with.
+bool has_content(const DiskHello& hello, const vault::DiskEntry* entry) {
+    return entry != nullptr && hello.size_bytes >= entry->size_bytes &&
+           (raw(entry->committed) > 0 || raw(entry->parent_generation) != 0);
+}
+
+// Everything again, compared with what there is. Sequences that the agent has used in its history
+// must never come again with other content (an older server's cache may still hold them), so unless
+// the history is unused the agent begins a new one.
+DiskWelcome begin_history(const DiskHello& hello, const vault::DiskEntry* entry, bool unused,
+                          std::string reason) {
+    const DiskAction action = has_content(hello, entry) ? DiskAction::resync : DiskAction::initial;
+    DiskWelcome welcome = answer(hello, action, std::move(reason));
+    if (!unused) {
+        const Generation known = entry != nullptr ? entry->generation : Generation{};
+        welcome.generation = Generation{raw(std::max(hello.generation, known)) + 1};
+    }
+    return welcome;
+}
+
+std::string gap_text(Seq durable, Seq oldest_held) {
+    return "writes between sequence " + std::to_string(raw(durable)) + " and " +
+           std::to_string(raw(oldest_held)) + " are not held any more";
+}
+
+// `committed` and `entry` are of the history that HELLO names, or zero and null.
+DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, Seq committed,
+                           const vault::DiskEntry* entry) {
+    const Seq cached = known.cached != nullptr ? known.cached->durable : Seq{};
+    const StreamWatermark* const usable = known.damaged ? nullptr : known.cached;
+    const Seq durable = known.damaged ? committed : std::max(committed, cached);
+    if (hello.next_seq <= std::max(committed, cached)) {
+        return begin_history(hello, known.committed, false,
+                             "the agent's history ends before sequence " +
+                                 std::to_string(raw(hello.next_seq)) + ", but " +
+                                 std::to_string(raw(std::max(committed, cached))) +
+                                 " is stored: it went back in time");
+    }
+    DiskWelcome welcome = answer(hello, DiskAction::continue_);
+    welcome.durable = durable;
+    welcome.committed = committed;
+    if (known.damaged || hello.oldest_held > next(durable)) {
+        if (!hello.catch_up_possible) {
+            return begin_history(hello, known.committed, false,
+                                 known.damaged ? "writes in the cache are damaged"
+                                               : gap_text(durable, hello.oldest_held));
+        }
+        welcome.action = DiskAction::catch_up;
+        welcome.reason = known.damaged ? "writes in the cache are damaged"
+                                       : gap_text(durable, hello.oldest_held);
+        return welcome;
+    }
+    fill_fence(welcome, entry, usable);
+    return welcome;
+}
+
+DiskWelcome decide_same_history(const DiskHello& hello, const DiskKnowledge& known) {
+    const vault::DiskEntry& entry = *known.committed;
+    const Seq cached = known.cached != nullptr ? known.cached->durable : Seq{};
+    if (raw(std::max(entry.committed, cached)) == 0 && raw(hello.next_seq) == 1) {
+        return begin_history(hello, &entry, true, "nothing of this history is stored yet");
+    }
+    // Nothing is under way that could explain these.
+    const bool settled = cached <= entry.committed && hello.next_seq == next(entry.committed);
+    if (settled && hello.size_bytes != entry.size_bytes) {
+        return begin_history(hello, &entry, false,
+                             "the size changed from " + std::to_string(entry.size_bytes) + " to " +
+                                 std::to_string(hello.size_bytes) + " bytes");
+    }
+    if (cached <= entry.committed && raw(entry.committed) > 0 && !entry.protected_ &&
+        raw(entry.open_fence) == 0) {
+        return begin_history(hello, &entry, false, "the disk was not protected for a while");
+    }
+    return decide_history(hello, known, entry.committed, &entry);
+}
+
+}  // namespace
+
+DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
+    if (raw(hello.generation) == 0 || raw(hello.next_seq) == 0 || hello.size_bytes == 0 ||
+        hello.size_bytes % sector_bytes != 0 || hello.size_bytes > disk_bytes_max ||
+        hello.oldest_held > hello.next_seq) {
+        return answer(hello, DiskAction::reject, "size, generation or sequence is impossible");
+    }
+    const vault::DiskEntry* const entry = known.committed;
+    if (entry != nullptr && hello.generation < entry->generation) {
+        return begin_history(
+            hello, entry, false,
+            "the agent's history (generation " + std::to_string(raw(hello.generation)) +
+                ") was replaced by generation " + std::to_string(raw(entry->generation)));
+    }
+    if (entry != nullptr && hello.generation == entry->generation) {
+        return decide_same_history(hello, known);
+    }
+    if (known.cached != nullptr && raw(known.cached->durable) > 0) {
+        return decide_history(hello, known, Seq{}, nullptr);
+    }
+    return begin_history(hello, entry, raw(hello.next_seq) == 1,
+                         entry == nullptr ? "the disk is new here"
+                                          : "the disk has a new history: generation " +
+                                                std::to_string(raw(hello.generation)) + " after " +
+                                                std::to_string(raw(entry->generation)));
+}
+
+}  // namespace cw::upload

@@ -1,0 +1,188 @@
+// The machine's sealed steps: taken by jobs, committed, given up, or held again.
+#include "base/assert.h"
+#include "egress/upload/machine_assembly.h"
+
+#include <algorithm>
+
+namespace cw::upload {
+
+void MachineAssembly::committed(StepId through) {
+    while (!steps_.empty() && steps_.front().id <= through) {
+        finish(steps_.front());
+        steps_.pop_front();
+    }
+}
+
+void MachineAssembly::finish(Entry& entry) {
+    Disk* const disk = entry.key.disk.is_nil() ? nullptr : &disks_[entry.key.disk];
+    if (entry.abandoned) {
+        CW_ASSERT(disk != nullptr && entry.segment == nullptr);
+        disk->skipped.insert(disk->skipped.end(), entry.records.begin(), entry.records.end());
+        return;
+    }
+    for (const Waiting& waiting : entry.records) {
+        release(waiting.held);
+    }
+    if (entry.segment != nullptr) {
+        CW_ASSERT(entry.segment->phase == SegmentPhase::stored);
+        for (const HeldRecord& held : entry.segment->records) {
+            release(held);
+        }
+    }
+    if (entry.kind == StepKind::fence_end || entry.kind == StepKind::generation) {
+        release_skipped(entry);
+    }
+}
+
+// What lay behind damage has been replaced: by the BASE beneath the fence that just ended, or by a
+// new generation.
+void MachineAssembly::release_skipped(const Entry& end) {
+    std::vector<Waiting>& skipped = disks_[end.key.disk].skipped;
+    const auto replaced = [&end](const Waiting& waiting) {
+        return waiting.key.generation < end.key.generation ||
+               (waiting.key.generation == end.key.generation && waiting.held.seq <= end.seq);
+    };
+    for (const Waiting& waiting : skipped) {
+        if (replaced(waiting)) {
+            release(waiting.held);
+        }
+    }
+    std::erase_if(skipped, replaced);
+}
+
+std::vector<std::unique_ptr<SegmentWork>> MachineAssembly::stop(bool discard) {
+    std::vector<std::unique_ptr<SegmentWork>> retired;
+    std::deque<Waiting> line;
+    for (Entry& entry : steps_) {
+        line.insert(line.end(), entry.records.begin(), entry.records.end());
+        if (entry.segment != nullptr) {
+            hold_segment(*entry.segment, line);
+            retired.push_back(retire(entry));
+        }
+    }
+    for (auto& [id, disk] : disks_) {
+        for (const std::unique_ptr<SegmentWork>* open : {&disk.writes, &disk.base}) {
+            if (*open != nullptr) {
+                hold_segment(**open, line);
+            }
+        }
+        line.insert(line.end(), disk.skipped.begin(), disk.skipped.end());
+    }
+    if (reading_) {
+        line.push_back(*reading_);
+    }
+    line.insert(line.end(), held_.begin(), held_.end());
+    held_ = std::move(line);
+    reading_.reset();
+    steps_.clear();
+    queue_.clear();
+    disks_.clear();
+    active_ = false;
+    keys_.reset();
+    if (discard) {
+        for (const Waiting& waiting : held_) {
+            release(waiting.held);
+        }
+        held_.clear();
+    }
+    return retired;
+}
+
+template <typename Line>
+void MachineAssembly::hold_segment(const SegmentWork& work, Line& line) {
+    for (const HeldRecord& held : work.records) {
+        line.push_back({work.key, work.record_type(), held});
+    }
+}
+
+std::unique_ptr<SegmentWork> MachineAssembly::retire(Entry& entry) {
+    std::erase(queue_, entry.segment.get());
+    entry.segment->orphaned = true;
+    return std::move(entry.segment);
+}
+
+void MachineAssembly::allow_repair(const DiskId& disk, SessionId session) {
+    const auto at = disks_.find(disk);
+    if (at != disks_.end()) {
+        at->second.repair_session = session;
+    }
+}
+
+std::vector<std::unique_ptr<SegmentWork>> MachineAssembly::lose(SegmentWork& work) {
+    work.phase = SegmentPhase::lost;
+    const pipeline::StreamKey key = work.key;
+    const StepId from = work.step;
+    Disk& disk = disks_[key.disk];
+    if (disk.generation == key.generation) {
+        seal_disk(disk);  // What is open until now lies behind the damage too.
+        disk.damaged = true;
+        disk.repair_session = SessionId{};
+    }
+    std::vector<std::unique_ptr<SegmentWork>> retired;
+    for (Entry& entry : steps_) {
+        if (entry.id < from || entry.key.disk != key.disk ||
+            entry.key.generation != key.generation || entry.kind == StepKind::generation) {
+            continue;
+        }
+        entry.abandoned = true;
+        if (entry.segment != nullptr) {
+            hold_segment(*entry.segment, entry.records);
+            retired.push_back(retire(entry));
+        }
+    }
+    return retired;
+}
+
+SegmentWork* MachineAssembly::next_queued(Nanos now) const {
+    return !queue_.empty() && queue_.front()->not_before <= now ? queue_.front() : nullptr;
+}
+
+Nanos MachineAssembly::next_start() const {
+    return queue_.empty() ? Nanos{INT64_MAX} : queue_.front()->not_before;
+}
+
+void MachineAssembly::take_queued(SegmentWork& work) {
+    CW_ASSERT(!queue_.empty() && queue_.front() == &work && work.phase == SegmentPhase::queued);
+    queue_.pop_front();
+}
+
+void MachineAssembly::requeue(SegmentWork& work) {
+    CW_ASSERT(find(work.step) == &work);
+    work.phase = SegmentPhase::queued;
+    work.drop_object();
+    const auto at = std::ranges::find_if(
+        queue_, [&work](const SegmentWork* other) { return other->step > work.step; });
+    queue_.insert(at, &work);
+}
+
+SegmentWork* MachineAssembly::find(StepId step) const {
+    if (steps_.empty() || step < steps_.front().id || step > steps_.back().id) {
+        return nullptr;
+    }
+    const Entry& entry = steps_[raw(step) - raw(steps_.front().id)];
+    CW_ASSERT(entry.id == step);
+    return entry.segment.get();
+}
+
+std::size_t MachineAssembly::shed_payload(std::size_t slabs_wanted) {
+    std::size_t shed = 0;
+    const auto drop = [&shed](SegmentWork& work) {
+        if (!work.dropped && !work.payload.empty()) {
+            shed += work.slabs;
+            work.drop_payload();
+        }
+    };
+    for (auto& [id, disk] : disks_) {
+        for (const std::unique_ptr<SegmentWork>* open : {&disk.writes, &disk.base}) {
+            if (*open != nullptr && shed < slabs_wanted) {
+                drop(**open);
+            }
+        }
+    }
+    for (auto at = queue_.rbegin(); at != queue_.rend() && shed < slabs_wanted; ++at) {
+        drop(**at);
+    }
+    return shed;
+}
+
+}  // namespace cw::upload

@@ -1,0 +1,266 @@
+// The publisher's commands: opening machines, and what people and retention ask for.
+#include "base/assert.h"
+#include "base/log.h"
+#include "egress/upload/disk_decision.h"
+#include "egress/upload/pause.h"
+#include "egress/upload/publish_stage.h"
+
+#include <algorithm>
+
+namespace cw::upload {
+namespace {
+
+std::string subject_of(const MachineId& id) {
+    return "machine " + to_string(id);
+}
+
+vault::ChainWitness newest_witness(const pipeline::OpenMachine& open,
+                                   const vault::ChainWitness& server) {
+    if (open.witness_number > server.number) {
+        return {.number = open.witness_number, .hash = open.witness_hash};
+    }
+    return server;
+}
+
+const StreamWatermark* watermark_of(const OpenCommand& command, const pipeline::DiskHello& hello) {
+    const auto at = std::ranges::find_if(command.streams, [&](const StreamWatermark& mark) {
+        return mark.key.machine == command.open.machine && mark.key.disk == hello.disk &&
+               mark.key.generation == hello.generation;
+    });
+    return at == command.streams.end() ? nullptr : &*at;
+}
+
+}  // namespace
+
+void PublishStage::run(Command command) {
+    std::visit([this](auto&& what) { handle(std::forward<decltype(what)>(what)); },
+               std::move(command));
+}
+
+void PublishStage::handle(OpenCommand command) {
+    const MachineId id = command.open.machine;
+    Machine& machine = machines_[id];
+    if (!command.open.name.empty()) {
+        machine.name = command.open.name;
+    }
+    machine.reactor = command.open.reactor;
+    if (machine.asked) {
+        refuse(*machine.asked, {Errc::stale_session, "a newer session of the machine said HELLO"});
+        machine.asked.reset();
+    }
+    if (machine.mode == MachineMode::active && !machine.closing) {
+        answer(id, machine, command);
+        return;
+    }
+    machine.asked = std::move(command);
+    if (machine.mode == MachineMode::opening || machine.closing) {
+        return;  // Asked as soon as that is over.
+    }
+    ask_opener(id, machine);
+}
+
+void PublishStage::handle(RecoverCommand command) {
+    Machine& machine = machines_[command.machine];
+    if (machine.mode == MachineMode::waiting) {
+        machine.recover = std::move(command);
+        machine.recover_at = context_.clock.boot();
+    }
+}
+
+void PublishStage::handle(PruneCommand command) {
+    const auto at = machines_.find(command.machine);
+    if (at == machines_.end() || at->second.writer == nullptr) {
+        log_warning("upload.prune.refused",
+                    {{"machine", command.machine}, {"reason", "not open here"}});
+        return;
+    }
+    at->second.writer->ledger().prune(std::move(command));
+}
+
+void PublishStage::handle(const FlushCommand& command) {
+    const auto at = machines_.find(command.machine);
+    if (at != machines_.end() && at->second.writer != nullptr) {
+        at->second.writer->ledger().publish_now();
+        reply(command.machine, FlushNow{});
+    }
+}
+
+void PublishStage::handle(const CloseCommand& command) {
+    const auto at = machines_.find(command.machine);
+    if (at == machines_.end()) {
+        return;
+    }
+    Machine& machine = at->second;
+    machine.recover.reset();
+    if (machine.writer != nullptr && machine.mode == MachineMode::active) {
+        machine.closing = true;
+        machine.writer->stop();
+    } else if (machine.mode == MachineMode::waiting) {
+        machine.mode = MachineMode::closed;
+    }
+}
+
+void PublishStage::handle(const DiscardQuarantineCommand& command) {
+    Machine& machine = machines_[command.machine];
+    if (machine.mode == MachineMode::active || machine.mode == MachineMode::opening) {
+        log_warning("upload.discard.refused",
+                    {{"machine", command.machine}, {"mode", name_of(machine.mode)}});
+        return;
+    }
+    log_warning("upload.quarantine.discarded", {{"machine", command.machine}});
+    machine.recover.reset();
+    machine.trouble.reset();
+    context_.conditions.clear(Errc::fenced, subject_of(command.machine));
+    reply(command.machine, MachineStopped{.discard = true, .fenced = false});
+}
+
+void PublishStage::handle(const RotateDekCommand& command) {
+    const auto at = machines_.find(command.machine);
+    if (at != machines_.end() && at->second.writer != nullptr) {
+        rotate_dek(command.machine, at->second);
+    }
+}
+
+void PublishStage::ask_opener(const MachineId& id, Machine& machine) {
+    OpenTask task;
+    task.machine = id;
+    if (machine.asked) {
+        task.name = machine.asked->open.name;
+        task.disks = machine.asked->open.disks;
+        task.witness = newest_witness(machine.asked->open, machine.asked->server_witness);
+    } else {
+        CW_ASSERT(machine.recover.has_value());
+        task.witness = machine.recover->server_witness;
+        task.only_if_ours = true;
+    }
+    CW_ASSERT(machine.writer == nullptr || machine.writer->idle());
+    machine.writer.reset();  // Of a fenced opening.
+    machine.mode = MachineMode::opening;
+    context_.open_tasks.send(std::move(task));
+}
+
+void PublishStage::opened(OpenOutcome outcome) {
+    const MachineId id = outcome.machine;
+    Machine& machine = machines_.at(id);
+    CW_ASSERT(machine.mode == MachineMode::opening && machine.writer == nullptr);
+    if (!outcome.claim) {
+        open_failed(id, machine, outcome.claim.error());
+        return;
+    }
+    machine.mode = MachineMode::active;
+    machine.opening = Opening{next_opening_++};
+    machine.recover.reset();
+    machine.failures = 0;
+    machine.damaged.clear();
+    trouble(id, std::nullopt);
+    context_.conditions.clear(Errc::fenced, subject_of(id));
+    const std::string& recorded = outcome.claim->state.newest.machine_name;
+    machine.name = recorded.empty() ? machine.name : recorded;
+    machine.writer = std::make_unique<ChainWriter>(ChainWriter::Context{.clock = context_.clock,
+                                                                        .random = context_.random,
+                                                                        .vault = context_.vault,
+                                                                        .signer = context_.signer,
+                                                                        .options = context_.options,
+                                                                        .host = *this},
+                                                   std::move(*outcome.claim));
+    MachineReady ready{.opening = machine.opening, .keys = segment_keys(machine), .disks = {}};
+    for (const vault::DiskEntry& disk : machine.writer->ledger().state().newest.disks) {
+        ready.disks[disk.disk] = {.generation = disk.generation,
+                                  .committed = disk.committed,
+                                  .fence = disk.open_fence,
+                                  .base_done = disk.base_done};
+    }
+    reply(id, std::move(ready));
+    if (machine.asked) {
+        const OpenCommand command = std::move(*machine.asked);
+        machine.asked.reset();
+        answer(id, machine, command);
+    }
+}
+
+void PublishStage::open_failed(const MachineId& id, Machine& machine, const Error& error) {
+    log_warning("upload.machine.not_opened", {{"machine", id}, {"error", error}});
+    machine.mode = MachineMode::waiting;
+    if (machine.asked) {
+        refuse(*machine.asked, error);
+        machine.asked.reset();
+    }
+    trouble(id, error);
+    if (!machine.recover) {
+        return;
+    }
+    if (error.code == Errc::fenced) {
+        machine.mode = MachineMode::fenced;
+        machine.recover.reset();
+        return;
+    }
+    machine.recover_at =
+        context_.clock.boot() + pause_ns(context_.options, machine.failures++, context_.random);
+}
+
+void PublishStage::refuse(const OpenCommand& command, Error error) {
+    pipeline::MachineOpened refusal;
+    refusal.machine = command.open.machine;
+    refusal.session = command.open.session;
+    refusal.reactor = command.open.reactor;
+    refusal.token = command.open.token;
+    refusal.refused = std::move(error);
+    outgoing_.emplace_back(std::move(refusal));
+}
+
+void PublishStage::answer(const MachineId& id, Machine& machine, const OpenCommand& command) {
+    Ledger& ledger = machine.writer->ledger();
+    const vault::Manifest& newest = ledger.state().newest;
+    pipeline::MachineOpened reply_out;
+    reply_out.machine = id;
+    reply_out.session = command.open.session;
+    reply_out.reactor = command.open.reactor;
+    reply_out.token = command.open.token;
+    reply_out.fingerprint_secret = machine.writer->keys().fingerprint_secret;
+    reply_out.manifest_number = newest.number;
+    reply_out.manifest_hash = ledger.state().hash;
+    std::vector<pipeline::DiskHello> declared;
+    for (const pipeline::DiskHello& hello : command.open.disks) {
+        const auto entry = std::ranges::find(newest.disks, hello.disk, &vault::DiskEntry::disk);
+        const bool damaged = machine.damaged.contains(hello.disk);
+        pipeline::DiskWelcome welcome =
+            decide_disk(hello, {.committed = entry == newest.disks.end() ? nullptr : &*entry,
+                                .cached = watermark_of(command, hello),
+                                .damaged = damaged});
+        if (welcome.action != pipeline::DiskAction::reject) {
+            declared.push_back(hello);
+            declared.back().generation = welcome.generation;
+        }
+        if (welcome.action == pipeline::DiskAction::catch_up && damaged) {
+            reply(id, RepairAllowed{.opening = machine.opening,
+                                    .disk = hello.disk,
+                                    .session = command.open.session});
+        }
+        log_info("upload.disk.welcome", {{"machine", id},
+                                         {"disk", hello.disk},
+                                         {"action", raw(welcome.action)},
+                                         {"reason", welcome.reason}});
+        reply_out.disks.push_back(std::move(welcome));
+    }
+    ledger.declare(declared, command.open.name);
+    outgoing_.emplace_back(std::move(reply_out));
+}
+
+std::shared_ptr<const SegmentKeys> PublishStage::segment_keys(Machine& machine) const {
+    const vault::MachineKeys& keys = machine.writer->keys();
+    // The newest that a committed manifest carries, not the newest made.
+    const vault::ChainState& state = machine.writer->ledger().state();
+    CW_ASSERT(!state.deks.empty());
+    const vault::Dek& newest = keys.deks.at(state.deks.rbegin()->first);
+    auto dek = std::make_shared<vault::Dek>();
+    dek->version = newest.version;
+    dek->key = newest.key.clone();
+    auto out = std::make_shared<SegmentKeys>();
+    out->machine = keys.machine;
+    out->epoch = state.newest.epoch;
+    out->dek = std::move(dek);
+    out->fingerprint_secret = keys.fingerprint_secret;
+    return out;
+}
+
+}  // namespace cw::upload

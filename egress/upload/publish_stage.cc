@@ -1,0 +1,359 @@
+#include "egress/upload/publish_stage.h"
+
+#include "base/assert.h"
+#include "base/crash_point.h"
+#include "base/log.h"
+#include "egress/upload/pause.h"
+
+#include <algorithm>
+
+namespace cw::upload {
+namespace {
+
+std::string subject_of(const MachineId& id) {
+    return "machine " + to_string(id);
+}
+
+}  // namespace
+
+void CommandBox::post(Command command) {
+    const std::scoped_lock lock(mutex_);
+    waiting_.push_back(std::move(command));
+}
+
+std::deque<Command> CommandBox::take_all() {
+    const std::scoped_lock lock(mutex_);
+    return std::exchange(waiting_, {});
+}
+
+PublishStage::PublishStage(Context context) : context_(std::move(context)) {}
+
+// The store goes first: its callbacks borrow the writers.
+PublishStage::~PublishStage() {
+    context_.store.reset();
+}
+
+pipeline::Progress PublishStage::step(std::size_t budget) {
+    bool worked = context_.store->poll() > 0;
+    context_.replies.flush();
+    context_.open_tasks.flush();
+    worked |= flush_outgoing();
+    for (Command& command : context_.commands.take_all()) {
+        run(std::move(command));
+        worked = true;
+    }
+    OpenOutcome outcome{.machine = {}, .claim = fail(Errc::internal)};
+    while (context_.open_outcomes.receive(outcome)) {
+        opened(std::move(outcome));
+        worked = true;
+    }
+    AssemblyEvent event;
+    for (std::size_t i = 0; i < budget && context_.events.receive(event); ++i) {
+        take(std::move(event));
+        worked = true;
+    }
+    if (outgoing_.empty()) {
+        for (auto& [id, machine] : machines_) {
+            worked |= step_machine(id, machine);
+        }
+    }
+    worked |= flush_outgoing();
+    const Nanos now = context_.clock.boot();
+    if (now >= status_due_) {
+        refresh_status(now);
+    }
+    context_.board.publish_quiet.store(!worked && quiet());
+    if (worked) {
+        return pipeline::Progress::worked;
+    }
+    return outgoing_.empty() ? pipeline::Progress::starved : pipeline::Progress::blocked;
+}
+
+bool PublishStage::quiet() const {
+    return outgoing_.empty() && context_.events.empty() && context_.open_outcomes.empty() &&
+           std::ranges::all_of(machines_, [](const auto& entry) {
+               const Machine& machine = entry.second;
+               return machine.mode != MachineMode::opening &&
+                      (machine.writer == nullptr || machine.writer->idle());
+           });
+}
+
+void PublishStage::reply(const MachineId& id, decltype(PublishEvent::what) what) {
+    context_.replies.send({.machine = id, .what = std::move(what)});
+}
+
+bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
+    if (machine.writer == nullptr) {
+        if (machine.recover && machine.mode == MachineMode::waiting &&
+            context_.clock.boot() >= machine.recover_at) {
+            ask_opener(id, machine);
+            return true;
+        }
+        return false;
+    }
+    if (machine.mode == MachineMode::fenced) {
+        machine.writer.reset();
+        return true;
+    }
+    // A drain that keeps the rest begins no manifest; one that commits lets them all pass.
+    if (context_.board.drain.load() == DrainMode::keep) {
+        machine.writer->stop();
+    }
+    const bool worked = machine.writer->step(*context_.store);
+    if (machine.closing && machine.writer->idle()) {
+        finish_closing(id, machine);
+        return true;
+    }
+    return worked;
+}
+
+void PublishStage::finish_closing(const MachineId& id, Machine& machine) {
+    machine.writer.reset();
+    machine.closing = false;
+    machine.mode = MachineMode::closed;
+    reply(id, MachineStopped{.discard = false, .fenced = false});
+    log_info("upload.machine.closed", {{"machine", id}});
+    if (machine.asked) {
+        ask_opener(id, machine);
+    }
+}
+
+void PublishStage::take(AssemblyEvent event) {
+    const auto at = machines_.find(event.machine);
+    if (at == machines_.end() || at->second.opening != event.opening ||
+        at->second.writer == nullptr) {
+        return;  // Of an opening that is over.
+    }
+    Machine& machine = at->second;
+    Ledger& ledger = machine.writer->ledger();
+    if (auto* const step = std::get_if<Step>(&event.what)) {
+        if (step->repairs || step->kind == StepKind::generation) {
+            machine.damaged.erase(step->disk);
+        }
+        ledger.add(std::move(*step));
+    } else if (auto* const stored = std::get_if<SegmentStored>(&event.what)) {
+        machine.dek_bytes += stored->ref.object_bytes;
+        ledger.stored(std::move(*stored));
+    } else if (const auto* const lost = std::get_if<SegmentLost>(&event.what)) {
+        ledger.lost(*lost);
+        report_damage(event.machine, machine, lost->damage);
+    } else {
+        report_damage(event.machine, machine, std::get<DamagedRecords>(event.what));
+    }
+    if (machine.dek_bytes >= context_.options.dek_bytes) {
+        rotate_dek(event.machine, machine);
+    }
+}
+
+void PublishStage::report_damage(const MachineId& id, Machine& machine,
+                                 const DamagedRecords& damage) {
+    log_error("upload.records.damaged", {{"machine", id},
+                                         {"disk", damage.key.disk},
+                                         {"first", damage.first},
+                                         {"last", damage.last},
+                                         {"evidence", damage.evidence}});
+    if (!damage.key.disk.is_nil()) {
+        machine.damaged.insert(damage.key.disk);
+        context_.conditions.raise(Errc::spool_lost_durable, subject_of(id), damage.evidence);
+    }
+    outgoing_.emplace_back(damage);
+}
+
+void PublishStage::rotate_dek(const MachineId& id, Machine& machine) {
+    vault::MachineKeys& keys = machine.writer->keys();
+    machine.writer->ledger().add_dek(vault::make_dek(keys, context_.vault, context_.random));
+    machine.dek_bytes = 0;
+    log_info("upload.dek.made", {{"machine", id}, {"version", keys.newest().version}});
+}
+
+void PublishStage::settled(const MachineId& id, const Draft& draft, std::uint64_t number,
+                           const Sha256& hash) {
+    Machine& machine = machines_.at(id);
+    CW_CRASH_POINT("upload.before_told");
+    pipeline::Committed told = draft.told;
+    told.machine = id;
+    told.manifest_number = number;
+    told.manifest_hash = hash;
+    outgoing_.push_back(ToReactor{.reactor = machine.reactor, .committed = std::move(told)});
+    CW_CRASH_POINT("upload.before_release");
+    if (raw(draft.through) > 0) {
+        reply(id, StepsCommitted{.opening = machine.opening, .through = draft.through});
+    }
+    // A new DEK is used only after the manifest that carries it is committed.
+    if (draft.manifest && !draft.manifest->deks.empty() &&
+        draft.manifest->kind == vault::ManifestKind::regular) {
+        reply(id, KeysChanged{.opening = machine.opening, .keys = segment_keys(machine)});
+    }
+    count_points(draft);
+    note_point(machine, id, draft);
+    if (machine.damaged.empty()) {
+        context_.conditions.clear(Errc::spool_lost_durable, subject_of(id));
+    }
+    status_due_ = std::min(status_due_, context_.clock.boot() + 100 * ns_per_ms);
+}
+
+void PublishStage::count_points(const Draft& draft) {
+    for (std::size_t i = 0; i < draft.told.points.size(); ++i) {
+        const pipeline::PointState state = draft.told.points[i].state;
+        const std::string name = state == pipeline::PointState::committed ? "committed"
+                                 : state == pipeline::PointState::same_as ? "same_as"
+                                                                          : "dropped";
+        context_.metrics
+            .counter("causeway_points_total",
+                     {{"kind", std::string(pipeline::name_of(draft.kinds[i]))}, {"state", name}})
+            .add(1);
+    }
+}
+
+// Where the time of the newest point went, by this server's clock; only its first part compares two
+// machines' clocks.
+void PublishStage::note_point(Machine& machine, const MachineId& id, const Draft& draft) {
+    if (!draft.point_time) {
+        return;
+    }
+    const auto seconds = [](std::int64_t ns) {
+        return static_cast<double>(std::max<std::int64_t>(ns, 0)) / 1e9;
+    };
+    const Nanos now = context_.clock.boot();
+    machine.point_time = draft.point_time;
+    if (draft.point) {
+        machine.newest_point = draft.point;
+    }
+    const Nanos transformed = std::max(draft.slowest.transformed, draft.point_assembled);
+    const Nanos uploaded = std::max(draft.slowest.uploaded, transformed);
+    const std::int64_t received_wall_us =
+        static_cast<std::int64_t>(context_.clock.wall()) - (now - draft.point_received) / ns_per_us;
+    machine.stages = {
+        .source =
+            seconds((received_wall_us - static_cast<std::int64_t>(*draft.point_time)) * ns_per_us),
+        .cache = seconds(draft.point_assembled - draft.point_received),
+        .transform = seconds(transformed - draft.point_assembled),
+        .upload = seconds(uploaded - transformed),
+        .commit = seconds(now - uploaded),
+    };
+    const std::string label = to_string(id);
+    const auto set = [this, &label](const char* stage, double value) {
+        context_.metrics.gauge("causeway_rpo_stage_seconds", {{"machine", label}, {"stage", stage}})
+            .set(value);
+    };
+    set("source", machine.stages.source);
+    set("cache", machine.stages.cache);
+    set("transform", machine.stages.transform);
+    set("upload", machine.stages.upload);
+    set("commit", machine.stages.commit);
+}
+
+void PublishStage::store_again(const MachineId& id, StepId step) {
+    reply(id, StoreAgain{.opening = machines_.at(id).opening, .step = step});
+}
+
+void PublishStage::fenced(const MachineId& id, const Error& why) {
+    Machine& machine = machines_.at(id);
+    machine.mode = MachineMode::fenced;
+    machine.closing = false;
+    machine.trouble = why;
+    log_error("upload.machine.fenced", {{"machine", id}, {"error", why}});
+    context_.conditions.raise(Errc::fenced, subject_of(id), why.detail);
+    reply(id, MachineStopped{.discard = false, .fenced = true});
+}
+
+void PublishStage::trouble(const MachineId& id, const std::optional<Error>& error) {
+    Machine& machine = machines_.at(id);
+    if (machine.trouble && (!error || error->code != machine.trouble->code)) {
+        context_.conditions.clear(machine.trouble->code, subject_of(id));
+    }
+    if (error) {
+        context_.conditions.raise(error->code, subject_of(id), error->detail);
+    }
+    machine.trouble = error;
+}
+
+bool PublishStage::flush_outgoing() {
+    bool moved = false;
+    while (!outgoing_.empty() && offer(outgoing_.front())) {
+        outgoing_.pop_front();
+        moved = true;
+    }
+    return moved;
+}
+
+bool PublishStage::offer(Outgoing& outgoing) {
+    if (auto* const answer = std::get_if<pipeline::MachineOpened>(&outgoing)) {
+        return context_.sink.opened(*answer);
+    }
+    if (auto* const news = std::get_if<ToReactor>(&outgoing)) {
+        return context_.sink.committed(news->reactor, news->committed);
+    }
+    return context_.sink.damaged(std::get<DamagedRecords>(outgoing));
+}
+
+Nanos PublishStage::next_deadline() const {
+    Nanos soonest = status_due_;
+    for (const auto& [id, machine] : machines_) {
+        if (machine.writer != nullptr) {
+            soonest = std::min(soonest, machine.writer->next_deadline());
+        } else if (machine.recover && machine.mode == MachineMode::waiting) {
+            soonest = std::min(soonest, machine.recover_at);
+        }
+    }
+    return soonest;
+}
+
+void PublishStage::refresh_status(Nanos now) {
+    status_due_ = now + ns_per_s;
+    std::vector<MachineStatus> all;
+    all.reserve(machines_.size());
+    for (const auto& [id, machine] : machines_) {
+        all.push_back(status_of(id, machine));
+        if (all.back().rpo_seconds) {
+            context_.metrics.gauge("causeway_rpo_seconds", {{"machine", to_string(id)}})
+                .set(*all.back().rpo_seconds);
+        }
+    }
+    context_.board.set_machines(std::move(all));
+}
+
+MachineStatus PublishStage::status_of(const MachineId& id, const Machine& machine) const {
+    MachineStatus out;
+    out.machine = id;
+    out.name = machine.name;
+    out.mode = machine.mode;
+    out.trouble = machine.trouble;
+    out.newest_point = machine.newest_point;
+    out.stages = machine.stages;
+    std::optional<WallMicros> point_time = machine.point_time;
+    if (machine.writer != nullptr) {
+        const Ledger& ledger = machine.writer->ledger();
+        const vault::ChainState& state = ledger.state();
+        point_time = ledger.newest_point_time();
+        out.manifest_number = state.newest.number;
+        out.manifest_hash = state.hash;
+        out.epoch = state.newest.epoch;
+        out.points = state.points.size();
+        for (const vault::DiskEntry& disk : state.newest.disks) {
+            DiskStatus& shown = out.disks.emplace_back();
+            shown.disk = disk.disk;
+            shown.name = disk.name;
+            shown.size_bytes = disk.size_bytes;
+            shown.generation = disk.generation;
+            shown.assembled = shown.committed = disk.committed;
+            shown.protected_ = disk.protected_;
+            shown.open_fence = disk.open_fence;
+            shown.damaged = machine.damaged.contains(disk.disk);
+            for (const std::byte bits : disk.base_done) {
+                shown.base_done +=
+                    static_cast<std::uint64_t>(std::popcount(std::to_integer<unsigned>(bits)));
+            }
+            shown.base_total =
+                (disk.size_bytes + pipeline::super_chunk_bytes - 1) / pipeline::super_chunk_bytes;
+        }
+    }
+    if (point_time) {
+        const auto age_us = static_cast<std::int64_t>(context_.clock.wall()) -
+                            static_cast<std::int64_t>(*point_time);
+        out.rpo_seconds = static_cast<double>(std::max<std::int64_t>(age_us, 0)) / 1e6;
+    }
+    return out;
+}
+
+}  // namespace cw::upload

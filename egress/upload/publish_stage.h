@@ -1,0 +1,128 @@
+// PublishStage: the owner of every machine's chain. Takes commands, opens machines, lets each
+// machine's ChainWriter publish, and tells ingest and agents what is committed.
+// Thread-safety: none, but for post() through the engine's CommandBox; one thread.
+#pragma once
+
+#include "base/conditions.h"
+#include "base/metrics.h"
+#include "egress/upload/chain_writer.h"
+#include "egress/upload/channel.h"
+#include "egress/upload/engine.h"
+#include "egress/upload/status_board.h"
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+
+namespace cw::upload {
+
+// Commands from any thread; the lock is held for a push or a swap.
+class CommandBox {
+public:
+    void post(Command command);
+    std::deque<Command> take_all();
+
+private:
+    std::mutex mutex_;
+    std::deque<Command> waiting_;
+};
+
+class PublishStage final : public BlobStage, private WriterHost {
+public:
+    struct Context {
+        Clock& clock;
+        Random& random;
+        std::unique_ptr<blob::BlobStore> store;
+        const vault::VaultIdentity& vault;
+        const vault::ServerSigner& signer;
+        const EngineOptions& options;
+        EngineSink& sink;
+        Conditions& conditions;
+        MetricRegistry& metrics;
+        CommandBox& commands;
+        Channel<AssemblyEvent>& events;
+        Channel<PublishEvent>& replies;
+        Channel<OpenTask>& open_tasks;
+        Channel<OpenOutcome>& open_outcomes;
+        StatusBoard& board;
+    };
+    explicit PublishStage(Context context);
+    ~PublishStage() override;
+
+    pipeline::Progress step(std::size_t budget) override;
+    [[nodiscard]] Nanos next_deadline() const override;
+    [[nodiscard]] std::string_view name() const noexcept override { return "publish"; }
+    [[nodiscard]] blob::BlobStore& store() noexcept override { return *context_.store; }
+
+private:
+    struct Machine {
+        MachineMode mode = MachineMode::waiting;
+        Opening opening{};
+        std::unique_ptr<ChainWriter> writer;
+        std::optional<OpenCommand> asked;       // The HELLO that waits for the opening.
+        std::optional<RecoverCommand> recover;  // Wanted until it is decided.
+        Nanos recover_at{};
+        std::uint32_t failures = 0;  // Of recovering, in a row.
+        bool closing = false;
+        std::uint32_t reactor = 0;
+        std::string name;
+        std::set<DiskId> damaged;
+        std::optional<Error> trouble;
+        std::uint64_t dek_bytes = 0;  // Stored under the newest DEK.
+        RpoStages stages;
+        std::optional<vault::PointEntry> newest_point;
+        std::optional<WallMicros> point_time;
+    };
+    struct ToReactor {
+        std::uint32_t reactor = 0;
+        pipeline::Committed committed;
+    };
+    using Outgoing = std::variant<pipeline::MachineOpened, ToReactor, DamagedRecords>;
+
+    // Commands.
+    void run(Command command);
+    void handle(OpenCommand command);
+    void handle(RecoverCommand command);
+    void handle(PruneCommand command);
+    void handle(const FlushCommand& command);
+    void handle(const CloseCommand& command);
+    void handle(const DiscardQuarantineCommand& command);
+    void handle(const RotateDekCommand& command);
+    // Opening.
+    void ask_opener(const MachineId& id, Machine& machine);
+    void opened(OpenOutcome outcome);
+    void open_failed(const MachineId& id, Machine& machine, const Error& error);
+    void answer(const MachineId& id, Machine& machine, const OpenCommand& command);
+    void refuse(const OpenCommand& command, Error error);
+    [[nodiscard]] std::shared_ptr<const SegmentKeys> segment_keys(Machine& machine) const;
+    // Events of assembly.
+    void take(AssemblyEvent event);
+    void report_damage(const MachineId& id, Machine& machine, const DamagedRecords& damage);
+    // WriterHost.
+    void settled(const MachineId& id, const Draft& draft, std::uint64_t number,
+                 const Sha256& hash) override;
+    void store_again(const MachineId& id, StepId step) override;
+    void fenced(const MachineId& id, const Error& why) override;
+    void trouble(const MachineId& id, const std::optional<Error>& error) override;
+
+    bool step_machine(const MachineId& id, Machine& machine);
+    void finish_closing(const MachineId& id, Machine& machine);
+    void rotate_dek(const MachineId& id, Machine& machine);
+    void note_point(Machine& machine, const MachineId& id, const Draft& draft);
+    void count_points(const Draft& draft);
+    bool flush_outgoing();
+    bool offer(Outgoing& outgoing);
+    void refresh_status(Nanos now);
+    [[nodiscard]] MachineStatus status_of(const MachineId& id, const Machine& machine) const;
+    [[nodiscard]] bool quiet() const;
+    void reply(const MachineId& id, decltype(PublishEvent::what) what);
+
+    Context context_;
+    std::map<MachineId, Machine> machines_;
+    std::deque<Outgoing> outgoing_;  // Bounded: no draft is begun while it holds anything.
+    std::uint64_t next_opening_ = 1;
+    Nanos status_due_{};
+};
+
+}  // namespace cw::upload

@@ -1,8 +1,6 @@
 #include "recovery/image_reader.h"
 
-#include "egress/vault/names.h"
-#include "tests/fakes/memory_vault.h"
-#include "tests/recovery/disk_model.h"
+#include "tests/recovery/world.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -14,44 +12,6 @@ namespace {
 
 using fakes::BlobFault;
 using fakes::BlobOp;
-using fakes::DiskModel;
-using fakes::VaultRig;
-
-struct World {
-    explicit World(std::uint64_t seed, std::uint64_t disk_bytes = 1 * mib + 37 * sector_bytes)
-        : random(make_seeded_random(seed)),
-          memory(clock, {.seed = seed, .shuffle = true}),
-          factory(memory.factory()),
-          store(factory->make()),
-          kek(fakes::make_test_kek("k", *random)),
-          machine(make_id<MachineId>(*random)),
-          rig(*store, *kek, *random, machine),
-          disk(make_id<DiskId>(*random)),
-          model(rig, *random, disk, disk_bytes) {}
-
-    Catalog catalog() {
-        auto opened = Catalog::open(*store, *kek, machine, {});
-        CW_ASSERT(opened.has_value());
-        return std::move(*opened);
-    }
-    Result<std::unique_ptr<ImageReader>> reader(const Catalog& from, const PointId& point) {
-        CW_TRY_ASSIGN(const vault::PointEntry* entry, from.find_point(to_string(point)));
-        CW_TRY_ASSIGN(const DiskAtPoint at, from.find_disk(*entry, ""));
-        return ImageReader::open(*store, from, at, {});
-    }
-
-    ManualClock clock;
-    std::unique_ptr<Random> random;
-    fakes::MemoryVault memory;
-    std::unique_ptr<blob::StoreFactory> factory;
-    std::unique_ptr<blob::BlobStore> store;
-    std::unique_ptr<vault::KeyService> kek;
-    MachineId machine;
-    VaultRig rig;
-    DiskId disk;
-    DiskModel model;
-};
-
 // The first byte that differs, for a message; npos if none.
 std::size_t first_difference(const ByteVector& a, const ByteVector& b) {
     const auto at = std::mismatch(a.begin(), a.end(), b.begin()).first;

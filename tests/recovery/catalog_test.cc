@@ -1,0 +1,65 @@
+#include "recovery/catalog.h"
+
+#include "tests/recovery/world.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::recovery {
+namespace {
+
+TEST(Catalog, FindsPointsByWhatPeopleSay) {
+    World world(2);
+    const auto point_at = [&](std::int64_t seconds, vault::PointKind kind) {
+        return world.rig.publish_point({}, WallMicros{seconds * 1'000'000}, kind);
+    };
+    const PointId first = point_at(1'700'000'000, vault::PointKind::crash);
+    const PointId app = point_at(1'700'000'060, vault::PointKind::app);
+    const PointId jumped =
+        point_at(1'600'000'000, vault::PointKind::crash);  // The clock went back.
+    const Catalog catalog = world.catalog();
+    const auto found = [&](std::string_view which) { return (*catalog.find_point(which))->id; };
+    EXPECT_EQ(found("latest"), jumped);
+    EXPECT_EQ(found("latest-app"), app);
+    EXPECT_EQ(found(to_string(first)), first);
+    EXPECT_EQ(found(to_string(first).substr(0, 8)), first);
+    EXPECT_EQ(found("2023-11-14T22:14:19Z"), jumped);
+    EXPECT_EQ(found("2021-01-01T00:00:00Z"), jumped);
+    EXPECT_EQ(catalog.find_point("2019-01-01T00:00:00Z").error().code, Errc::point_not_found);
+    EXPECT_EQ(catalog.find_point("ffffffff").error().code, Errc::point_not_found);
+    EXPECT_EQ(catalog.find_point("yesterday").error().code, Errc::usage);
+    EXPECT_EQ(catalog.find_point("2023-11-14 22:14").error().code, Errc::usage);
+}
+
+TEST(Catalog, RefusesARolledBackVaultUnlessTold) {  // F4
+    World world(6);
+    world.model.publish_point();
+    world.model.publish_point();
+    CatalogOptions options;
+    options.witness = {world.rig.state.newest.number, world.rig.state.hash};
+    EXPECT_TRUE(Catalog::open(*world.store, *world.kek, world.machine, options));
+    world.memory.erase(vault::manifest_blob(world.machine, options.witness.number));
+    const auto refused = Catalog::open(*world.store, *world.kek, world.machine, options);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::vault_rolled_back);
+    options.accept_stale = true;
+    const auto stale = Catalog::open(*world.store, *world.kek, world.machine, options);
+    ASSERT_TRUE(stale);
+    EXPECT_EQ(stale->points().size(), 1U);
+}
+
+TEST(TimeText, ComesBack) {
+    for (const std::int64_t us :
+         {0LL, 1'700'000'000'123'456LL, 951'782'399'000'000LL, -1'000'000LL}) {
+        EXPECT_EQ(parse_time(time_text(WallMicros{us})).value(), WallMicros{us});
+    }
+    EXPECT_EQ(time_text(WallMicros{1'700'000'000'000'000}), "2023-11-14T22:13:20Z");
+    for (const char* bad :
+         {"", "2023", "2023-13-01T00:00Z", "2023-02-30T00:00Z", "2023-01-01T24:00Z",
+          "2023-01-01T00:00", "2023-01-01T00:00:00+01:00", "-023-01-01T00:00Z"}) {
+        EXPECT_FALSE(parse_time(bad)) << bad;
+    }
+    EXPECT_EQ(parse_time("2023-11-14T22:13Z").value(), WallMicros{1'699'999'980'000'000});
+}
+
+}  // namespace
+}  // namespace cw::recovery

@@ -1,0 +1,116 @@
+#include "recovery/image_writer.h"
+
+#include "recovery/restore.h"
+#include "tests/fakes/sim_disk.h"
+#include "tests/recovery/world.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::recovery {
+namespace {
+
+class ImageWriter : public testing::Test {
+protected:
+    ImageWriter() {
+        for (int i = 0; i < 15; ++i) {
+            world_.model.step();
+        }
+        point_ = world_.model.publish_point();
+        reader_ = std::move(*world_.reader(catalog_ = world_.catalog(), point_));
+        CW_ASSERT(disk_->create_directories("/out").has_value());
+    }
+    const ByteVector& truth() { return world_.model.truth().at(point_); }
+    ByteVector content(const std::string& path) { return *read_file(*disk_, path, 64 * mib); }
+
+    World world_{12, 9 * mib + 512};
+    Catalog catalog_;
+    PointId point_;
+    std::unique_ptr<ImageReader> reader_;
+    fakes::SimStorage storage_{1};
+    std::unique_ptr<fakes::SimDisk> disk_ = storage_.make_disk();
+};
+
+TEST_F(ImageWriter, WritesTheDiskAsItWas) {
+    std::uint64_t seen = 0, total = 0;
+    const auto report = write_image(*reader_, *disk_, {.path = "/out/a", .verify = true},
+                                    [&](std::uint64_t done, std::uint64_t all) {
+                                        EXPECT_GT(done, seen);
+                                        seen = done;
+                                        total = all;
+                                    });
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_EQ(content("/out/a"), truth());
+    EXPECT_EQ(seen, truth().size());
+    EXPECT_EQ(total, truth().size());
+    EXPECT_EQ(report->sha256, sha256(truth()));
+    EXPECT_LT(report->written_bytes, truth().size());  // Holes stay holes.
+    EXPECT_FALSE(*disk_->exists("/out/a.partial"));
+}
+
+TEST_F(ImageWriter, RefusesToReplaceAFileUnlessForced) {
+    ASSERT_TRUE(write_file_atomically(*disk_, "/out/a", as_bytes("precious")));
+    const auto refused = write_image(*reader_, *disk_, {.path = "/out/a"}, {});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::file_exists);
+    EXPECT_EQ(as_text(content("/out/a")), "precious");
+    ASSERT_TRUE(write_image(*reader_, *disk_, {.path = "/out/a", .force = true}, {}));
+    EXPECT_EQ(content("/out/a"), truth());
+}
+
+TEST_F(ImageWriter, LeavesNothingBehindWhenItFails) {
+    for (const auto& name : world_.memory.names()) {
+        if (name.container == blob::Container::data) {
+            world_.memory.flip_bit(name, 64 * 8 + 5);  // The first chunk.
+        }
+    }
+    const auto report = write_image(*reader_, *disk_, {.path = "/out/a"}, {});
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, Errc::object_corrupt);
+    EXPECT_TRUE(disk_->list("/out")->empty());
+}
+
+TEST_F(ImageWriter, ReadingBackSeesADiskThatLies) {
+    storage_.plan().write_flipped = 10'000;
+    const auto report = write_image(*reader_, *disk_, {.path = "/out/a", .verify = true}, {});
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, Errc::restore_mismatch);
+    storage_.plan().write_flipped = 0;
+    EXPECT_TRUE(disk_->list("/out")->empty());
+}
+
+TEST_F(ImageWriter, SaysWhenTheTargetIsFull) {
+    storage_.plan().capacity_bytes = 64 * kib;
+    const auto report = write_image(*reader_, *disk_, {.path = "/out/a"}, {});
+    ASSERT_FALSE(report);
+    EXPECT_FALSE(*disk_->exists("/out/a"));
+}
+
+TEST_F(ImageWriter, AFinishedFileSurvivesAPowerCut) {
+    ASSERT_TRUE(disk_->sync_directory("/"));
+    ASSERT_TRUE(write_image(*reader_, *disk_, {.path = "/out/a"}, {}));
+    storage_.power_cut();
+    disk_ = storage_.make_disk();
+    EXPECT_EQ(content("/out/a"), truth());
+}
+
+TEST_F(ImageWriter, RestoresByNameOfPointAndDisk) {
+    RestoreRequest request;
+    request.machine = world_.machine;
+    request.disk = "vda";
+    request.write.path = "/out/b";
+    const auto report = restore_disk(*world_.store, *world_.kek, *disk_, request, {});
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_EQ(content("/out/b"), truth());
+    EXPECT_EQ(report->point.id, point_);
+    EXPECT_GT(report->fetched_bytes, 0U);
+    request.write.path = "/out/c";
+    request.disk = "vdb";
+    EXPECT_EQ(restore_disk(*world_.store, *world_.kek, *disk_, request, {}).error().code,
+              Errc::not_found);
+    request.machine = make_id<MachineId>(*world_.random);
+    EXPECT_EQ(restore_disk(*world_.store, *world_.kek, *disk_, request, {}).error().code,
+              Errc::not_found);
+}
+
+}  // namespace
+}  // namespace cw::recovery

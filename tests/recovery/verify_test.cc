@@ -1,0 +1,142 @@
+#include "recovery/verify.h"
+
+#include "tests/recovery/world.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::recovery {
+namespace {
+
+using fakes::BlobFault;
+using fakes::BlobOp;
+
+class Verify : public testing::Test {
+protected:
+    Verify() {
+        for (int i = 0; i < 50; ++i) {
+            world_.model.step();
+        }
+        world_.model.publish_point();
+    }
+    VerifyReport verify(VerifyDepth depth) {
+        const Catalog catalog = world_.catalog();
+        auto report = verify_machine(*world_.store, catalog, {.depth = depth}, *world_.random, {});
+        CW_ASSERT(report.has_value());
+        return std::move(*report);
+    }
+    // A segment that some point needs and some does not, and the points that do.
+    struct Victim {
+        vault::SegmentRef ref;
+        std::set<PointId> needed_by;
+    };
+    Victim victim() {
+        const Catalog catalog = world_.catalog();
+        for (const auto& [name, ref] : catalog.state().segments) {
+            Victim out{ref, {}};
+            for (const auto* point : catalog.points()) {
+                const auto segments = catalog.segments_of(point->cuts.at(0)).value();
+                for (const auto* segment : segments) {
+                    if (segment->name == name) {
+                        out.needed_by.insert(point->id);
+                    }
+                }
+            }
+            if (!out.needed_by.empty() && out.needed_by.size() < catalog.points().size() &&
+                ref.index_offset > vault::segment_header_bytes) {
+                return out;
+            }
+        }
+        CW_ASSERT(false);
+        return {};
+    }
+    void expect_verdict(const VerifyReport& report, const Victim& hurt, Verdict verdict,
+                        Errc code) {
+        EXPECT_EQ(report.verdict(), verdict);
+        ASSERT_EQ(report.segment_findings.size(), 1U);
+        EXPECT_EQ(report.segment_findings[0].object, to_string(segment_blob(hurt.ref.name)));
+        EXPECT_EQ(report.segment_findings[0].error.code, code);
+        for (const PointVerdict& point : report.points) {
+            const bool needs = hurt.needed_by.contains(point.point.id);
+            EXPECT_EQ(point.verdict, needs ? verdict : Verdict::intact);
+            EXPECT_EQ(point.findings.size(), needs ? 1U : 0U);
+        }
+    }
+
+    World world_{14};
+};
+
+TEST_F(Verify, FindsAWholeVaultIntact) {
+    for (const VerifyDepth depth : {VerifyDepth::index, VerifyDepth::sampled, VerifyDepth::full}) {
+        const VerifyReport report = verify(depth);
+        EXPECT_EQ(report.verdict(), Verdict::intact);
+        EXPECT_EQ(report.points.size(), world_.model.truth().size());
+        EXPECT_EQ(report.manifests_checked, world_.rig.state.newest.number);
+        EXPECT_EQ(report.oldest_manifest, 1U);
+        EXPECT_EQ(report.segments_checked, world_.rig.state.segments.size());
+        EXPECT_EQ(report.chunks_checked > 0, depth != VerifyDepth::index);
+    }
+}
+
+TEST_F(Verify, FullSeesAFlippedBitInAChunk) {
+    const Victim hurt = victim();
+    world_.memory.flip_bit(segment_blob(hurt.ref.name), vault::segment_header_bytes * 8 + 3);
+    expect_verdict(verify(VerifyDepth::full), hurt, Verdict::unusable, Errc::object_corrupt);
+}
+
+TEST_F(Verify, IndexSeesDamagedHeadersIndexesAndTrailers) {
+    const Victim hurt = victim();
+    const auto name = segment_blob(hurt.ref.name);
+    for (const std::uint64_t byte :
+         {std::uint64_t{9}, hurt.ref.index_offset + 3, hurt.ref.object_bytes - 1}) {
+        world_.memory.flip_bit(name, byte * 8);
+        expect_verdict(verify(VerifyDepth::index), hurt, Verdict::unusable, Errc::object_corrupt);
+        world_.memory.flip_bit(name, byte * 8);
+    }
+}
+
+TEST_F(Verify, AMissingSegmentSpoilsOnlyThePointsThatNeedIt) {
+    const Victim hurt = victim();
+    world_.memory.erase(segment_blob(hurt.ref.name));
+    expect_verdict(verify(VerifyDepth::index), hurt, Verdict::unusable, Errc::blob_not_found);
+}
+
+TEST_F(Verify, UnreadableIsUnknownNotUnusable) {
+    const Catalog catalog = world_.catalog();
+    world_.memory.script(BlobOp::get, BlobFault::unavailable, 100'000);
+    const auto report = verify_machine(*world_.store, catalog, {}, *world_.random, {});
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->verdict(), Verdict::unknown);
+    for (const PointVerdict& point : report->points) {
+        EXPECT_NE(point.verdict, Verdict::unusable);
+    }
+}
+
+TEST_F(Verify, SeesAChainThatWasChangedBelowTheCheckpoint) {
+    world_.rig.publish(make_checkpoint(world_.rig.state));
+    const auto name = vault::manifest_blob(world_.machine, 2);
+    world_.memory.flip_bit(name, 2000);
+    const VerifyReport report = verify(VerifyDepth::index);
+    EXPECT_EQ(report.verdict(), Verdict::unusable);
+    ASSERT_EQ(report.chain_findings.size(), 1U);
+    EXPECT_EQ(report.chain_findings[0].object, to_string(name));
+    EXPECT_EQ(report.oldest_manifest, 3U);
+    for (const PointVerdict& point : report.points) {
+        EXPECT_EQ(point.verdict, Verdict::intact);  // Their own evidence is whole.
+    }
+}
+
+TEST_F(Verify, AcceptsThatOldManifestsWereCollected) {
+    world_.rig.publish(make_checkpoint(world_.rig.state));
+    vault::Manifest bounded = world_.rig.next();
+    bounded.boundary = bounded.checkpoint;
+    world_.rig.publish(bounded);
+    for (std::uint64_t n = 2; n < bounded.checkpoint; ++n) {
+        world_.memory.erase(vault::manifest_blob(world_.machine, n));
+    }
+    const VerifyReport report = verify(VerifyDepth::index);
+    EXPECT_EQ(report.verdict(), Verdict::intact);
+    EXPECT_EQ(report.oldest_manifest, bounded.checkpoint);
+}
+
+}  // namespace
+}  // namespace cw::recovery

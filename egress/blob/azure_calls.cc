@@ -162,13 +162,17 @@ public:
     }
 
     std::unique_ptr<AzureCall> judge(HttpReply& reply, std::int64_t now_s) override {
-        if (answered(reply, 416)) {
-            // A range at or behind the end: nothing to read, but the properties are owed.
+        // A range at or behind the end (Azurite says 206 and sends nothing): there are no bytes to
+        // read, but the properties are owed, and they tell whether that is so.
+        if (answered(reply, 416) || (answered(reply, 206) && reply.body.empty())) {
             return make_head_call(
                 request_.name, request_.if_match,
-                [done = done_](Result<BlobProperties> properties) {
+                [done = done_, offset = request_.offset](Result<BlobProperties> properties) {
                     if (!properties) {
                         return done(std::unexpected(std::move(properties).error()));
+                    }
+                    if (properties->size > offset) {
+                        return done(fail(Errc::blob_unavailable, "no bytes of an existing range"));
                     }
                     done(GetResult{{}, std::move(*properties)});
                 });

@@ -52,7 +52,7 @@ public:
         options.url =
             (flavour == FakeFlavour::shared_key_host_style ? fake_.host_style_url() : fake_.url()) +
             "/contract";
-        options.page_entries = 100;
+        options.page_entries = 20;
         options.ca_file = is_tls(flavour) ? certificate().certificate : "";
         switch (flavour) {
             case FakeFlavour::shared_key_http:

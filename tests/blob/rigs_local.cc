@@ -18,7 +18,7 @@ public:
         static int made = 0;
         path_ = testing::TempDir() + "cw-blob-" + std::to_string(::getpid()) + "-" +
                 std::to_string(made++);
-        auto factory = make_directory_factory({.path = path_, .create = true, .page_entries = 100},
+        auto factory = make_directory_factory({.path = path_, .create = true, .page_entries = 20},
                                               clock_, *random_);
         CW_ASSERT(factory.has_value());
         factory_ = std::move(*factory);
@@ -43,7 +43,7 @@ public:
 
 private:
     ManualClock clock_;
-    fakes::MemoryVault vault_{clock_, {.seed = 1, .shuffle = true, .page_entries = 100}};
+    fakes::MemoryVault vault_{clock_, {.seed = 1, .shuffle = true, .page_entries = 20}};
     std::unique_ptr<StoreFactory> factory_ = vault_.factory();
 };
 

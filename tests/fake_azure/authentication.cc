@@ -187,6 +187,11 @@ std::string Authentication::issue_token(std::int64_t expires_s) {
     return token;
 }
 
+std::uint64_t Authentication::issue_count() {
+    const std::lock_guard guard(mutex_);
+    return issued_;
+}
+
 void Authentication::revoke_tokens() {
     const std::lock_guard guard(mutex_);
     tokens_.clear();

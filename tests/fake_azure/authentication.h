@@ -28,6 +28,7 @@ public:
     // A new bearer token. Tokens end by time or by revoke_tokens().
     std::string issue_token(std::int64_t expires_s);
     void revoke_tokens();
+    std::uint64_t issue_count();
 
     [[nodiscard]] const std::string& account() const noexcept { return account_; }
     [[nodiscard]] Bytes key() const noexcept { return key_; }

@@ -92,6 +92,10 @@ std::string FakeAzure::issue_token(std::int64_t life_s) {
     return server_->authentication.issue_token(server_->time.wall_s() + life_s);
 }
 
+std::uint64_t FakeAzure::issue_count() const {
+    return server_->authentication.issue_count();
+}
+
 void FakeAzure::revoke_tokens() {
     server_->authentication.revoke_tokens();
 }

@@ -65,6 +65,7 @@ public:
 
     std::string issue_token(std::int64_t life_s);
     void revoke_tokens();
+    [[nodiscard]] std::uint64_t issue_count() const;  // Tokens issued so far.
     // Query strings valid for a day.
     [[nodiscard]] std::string account_sas(const std::string& permissions = "rwdlac") const;
     [[nodiscard]] std::string service_sas(const std::string& container,

@@ -39,6 +39,7 @@ struct Request {
     bool tls = false;
     Content body;                // Null when discarded.
     std::uint64_t body_crc = 0;  // CRC-64 of the body; set when a checksum or fault needs it.
+    bool damaged = false;        // A fault changed the body: its checksum is past checking.
     std::string account, container, blob;  // Decoded parts of the path.
 
     [[nodiscard]] std::string_view header(std::string_view name) const;

@@ -93,6 +93,9 @@ std::optional<Reply> check_body(const Request& request) {
     if (!md5.empty() && !crc.empty()) {
         return Reply(400, "BothCrc64AndMd5HeaderPresent");
     }
+    if (request.damaged) {
+        return std::nullopt;
+    }
     if (!crc.empty()) {
         const auto sent = from_base64(crc);
         if (!sent || sent->size() != 8) {

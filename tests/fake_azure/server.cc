@@ -299,7 +299,7 @@ std::optional<Reply> FakeAzure::Server::run(Operation operation, Request& reques
         auto damaged = std::make_shared<Buffer>(request.body->size());
         std::ranges::copy(request.body->view(), damaged->data());
         damaged->data()[0] ^= std::byte{1};
-        request.headers.erase("x-ms-content-crc64");
+        request.damaged = true;
         request.body_crc = crc64nvme(damaged->view());
         request.body = std::move(damaged);
     }

@@ -208,6 +208,7 @@ bool DiskCapture::try_log(ExtentOp op, std::uint64_t offset, std::uint32_t lengt
     next_ = next(next_);
     if (open_.extent_count() == 1) {
         opened_ = parts_.clock.boot();
+        parts_.outbox.wake();
     }
     if (open_.data_bytes() >= record_bytes_good) {
         close_open();

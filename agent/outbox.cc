@@ -27,9 +27,7 @@ void Outbox::push(OutboxEntry entry) {
         const std::lock_guard lock(incoming_mutex_);
         incoming_.push_back(std::move(entry));
     }
-    if (wake_) {
-        wake_();
-    }
+    wake();
 }
 
 void Outbox::collect() {

@@ -46,6 +46,12 @@ public:
     [[nodiscard]] bool room() const noexcept {
         return table_bytes_.load(std::memory_order_relaxed) < table_bytes_max_;
     }
+    // Wakes the loop: a record was begun, whose linger must be watched.
+    void wake() const {
+        if (wake_) {
+            wake_();
+        }
+    }
     // Keeps the order of pushes of one disk; the caller holds that disk's order lock.
     void push(OutboxEntry entry);
 

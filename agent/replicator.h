@@ -81,6 +81,10 @@ public:
     [[nodiscard]] Status status();
     // The server's secret for fingerprints; zeros before the first WELCOME.
     [[nodiscard]] const FingerprintSecret& secret() const noexcept { return secret_; }
+    // The newest commit the server has told of: number and hash of its manifest.
+    [[nodiscard]] std::pair<std::uint64_t, Sha256> witness() const noexcept {
+        return {witness_number_, witness_hash_};
+    }
     BaseSender& base(std::size_t slot) { return *disks_.at(slot).base; }
 
     // Sends what is logged, says GOODBYE and ends; gives up after `limit_ns`.

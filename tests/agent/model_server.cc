@@ -72,6 +72,9 @@ void ModelServer::open_session() {
 }
 
 void ModelServer::receive(Bytes bytes) {
+    if (bytes.empty()) {
+        return;
+    }
     in_.insert(in_.end(), bytes.begin(), bytes.end());
     std::size_t at = 0;
     while (in_.size() - at >= wire::frame_header_bytes && !closed) {

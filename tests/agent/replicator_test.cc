@@ -31,10 +31,10 @@ TEST(Replicator, NoPointBetweenFenceAndItsEnd) {
 }
 
 TEST(Replicator, EveryPointEqualsTheDisksWhileWritesGoOn) {
-    for (std::uint64_t seed = 1; seed <= 12; ++seed) {
-        Harness h({.seed = seed, .disks = 2, .disk_bytes = 12 * mib + 4096});
+    for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+        Harness h({.seed = seed, .disks = 2, .disk_bytes = 5 * mib + 4096});
         h.server.auto_sync = seed % 2 == 0;
-        for (int i = 0; i < 600; ++i) {
+        for (int i = 0; i < 400; ++i) {
             h.random_write();
             h.steps(static_cast<int>(h.random->below(3)));
             if (h.random->below(20) == 0) {
@@ -137,10 +137,10 @@ TEST(Replicator, TakeoverByAServerThatIsBehindIsCaughtUpFromTheMaps) {
 }
 
 TEST(Replicator, KilledAgentKeepsItsGenerationAndCatchesUpAfterRestart) {
-    for (std::uint64_t seed = 1; seed <= 10; ++seed) {
-        Harness h({.seed = seed, .disks = 2});
+    for (std::uint64_t seed = 1; seed <= 6; ++seed) {
+        Harness h({.seed = seed, .disks = 2, .disk_bytes = 5 * mib});
         ASSERT_TRUE(h.run_until_protected());
-        for (int round = 0; round < 4; ++round) {
+        for (int round = 0; round < 3; ++round) {
             h.server.auto_sync = h.random->below(2) == 0;
             for (int i = 0; i < 60; ++i) {
                 h.random_write();

@@ -1,0 +1,194 @@
+#include "agent/agent.h"
+
+#include "base/log.h"
+
+#include <algorithm>
+
+#include <poll.h>
+
+namespace cw::agent {
+namespace {
+
+constexpr std::int64_t observe_every_ns = 500 * ns_per_ms, stop_limit_ns = 20 * ns_per_s,
+                       final_limit_ns = 600 * ns_per_s, idle_wait_ns = ns_per_s,
+                       child_wait_ns = 10 * ns_per_ms;
+
+}  // namespace
+
+void Agent::stop() noexcept {
+    stop_asked_.store(1);
+    doorbell_.ring();
+}
+
+Result<void> Agent::run(const Observer& observe) {
+    log_info("agent.ready", {{"machine", machine_}, {"disks", captures_.size()}});
+    Nanos observed{};
+    while (!replicator_->ended()) {
+        const bool busy = round();
+        if (observe && clock_.boot() - observed >= observe_every_ns) {
+            observed = clock_.boot();
+            observe(replicator_->status());
+        }
+        park(busy);
+    }
+    const auto left = leave_state();
+    if (stop_client_) {
+        const bool ok = left && !stop_trouble_;
+        control_->reply(*stop_client_, ok ? R"({"ok":true})"
+                                          : R"({"ok":false,"error":")" +
+                                                std::string(name_of(left ? stop_trouble_->code
+                                                                         : left.error().code)) +
+                                                R"("})");
+    }
+    CW_TRY(left);
+    return stop_trouble_ ? std::unexpected(*stop_trouble_) : Result<void>{};
+}
+
+bool Agent::round() {
+    bool busy = replicator_->step();
+    if (scan_) {
+        busy = scan_->step() || busy;
+    }
+    tend_points();
+    tend_waiters();
+    tend_stop();
+    return busy;
+}
+
+void Agent::park(bool busy) {
+    std::vector<pollfd> waiting;
+    control_->watch(waiting);
+    if (busy) {
+        ::poll(waiting.data(), waiting.size(), 0);  // Operators are answered under load too.
+        control_->serve();
+        return;
+    }
+    doorbell_.prepare();
+    if (round()) {  // Something came between the last look and the announcement.
+        doorbell_.cancel();
+        return;
+    }
+    waiting.push_back({doorbell_.fd(), POLLIN, 0});
+    if (replicator_->fd() >= 0) {
+        const short events =
+            static_cast<short>(POLLIN | (replicator_->wants_write() ? POLLOUT : 0));
+        waiting.push_back({replicator_->fd(), events, 0});
+    }
+    const Nanos now = clock_.boot();
+    std::int64_t wait = std::min(idle_wait_ns, replicator_->next_deadline() - now);
+    wait = std::min(wait, next_point_ - now);
+    if (scan_ && scan_->running()) {
+        wait = std::min(wait, child_wait_ns);  // A hook ends without telling.
+    }
+    const auto wait_ms =
+        static_cast<int>((std::max<std::int64_t>(wait, 0) + ns_per_ms - 1) / ns_per_ms);
+    ::poll(waiting.data(), waiting.size(), wait_ms);
+    doorbell_.consume();
+    control_->serve();
+}
+
+// Points by interval, and the scans that make them.
+void Agent::tend_points() {
+    const Nanos now = clock_.boot();
+    const bool due = now - next_point_ >= 0;
+    if (stopping_ != Stopping::no) {
+        next_point_ = now + options_.interval_ns;
+        return;
+    }
+    if (scan_) {
+        if ((due || scan_wanted_) && !scan_->running() && scan_->begin(scan_tag_)) {
+            scan_wanted_ = false;
+            scan_tag_.clear();
+            next_point_ = now + options_.interval_ns;
+        } else if (due) {
+            next_point_ = now + std::min(options_.interval_ns, ns_per_s);
+        }
+        return;
+    }
+    if (!due) {
+        return;
+    }
+    next_point_ = now + options_.interval_ns;
+    if (replicator_->consistent() && !replicator_->point_would_repeat()) {
+        if (auto made = replicator_->make_point(pipeline::PointKind::crash, ""); !made) {
+            log_warning("agent.point", {{"error", made.error()}});
+        }
+    }
+}
+
+void Agent::tend_stop() {
+    const int asked = stop_asked_.load();
+    if (asked == 0 || stopping_ == Stopping::goodbye) {
+        return;
+    }
+    if (stopping_ == Stopping::no) {
+        nbd_.reset();  // Writers are cut off first: nothing comes after the last point.
+        stop_deadline_ = clock_.boot() + final_limit_ns;
+        stopping_ = asked == 2 ? Stopping::final_point : Stopping::goodbye;
+        if (stopping_ == Stopping::goodbye) {
+            replicator_->begin_stop(false, stop_limit_ns);
+        }
+        return;
+    }
+    // A last point of everything, and GOODBYE only when it is in the vault.
+    if (!final_point_ && replicator_->consistent() && !scan_) {
+        if (const auto made = replicator_->make_point(pipeline::PointKind::planned, "final")) {
+            final_point_ = *made;
+        }
+    } else if (!final_point_ && scan_ && !scan_->running()) {
+        const auto& outcome = scan_->outcome();
+        if (outcome && scan_wanted_) {
+            if (*outcome) {
+                final_point_ = **outcome;
+            } else {
+                stop_trouble_ = outcome->error();
+            }
+        } else {
+            scan_wanted_ = scan_->begin("final");
+        }
+    }
+    const TrackedPoint* const point =
+        final_point_ ? replicator_->points().find(*final_point_) : nullptr;
+    const bool committed = point != nullptr && point->phase == PointPhase::committed;
+    if (point != nullptr && point->phase == PointPhase::dropped) {
+        stop_trouble_ =
+            Error{Errc::resync_required, "the final point was dropped: " + point->reason};
+    } else if (!committed && clock_.boot() - stop_deadline_ >= 0) {
+        stop_trouble_ = Error{Errc::cancelled, "the final point was not committed in time"};
+    }
+    if (committed || stop_trouble_) {
+        stopping_ = Stopping::goodbye;
+        replicator_->begin_stop(committed, stop_limit_ns);
+    }
+}
+
+// Written last: until then the next start assumes the worst.
+Result<void> Agent::leave_state() {
+    nbd_.reset();
+    const bool all_spooled = replicator_->all_spooled();
+    std::vector<DiskState> disks = state_->get().disks;
+    for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
+        DiskCapture& capture = *captures_[slot];
+        if (!scan_) {
+            CW_TRY(capture.flush());
+        }
+        CW_TRY(capture.sync_map());
+        const DiskCapture::Position at = capture.position();
+        const bool exact = all_spooled && at.logging && !capture.fence_open();
+        const auto lock = capture.lock();
+        disks[slot].next = exact ? at.next : Seq{};
+        disks[slot].stream_hash = capture.stream_hash_locked();
+        disks[slot].image_print = images_[slot]->fingerprint();
+    }
+    const auto [number, hash] = replicator_->witness();
+    CW_TRY(state_->update([&](AgentState& state) {
+        state.disks = disks;
+        state.clean = true;
+        state.witness_number = number;
+        state.witness_hash = hash;
+    }));
+    log_info("agent.stopped", {{"all_spooled", all_spooled}});
+    return {};
+}
+
+}  // namespace cw::agent

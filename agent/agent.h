@@ -1,0 +1,116 @@
+// Agent: one running mobility agent — the disks, their source, the replicator, the control socket —
+// and the loop that drives them.
+//
+// Thread-safety: run() on one thread; stop() from anywhere, also a signal handler.
+#pragma once
+
+#include "agent/control_socket.h"
+#include "agent/nbd_server.h"
+#include "agent/replicator.h"
+#include "agent/scan_source.h"
+#include "agent/tls_link.h"
+#include "pipeline/stage.h"
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cw::agent {
+
+struct AgentOptions {
+    TlsTarget target;
+    std::string state_directory;
+    std::string machine_name;
+    struct Disk {
+        std::string name, path;
+    };
+    std::vector<Disk> disks;
+    std::int64_t interval_ns = 5 * ns_per_s;
+    std::int64_t linger_ns = 20 * ns_per_ms;
+    std::uint64_t memory_bytes = 128 * mib;
+    std::uint64_t spool_bytes = 0;        // 0: no disk spool.
+    std::string nbd_socket;               // At most one of these two:
+    std::optional<HostPort> nbd_address;  // without either the disks are scanned.
+    Freezer::Options freeze;
+    bool app_hooks = false;
+};
+
+class Agent {
+public:
+    // What may be looked at from outside, for the progress line.
+    using Observer = std::function<void(const Replicator::Status&)>;
+
+    // Errors: what is wrong with options, certificates, state directory or disks.
+    static Result<std::unique_ptr<Agent>> create(AgentOptions options, Clock& clock,
+                                                 Random& random);
+    ~Agent();
+
+    // Until stopped. `observe` runs about twice a second. Errors: io_error (state directory).
+    Result<void> run(const Observer& observe);
+    void stop() noexcept;
+
+private:
+    struct Waiter {  // A control client that waits for a point.
+        std::uint64_t client = 0;
+        std::optional<PointId> point;  // Not made yet: the next scan makes it.
+        PointPhase until{};
+        Nanos deadline{};
+    };
+    Agent(AgentOptions options, Clock& clock, Random& random);
+
+    // agent_start.cc
+    Result<void> start();
+    Result<void> open_disk(std::size_t slot, AgentState& state, const std::string& boot_id,
+                           std::vector<ScanSource::Disk>& scanned);
+    Result<void> open_sources(std::vector<ScanSource::Disk> scanned);
+    Result<void> check_options() const;
+    // agent.cc
+    bool round();
+    void park(bool busy);
+    void tend_points();
+    void tend_waiters();
+    void tend_stop();
+    Result<void> leave_state();
+    // agent_control.cc
+    void control(std::uint64_t client, const std::string& line);
+    void control_point(std::uint64_t client, const std::string& tag, PointPhase until,
+                       std::int64_t timeout_ms);
+    std::string status_json();
+
+    AgentOptions options_;
+    Clock& clock_;
+    Random& random_;
+    MachineId machine_;
+    // In the order of dependence: later ones use earlier ones.
+    std::unique_ptr<cw::Disk> disk_;
+    std::vector<std::unique_ptr<cw::Disk>> map_disks_;  // One per lock that guards its use.
+    std::unique_ptr<cw::Disk> state_disk_;
+    std::unique_ptr<StateFile> state_;
+    std::unique_ptr<pipeline::SlabPool> pool_, base_pool_;
+    std::unique_ptr<Outbox> outbox_;
+    std::vector<std::unique_ptr<BlockImage>> images_;
+    std::vector<std::unique_ptr<DiskCapture>> captures_;
+    pipeline::Doorbell doorbell_;
+    std::unique_ptr<Connector> connector_;
+    std::unique_ptr<Replicator> replicator_;
+    std::unique_ptr<Freezer> freezer_;
+    std::unique_ptr<ScanSource> scan_;
+    std::unique_ptr<NbdServer> nbd_;
+    std::unique_ptr<ControlServer> control_;
+
+    std::vector<Waiter> waiters_;
+    std::optional<std::uint64_t> stop_client_;
+    std::string scan_tag_;
+    bool scan_wanted_ = false;
+    Nanos next_point_{};
+    std::atomic<int> stop_asked_{0};  // 1: stop, 2: with a final point
+    enum class Stopping { no, final_point, goodbye } stopping_ = Stopping::no;
+    Nanos stop_deadline_{};
+    std::optional<PointId> final_point_;
+    std::optional<Error> stop_trouble_;
+};
+
+}  // namespace cw::agent

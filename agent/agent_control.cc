@@ -1,0 +1,171 @@
+// What operators ask a running agent.
+#include "agent/agent.h"
+#include "agent/exit_code.h"
+
+#include <nlohmann/json.hpp>
+
+namespace cw::agent {
+namespace {
+
+using nlohmann::json;
+
+std::string dump(const json& value) {
+    return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::string refusal(const Error& error) {
+    return dump({{"ok", false},
+                 {"error", name_of(error.code)},
+                 {"text", to_string(error)},
+                 {"exit", exit_code_of(error.code)}});
+}
+
+json point_json(const TrackedPoint& point) {
+    json out{{"id", to_string(point.id)},
+             {"kind", pipeline::name_of(point.kind)},
+             {"tag", point.tag},
+             {"state", name_of(point.phase)},
+             {"source_time_us", raw(point.source_time)},
+             {"manifest", point.manifest},
+             {"cuts", json::array()}};
+    if (!point.reason.empty()) {
+        out["reason"] = point.reason;
+    }
+    for (const auto& cut : point.cuts) {
+        out["cuts"].push_back({{"disk", to_string(cut.disk)},
+                               {"generation", raw(cut.generation)},
+                               {"sequence", raw(cut.cut)}});
+    }
+    return out;
+}
+
+json disk_json(const Replicator::DiskStatus& disk) {
+    return {
+        {"name", disk.name},
+        {"id", to_string(disk.id)},
+        {"phase", disk.phase},
+        {"reason", disk.reason},
+        {"generation", raw(disk.generation)},
+        {"next_sequence", raw(disk.next)},
+        {"spooled", raw(disk.spooled)},
+        {"committed", raw(disk.committed)},
+        {"sync", {{"total_bytes", disk.base.total_bytes}, {"done_bytes", disk.base.done_bytes}}},
+        {"missed_bytes", disk.missed_bytes},
+        {"uncommitted_bytes", disk.uncommitted_bytes}};
+}
+
+PointPhase phase_of(const std::string& wait) {
+    return wait == "committed" ? PointPhase::committed
+           : wait == "durable" ? PointPhase::durable
+                               : PointPhase::queued;
+}
+
+}  // namespace
+
+void Agent::control(std::uint64_t client, const std::string& line) {
+    const json asked = json::parse(line, nullptr, false);
+    const auto text = [&](const char* key, const char* fallback) {
+        const auto it = asked.find(key);
+        return it != asked.end() && it->is_string() ? it->get<std::string>() : fallback;
+    };
+    const std::string command = asked.is_object() ? text("command", "") : "";
+    if (command == "status") {
+        control_->reply(client, status_json());
+    } else if (command == "point") {
+        const auto timeout = asked.find("timeout_ms");
+        control_point(client, text("tag", ""), phase_of(text("wait", "sent")),
+                      timeout != asked.end() && timeout->is_number_integer()
+                          ? timeout->get<std::int64_t>()
+                          : 60'000);
+    } else if (command == "stop") {
+        stop_client_ = client;
+        stop_asked_.store(text("final", "no") == "yes" ? 2 : 1);
+    } else {
+        control_->reply(client, refusal({Errc::usage, "unknown command"}));
+    }
+}
+
+void Agent::control_point(std::uint64_t client, const std::string& tag, PointPhase until,
+                          std::int64_t timeout_ms) {
+    if (tag.size() > pipeline::point_tag_bytes_max) {
+        return control_->reply(client, refusal({Errc::usage, "the tag is longer than 256 bytes"}));
+    }
+    Waiter waiter{
+        client, {}, until, clock_.boot() + std::max<std::int64_t>(timeout_ms, 0) * ns_per_ms};
+    if (scan_) {
+        if (!replicator_->consistent() && !scan_->running()) {
+            return control_->reply(
+                client, refusal({Errc::resync_required, "the disks are not synchronised yet"}));
+        }
+        scan_tag_ = tag;
+        scan_wanted_ = true;  // The next scan, so that it begins after this request.
+    } else {
+        const auto made = replicator_->make_point(pipeline::PointKind::crash, tag);
+        if (!made) {
+            return control_->reply(client, refusal(made.error()));
+        }
+        waiter.point = *made;
+    }
+    waiters_.push_back(waiter);
+}
+
+void Agent::tend_waiters() {
+    for (auto it = waiters_.begin(); it != waiters_.end();) {
+        if (!it->point && scan_ && !scan_wanted_ && !scan_->running() && scan_->outcome()) {
+            if (!*scan_->outcome()) {
+                control_->reply(it->client, refusal(scan_->outcome()->error()));
+                it = waiters_.erase(it);
+                continue;
+            }
+            it->point = **scan_->outcome();
+        }
+        const TrackedPoint* const point =
+            it->point ? replicator_->points().find(*it->point) : nullptr;
+        if (point != nullptr && point->phase == PointPhase::dropped) {
+            control_->reply(it->client,
+                            refusal({Errc::resync_required, "dropped: " + point->reason}));
+        } else if (point != nullptr && point->phase >= it->until) {
+            json out = point_json(*point);
+            out["ok"] = true;
+            control_->reply(it->client, dump(out));
+        } else if (clock_.boot() - it->deadline >= 0) {
+            control_->reply(it->client, refusal({Errc::cancelled, "waited in vain"}));
+        } else {
+            ++it;
+            continue;
+        }
+        it = waiters_.erase(it);
+    }
+}
+
+std::string Agent::status_json() {
+    const Replicator::Status status = replicator_->status();
+    json out{{"ok", true},
+             {"machine", to_string(machine_)},
+             {"machine_name", options_.machine_name},
+             {"link", name_of(status.link)},
+             {"server", status.peer},
+             {"sent_bytes", status.sent_bytes},
+             {"queued_bytes", status.queued_bytes},
+             {"rpo_ms", status.rpo_ms},
+             {"source", scan_ ? "scan" : "nbd"},
+             {"disks", json::array()},
+             {"points", json::array()}};
+    if (status.last_error) {
+        out["last_error"] = to_string(*status.last_error);
+    }
+    if (nbd_) {
+        out["nbd_port"] = nbd_->port();
+    }
+    for (const auto& disk : status.disks) {
+        out["disks"].push_back(disk_json(disk));
+    }
+    const auto& points = replicator_->points().all();
+    const std::size_t first = points.size() > 20 ? points.size() - 20 : 0;
+    for (std::size_t i = first; i < points.size(); ++i) {
+        out["points"].push_back(point_json(points[i]));
+    }
+    return dump(out);
+}
+
+}  // namespace cw::agent

@@ -1,0 +1,223 @@
+// Building an agent: what may be continued, what must be compared, and what is refused.
+#include "agent/agent.h"
+#include "agent/own_identity.h"
+#include "base/log.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include <sys/stat.h>
+
+namespace cw::agent {
+namespace {
+
+constexpr std::uint64_t memory_bytes_min = 16 * mib;
+constexpr std::size_t base_slabs = 12;  // Three super-chunks between reading and sending.
+
+std::string machine_boot_id() {
+    std::ifstream in("/proc/sys/kernel/random/boot_id");
+    std::string id;
+    std::getline(in, id);
+    return id;
+}
+
+// The state directory on the file system that is frozen would stop the agent itself.
+bool same_file_system(const std::string& a, const std::string& b) {
+    struct stat sa{}, sb{};
+    return ::stat(a.c_str(), &sa) == 0 && ::stat(b.c_str(), &sb) == 0 && sa.st_dev == sb.st_dev;
+}
+
+// May the disk's history go on? See state_file.h for the rules.
+bool history_holds(const AgentState& state, const DiskState& known, const BlockImage& image,
+                   bool scanned, const std::string& boot_id) {
+    if (raw(known.generation) == 0 || known.size_bytes != image.size()) {
+        return false;
+    }
+    if (!state.clean) {
+        return !boot_id.empty() && state.boot_id == boot_id;
+    }
+    // A scan finds what others wrote meanwhile; a log does not.
+    return scanned || (!known.image_print.empty() && known.image_print == image.fingerprint());
+}
+
+}  // namespace
+
+Agent::Agent(AgentOptions options, Clock& clock, Random& random)
+    : options_(std::move(options)), clock_(clock), random_(random) {}
+
+Agent::~Agent() {
+    nbd_.reset();  // Its threads use the captures.
+    connector_.reset();
+}
+
+Result<std::unique_ptr<Agent>> Agent::create(AgentOptions options, Clock& clock, Random& random) {
+    std::unique_ptr<Agent> agent(new Agent(std::move(options), clock, random));
+    CW_TRY(agent->check_options());
+    CW_TRY(agent->start());
+    return agent;
+}
+
+Result<void> Agent::check_options() const {
+    if (options_.disks.empty() || options_.disks.size() > wire::disks_max) {
+        return fail(Errc::usage, "1 to 256 disks");
+    }
+    for (const AgentOptions::Disk& disk : options_.disks) {
+        const bool twice =
+            std::ranges::count(options_.disks, disk.name, &AgentOptions::Disk::name) > 1;
+        if (disk.name.empty() || disk.name.size() > wire::name_bytes_max || twice) {
+            return fail(Errc::usage,
+                        "disk name '" + disk.name + "' is empty, too long or not unique");
+        }
+    }
+    if (options_.machine_name.size() > wire::name_bytes_max) {
+        return fail(Errc::usage, "machine name is longer than 256 bytes");
+    }
+    if (options_.memory_bytes < memory_bytes_min) {
+        return fail(Errc::usage, "--memory is at least 16MiB");
+    }
+    if (options_.interval_ns < ns_per_s || options_.linger_ns < 0 ||
+        options_.linger_ns > ns_per_s) {
+        return fail(Errc::usage, "--interval is at least 1s, --linger at most 1s");
+    }
+    if (!options_.nbd_socket.empty() && options_.nbd_address) {
+        return fail(Errc::usage, "--nbd-socket and --nbd-listen exclude each other");
+    }
+    return {};
+}
+
+Result<void> Agent::start() {
+    CW_TRY_ASSIGN(machine_, own_machine_id(options_.target.files));
+    disk_ = make_posix_disk();
+    state_disk_ = make_posix_disk();
+    CW_TRY_ASSIGN(state_, StateFile::open(*state_disk_, options_.state_directory));
+    if (!options_.freeze.mount.empty() &&
+        same_file_system(options_.freeze.mount, options_.state_directory)) {
+        return fail(Errc::target_unsafe, "--state lies on the file system that --mount freezes");
+    }
+    // First of all: two agents on one directory would share sequences.
+    CW_TRY_ASSIGN(control_,
+                  ControlServer::listen(options_.state_directory + "/agent.sock",
+                                        [this](std::uint64_t client, const std::string& line) {
+                                            control(client, line);
+                                        }));
+    CW_TRY_ASSIGN(pool_, pipeline::SlabPool::create("agent", options_.memory_bytes / mib));
+    CW_TRY_ASSIGN(base_pool_, pipeline::SlabPool::create("agent base", base_slabs));
+    outbox_ = std::make_unique<Outbox>(options_.memory_bytes / 4);
+    outbox_->on_push([this] { doorbell_.ring(); });
+    connector_ = make_tls_connector(options_.target, [this] { doorbell_.ring(); });
+
+    const std::string boot_id = machine_boot_id();
+    AgentState state = state_->get();
+    std::vector<ScanSource::Disk> scanned;
+    std::vector<DiskState> before = std::exchange(state.disks, {});
+    AgentState view = state;
+    view.disks = before;
+    for (std::size_t slot = 0; slot < options_.disks.size(); ++slot) {
+        CW_TRY(open_disk(slot, view, boot_id, scanned));
+        const DiskId id = captures_.back()->disk();
+        const auto known = std::ranges::find(view.disks, id, &DiskState::id);
+        CW_ASSERT(known != view.disks.end());
+        state.disks.push_back(*known);
+    }
+    ++state.boot_counter;
+    state.boot_id = boot_id;
+    state.clean = false;  // Until a clean stop says otherwise.
+    for (DiskState& disk : state.disks) {
+        disk.next = {};
+    }
+    CW_TRY(state_->update([&](AgentState& current) { current = state; }));
+
+    replicator_ = std::make_unique<Replicator>(
+        Replicator::Options{machine_, options_.machine_name, "causeway-agent 0.1.0",
+                            options_.linger_ns},
+        Replicator::Context{*connector_, *outbox_, *pool_, *base_pool_, *state_, clock_, random_});
+    for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
+        const bool provable = raw(state.disks[slot].generation) != 0;
+        replicator_->add_disk(*captures_[slot], options_.disks[slot].name, provable);
+    }
+    next_point_ = clock_.boot() + options_.interval_ns;
+    return open_sources(std::move(scanned));
+}
+
+// Opens one disk and leaves its entry in `state`; generation 0 there says: not provable.
+Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::string& boot_id,
+                              std::vector<ScanSource::Disk>& scanned) {
+    const AgentOptions::Disk& wanted = options_.disks[slot];
+    const bool scan = options_.nbd_socket.empty() && !options_.nbd_address;
+    CW_TRY_ASSIGN(auto image,
+                  open_image(wanted.path, scan ? ImageAccess::read_only : ImageAccess::read_write));
+    const DiskId id = disk_id_of(machine_, wanted.name);
+    auto known = std::ranges::find(state.disks, id, &DiskState::id);
+    if (known == state.disks.end()) {
+        known = state.disks.emplace(state.disks.end());
+        known->id = id;
+    }
+    bool provable = history_holds(state, *known, *image, scan, boot_id);
+    map_disks_.push_back(make_posix_disk());
+    cw::Disk& map_disk = *map_disks_.back();
+    const std::string prefix = options_.state_directory + "/" + to_string(id);
+    const DirtyMap::Target target{prefix + ".map", id, image->size()};
+    auto map = provable ? DirtyMap::open(map_disk, target) : DirtyMap::create(map_disk, target);
+    if (!map && provable) {
+        log_warning("agent.map.damaged", {{"disk", wanted.name}, {"error", map.error()}});
+        provable = false;
+        map = DirtyMap::create(map_disk, target);
+    }
+    if (!map) {
+        return std::unexpected(map.error());
+    }
+    const bool exact = provable && state.clean && raw(known->next) != 0;
+    known->name = wanted.name;
+    known->path = wanted.path;
+    known->size_bytes = image->size();
+    known->generation = provable ? known->generation : Generation{};
+    log_info("agent.disk.open", {{"disk", wanted.name},
+                                 {"id", id},
+                                 {"bytes", image->size()},
+                                 {"provable", provable},
+                                 {"exact", exact}});
+    if (scan) {
+        CW_TRY_ASSIGN(auto digests, DigestTable::open(*disk_, random_, prefix + ".digests",
+                                                      image->size(), !provable));
+        scanned.push_back(
+            {nullptr, wanted.path, wanted.path + ".causeway-clone", std::move(digests)});
+    }
+    images_.push_back(std::move(image));
+    const DiskCapture::Start begin{.key = {machine_, id, known->generation},
+                                   .slot = static_cast<std::uint16_t>(slot),
+                                   .next = exact ? known->next : known->limit,
+                                   .limit = known->limit,
+                                   .stream_hash = known->stream_hash,
+                                   .logging = exact};
+    captures_.push_back(std::make_unique<DiskCapture>(
+        begin, std::move(*map),
+        DiskCapture::Parts{*images_.back(), *outbox_, *pool_, clock_, *state_}));
+    if (scan) {
+        scanned.back().capture = captures_.back().get();
+    }
+    return {};
+}
+
+Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
+    if (!scanned.empty()) {
+        options_.freeze.marker_path = options_.state_directory + "/frozen";
+        freezer_ = std::make_unique<Freezer>(options_.freeze, *disk_, clock_);
+        scan_ = std::make_unique<ScanSource>(
+            ScanSource::Options{.app_consistent = options_.app_hooks, .try_clones = true},
+            *replicator_, *freezer_, std::move(scanned));
+        return {};
+    }
+    std::vector<NbdServer::Disk> disks;
+    for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
+        disks.push_back({options_.disks[slot].name, captures_[slot].get()});
+    }
+    if (options_.nbd_address) {
+        CW_TRY_ASSIGN(nbd_, NbdServer::listen_loopback(*options_.nbd_address, std::move(disks)));
+        log_info("agent.nbd.listen", {{"port", nbd_->port()}});
+        return {};
+    }
+    CW_TRY_ASSIGN(nbd_, NbdServer::listen_unix(options_.nbd_socket, std::move(disks)));
+    return {};
+}
+
+}  // namespace cw::agent

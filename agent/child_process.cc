@@ -1,0 +1,108 @@
+#include "agent/child_process.h"
+
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cw::agent {
+
+Result<std::vector<std::string>> split_command(std::string_view line) {
+    std::vector<std::string> words;
+    bool in_word = false;
+    char quote = 0;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+        const char c = line[i];
+        if (quote == 0 && (c == ' ' || c == '\t')) {
+            in_word = false;
+            continue;
+        }
+        if (!in_word) {
+            words.emplace_back();
+            in_word = true;
+        }
+        if (c == '\\' && quote != '\'' && i + 1 < line.size()) {
+            words.back() += line[++i];
+        } else if (quote == 0 && (c == '\'' || c == '"')) {
+            quote = c;
+        } else if (c == quote) {
+            quote = 0;
+        } else {
+            words.back() += c;
+        }
+    }
+    if (quote != 0 || words.empty() || words.front().empty()) {
+        return fail(Errc::usage, "command '" + std::string(line) + "'");
+    }
+    return words;
+}
+
+Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command, Clock& clock,
+                                         std::int64_t limit_ns) {
+    std::vector<char*> argv;
+    for (const std::string& word : command) {
+        argv.push_back(const_cast<char*>(word.c_str()));  // execve() does not write to them.
+    }
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_init(&files);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&files, 2, 1);
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&attributes, &none);  // The agent blocks signals; a hook must not.
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+    pid_t pid = -1;
+    const int error = posix_spawnp(&pid, argv.front(), &files, &attributes, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&attributes);
+    if (error != 0) {
+        return fail_errno(Errc::hook_failed, "start " + command.front(), error);
+    }
+    return ChildProcess(pid, command.front(), clock, clock.boot() + limit_ns);
+}
+
+ChildProcess::ChildProcess(ChildProcess&& other) noexcept
+    : pid_(std::exchange(other.pid_, -1)),
+      name_(std::move(other.name_)),
+      clock_(other.clock_),
+      deadline_(other.deadline_) {}
+
+ChildProcess::~ChildProcess() {
+    if (pid_ > 0) {
+        ::kill(-pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+    }
+}
+
+std::optional<Result<void>> ChildProcess::poll() {
+    int status = 0;
+    const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
+    if (ended == 0) {
+        if (clock_.boot() - deadline_ < 0) {
+            return std::nullopt;
+        }
+        ::kill(-pid_, SIGKILL);
+        ::waitpid(std::exchange(pid_, -1), nullptr, 0);
+        return fail(Errc::hook_failed, name_ + " did not end in time and was killed");
+    }
+    pid_ = -1;
+    if (ended < 0) {
+        return fail_errno(Errc::hook_failed, name_, errno);
+    }
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        return Result<void>{};
+    }
+    return fail(
+        Errc::hook_failed,
+        name_ + (WIFEXITED(status) ? " ended with status " + std::to_string(WEXITSTATUS(status))
+                                   : " died of signal " + std::to_string(WTERMSIG(status))));
+}
+
+}  // namespace cw::agent

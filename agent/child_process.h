@@ -1,0 +1,41 @@
+// ChildProcess: a program started from an argument list, without a shell, and never waited for:
+// poll() asks. Past its time limit it and everything it started (its process group) is killed.
+// Thread-safety: none.
+#pragma once
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cw::agent {
+
+// Words separated by blanks; '…' and "…" keep blanks, \ takes the next character as it is. Nothing
+// is expanded. Errors: usage (unbalanced quote, no words).
+Result<std::vector<std::string>> split_command(std::string_view line);
+
+class ChildProcess {
+public:
+    // Errors: hook_failed. Standard input is /dev/null, output goes to our standard error.
+    static Result<ChildProcess> start(const std::vector<std::string>& command, Clock& clock,
+                                      std::int64_t limit_ns);
+    ChildProcess(ChildProcess&& other) noexcept;
+    ChildProcess& operator=(ChildProcess&&) = delete;
+    ~ChildProcess();  // Kills it if it runs.
+
+    // The outcome, once it has ended: fine only with exit status 0. Errors: hook_failed.
+    std::optional<Result<void>> poll();
+
+private:
+    ChildProcess(int pid, std::string name, Clock& clock, Nanos deadline)
+        : pid_(pid), name_(std::move(name)), clock_(clock), deadline_(deadline) {}
+    int pid_;  // -1: ended and reaped.
+    std::string name_;
+    Clock& clock_;
+    Nanos deadline_;
+};
+
+}  // namespace cw::agent

@@ -1,0 +1,231 @@
+#include "agent/command_line.h"
+
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+
+namespace cw::agent {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view socket_name = "/agent.sock";
+
+// "5s", "500ms", "2m", "1h"; a bare number is seconds. Throws CLI::ValidationError.
+std::int64_t duration_ns(const std::string& option, const std::string& text) {
+    std::int64_t number = 0;
+    const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+    const std::int64_t scale = unit == "ms"                  ? ns_per_ms
+                               : unit == "s" || unit.empty() ? ns_per_s
+                               : unit == "m"                 ? 60 * ns_per_s
+                               : unit == "h"                 ? 3600 * ns_per_s
+                                                             : 0;
+    if (bad != std::errc{} || scale == 0 || number < 0 || number > 1'000'000) {
+        throw CLI::ValidationError(option, "'" + text + "' is not a duration such as 5s or 500ms");
+    }
+    return number * scale;
+}
+
+// "128MiB", "1GiB", "0". Throws CLI::ValidationError.
+std::uint64_t size_bytes(const std::string& option, const std::string& text) {
+    std::uint64_t number = 0;
+    const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+    const std::uint64_t scale = unit.empty()                   ? 1
+                                : unit == "KiB" || unit == "K" ? kib
+                                : unit == "MiB" || unit == "M" ? mib
+                                : unit == "GiB" || unit == "G" ? gib
+                                                               : 0;
+    if (bad != std::errc{} || scale == 0 || number > (1ULL << 50) / scale) {
+        throw CLI::ValidationError(option, "'" + text + "' is not a size such as 128MiB");
+    }
+    return number * scale;
+}
+
+template <typename T>
+T unwrap(const std::string& option, Result<T> result) {
+    if (!result) {
+        throw CLI::ValidationError(option, to_string(result.error()));
+    }
+    return std::move(*result);
+}
+
+struct ProtectText {
+    std::vector<std::string> servers, images, disks, names;
+    std::string interval = "5s", linger = "20ms", memory = "128MiB", spool = "0";
+    std::string nbd_listen, pre, post, hook_timeout = "60s";
+};
+
+void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
+    AgentOptions& options = out.options;
+    app.set_config("--config", "", "read options from this file (key = value)");
+    app.add_option("--server", text.servers, "process server, HOST:PORT; several are tried in turn")
+        ->required();
+    app.add_option("--ca", options.target.files.ca_file, "the site's CA certificates")->required();
+    app.add_option("--cert", options.target.files.cert_file, "this machine's certificate")
+        ->required();
+    app.add_option("--key", options.target.files.key_file, "its private key, mode 0600")
+        ->required();
+    app.add_option("--state", options.state_directory, "directory for the agent's state")
+        ->required();
+    app.add_option("--image", text.images, "disk image to protect");
+    app.add_option("--disk", text.disks, "block device to protect");
+    app.add_option("--disk-name", text.names, "names, images first; default: the file name");
+    app.add_option("--machine-name", options.machine_name, "default: the host name");
+    app.add_option("--interval", text.interval, "between recovery points")->capture_default_str();
+    app.add_option("--linger", text.linger, "to gather small writes")->capture_default_str();
+    app.add_option("--nbd-socket", options.nbd_socket, "capture writes through this Unix socket");
+    app.add_option("--nbd-listen", text.nbd_listen, "capture writes through this loopback address");
+    app.add_option("--pre-hook", text.pre, "command that quiets the source before a scan");
+    app.add_option("--post-hook", text.post, "command that lets it go on; always run");
+    app.add_option("--hook-timeout", text.hook_timeout, "how long a source may be kept still")
+        ->capture_default_str();
+    app.add_flag("--app-hooks", options.app_hooks, "the hooks make application-consistent points");
+    app.add_option("--mount", options.freeze.mount, "freeze the file system mounted here");
+    app.add_option("--memory", text.memory, "queue in memory")->capture_default_str();
+    app.add_option("--spool-size", text.spool, "queue on disk, in the state directory")
+        ->capture_default_str();
+    app.add_flag("--progress", out.progress, "a line of progress also when not on a terminal");
+    app.add_option("--log-level", out.log_level, "trace, debug, info, warning or error")
+        ->capture_default_str();
+}
+
+void finish_protect(ProtectCommand& out, const ProtectText& text) {
+    AgentOptions& options = out.options;
+    for (const std::string& server : text.servers) {
+        options.target.servers.push_back(unwrap("--server", parse_host_port(server)));
+    }
+    for (const auto* paths : {&text.images, &text.disks}) {
+        for (const std::string& path : *paths) {
+            const std::size_t index = options.disks.size();
+            options.disks.push_back({index < text.names.size()
+                                         ? text.names[index]
+                                         : std::filesystem::path(path).filename().string(),
+                                     path});
+        }
+    }
+    if (options.disks.empty()) {
+        throw CLI::RequiredError("--image or --disk");
+    }
+    if (options.machine_name.empty()) {
+        std::array<char, 256> host{};
+        ::gethostname(host.data(), host.size() - 1);
+        options.machine_name = host.data();
+    }
+    options.interval_ns = duration_ns("--interval", text.interval);
+    options.linger_ns = duration_ns("--linger", text.linger);
+    options.memory_bytes = size_bytes("--memory", text.memory);
+    options.spool_bytes = size_bytes("--spool-size", text.spool);
+    options.freeze.limit_ns = duration_ns("--hook-timeout", text.hook_timeout);
+    if (!text.nbd_listen.empty()) {
+        options.nbd_address = unwrap("--nbd-listen", parse_host_port(text.nbd_listen));
+    }
+    if (!text.pre.empty()) {
+        options.freeze.pre = unwrap("--pre-hook", split_command(text.pre));
+    }
+    if (!text.post.empty()) {
+        options.freeze.post = unwrap("--post-hook", split_command(text.post));
+    }
+}
+
+void print_status(const json& status) {
+    std::printf("machine   %s (%s)\nlink      %s %s\n", status.value("machine_name", "").c_str(),
+                status.value("machine", "").c_str(), status.value("link", "").c_str(),
+                status.value("server", "").c_str());
+    const std::int64_t rpo = status.value("rpo_ms", std::int64_t{-1});
+    if (rpo < 0) {
+        std::printf("RPO       no committed point yet\n");
+    } else {
+        std::printf("RPO       %.1f s\n", static_cast<double>(rpo) / 1000);
+    }
+    if (status.contains("last_error")) {
+        std::printf("error     %s\n", status.value("last_error", "").c_str());
+    }
+    for (const json& disk : status.at("disks")) {
+        std::printf("disk      %s: %s, generation %llu, sequence %llu, committed %llu %s\n",
+                    disk.value("name", "").c_str(), disk.value("phase", "").c_str(),
+                    disk.value("generation", 0ULL), disk.value("next_sequence", 1ULL) - 1,
+                    disk.value("committed", 0ULL), disk.value("reason", "").c_str());
+    }
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, char** argv) {
+    CLI::App app{"Causeway's mobility agent: protects the disks of this machine", "causeway-agent"};
+    app.require_subcommand(1);
+    ProtectCommand protect;
+    ProtectText text;
+    add_protect(*app.add_subcommand("protect", "protect disks, in the foreground"), protect, text);
+    AskCommand ask;
+    std::string state, tag, wait = "sent", timeout = "60s";
+    bool final = false;
+    CLI::App* const status = app.add_subcommand("status", "how protection goes");
+    CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
+    CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
+    for (CLI::App* const each : {status, point, stop}) {
+        each->add_option("--state", state, "state directory of the agent")->required();
+    }
+    status->add_flag("--json", ask.json);
+    point->add_flag("--json", ask.json);
+    point->add_option("--tag", tag, "a word of yours, at most 256 bytes");
+    point->add_option("--wait", wait)->check(CLI::IsMember({"sent", "durable", "committed"}));
+    point->add_option("--timeout", timeout)->capture_default_str();
+    stop->add_flag("--final", final, "a last point first, then a planned GOODBYE");
+    stop->add_option("--timeout", timeout)->capture_default_str();
+    CommandLine out;
+    try {
+        app.parse(argc, argv);
+        if (app.got_subcommand("protect")) {
+            finish_protect(protect, text);
+            out.protect = std::move(protect);
+            return out;
+        }
+        const std::int64_t timeout_ms = duration_ns("--timeout", timeout) / ns_per_ms;
+        ask.name = app.get_subcommands().front()->get_name();
+        ask.socket = state + std::string(socket_name);
+        ask.timeout_ms = static_cast<int>(timeout_ms) + 5000;
+        ask.request = json{
+            {"command", ask.name},
+            {"tag", tag},
+            {"wait", wait},
+            {"final", final ? "yes" : "no"},
+            {"timeout_ms",
+             timeout_ms}}.dump(-1, ' ', false, json::error_handler_t::replace);
+        out.ask = std::move(ask);
+    } catch (const CLI::ParseError& wrong) {
+        out.exit = app.exit(wrong) == 0 ? 0 : 2;
+    }
+    return out;
+}
+
+int print_answer(const AskCommand& command, const std::string& answer) {
+    const json out = json::parse(answer, nullptr, false);
+    if (!out.is_object()) {
+        std::fprintf(stderr, "causeway-agent: the agent's answer is not JSON\n");
+        return 1;
+    }
+    if (command.json) {
+        std::printf("%s\n", answer.c_str());
+    }
+    if (!out.value("ok", false)) {
+        if (!command.json) {
+            std::fprintf(stderr, "causeway-agent: %s\n",
+                         out.value("text", out.value("error", "failed")).c_str());
+        }
+        return out.value("exit", 1);
+    }
+    if (!command.json && command.name == "status") {
+        print_status(out);
+    } else if (!command.json && command.name == "point") {
+        std::printf("%s %s\n", out.value("id", "").c_str(), out.value("state", "").c_str());
+    }
+    return 0;
+}
+
+}  // namespace cw::agent

@@ -1,0 +1,35 @@
+// The command line of causeway-agent as values.
+#pragma once
+
+#include "agent/agent.h"
+
+#include <optional>
+#include <string>
+
+namespace cw::agent {
+
+struct ProtectCommand {
+    AgentOptions options;
+    std::string log_level = "info";
+    bool progress = false;
+};
+
+struct AskCommand {  // status, point, stop
+    std::string name, socket, request;
+    int timeout_ms = 0;
+    bool json = false;
+};
+
+struct CommandLine {
+    std::optional<int> exit;  // Help, or a usage error that was printed.
+    std::optional<ProtectCommand> protect;
+    std::optional<AskCommand> ask;
+};
+
+// May throw what CLI11 throws from its own bugs; main catches.
+CommandLine parse_command_line(int argc, char** argv);
+
+// Prints the agent's answer for people or as JSON; returns the exit code.
+int print_answer(const AskCommand& command, const std::string& answer);
+
+}  // namespace cw::agent

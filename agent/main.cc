@@ -1,0 +1,78 @@
+// causeway-agent: the command line of the mobility agent. See README.md beside this file.
+#include "agent/agent.h"
+#include "agent/command_line.h"
+#include "agent/exit_code.h"
+#include "agent/progress_line.h"
+#include "base/log.h"
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+
+#include <unistd.h>
+
+namespace {
+
+using namespace cw;
+
+std::atomic<agent::Agent*> running{nullptr};
+
+void on_signal(int) {
+    if (agent::Agent* const agent = running.load()) {
+        agent->stop();
+    }
+}
+
+int complain(const Error& error) {
+    std::fprintf(stderr, "causeway-agent: %s\n", to_string(error).c_str());
+    return agent::exit_code_of(error.code);
+}
+
+int protect(agent::ProtectCommand& command) {
+    const auto level = parse_log_level(command.log_level);
+    if (!level) {
+        return complain(level.error());
+    }
+    set_log_level(*level);
+    const auto clock = make_system_clock();
+    const auto random = make_system_random();
+    auto agent = agent::Agent::create(std::move(command.options), *clock, *random);
+    if (!agent) {
+        return complain(agent.error());
+    }
+    running = agent->get();
+    struct sigaction action{};
+    action.sa_handler = on_signal;
+    ::sigaction(SIGTERM, &action, nullptr);
+    ::sigaction(SIGINT, &action, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
+    std::fprintf(stderr, "ready\n");
+    agent::ProgressLine progress(*clock, command.progress || ::isatty(STDERR_FILENO) == 1);
+    const auto ended = (*agent)->run([&](const auto& status) { progress.show(status); });
+    running = nullptr;
+    progress.finish();
+    return ended ? 0 : complain(ended.error());
+}
+
+int ask(const agent::AskCommand& command) {
+    const auto answer = agent::ask_agent(command.socket, command.request, command.timeout_ms);
+    if (!answer) {
+        return complain(answer.error());
+    }
+    return agent::print_answer(command, *answer);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        auto parsed = agent::parse_command_line(argc, argv);
+        if (parsed.exit) {
+            return *parsed.exit;
+        }
+        return parsed.protect ? protect(*parsed.protect) : ask(*parsed.ask);
+    } catch (const std::exception& unforeseen) {
+        std::fprintf(stderr, "causeway-agent: %s\n", unforeseen.what());
+        return 1;
+    }
+}

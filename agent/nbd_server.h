@@ -1,0 +1,63 @@
+// NbdServer: the front end through which a writer's disk is captured. QEMU, nbd-client or any NBD
+// client writes to the image through it; every write gets its sequence in the order of acceptance.
+//
+// One thread accepts and one serves each connection (at most 16): a write waits for the image and
+// for nothing else. Unix sockets are made with mode 0600. TCP is for the loopback only, because NBD
+// here has no authentication.
+#pragma once
+
+#include "agent/disk_capture.h"
+#include "agent/nbd_protocol.h"
+#include "base/net.h"
+
+#include <atomic>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace cw::agent {
+
+class NbdServer {
+public:
+    static constexpr std::size_t connections_max = 16;
+
+    struct Disk {
+        std::string name;
+        DiskCapture* capture = nullptr;  // Outlives the server.
+    };
+    // Errors: io_error (address in use, no right), usage (not a loopback address).
+    static Result<std::unique_ptr<NbdServer>> listen_unix(const std::string& path,
+                                                          std::vector<Disk> disks);
+    static Result<std::unique_ptr<NbdServer>> listen_loopback(const HostPort& address,
+                                                              std::vector<Disk> disks);
+    // Closes every connection and joins; a request being executed is finished first.
+    ~NbdServer();
+
+    [[nodiscard]] std::uint16_t port() const noexcept { return port_; }  // 0 for Unix sockets.
+    [[nodiscard]] std::size_t connections() const noexcept { return live_.load(); }
+
+private:
+    struct Connection {
+        Fd socket;
+        std::thread thread;
+        std::atomic<bool> done{false};
+    };
+    NbdServer(Fd listener, std::string path, std::vector<Disk> disks);
+    void accept_loop();
+    void reap(bool all);
+
+    Fd listener_;
+    Fd stop_;  // eventfd
+    std::string path_;
+    std::uint16_t port_ = 0;
+    std::vector<Disk> disks_;
+    std::vector<NbdExport> exports_;
+    std::list<Connection> connections_;  // Of the accepting thread.
+    std::atomic<std::size_t> live_{0};
+    std::thread acceptor_;
+};
+
+}  // namespace cw::agent

@@ -1,0 +1,24 @@
+// One line that says how protection goes: rewritten in place on a terminal, every 5 s elsewhere.
+#pragma once
+
+#include "agent/replicator.h"
+
+namespace cw::agent {
+
+class ProgressLine {
+public:
+    ProgressLine(Clock& clock, bool wanted);
+    void show(const Replicator::Status& status);
+    void finish();
+    // "live 1.2 GiB sent, 85 MiB/s, initial synchronisation 42 % (ETA 00:01:10), RPO 3 s"
+    [[nodiscard]] std::string text(const Replicator::Status& status);
+
+private:
+    Clock& clock_;
+    const bool wanted_, terminal_;
+    Nanos last_{}, printed_{};
+    std::uint64_t last_sent_ = 0, last_done_ = 0;
+    double rate_ = 0, sync_rate_ = 0;  // Bytes per second, smoothed.
+};
+
+}  // namespace cw::agent

@@ -1,0 +1,201 @@
+#include "agent/scan_source.h"
+
+#include "base/log.h"
+
+#include <algorithm>
+
+namespace cw::agent {
+
+ScanSource::ScanSource(Options options, Replicator& replicator, Freezer& freezer,
+                       std::vector<Disk> disks)
+    : options_(options),
+      replicator_(replicator),
+      freezer_(freezer),
+      disks_(std::move(disks)),
+      buffer_(super_bytes) {
+    for (std::size_t i = 0; i < disks_.size(); ++i) {
+        // What is read beneath a fence is what the server will have.
+        replicator_.base(i).on_block([this, i](std::uint64_t block, Bytes content) {
+            DigestTable& table = disks_[i].digests;
+            if (table.load(static_cast<std::uint32_t>(block / 64))) {
+                table.set(block % 64, content);
+            }
+        });
+    }
+    if (freezer_.owes_thaw()) {
+        freezer_.begin_thaw();
+        phase_ = Phase::owing;
+    }
+}
+
+bool ScanSource::begin(std::string tag) {
+    if (phase_ != Phase::idle || !replicator_.consistent()) {
+        return false;
+    }
+    tag_ = std::move(tag);
+    trouble_.reset();
+    outcome_.reset();
+    differing_bytes_ = 0;
+    disk_at_ = ordinal_ = 0;
+    if (freezer_.can_freeze()) {
+        freezer_.begin_freeze();
+        phase_ = Phase::freezing;
+    } else {
+        take_views();
+    }
+    return true;
+}
+
+bool ScanSource::step() {
+    switch (phase_) {
+        case Phase::idle:
+            return false;
+        case Phase::owing:
+            if (freezer_.step() == Freezer::State::idle) {
+                phase_ = Phase::idle;
+            }
+            return false;
+        case Phase::freezing: {
+            const auto state = freezer_.step();
+            if (state == Freezer::State::frozen) {
+                take_views();
+                return true;
+            }
+            if (state == Freezer::State::idle) {  // It failed, and has been undone.
+                trouble_ = freezer_.error();
+                end_scan();
+            }
+            return false;
+        }
+        case Phase::scanning:
+            return scan_some();
+        case Phase::thawing:
+            if (freezer_.step() != Freezer::State::idle) {
+                return false;
+            }
+            if (freezer_.error() && !trouble_) {
+                trouble_ = freezer_.error();
+            }
+            held_ = false;
+            if (disk_at_ < disks_.size()) {
+                phase_ = Phase::scanning;  // Of the clones.
+            } else {
+                end_scan();
+            }
+            return true;
+    }
+    return false;
+}
+
+// Clones where the file system has them: then nothing stays frozen while it is read.
+void ScanSource::take_views() {
+    held_ = freezer_.can_freeze();
+    clones_.clear();
+    if (options_.try_clones) {
+        for (const Disk& disk : disks_) {
+            auto clone = clone_image(disk.path, disk.clone_path);
+            if (!clone) {
+                clones_.clear();
+                break;
+            }
+            clones_.push_back(std::move(*clone));
+        }
+    }
+    const bool cloned = !clones_.empty();
+    still_ = held_ || (cloned && disks_.size() == 1);
+    phase_ = Phase::scanning;
+    if (held_ && cloned) {
+        freezer_.begin_thaw();
+        phase_ = Phase::thawing;
+    }
+}
+
+bool ScanSource::scan_some() {
+    if (held_ && freezer_.expired()) {
+        abandon({Errc::source_unfrozen, "the scan outlasted the time a source may be frozen"});
+        return true;
+    }
+    Disk& disk = disks_[disk_at_];
+    BlockImage& view = clones_.empty() ? disk.capture->image() : *clones_[disk_at_];
+    const auto scanned = scan_chunk(disk, view, ordinal_);
+    if (!scanned) {
+        abandon(scanned.error());
+        return true;
+    }
+    if (!*scanned) {
+        if (!replicator_.consistent()) {
+            abandon({Errc::resync_required, "the disks lost their place during the scan"});
+            return true;
+        }
+        return false;
+    }
+    if ((std::uint64_t{++ordinal_}) * super_bytes >= view.size()) {
+        ordinal_ = 0;
+        ++disk_at_;
+    }
+    if (disk_at_ == disks_.size()) {
+        if (held_) {
+            freezer_.begin_thaw();
+            phase_ = Phase::thawing;
+        } else {
+            end_scan();
+        }
+    }
+    return true;
+}
+
+Result<bool> ScanSource::scan_chunk(Disk& disk, BlockImage& view, std::uint32_t ordinal) {
+    const std::uint64_t start = std::uint64_t{ordinal} * super_bytes;
+    const MutableBytes chunk =
+        MutableBytes(buffer_).first(std::min(super_bytes, view.size() - start));
+    CW_TRY(view.read(start, chunk));
+    CW_TRY(disk.digests.load(ordinal));
+    for (std::size_t i = 0; i * map_block_bytes < chunk.size(); ++i) {
+        const std::uint64_t at = i * map_block_bytes;
+        const Bytes block = chunk.subspan(at, std::min(map_block_bytes, chunk.size() - at));
+        if (!disk.digests.different(i, block)) {
+            continue;
+        }
+        // A second look at this chunk skips what was logged: its digest is set.
+        CW_TRY_ASSIGN(const bool logged, disk.capture->log_block(start + at, block));
+        if (!logged) {
+            return false;
+        }
+        disk.digests.set(i, block);
+        differing_bytes_ += block.size();
+    }
+    CW_TRY(disk.digests.store());
+    return true;
+}
+
+void ScanSource::end_scan() {
+    phase_ = Phase::idle;
+    clones_.clear();
+    if (!trouble_ && !still_) {
+        trouble_ = Error{Errc::source_unfrozen, "no hook, --mount or reflink kept it still"};
+    }
+    if (trouble_) {
+        outcome_ = std::unexpected(*trouble_);
+    } else {
+        const auto kind = !freezer_.can_freeze()    ? pipeline::PointKind::crash
+                          : options_.app_consistent ? pipeline::PointKind::app
+                                                    : pipeline::PointKind::filesystem;
+        outcome_ = replicator_.make_point(kind, tag_, freezer_.summary());
+    }
+    if (!*outcome_) {
+        log_warning("agent.scan.no_point", {{"error", outcome_->error()}});
+    }
+}
+
+void ScanSource::abandon(const Error& why) {
+    trouble_ = why;
+    disk_at_ = disks_.size();
+    if (held_) {
+        freezer_.begin_thaw();
+        phase_ = Phase::thawing;
+    } else {
+        end_scan();
+    }
+}
+
+}  // namespace cw::agent

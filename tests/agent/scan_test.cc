@@ -1,0 +1,132 @@
+#include "agent/scan_source.h"
+#include "tests/agent/harness.h"
+
+#include <cstdio>
+#include <fstream>
+
+namespace cw::agent::test {
+namespace {
+
+bool exists(const std::string& path) {
+    return std::filesystem::exists(path);
+}
+
+class Scan : public testing::Test {
+protected:
+    void make(Freezer::Options freeze) {
+        clock_ = make_system_clock();
+        freeze.marker_path = h_.directory + "/frozen";
+        freezer_ = std::make_unique<Freezer>(freeze, *h_.disk, *clock_);
+        std::vector<ScanSource::Disk> disks;
+        disks.push_back({h_.captures[0].get(), h_.directory + "/none", h_.directory + "/clone",
+                         DigestTable::open(*h_.disk, *h_.random, h_.directory + "/digests",
+                                           h_.options.disk_bytes, true)
+                             .value()});
+        scan_ = std::make_unique<ScanSource>(ScanSource::Options{.try_clones = false},
+                                             *h_.replicator, *freezer_, std::move(disks));
+        ASSERT_TRUE(h_.run_until_protected());
+    }
+    // Runs one scan to its outcome.
+    Result<PointId> scan() {
+        EXPECT_TRUE(scan_->begin("t"));
+        for (int i = 0; i < 20'000 && scan_->running(); ++i) {
+            scan_->step();
+            h_.steps(1);
+            if (freezing()) {
+                ::usleep(200);  // A real child process runs meanwhile.
+            }
+        }
+        EXPECT_FALSE(scan_->running());
+        const auto outcome = scan_->outcome().value();
+        if (outcome) {
+            h_.at_point.emplace(*outcome, std::vector<ByteVector>{h_.images[0]->copy()});
+            EXPECT_TRUE(h_.run_until([&] {
+                return h_.replicator->points().find(*outcome)->phase == PointPhase::committed;
+            }));
+        }
+        return outcome;
+    }
+    bool freezing() { return freezer_->can_freeze(); }
+    void change(std::uint64_t at, std::uint8_t fill) {  // As somebody else does: not through us.
+        const ByteVector data(3000 / 512 * 512, std::byte{fill});
+        ASSERT_TRUE(h_.images[0]->write(at, data));
+    }
+    Harness h_;
+    std::unique_ptr<Clock> clock_;
+    std::unique_ptr<Freezer> freezer_;
+    std::unique_ptr<ScanSource> scan_;
+};
+
+TEST_F(Scan, SendsOnlyDifferencesAndMakesAFilesystemPointOfAFrozenView) {
+    const std::string log = h_.directory + "/hooks";
+    make({.pre = {"sh", "-c", "echo pre >> " + log}, .post = {"sh", "-c", "echo post >> " + log}});
+    ASSERT_TRUE(scan().has_value());
+    const std::uint64_t before = h_.server.write_bytes;
+    change(mib, 1);
+    change(9 * mib, 2);
+    ASSERT_TRUE(scan().has_value());
+    EXPECT_EQ(h_.server.write_bytes - before, 2 * map_block_bytes);
+    EXPECT_EQ(h_.server.points.back().point.kind, pipeline::PointKind::filesystem);
+    EXPECT_EQ(h_.check_points(), 2U);
+    h_.expect_no_violations();
+    std::ifstream in(log);
+    const std::string text((std::istreambuf_iterator<char>(in)), {});
+    EXPECT_EQ(text, "pre\npost\npre\npost\n");
+    EXPECT_FALSE(exists(h_.directory + "/frozen"));
+}
+
+TEST_F(Scan, OfSomethingUnfrozenMakesNoPointAndSaysSo) {
+    make({});
+    change(mib, 1);
+    const auto outcome = scan();
+    ASSERT_FALSE(outcome.has_value());
+    EXPECT_EQ(outcome.error().code, Errc::source_unfrozen);
+    EXPECT_TRUE(h_.server.points.empty());
+    h_.steps(100);
+    EXPECT_EQ(h_.server.write_bytes, map_block_bytes);  // The difference is sent all the same.
+}
+
+TEST_F(Scan, FailingPreHookMakesNoPointButThePostHookRuns) {
+    const std::string mark = h_.directory + "/post";
+    make({.pre = {"false"}, .post = {"touch", mark}});
+    const auto outcome = scan();
+    ASSERT_FALSE(outcome.has_value());
+    EXPECT_EQ(outcome.error().code, Errc::hook_failed);
+    EXPECT_TRUE(exists(mark));
+}
+
+TEST_F(Scan, PreHookThatHangsIsKilledAndThePostHookRuns) {
+    const std::string mark = h_.directory + "/post";
+    make({.pre = {"sleep", "600"}, .post = {"touch", mark}, .limit_ns = 50 * ns_per_ms});
+    const auto outcome = scan();
+    ASSERT_FALSE(outcome.has_value());
+    EXPECT_EQ(outcome.error().code, Errc::hook_failed);
+    EXPECT_TRUE(exists(mark));
+}
+
+TEST_F(Scan, AgentKilledWhileFrozenRunsThePostHookAtTheNextStart) {
+    const std::string mark = h_.directory + "/post";
+    make({.pre = {"true"}, .post = {"touch", mark}});
+    ASSERT_TRUE(scan_->begin(""));
+    scan_.reset();
+    freezer_.reset();  // As after kill -9: nothing was thawed.
+    ASSERT_TRUE(exists(h_.directory + "/frozen"));
+    std::filesystem::remove(mark);
+    make({.pre = {"true"}, .post = {"touch", mark}});
+    for (int i = 0; i < 5000 && scan_->running(); ++i) {
+        scan_->step();
+        ::usleep(1000);
+    }
+    EXPECT_TRUE(exists(mark));
+    EXPECT_FALSE(exists(h_.directory + "/frozen"));
+}
+
+TEST(Command, IsSplitWithoutAShell) {
+    EXPECT_EQ(split_command("a 'b c' \"d\\\"e\" f\\ g $(h)").value(),
+              (std::vector<std::string>{"a", "b c", "d\"e", "f g", "$(h)"}));
+    EXPECT_FALSE(split_command("a 'b").has_value());
+    EXPECT_FALSE(split_command("  ").has_value());
+}
+
+}  // namespace
+}  // namespace cw::agent::test

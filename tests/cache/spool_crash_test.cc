@@ -226,6 +226,46 @@ TEST(SpoolCrash, KillThenRestartThenPowerCutLosesNothing) {
     run_seeds(300, {.faults = {.delay_polls_max = 4, .only_path = ""}, .both = true, .rounds = 6});
 }
 
+// A2: recovery itself is cut short ten times, at whatever it was doing.
+TEST(SpoolCrash, RecoveryMayBeKilledTenTimesOver) {
+    set_log_level(LogLevel::error);
+    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        const auto random = make_seeded_random(seed);
+        ManualClock clock;
+        fakes::SimStorage storage(seed, {.delay_polls_max = 3, .only_path = ""});
+        std::uint64_t acknowledged = 0;
+        {
+            Process process(storage, clock, *random, small_options(12));
+            ASSERT_FALSE(process.refused);
+            for (std::uint64_t seq = 1; seq <= 12; ++seq) {
+                Record record = make_write(make_key(1, 1), Seq{seq}, 3);
+                process.spool->append(record);
+                process.spool->step(1 + random->below(3));
+                while (process.spool->take_durable()) {
+                    ++acknowledged;
+                }
+            }
+            storage.kill();
+        }
+        for (int attempt = 0; attempt < 10; ++attempt) {
+            storage.plan().sync_error = 5'000;  // Half of its syncs fail, and then it dies.
+            {
+                Process process(storage, clock, *random, small_options(12));
+            }
+            storage.plan().sync_error = 0;
+            random->below(2) == 0 ? storage.kill() : storage.power_cut();
+        }
+        Process process(storage, clock, *random, small_options(12));
+        ASSERT_FALSE(process.refused);
+        EXPECT_GE(process.recovered().size(), acknowledged);
+        EXPECT_TRUE(process.spool->damaged().empty());
+        const SpoolUsage usage = process.spool->usage();
+        EXPECT_GE(usage.free, usage.capacity - 2 * region_bytes);  // No attempt cost any space.
+    }
+    set_log_level(LogLevel::info);
+}
+
 TEST(SpoolCrash, FailingSyncsAndWritesLoseNothingAcknowledged) {
     run_seeds(
         1000,

@@ -1,0 +1,170 @@
+// A whole upload path in one thread: a modelled machine that writes, a modelled cache that forgets
+// nothing until it is told to, the real engine, and a vault in memory. Deterministic from its seed.
+#pragma once
+
+#include "egress/upload/engine.h"
+#include "pipeline/extent_table.h"
+#include "tests/fakes/memory_vault.h"
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+
+namespace cw::upload::test {
+
+// The cache: every record that was appended and not released.
+class CacheModel final : public RecordReader {
+public:
+    struct Stored {
+        pipeline::RecordHeader header;
+        ByteVector table, data;
+        bool damaged = false;
+    };
+    pipeline::Lsn append(const pipeline::RecordHeader& header, ByteVector table, ByteVector data);
+    void read(pipeline::Lsn lsn, pipeline::Record& record,
+              std::function<void(Result<void>)> done) override;
+    std::size_t poll() override;
+    [[nodiscard]] std::size_t in_flight() const noexcept override { return reads_.size(); }
+    // Reads under way die with the process.
+    void crash() { reads_.clear(); }
+
+    std::map<pipeline::Lsn, Stored> records;
+    std::size_t read_count = 0;
+
+private:
+    struct Read {
+        pipeline::Lsn lsn;
+        pipeline::Record* record;
+        std::function<void(Result<void>)> done;
+    };
+    std::deque<Read> reads_;
+    std::uint64_t next_lsn_ = 1;
+};
+
+// What the engine says. It may be told to be full.
+class Listener final : public EngineSink {
+public:
+    explicit Listener(CacheModel& cache) : cache_(cache) {}
+    bool opened(pipeline::MachineOpened& opened) override;
+    bool committed(std::uint32_t reactor, pipeline::Committed& committed) override;
+    bool damaged(DamagedRecords& damaged) override;
+    bool release(pipeline::Release& release) override;
+
+    std::deque<pipeline::MachineOpened> answers;
+    std::map<PointId, pipeline::PointStatus> points;
+    std::map<std::pair<DiskId, Generation>, Seq> committed_seq;
+    std::vector<DamagedRecords> damage;
+    std::uint64_t newest_number = 0;
+    Sha256 newest_hash{};
+    bool full = false;
+    bool strict = true;  // What was committed before a crash may be released without being told.
+    std::size_t released = 0, unknown_releases = 0;
+
+private:
+    CacheModel& cache_;
+};
+
+// One protected disk as its source knows it.
+struct SourceDisk {
+    DiskId id;
+    Generation generation{1};
+    Seq next{1};
+    Seq fence{};
+    ByteVector content;
+};
+
+// The vault and clock that several engines (servers) may share.
+struct World {
+    explicit World(std::uint64_t seed, std::int64_t latency_ns = 0);
+    ManualClock clock;
+    std::unique_ptr<Random> random;
+    std::unique_ptr<fakes::MemoryVault> vault;
+    std::unique_ptr<vault::KeyService> kek;
+    vault::VaultIdentity identity;
+};
+
+// One process server with its cache, and the machine that talks to it.
+class Server {
+public:
+    Server(World& world, EngineOptions options, std::uint8_t server_number = 1);
+    ~Server();
+
+    void start();  // A process with an empty memory; feeds what the cache holds.
+    void crash();
+    // Steps every stage once in random order; moves the clock by up to `tick_ns`.
+    void step(std::int64_t tick_ns = ns_per_ms);
+    // Until nothing moves any more within `limit` steps; false if that never happens.
+    bool settle(std::size_t limit = 20000);
+    template <typename Predicate>
+    bool run_until(Predicate done, std::size_t limit = 20000) {
+        for (std::size_t i = 0; i < limit && !done(); ++i) {
+            step();
+        }
+        return done();
+    }
+
+    // HELLO for the disks; returns the answer.
+    pipeline::MachineOpened hello(const MachineId& machine, std::vector<SourceDisk>& disks,
+                                  Seq oldest_held_behind_next = Seq{0},
+                                  bool catch_up_possible = false);
+    void append(const pipeline::RecordHeader& header, ByteVector table, ByteVector data);
+    [[nodiscard]] std::vector<StreamWatermark> watermarks() const;
+
+    World& world;
+    EngineOptions options;
+    CacheModel cache;
+    Listener listener{cache};
+    std::unique_ptr<Conditions> conditions;
+    std::unique_ptr<MetricRegistry> metrics;
+    std::unique_ptr<pipeline::SlabPool> ingest, readback, segment;
+    std::unique_ptr<Engine> engine;
+    bool keep_payload = true;  // Feed records with their data while there are slabs.
+    std::uint32_t session = 0;
+
+private:
+    void feed();
+    [[nodiscard]] pipeline::StoredRecord record_of(pipeline::Lsn lsn, bool with_data);
+
+    std::unique_ptr<Executor> compute_;
+    std::unique_ptr<blob::StoreFactory> stores_;
+    std::unique_ptr<vault::ServerSigner> signer_;
+    pipeline::Doorbell doorbell_;
+    std::deque<pipeline::Lsn> to_feed_;
+    std::map<pipeline::StreamKey, StreamWatermark> marks_;
+};
+
+// A machine with disks, writing at random through a server.
+class Source {
+public:
+    Source(World& world, std::vector<std::uint64_t> disk_bytes);
+
+    void begin_sync(Server& server, SourceDisk& disk);
+    // The whole disk, or with `only` the blocks in it, as BASE beneath its open fence.
+    void send_base(Server& server, SourceDisk& disk);
+    void end_sync(Server& server, SourceDisk& disk);
+    void sync_all(Server& server);
+    void write(Server& server, SourceDisk& disk);  // One record of 1..6 random extents.
+    PointId point(Server& server, pipeline::PointKind kind = pipeline::PointKind::crash,
+                  GroupId group = {}, bool provisional = false);
+    void point_result(Server& server, const PointId& id, const GroupId& group, bool committed);
+
+    World& world;
+    MachineId machine;
+    std::vector<SourceDisk> disks;
+    std::map<PointId, std::map<DiskId, ByteVector>> snapshots;
+
+private:
+    pipeline::RecordHeader header(Server& server, const SourceDisk& disk,
+                                  pipeline::RecordType type);
+};
+
+// Opens the machine's chain as any reader would.
+vault::ChainState read_state(World& world, const MachineId& machine);
+// The bytes of a disk at a cut, from the vault alone.
+ByteVector rebuild(World& world, const vault::ChainState& state, const vault::PointEntry::Cut& cut,
+                   std::uint64_t size_bytes);
+// Every point of the chain equals the source's snapshot; returns how many there are.
+std::size_t check_points(World& world, const Source& source, const vault::ChainState& state);
+
+}  // namespace cw::upload::test

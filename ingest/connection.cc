@@ -79,7 +79,10 @@ void Connection::handshake(Turn& turn) {
         return;
     }
     hub_.refusals.add(1);
-    log_warning("ingest.tls.refused", {{"peer", peer_}, {"error", tls_error("handshake")}});
+    const Error error = tls_error("handshake");  // Also empties the queue.
+    if (hub_.may_log()) {
+        log_warning("ingest.tls.refused", {{"peer", peer_}, {"error", error}});
+    }
     enter(Stage::closed);
 }
 
@@ -124,7 +127,9 @@ void Connection::answer(std::size_t head_bytes) {
     if (answer.status != 101) {
         if (answer.status != 200) {
             hub_.refusals.add(1);
-            log_info("ingest.http.refused", {{"peer", peer_}, {"status", answer.status}});
+            if (hub_.may_log()) {
+                log_info("ingest.http.refused", {{"peer", peer_}, {"status", answer.status}});
+            }
         }
         answer_.assign(bytes.begin(), bytes.end());
         enter(Stage::last_words);
@@ -209,9 +214,10 @@ void Connection::note_want(int ssl_result, Turn& turn) {
             break;
     }
     // Closed, reset or broken records: nothing more can be said over this TLS connection.
-    if (!peer_closed_) {
-        peer_closed_ = true;
-        log_info("ingest.connection.lost", {{"peer", peer_}, {"error", tls_error("connection")}});
+    if (hub_.may_log()) {
+        Error error = tls_error("connection");
+        error.code = Errc::connection_lost;
+        log_info("ingest.connection.lost", {{"peer", peer_}, {"error", error}});
     }
     ERR_clear_error();
     enter(Stage::closed);
@@ -274,10 +280,10 @@ void Connection::linger(Turn& turn) {
 bool Connection::tick(Nanos now) {
     const Limits& limits = hub_.session.limits;
     if (stage_ == Stage::handshake && now - since_ > limits.handshake_ns) {
-        log_info("ingest.tls.slow", {{"peer", peer_}});
+        hub_.refusals.add(1);
         enter(Stage::closed);
     } else if (stage_ == Stage::head && now - since_ > limits.head_ns) {
-        log_info("ingest.http.slow", {{"peer", peer_}});
+        hub_.refusals.add(1);
         enter(Stage::closed);
     } else if (stage_ == Stage::linger && now - since_ > linger_ns) {
         enter(Stage::closed);

@@ -34,6 +34,12 @@ struct Hub {
     Counter& payload_copies;  // Stays 0: nobody here copies payload. A test holds us to it.
     Counter& refusals;        // Handshakes and heads that were turned away.
     bool draining = false;
+    // Lines that strangers may still cause in this tick: a flood of refusals must not fill the log.
+    // The metrics count them all.
+    unsigned log_lines = log_lines_per_tick;
+
+    static constexpr unsigned log_lines_per_tick = 8;
+    bool may_log() noexcept { return log_lines > 0 && log_lines-- > 0; }
 };
 
 class Connection {
@@ -94,7 +100,6 @@ private:
     Nanos frame_since_{};  // When the frame under way began to count against the rate.
     std::uint64_t frame_bytes_ = 0;
     std::optional<Nanos> unsent_since_;  // Output has not moved since then.
-    bool peer_closed_ = false;
     ByteVector head_;
     ByteVector answer_;  // Before there is a session.
     std::unique_ptr<Session> session_;

@@ -292,6 +292,7 @@ void Reactor::destroy(std::uint64_t token) {
 void Reactor::tick() {
     const Nanos now = shared_.clock.boot();
     next_tick_ = now + tick_ns;
+    hub_.log_lines = Hub::log_lines_per_tick;
     for (auto& [token, entry] : connections_) {
         if (entry.connection->tick(now) && !std::exchange(entry.queued, true)) {
             ready_.push_back(token);

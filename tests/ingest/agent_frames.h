@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 namespace cw::test {
 
 inline constexpr std::uint64_t test_disk_bytes = 64 * mib;
@@ -65,8 +67,8 @@ struct OutFrame {
     template <typename Message>
     [[nodiscard]] Message as() const {
         auto decoded = wire::decode<Message>(payload);
-        CW_ASSERT(decoded);
-        return std::move(*decoded);
+        EXPECT_TRUE(decoded) << wire::name_of(header.type);
+        return decoded ? std::move(*decoded) : Message{};
     }
 };
 // Takes whole frames off the front of `bytes`. Asserts that they are valid.

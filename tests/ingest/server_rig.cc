@@ -1,6 +1,7 @@
 #include "tests/ingest/server_rig.h"
 
 #include "base/checksum.h"
+#include "base/log.h"
 
 #include <poll.h>
 
@@ -102,6 +103,7 @@ TestCertificates& ListenerRig::certificates() {
 }
 
 ListenerRig::ListenerRig(RigOptions options) {
+    set_log_level(LogLevel::error);  // Refusals are what these tests are about.
     pool = std::move(*pipeline::SlabPool::create("ingest", options.slabs));
     runner = std::make_unique<pipeline::Runner>("model", *clock);
     std::vector<ingest::ReactorPorts> ports;

@@ -72,6 +72,7 @@ TEST(EscapeForDisplay, ShowsDangerousBytesAsHex) {
     EXPECT_EQ(escape_for_display("\xff"), R"(\xff)");
     EXPECT_EQ(escape_for_display("\xc0\xaf"), R"(\xc0\xaf)");  // Overlong.
     EXPECT_EQ(escape_for_display("\xe0\x80\xaf"), R"(\xe0\x80\xaf)");
+    EXPECT_EQ(escape_for_display("\xe0\x9f\xbf"), R"(\xe0\x9f\xbf)");
     EXPECT_EQ(escape_for_display("\xf0\x80\x80\xaf"), R"(\xf0\x80\x80\xaf)");
     EXPECT_EQ(escape_for_display("\xf4\x90\x80\x80"), R"(\xf4\x90\x80\x80)");  // Too large.
     EXPECT_EQ(escape_for_display("\xed\xa0\x80"), R"(\xed\xa0\x80)");          // Surrogate.

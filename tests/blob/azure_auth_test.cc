@@ -205,7 +205,7 @@ TEST_F(AzureKeys, SecretsNeverAppearInErrorsOrNames) {
 TEST_F(AzureKeys, ConfigurationMistakesAreNamedBeforeAnyRequest) {
     const auto error_of = [this](AzureOptions options) {
         const auto factory = make_azure_factory(std::move(options), clock_, *random_);
-        return factory ? Errc::internal : factory.error().code;
+        return factory ? std::optional<Errc>{} : factory.error().code;
     };
     AzureOptions no_key = shared_key();
     no_key.secret = {};

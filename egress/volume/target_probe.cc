@@ -1,0 +1,142 @@
+#include "egress/volume/target_probe.h"
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+namespace cw::volume {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string first_line(const fs::path& path) {
+    std::ifstream in(path);
+    std::string line;
+    std::getline(in, line);
+    return line;
+}
+
+std::string whole(const fs::path& path) {
+    std::ifstream in(path);
+    std::ostringstream out;
+    out << in.rdbuf();
+    return out.str();
+}
+
+Result<struct stat> stat_of(const std::string& path) {
+    struct stat st{};
+    if (::stat(path.c_str(), &st) != 0) {
+        return fail_errno(errno == ENOENT ? Errc::not_found : Errc::io_error, "stat " + path,
+                          errno);
+    }
+    if (!S_ISBLK(st.st_mode) && !S_ISREG(st.st_mode)) {
+        return fail(Errc::target_unsafe, path + " is neither a file nor a block device");
+    }
+    return st;
+}
+
+std::string number_of(dev_t device) {
+    return std::to_string(major(device)) + ":" + std::to_string(minor(device));
+}
+
+// The device's own number and those of its partitions.
+std::vector<std::string> numbers_of(dev_t device) {
+    std::vector<std::string> numbers{number_of(device)};
+    std::error_code ignored;
+    for (const auto& entry :
+         fs::directory_iterator("/sys/dev/block/" + number_of(device), ignored)) {
+        if (fs::exists(entry.path() / "partition", ignored)) {
+            numbers.push_back(first_line(entry.path() / "dev"));
+        }
+    }
+    return numbers;
+}
+
+Result<void> check_device(const std::string& path, dev_t device) {
+    const std::string mounts = whole("/proc/self/mountinfo");
+    for (const std::string& number : numbers_of(device)) {
+        const fs::path node = "/sys/dev/block/" + number;
+        if (mounted_in(mounts, number)) {
+            return fail(Errc::target_unsafe, path + " (" + number + ") is mounted");
+        }
+        std::error_code ignored;
+        const auto holders = fs::directory_iterator(node / "holders", ignored);
+        if (!ignored && holders != fs::directory_iterator()) {
+            return fail(Errc::target_unsafe,
+                        path + " is held by " + holders->path().filename().string());
+        }
+    }
+    std::istringstream swaps(whole("/proc/swaps"));
+    for (std::string name; swaps >> name; swaps.ignore(1 << 12, '\n')) {
+        struct stat st{};
+        if (::stat(name.c_str(), &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device) {
+            return fail(Errc::target_unsafe, path + " is swap space");
+        }
+    }
+    return {};
+}
+
+Result<void> check_file(const std::string& path) {
+    std::error_code ignored;
+    const fs::path real = fs::canonical(path, ignored);
+    for (const auto& entry : fs::directory_iterator("/sys/block", ignored)) {
+        const std::string backing = first_line(entry.path() / "loop" / "backing_file");
+        if (!backing.empty() && backing == real.string()) {
+            return fail(Errc::target_unsafe,
+                        path + " lies behind " + entry.path().filename().string());
+        }
+    }
+    return {};
+}
+
+class SystemProbe final : public TargetProbe {
+public:
+    Result<std::string> identity(const std::string& path) override {
+        CW_TRY_ASSIGN(const struct stat st, stat_of(path));
+        if (S_ISREG(st.st_mode)) {
+            return "file " + std::to_string(st.st_dev) + " " + std::to_string(st.st_ino);
+        }
+        const fs::path node = "/sys/dev/block/" + number_of(st.st_rdev);
+        for (const char* name : {"device/wwid", "wwid", "dm/uuid", "device/serial", "serial"}) {
+            if (const std::string id = first_line(node / name); !id.empty()) {
+                return "device " + id;
+            }
+        }
+        return "device " + number_of(st.st_rdev);  // Nothing better: the number of this boot.
+    }
+
+    Result<void> check_unused(const std::string& path) override {
+        CW_TRY_ASSIGN(const struct stat st, stat_of(path));
+        return S_ISREG(st.st_mode) ? check_file(path) : check_device(path, st.st_rdev);
+    }
+};
+
+}  // namespace
+
+bool mounted_in(std::string_view mountinfo, std::string_view major_minor) {
+    // The third field of each line.
+    while (!mountinfo.empty()) {
+        const std::size_t end = mountinfo.find('\n');
+        std::string_view line = mountinfo.substr(0, end);
+        mountinfo.remove_prefix(end == std::string_view::npos ? mountinfo.size() : end + 1);
+        for (int skip = 0; skip < 2; ++skip) {
+            const std::size_t blank = line.find(' ');
+            line.remove_prefix(blank == std::string_view::npos ? line.size() : blank + 1);
+        }
+        if (line.substr(0, line.find(' ')) == major_minor) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::unique_ptr<TargetProbe> make_system_probe() {
+    return std::make_unique<SystemProbe>();
+}
+
+}  // namespace cw::volume

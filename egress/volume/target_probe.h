@@ -1,0 +1,30 @@
+// TargetProbe: is it safe to write this target? A seam, because it asks the kernel.
+#pragma once
+
+#include "base/error.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace cw::volume {
+
+class TargetProbe {
+public:
+    virtual ~TargetProbe() = default;
+    // Who the target is, independent of its name: serial or WWN of a device, device-mapper UUID,
+    // inode of a file. Errors: not_found, io_error.
+    virtual Result<std::string> identity(const std::string& path) = 0;
+    // Refuses what is in use: a mounted device or one with a mounted partition, one that holds
+    // volumes or arrays, swap, a file behind a loop device. Errors: target_unsafe, not_found.
+    virtual Result<void> check_unused(const std::string& path) = 0;
+};
+
+// Reads /proc/self/mountinfo, /proc/swaps and /sys/dev/block.
+std::unique_ptr<TargetProbe> make_system_probe();
+
+// Pure half of the check: does `mountinfo` (its text) mount device `major:minor`?
+bool mounted_in(std::string_view mountinfo, std::string_view major_minor);
+
+}  // namespace cw::volume

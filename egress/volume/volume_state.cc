@@ -1,0 +1,98 @@
+#include "egress/volume/volume_state.h"
+
+#include "base/checksum.h"
+
+namespace cw::volume {
+namespace {
+
+// u32 CRC-32C of the rest, u32 magic "CWV1", u8 phase, u8 point held, then the fields in order.
+constexpr std::uint32_t state_magic = 0x31565743;
+constexpr std::size_t state_bytes_max = 16 * 1024, text_bytes_max = 4096;
+
+Result<VolumeState> parse(ByteReader& in) {
+    VolumeState state;
+    CW_TRY_ASSIGN(const std::uint32_t magic, in.u32());
+    CW_TRY_ASSIGN(const std::uint8_t phase, in.u8());
+    CW_TRY_ASSIGN(const std::uint8_t held, in.u8());
+    if (magic != state_magic || phase < 1 || phase > 3 || held > 1) {
+        return fail(Errc::record_corrupt, "volume state: magic or phase");
+    }
+    state.phase = static_cast<Phase>(phase);
+    CW_TRY_ASSIGN(state.disk.bytes, in.array<16>());
+    CW_TRY_ASSIGN(state.size_bytes, in.u64());
+    CW_TRY_ASSIGN(state.target_path, in.text16(text_bytes_max));
+    CW_TRY_ASSIGN(state.target_identity, in.text16(text_bytes_max));
+    CW_TRY_ASSIGN(state.log_number, in.u64());
+    CW_TRY_ASSIGN(const std::uint64_t generation, in.u64());
+    CW_TRY_ASSIGN(const std::uint64_t received, in.u64());
+    state.generation = Generation{generation};
+    state.received = Seq{received};
+    if (held == 1) {
+        HeldPoint point;
+        CW_TRY_ASSIGN(point.id.bytes, in.array<16>());
+        CW_TRY_ASSIGN(const std::uint64_t of, in.u64());
+        CW_TRY_ASSIGN(const std::uint64_t cut, in.u64());
+        CW_TRY_ASSIGN(const std::uint64_t time, in.u64());
+        point.generation = Generation{of};
+        point.cut = Seq{cut};
+        point.source_time = WallMicros{static_cast<std::int64_t>(time)};
+        state.point = point;
+    }
+    if (!in.at_end()) {
+        return fail(Errc::record_corrupt, "volume state: bytes behind it");
+    }
+    return state;
+}
+
+}  // namespace
+
+std::string_view name_of(Phase phase) noexcept {
+    switch (phase) {
+        case Phase::collecting:
+            return "collecting";
+        case Phase::switching:
+            return "switching";
+        case Phase::done:
+            return "done";
+    }
+    return "?";
+}
+
+Result<VolumeState> read_volume_state(Disk& disk, const std::string& path) {
+    CW_TRY_ASSIGN(const ByteVector bytes, read_file(disk, path, state_bytes_max));
+    ByteReader in(bytes, Errc::record_corrupt);
+    CW_TRY_ASSIGN(const std::uint32_t crc, in.u32());
+    if (crc != crc32c(Bytes(bytes).subspan(4))) {
+        return fail(Errc::record_corrupt, path);
+    }
+    return parse(in);
+}
+
+Result<void> write_volume_state(Disk& disk, const std::string& path, const VolumeState& state) {
+    CW_ASSERT(state.target_path.size() <= text_bytes_max);
+    CW_ASSERT(state.target_identity.size() <= text_bytes_max);
+    ByteVector body;
+    ByteAppender out(body);
+    out.u32(state_magic);
+    out.u8(static_cast<std::uint8_t>(state.phase));
+    out.u8(state.point ? 1 : 0);
+    out.bytes(state.disk.bytes);
+    out.u64(state.size_bytes);
+    out.text16(state.target_path);
+    out.text16(state.target_identity);
+    out.u64(state.log_number);
+    out.u64(raw(state.generation));
+    out.u64(raw(state.received));
+    if (state.point) {
+        out.bytes(state.point->id.bytes);
+        out.u64(raw(state.point->generation));
+        out.u64(raw(state.point->cut));
+        out.u64(static_cast<std::uint64_t>(raw(state.point->source_time)));
+    }
+    ByteVector bytes;
+    ByteAppender(bytes).u32(crc32c(body));
+    ByteAppender(bytes).bytes(body);
+    return write_file_atomically(disk, path, bytes);
+}
+
+}  // namespace cw::volume

@@ -1,0 +1,40 @@
+// VolumeState: the one small file that decides what a work directory means. Written atomically.
+#pragma once
+
+#include "base/clock.h"
+#include "base/disk.h"
+#include "base/ids.h"
+
+#include <optional>
+#include <string>
+
+namespace cw::volume {
+
+enum class Phase : std::uint8_t { collecting = 1, switching = 2, done = 3 };
+std::string_view name_of(Phase phase) noexcept;
+
+// The point whose state the overlay holds (or, while merging, will hold).
+struct HeldPoint {
+    PointId id;
+    Generation generation{};
+    Seq cut{};
+    WallMicros source_time{};
+};
+
+struct VolumeState {
+    Phase phase = Phase::collecting;
+    DiskId disk;
+    std::uint64_t size_bytes = 0;
+    std::string target_path, target_identity;
+    std::optional<HeldPoint> point;
+    std::uint64_t log_number = 1;  // Entries of the redo log carry it; older ones are leftovers.
+    // Where the log's first entry continues: of the point, kept although the log is empty.
+    Generation generation{};
+    Seq received{};
+};
+
+// Errors: not_found, record_corrupt, io_error.
+Result<VolumeState> read_volume_state(Disk& disk, const std::string& path);
+Result<void> write_volume_state(Disk& disk, const std::string& path, const VolumeState& state);
+
+}  // namespace cw::volume

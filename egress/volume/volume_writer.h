@@ -1,0 +1,122 @@
+// VolumeWriter: the master target's terminal stage for one disk. It takes records in order and
+// turns an image file or block device into the state of one recovery point — through an overlay
+// that is switched in at the end.
+//
+//   records → redo log → (at each point) overlay → (once, after SWITCH) target
+//
+// Invariants: until the durable SWITCH record the target is only read: cancel, kill or power loss
+// leave it as it was. After it the overlay is a redo log of the target: applying is idempotent, is
+// resumed at every start and cannot be cancelled, and the target is refused for use until it is
+// done. The overlay always holds the state of exactly one recovery point: what came after it waits
+// in the redo log. BASE data of a fence lies beneath the writes after it, whatever the order of
+// arrival.
+//
+// Everything is kept in one work directory per disk (mode 0700), which must not lie on the target.
+// A passive object: calls do bounded work, blocking on the disk only. Thread-safety: none.
+#pragma once
+
+#include "base/checksum.h"
+#include "base/disk.h"
+#include "egress/volume/overlay.h"
+#include "egress/volume/redo_log.h"
+#include "egress/volume/target_probe.h"
+#include "egress/volume/volume_state.h"
+#include "pipeline/point.h"
+#include "pipeline/record.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cw::volume {
+
+class VolumeWriter {
+public:
+    struct Options {
+        std::string work_directory;
+        std::string target_path;
+        DiskId disk;
+        std::uint64_t size_bytes = 0;  // Of the disk; the target must have exactly this size.
+        std::string
+            expected_identity;  // TargetProbe::identity() at enrolment. Empty: not known yet.
+    };
+    struct Context {
+        Disk& disk;
+        TargetProbe& probe;  // Both outlive the writer.
+    };
+    // Opens or resumes. Errors: target_unsafe (mounted, held, wrong size, other identity, or the
+    // work directory belongs to another target), io_error, record_corrupt (state damaged).
+    static Result<std::unique_ptr<VolumeWriter>> open(Options options, Context context);
+
+    [[nodiscard]] Phase phase() const noexcept { return state_.phase; }
+    // Where the stream goes on: WELCOME's generation and durable.
+    [[nodiscard]] Generation generation() const noexcept { return generation_; }
+    [[nodiscard]] Seq received() const noexcept { return received_; }
+    [[nodiscard]] Seq durable() const noexcept { return durable_; }
+    [[nodiscard]] Seq committed() const noexcept {
+        return state_.point ? state_.point->cut : Seq{};
+    }
+    [[nodiscard]] std::optional<Seq> open_fence() const noexcept { return fence_; }
+    // The point the overlay holds: what a switch would make of the target.
+    [[nodiscard]] const std::optional<HeldPoint>& point() const noexcept { return state_.point; }
+
+    // --- collecting ---
+    // Takes a write, base, resync_begin/end, resize or point record. Duplicates are dropped. A
+    // point is merged into the overlay before take() returns: it is committed then. Errors:
+    // seq_gap, size_mismatch, frame_malformed, payload_corrupt, generation_mismatch: the record was
+    // not taken. spool_full, io_error: nothing more is taken until reopened.
+    Result<void> take(const pipeline::Record& record);
+    // Everything taken is on stable storage.
+    Result<void> sync();
+
+    // Fingerprints of 64 KiB blocks of what the target would be with everything taken so far, so
+    // that only differing blocks travel; nullopt where that is not settled yet. Blocks beyond the
+    // end, and a partial last one, are unknown.
+    Result<std::vector<std::optional<Fingerprint>>> digests(std::uint64_t first_block,
+                                                            std::uint32_t count,
+                                                            const FingerprintSecret& secret);
+    // Forgets everything collected; the target is as it was. Errors: target_switching.
+    Result<void> cancel();
+
+    // --- the switch ---
+    // The durable SWITCH record: from here on the target becomes the held point, and nothing else.
+    // Checks the target again first. Errors: point_not_found (none held, or another one is),
+    // target_unsafe.
+    Result<void> begin_switch(const PointId& expected);
+    // Copies about `budget_bytes`; true when the target is complete and durable. Idempotent.
+    Result<bool> apply_some(std::uint64_t budget_bytes);
+
+private:
+    VolumeWriter(Options options, Context context)
+        : options_(std::move(options)), context_(context) {}
+    Result<void> start();
+    Result<void> open_target();
+    Result<void> replay();
+    Result<void> note(const RedoEntry& entry);
+    Result<bool> check_sequence(const pipeline::RecordHeader& header);
+    Result<void> take_point(const pipeline::Record& record);
+    Result<void> merge(const HeldPoint& point);
+    Result<void> merge_entry(const RedoEntry& entry);
+    Result<void> clear_files();
+    [[nodiscard]] std::string path(const char* name) const {
+        return options_.work_directory + "/" + name;
+    }
+
+    const Options options_;
+    Context context_;
+    VolumeState state_;
+    std::unique_ptr<File> target_;  // Opened for reading until the switch.
+    std::unique_ptr<Overlay> overlay_;
+    std::unique_ptr<RedoLog> log_;
+    std::vector<RedoEntry> pending_;  // In the log and not in the overlay.
+    std::vector<bool> unsettled_;     // 64 KiB blocks that pending entries touch.
+    Generation generation_{};
+    Seq received_{}, durable_{};
+    std::optional<Seq> fence_;
+    std::uint32_t era_ = 0;         // Grows with each RESYNC_BEGIN that starts a generation.
+    std::uint64_t applied_to_ = 0;  // Offset on the target.
+    bool broken_ = false;
+};
+
+}  // namespace cw::volume

@@ -56,7 +56,7 @@ Result<void> read_beyond(ByteReader& in, std::uint32_t count, StreamView& view) 
     for (std::uint32_t i = 0; i < count; ++i) {
         CW_TRY_ASSIGN(const std::uint64_t first, in.u64());
         CW_TRY_ASSIGN(const std::uint64_t last, in.u64());
-        if (first <= raw(floor) || last < first) {
+        if (first <= raw(floor) || last < first || last > counter_max) {
             return corrupt("ranges");
         }
         view.beyond.push_back({Seq{first}, Seq{last}});
@@ -80,7 +80,7 @@ Result<void> read_stream(ByteReader& in, Checkpoint& out) {
     CW_TRY_ASSIGN(const std::uint32_t ranges, in.u32());
     CW_TRY_ASSIGN(const std::uint32_t beyond, in.u32());
     CW_TRY_ASSIGN(const std::uint32_t zero, in.u32());
-    if (flags > 1 || zero != 0) {
+    if (flags > 1 || zero != 0 || seq > counter_max || fence > counter_max) {
         return corrupt("stream");
     }
     view.fence_open = flags == 1;
@@ -88,7 +88,7 @@ Result<void> read_stream(ByteReader& in, Checkpoint& out) {
     for (std::uint32_t i = 0; i < ranges; ++i) {
         CW_TRY_ASSIGN(const std::uint32_t first, in.u32());
         CW_TRY_ASSIGN(const std::uint32_t last, in.u32());
-        if (last < first) {
+        if (last < first || last >= super_chunks_max) {
             return corrupt("ordinals");
         }
         view.ordinals.insert_range(first, last);
@@ -109,6 +109,11 @@ Result<RegionEntry> read_region(ByteReader& in) {
         return corrupt("region state");
     }
     entry.state = static_cast<RegionState>(state);
+    const bool used = entry.state == RegionState::open || entry.state == RegionState::sealed;
+    if (entry.epoch > counter_max || (used && (entry.epoch == 0 || entry.first_batch == 0)) ||
+        (entry.state == RegionState::sealed && entry.end_batch <= entry.first_batch)) {
+        return corrupt("region");
+    }
     return entry;
 }
 
@@ -195,8 +200,10 @@ Result<Checkpoint> decode_checkpoint(Bytes slot) {
     CW_TRY_ASSIGN(const std::uint32_t regions, in.u32());
     CW_TRY_ASSIGN(const std::uint32_t streams, in.u32());
     CW_TRY(in.take(head_bytes - in.position()));
-    if (regions > in.remaining() / region_entry_bytes || out.next_batch <= out.durable_through ||
-        next_lsn == 0 || released > next_lsn) {
+    const bool counts = out.generation <= counter_max && out.next_batch <= counter_max &&
+                        out.epoch <= counter_max && next_lsn <= counter_max;
+    if (!counts || regions > in.remaining() / region_entry_bytes ||
+        out.next_batch <= out.durable_through || next_lsn == 0 || released > next_lsn) {
         return corrupt("fields");
     }
     out.regions.reserve(regions);

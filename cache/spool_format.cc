@@ -75,7 +75,8 @@ Result<BatchRecord> read_record(ByteReader& in) {
     CW_TRY_ASSIGN(h.data_bytes, in.u32());
     CW_TRY_ASSIGN(h.table_crc, in.u32());
     CW_TRY_ASSIGN(const std::uint32_t tail, in.u32());
-    if (lsn == 0 || flags > 1 || zero != 0 || tail != 0 || !record_header_valid(h)) {
+    if (lsn == 0 || lsn > counter_max || flags > 1 || zero != 0 || tail != 0 ||
+        !record_header_valid(h)) {
         return fail(Errc::record_corrupt, "record entry of LSN " + std::to_string(lsn));
     }
     return record;
@@ -228,7 +229,9 @@ Result<BatchHeader> decode_batch_header(Bytes header_blocks) {
         CW_TRY_ASSIGN(BatchRecord record, read_record(in));
         out.records.push_back(record);
     }
-    if (out.epoch == 0 || out.number <= out.durable_through || total != out.total_bytes()) {
+    const bool counts = out.epoch > 0 && out.epoch <= counter_max && out.number <= counter_max &&
+                        out.number > out.durable_through;
+    if (!counts || total != out.total_bytes()) {
         return fail(Errc::record_corrupt, "batch header fields");
     }
     return out;

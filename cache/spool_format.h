@@ -18,6 +18,9 @@ using pipeline::Lsn;
 
 inline constexpr std::uint16_t spool_format_version = 1;
 inline constexpr std::size_t batch_records_max = 512;
+// Numbers that only count up (batches, epochs, LSNs, generations) stay below this: a reader refuses
+// more, so that counting on can never wrap.
+inline constexpr std::uint64_t counter_max = 1ULL << 62;
 inline constexpr std::size_t batch_head_bytes = 96, batch_record_bytes = 96;
 inline constexpr std::uint32_t batch_header_bytes_max =
     align_up(batch_head_bytes + batch_records_max * batch_record_bytes, block_bytes);

@@ -1,7 +1,6 @@
 #include "cache/stream_table.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace cw::cache {
 
@@ -48,13 +47,19 @@ void StreamView::apply(const RecordHeader& header) {
 }
 
 bool sequence_fits_type(const RecordHeader& header) noexcept {
+    constexpr std::uint64_t seq_max = 1ULL << 62;  // Counting on can never wrap.
+    if (raw(header.seq) > seq_max) {
+        return false;
+    }
+    if (header.type == RecordType::base) {
+        return header.seq_count == 0 && raw(header.seq) > 0 && header.ordinal < super_chunks_max;
+    }
     if (!consumes_sequence(header.type)) {
-        return header.seq_count == 0 && (header.type != RecordType::base || raw(header.seq) > 0);
+        return header.seq_count == 0;
     }
     const bool count_fits =
         header.type == RecordType::write ? header.seq_count > 0 : header.seq_count == 1;
-    return count_fits && raw(header.seq) > 0 &&
-           raw(header.seq) <= std::numeric_limits<std::uint64_t>::max() - header.seq_count;
+    return count_fits && raw(header.seq) > 0;
 }
 
 const Stream* StreamTable::find(const StreamKey& key) const {

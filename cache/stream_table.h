@@ -93,7 +93,9 @@ constexpr bool consumes_sequence(RecordType type) noexcept {
     return type == RecordType::write || type == RecordType::resync_begin ||
            type == RecordType::resync_end || type == RecordType::resize;
 }
-// Sequence and count fit the type: checked on what comes from a peer or a device.
+// 64 TiB, the largest disk, in super-chunks.
+inline constexpr std::uint32_t super_chunks_max = 1U << 24;
+// Sequence, count and ordinal fit the type: checked on what comes from a peer or a device.
 bool sequence_fits_type(const RecordHeader& header) noexcept;
 
 }  // namespace cw::cache

@@ -73,6 +73,68 @@ TEST_F(SpoolDamageTest, ALostHeaderInTheMiddleIsReportedAndItsNeighboursAreKept)
     EXPECT_EQ(process->spool->stream_table().state(key(1)).durable, Seq{10});
 }
 
+TEST_F(SpoolDamageTest, DamageInTheRegionBeingWrittenIsToldFromATornTailByWhatLiesBehindIt) {
+    fill(10, false);
+    storage_.overwrite(log_file, batches().at(5), ByteVector(block_bytes));
+    const auto process = start();
+    EXPECT_EQ(process->recovered().size(), 9U);
+    EXPECT_TRUE(names(process->spool->damaged(), key(4), Seq{3}));
+}
+
+// Batch 4 was torn, 5 was not: 5 is dropped, and must not come back when a new 4 is written.
+TEST_F(SpoolDamageTest, WhatWasDroppedAsATornTailNeverComesBack) {
+    SpoolId id;
+    {
+        const auto process = start();
+        id = process->spool->id();
+        storage_.kill();
+    }
+    Checkpoint checkpoint{.spool = id,
+                          .generation = 9,
+                          .durable_through = 1,
+                          .next_batch = 10,
+                          .epoch = 1,
+                          .next_lsn = Lsn{10},
+                          .released_below = Lsn{1},
+                          .regions = std::vector<RegionEntry>(16),
+                          .streams = {}};
+    checkpoint.regions[1] = {
+        .state = RegionState::sealed, .epoch = 1, .first_batch = 1, .end_batch = 10};
+    storage_.overwrite(log_file, region_bytes / 2 + block_bytes,
+                       encode_checkpoint(checkpoint, 64 * kib));
+    std::uint64_t at = region_bytes;
+    for (std::uint64_t number = 1; number <= 5; ++number) {
+        const Record record = make_control(key(0), RecordType::resize, Seq{number});
+        const BatchHeader header{.spool = id,
+                                 .offset = at,
+                                 .epoch = 1,
+                                 .number = number,
+                                 .durable_through = std::min<std::uint64_t>(number - 1, 1),
+                                 .moved_before = 0,
+                                 .records = {{Lsn{number}, false, record.header}}};
+        ByteVector bytes(block_bytes);
+        encode_batch_header(header, bytes);
+        storage_.overwrite(log_file, at, bytes);
+        // Of number 4 the table did not land.
+        storage_.overwrite(
+            log_file, at + block_bytes,
+            number == 4 ? ByteVector(block_bytes, std::byte{1}) : ByteVector(block_bytes));
+        at += header.total_bytes();
+    }
+    {
+        const auto process = start();
+        ASSERT_FALSE(process->refused);
+        EXPECT_EQ(process->recovered().size(), 3U);
+        Record record = make_control(key(0), RecordType::resize, Seq{4});
+        ASSERT_TRUE(process->spool->append(record));
+        ASSERT_EQ(process->settle().size(), 1U);
+        storage_.kill();
+    }
+    const auto process = start();
+    EXPECT_EQ(process->recovered().size(), 4U);
+    EXPECT_EQ(process->spool->stream_table().state(key(0)).durable, Seq{4});
+}
+
 TEST_F(SpoolDamageTest, ALostHeaderIsFilledByItsAgentAndTheConditionClears) {
     fill(20, false);
     storage_.overwrite(log_file, batches().at(9), ByteVector(block_bytes));

@@ -171,6 +171,30 @@ TEST_F(SpoolTest, MovesTheLastLiveRecordsSoThatASlowMachineCannotPinTheLog) {
     }
 }
 
+TEST_F(SpoolTest, NeverRecyclesARegionThatSomebodyReadsFrom) {
+    const auto process = start();
+    append(*process, make_write(make_key(1, 1), Seq{1}, 4));
+    auto first = process->settle();
+    ASSERT_EQ(first.size(), 1U);
+    Record record;
+    record.header = first[0].record.header;
+    record.slabs[0] = slabs().try_take();
+    std::optional<Result<void>> outcome;
+    process->reader->read(first[0].lsn, record, [&](Result<void> r) { outcome = std::move(r); });
+    process->spool->release(first[0].lsn);
+    for (std::uint64_t seq = 2; seq < 300; ++seq) {  // Around the whole file, several times.
+        append(*process, make_write(make_key(1, 1), Seq{seq}, 8));
+        for (const StoredRecord& stored : process->settle()) {
+            process->spool->release(stored.lsn);
+        }
+    }
+    for (int i = 0; i < 10 && !outcome; ++i) {
+        process->reader->poll();
+    }
+    ASSERT_TRUE(outcome && *outcome);
+    EXPECT_TRUE(payload_is_genuine(record));
+}
+
 TEST_F(SpoolTest, AFailedSyncAcknowledgesNothingAndIsNotRetried) {
     const auto process = start();
     append(*process, make_write(make_key(1, 1), Seq{1}, 1));

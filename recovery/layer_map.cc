@@ -9,14 +9,9 @@ namespace cw::recovery {
 namespace {
 
 using vault::Chunk;
-using vault::Codec;
 using vault::SegmentRef;
 
 constexpr std::uint64_t span_node_bytes = 72;  // A red-black node with key and value, as malloc'd.
-
-bool has_bytes(const Chunk& chunk) {
-    return chunk.codec != Codec::zero && chunk.codec != Codec::discard;
-}
 
 bool newer(const Layer& a, const Layer& b) {
     return std::tuple(b.ref->name.generation, b.to, b.ref->base, b.ref->name) <
@@ -100,7 +95,8 @@ void LayerMap::fill(std::uint32_t segment, const Chunk& chunk) {
         const std::uint64_t gap_end =
             next_span == spans_.end() ? end : std::min(end, next_span->first);
         if (at < gap_end) {
-            if (index == zero_chunk && has_bytes(chunk)) {  // First visible part: keep the chunk.
+            if (index == zero_chunk &&
+                has_bytes(chunk.codec)) {  // First visible part: keep the chunk.
                 CW_ASSERT(chunks_.size() < zero_chunk);
                 index = static_cast<std::uint32_t>(chunks_.size());
                 chunks_.push_back({segment, chunk.ordinal, chunk.disk_offset,

@@ -8,13 +8,8 @@ namespace cw::recovery {
 namespace {
 
 using vault::Chunk;
-using vault::Codec;
 
 constexpr std::uint64_t run_bytes_max = 4 * mib;
-
-bool has_bytes(const Chunk& chunk) {
-    return chunk.codec != Codec::zero && chunk.codec != Codec::discard;
-}
 
 }  // namespace
 
@@ -72,7 +67,7 @@ void SegmentAudit::check_chunks(OpenSegment segment) {
 std::vector<SegmentAudit::Run> SegmentAudit::choose(const OpenSegment& segment) {
     std::vector<std::size_t> with_bytes;
     for (std::size_t i = 0; i < segment.chunks.size(); ++i) {
-        if (has_bytes(segment.chunks[i])) {
+        if (has_bytes(segment.chunks[i].codec)) {
             with_bytes.push_back(i);
         }
     }
@@ -126,7 +121,7 @@ Result<void> SegmentAudit::open_run(const OpenSegment& segment, Run run, Bytes b
     const std::uint64_t begin = segment.chunks[run.first].stored_offset;
     for (std::size_t i = run.first; i <= run.last; ++i) {
         const Chunk& chunk = segment.chunks[i];
-        if (!has_bytes(chunk)) {
+        if (!has_bytes(chunk.codec)) {
             continue;
         }
         CW_TRY(vault::open_chunk(*segment.crypto, chunk,

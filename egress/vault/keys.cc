@@ -1,6 +1,7 @@
 #include "egress/vault/keys.h"
 
 #include "base/assert.h"
+#include "egress/vault/key_objects.h"
 #include "egress/vault/names.h"
 
 #include <algorithm>
@@ -10,16 +11,6 @@ namespace cw::vault {
 namespace {
 
 using blob::BlobStore;
-
-constexpr std::uint32_t vault_magic = 0x564b5743, machine_magic = 0x4d4b5743;  // "CWKV", "CWKM"
-constexpr std::uint16_t keys_version = 1;
-constexpr std::uint32_t machine_key_version = 1;
-constexpr std::size_t wrapped_bytes_max = 4096, keys_object_bytes_max = 8192;
-
-struct VaultObject {
-    VaultIdentity identity;
-    ByteVector wrapped_signing_key;
-};
 
 ByteVector concat(std::initializer_list<Bytes> parts) {
     ByteVector out;
@@ -53,100 +44,6 @@ Key256 dek_wrapping_key(const MachineKeys& keys) {
 ByteVector server_certificate_message(const VaultIdentity& vault, const ServerId& server,
                                       const PublicKey& key) {
     return concat({as_bytes("causeway server"), vault.id.bytes, server.bytes, key});
-}
-
-void append_head(ByteAppender& out, std::uint32_t magic) {
-    out.u32(magic);
-    out.u16(keys_version);
-    out.u16(0);
-}
-
-Result<void> read_head(ByteReader& in, std::uint32_t magic) {
-    CW_TRY_ASSIGN(const std::uint32_t seen, in.u32());
-    CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
-    CW_TRY_ASSIGN(const std::uint16_t zero, in.u16());
-    if (seen != magic || zero != 0) {
-        return fail(Errc::object_corrupt, "not a key object");
-    }
-    if (version != keys_version) {
-        return fail(Errc::format_unsupported, "key object version " + std::to_string(version));
-    }
-    return {};
-}
-
-void append_wrapped(ByteAppender& out, Bytes wrapped) {
-    CW_ASSERT(wrapped.size() <= wrapped_bytes_max);
-    out.u16(static_cast<std::uint16_t>(wrapped.size()));
-    out.bytes(wrapped);
-}
-
-Result<ByteVector> read_wrapped(ByteReader& in) {
-    CW_TRY_ASSIGN(const std::uint16_t size, in.u16());
-    if (size > wrapped_bytes_max) {
-        return fail(Errc::object_corrupt, "a wrapped key of " + std::to_string(size) + " bytes");
-    }
-    CW_TRY_ASSIGN(const Bytes bytes, in.take(size));
-    return ByteVector(bytes.begin(), bytes.end());
-}
-
-ByteVector encode_vault(const VaultObject& object, const PrivateKey& key) {
-    ByteVector bytes;
-    ByteAppender out(bytes);
-    append_head(out, vault_magic);
-    out.bytes(object.identity.id.bytes);
-    out.bytes(object.identity.signing_key);
-    append_wrapped(out, object.wrapped_signing_key);
-    const Signature signature = sign_ed25519(key, bytes);
-    out.bytes(signature);
-    return bytes;
-}
-
-Result<VaultObject> decode_vault(Bytes bytes) {
-    ByteReader in(bytes, Errc::object_corrupt);
-    CW_TRY(read_head(in, vault_magic));
-    VaultObject object;
-    CW_TRY_ASSIGN(object.identity.id.bytes, in.array<16>());
-    CW_TRY_ASSIGN(object.identity.signing_key, in.array<sizeof(PublicKey)>());
-    CW_TRY_ASSIGN(object.wrapped_signing_key, read_wrapped(in));
-    const Bytes covered = bytes.first(in.position());
-    CW_TRY_ASSIGN(const Signature signature, in.array<sizeof(Signature)>());
-    if (!in.at_end() || !verify_ed25519(object.identity.signing_key, covered, signature)) {
-        return fail(Errc::object_corrupt, "the vault's identity does not match its signature");
-    }
-    return object;
-}
-
-ByteVector encode_machine(const VaultIdentity& vault, const MachineId& machine, Bytes wrapped) {
-    ByteVector bytes;
-    ByteAppender out(bytes);
-    append_head(out, machine_magic);
-    out.bytes(vault.id.bytes);
-    out.bytes(machine.bytes);
-    out.u32(machine_key_version);
-    append_wrapped(out, wrapped);
-    const Sha256 check = sha256(bytes);
-    out.bytes(check);
-    return bytes;
-}
-
-Result<ByteVector> decode_machine(Bytes bytes, const VaultIdentity& vault,
-                                  const MachineId& machine) {
-    ByteReader in(bytes, Errc::object_corrupt);
-    CW_TRY(read_head(in, machine_magic));
-    CW_TRY_ASSIGN(const auto vault_id, in.array<16>());
-    CW_TRY_ASSIGN(const auto machine_id, in.array<16>());
-    CW_TRY_ASSIGN(const std::uint32_t version, in.u32());
-    CW_TRY_ASSIGN(ByteVector wrapped, read_wrapped(in));
-    const Bytes covered = bytes.first(in.position());
-    CW_TRY_ASSIGN(const Sha256 check, in.array<sizeof(Sha256)>());
-    if (!in.at_end() || check != sha256(covered) || vault_id != vault.id.bytes ||
-        machine_id != machine.bytes) {
-        return fail(Errc::object_corrupt, "the machine's key object is damaged or another's");
-    }
-    if (version != machine_key_version) {
-        return fail(Errc::format_unsupported, "machine key version " + std::to_string(version));
-    }
-    return wrapped;
 }
 
 Result<Key256> unwrap_key(KeyService& kek, Bytes wrapped, Bytes aad) {
@@ -209,7 +106,7 @@ Result<VaultObject> load_vault(BlobStore& store) {
         }
         return std::unexpected(std::move(bytes).error());
     }
-    auto object = decode_vault(*bytes);
+    auto object = decode_vault_object(*bytes);
     if (!object) {
         return about(vault_keys_blob(), std::move(object).error());
     }
@@ -260,7 +157,7 @@ Result<VaultIdentity> create_vault(BlobStore& store, KeyService& kek, Random& ra
     object.identity = {make_id<VaultId>(random), pair.open};
     CW_TRY_ASSIGN(object.wrapped_signing_key,
                   kek.wrap(pair.secret, signing_key_aad(object.identity)));
-    const ByteVector bytes = encode_vault(object, pair.secret);
+    const ByteVector bytes = encode_vault_object(object, pair.secret);
     wipe(pair.secret);
     CW_TRY_ASSIGN(const bool ours, create_object(store, vault_keys_blob(), bytes));
     if (!ours) {
@@ -314,7 +211,7 @@ Result<MachineKeys> open_machine_keys(BlobStore& store, KeyService& kek, const V
         }
         CW_TRY_ASSIGN(const ByteVector wrapped, kek.wrap(key.reveal(), aad));
         CW_TRY_ASSIGN(const bool ours,
-                      create_object(store, name, encode_machine(vault, machine, wrapped)));
+                      create_object(store, name, encode_machine_object(vault, machine, wrapped)));
         if (ours) {
             return keys_from(machine, key.reveal());
         }
@@ -323,7 +220,7 @@ Result<MachineKeys> open_machine_keys(BlobStore& store, KeyService& kek, const V
     if (!bytes) {
         return std::unexpected(std::move(bytes).error());
     }
-    auto wrapped = decode_machine(*bytes, vault, machine);
+    auto wrapped = decode_machine_object(*bytes, vault, machine);
     if (!wrapped) {
         return about(name, std::move(wrapped).error());
     }

@@ -22,6 +22,11 @@ inline constexpr std::size_t segment_header_bytes = 64, segment_trailer_bytes = 
 
 enum class Codec : std::uint8_t { none = 0, lz4 = 1, zstd = 2, zero = 3, discard = 4 };
 
+// False for holes, which are index entries only.
+constexpr bool has_bytes(Codec codec) noexcept {
+    return codec != Codec::zero && codec != Codec::discard;
+}
+
 struct Chunk {
     std::uint32_t ordinal = 0;
     std::uint64_t disk_offset = 0;    // Sector aligned.

@@ -174,11 +174,9 @@ void PublishStage::settled(const MachineId& id, const Draft& draft, std::uint64_
     told.machine = id;
     told.manifest_number = number;
     told.manifest_hash = hash;
-    outgoing_.push_back(ToReactor{.reactor = machine.reactor, .committed = std::move(told)});
-    CW_CRASH_POINT("upload.before_release");
-    if (raw(draft.through) > 0) {
-        reply(id, StepsCommitted{.opening = machine.opening, .through = draft.through});
-    }
+    outgoing_.push_back(ToReactor{.reactor = machine.reactor,
+                                  .committed = std::move(told),
+                                  .steps = {.opening = machine.opening, .through = draft.through}});
     // A new DEK is used only after the manifest that carries it is committed.
     if (draft.manifest && !draft.manifest->deks.empty() &&
         draft.manifest->kind == vault::ManifestKind::regular) {
@@ -282,7 +280,15 @@ bool PublishStage::offer(Outgoing& outgoing) {
         return context_.sink.opened(*answer);
     }
     if (auto* const news = std::get_if<ToReactor>(&outgoing)) {
-        return context_.sink.committed(news->reactor, news->committed);
+        const MachineId machine = news->committed.machine;
+        if (!context_.sink.committed(news->reactor, news->committed)) {
+            return false;
+        }
+        CW_CRASH_POINT("upload.before_release");
+        if (raw(news->steps.through) > 0) {
+            reply(machine, news->steps);
+        }
+        return true;
     }
     return context_.sink.damaged(std::get<DamagedRecords>(outgoing));
 }

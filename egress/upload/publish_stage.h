@@ -74,9 +74,11 @@ private:
         std::optional<vault::PointEntry> newest_point;
         std::optional<WallMicros> point_time;
     };
+    // What is committed; assembly releases the steps only after it has been told.
     struct ToReactor {
         std::uint32_t reactor = 0;
         pipeline::Committed committed;
+        StepsCommitted steps;
     };
     using Outgoing = std::variant<pipeline::MachineOpened, ToReactor, DamagedRecords>;
 

@@ -107,14 +107,17 @@ bool Listener::release(pipeline::Release& release) {
     return true;
 }
 
-World::World(std::uint64_t seed, std::int64_t latency_ns) : random(make_seeded_random(seed)) {
+World::World(std::uint64_t seed, std::int64_t latency_ns, bool waiting_moves_clock)
+    : random(make_seeded_random(seed)) {
     fakes::MemoryVaultOptions vault_options;
     vault_options.seed = seed;
     vault_options.shuffle = true;
     vault_options.latency_ns_max = latency_ns;
-    vault_options.on_wait = [this](std::int64_t ns) {
-        clock.advance(std::clamp<std::int64_t>(ns, ns_per_ms, 100 * ns_per_ms));
-    };
+    if (waiting_moves_clock) {
+        vault_options.on_wait = [this](std::int64_t ns) {
+            clock.advance(std::clamp<std::int64_t>(ns, ns_per_ms, 100 * ns_per_ms));
+        };
+    }
     vault = std::make_unique<fakes::MemoryVault>(clock, vault_options);
     kek = fakes::make_test_kek("upload", *random);
     auto store = vault->factory()->make();
@@ -149,9 +152,13 @@ Server::~Server() {
 
 void Server::start() {
     CW_ASSERT(engine == nullptr);
-    engine = Engine::create({.clock = world.clock,
-                             .random = *world.random,
-                             .compute = *compute_,
+    const EngineDoorbells one{.assembly = doorbell_,
+                              .publish = doorbell_,
+                              .open = doorbell_,
+                              .upload = {&doorbell_, &doorbell_}};
+    engine = Engine::create({.clock = engine_clock != nullptr ? *engine_clock : world.clock,
+                             .random = engine_random != nullptr ? *engine_random : *world.random,
+                             .compute = compute != nullptr ? *compute : *compute_,
                              .stores = *stores_,
                              .kek = *world.kek,
                              .vault = world.identity,
@@ -159,15 +166,11 @@ void Server::start() {
                              .ingest_slabs = *ingest,
                              .readback_slabs = *readback,
                              .segment_slabs = *segment,
-                             .reader = cache,
-                             .sink = listener,
+                             .reader = *reader,
+                             .sink = *sink,
                              .conditions = *conditions,
                              .metrics = *metrics},
-                            {.assembly = doorbell_,
-                             .publish = doorbell_,
-                             .open = doorbell_,
-                             .upload = {&doorbell_, &doorbell_}},
-                            options);
+                            doorbells.value_or(one), options);
     to_feed_.clear();
     std::set<MachineId> machines;
     for (const auto& [lsn, stored] : cache.records) {

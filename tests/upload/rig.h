@@ -76,7 +76,8 @@ struct SourceDisk {
 
 // The vault and clock that several engines (servers) may share.
 struct World {
-    explicit World(std::uint64_t seed, std::int64_t latency_ns = 0);
+    explicit World(std::uint64_t seed, std::int64_t latency_ns = 0,
+                   bool waiting_moves_clock = true);
     ManualClock clock;
     std::unique_ptr<Random> random;
     std::unique_ptr<fakes::MemoryVault> vault;
@@ -119,11 +120,18 @@ public:
     std::unique_ptr<MetricRegistry> metrics;
     std::unique_ptr<pipeline::SlabPool> ingest, readback, segment;
     std::unique_ptr<Engine> engine;
+    // Set before start() to run the stages on threads.
+    RecordReader* reader = &cache;
+    EngineSink* sink = &listener;
+    Executor* compute = nullptr;  // Null: inline.
+    Random* engine_random = nullptr;
+    Clock* engine_clock = nullptr;
+    std::optional<EngineDoorbells> doorbells;
+    void feed();               // Hands over what was appended, as far as the ring takes it.
     bool keep_payload = true;  // Feed records with their data while there are slabs.
     std::uint32_t session = 0;
 
 private:
-    void feed();
     [[nodiscard]] pipeline::StoredRecord record_of(pipeline::Lsn lsn, bool with_data);
 
     std::unique_ptr<Executor> compute_;

@@ -1,0 +1,267 @@
+// Sealing, memory, damage and draining.
+#include "tests/upload/rig.h"
+
+#include <algorithm>
+
+#include <gtest/gtest.h>
+
+namespace cw::upload::test {
+namespace {
+
+using pipeline::PointState;
+
+EngineOptions quick() {
+    EngineOptions options;
+    options.seal_after_ns = 500 * ns_per_ms;
+    options.commit_interval_ns = 20 * ns_per_ms;
+    options.pause_first_ns = 2 * ns_per_ms;
+    options.pause_max_ns = 20 * ns_per_ms;
+    return options;
+}
+
+class Assembly : public testing::Test {
+protected:
+    void protect() {
+        server.start();
+        ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+        source.sync_all(server);
+        source.point(server);
+        ASSERT_TRUE(server.settle());
+    }
+    vault::ChainState chain() { return read_state(world, source.machine); }
+    std::size_t segments() { return chain().segments.size(); }
+
+    World world{11};
+    Server server{world, quick()};
+    Source source{world, {2 * mib}};
+};
+
+TEST_F(Assembly, TheDeadlineSealsWhatNoBarrierDoes) {
+    protect();
+    const std::size_t before = segments();
+    const Nanos start = world.clock.boot();
+    source.write(server, source.disks[0]);
+    while (world.clock.boot() - start < 450 * ns_per_ms) {
+        server.step();
+    }
+    EXPECT_EQ(segments(), before);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(segments(), before + 1);
+    EXPECT_LT(world.clock.boot() - start, 700 * ns_per_ms);
+}
+
+TEST_F(Assembly, WritesBetweenBarriersShareASegmentAndOverwrittenBytesStayHere) {
+    protect();
+    const std::size_t before = segments();
+    for (int i = 0; i < 8; ++i) {
+        source.write(server, source.disks[0]);
+    }
+    source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(segments(), before + 1);
+    ASSERT_TRUE(server.run_until(
+        [this] { return server.engine->status().machines.front().coalesced_bytes > 0; }));
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
+TEST_F(Assembly, AnOutageCostsDiskNotMemory) {
+    protect();
+    // The store refuses everything for a while, and no memory is left for sealed segments; writes
+    // go on.
+    world.vault->set_rates({.unavailable = 1.0});
+    std::vector<pipeline::Slab> taken;
+    while (pipeline::Slab slab = server.segment->try_take()) {
+        taken.push_back(std::move(slab));
+    }
+    for (int i = 0; i < 60; ++i) {
+        source.write(server, source.disks[0]);
+        server.step();
+        EXPECT_GT(server.ingest->free_count(), 0U);
+    }
+    source.point(server);
+    for (int i = 0; i < 100; ++i) {
+        server.step();
+    }
+    EXPECT_GE(server.ingest->free_count(), server.options.ingest_slabs_low);
+    const std::size_t reads = server.cache.read_count;
+    taken.clear();
+    ASSERT_TRUE(
+        server.run_until([this] { return server.conditions->standing(Errc::blob_unavailable); }));
+    world.vault->set_rates({});
+    ASSERT_TRUE(server.settle());
+    EXPECT_GT(server.cache.read_count, reads);  // Dropped payload came back from the cache.
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    EXPECT_EQ(server.readback->free_count(), server.readback->count());
+    EXPECT_EQ(server.segment->free_count(), server.segment->count());
+    EXPECT_EQ(server.ingest->free_count(), server.ingest->count());
+}
+
+TEST_F(Assembly, TheBacklogIsBounded) {
+    server.options.backlog_records = 10;
+    protect();
+    world.vault->set_rates({.unavailable = 1.0});
+    for (int i = 0; i < 40; ++i) {
+        source.write(server, source.disks[0]);
+        server.step();
+    }
+    for (int i = 0; i < 400; ++i) {
+        server.step();
+    }
+    EXPECT_LE(server.engine->status().backlog_records, 10U);
+    EXPECT_FALSE(server.engine->stored().empty());
+    world.vault->set_rates({});
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+}
+
+TEST_F(Assembly, G6DamageInTheCacheIsRepairedFromTheAgent) {
+    protect();
+    server.keep_payload = false;
+    source.write(server, source.disks[0]);
+    const auto victim = server.cache.records.rbegin()->first;
+    server.cache.records.at(victim).damaged = true;
+    source.write(server, source.disks[0]);
+    const PointId lost = source.point(server);
+    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(lost); }));
+    EXPECT_EQ(server.listener.points.at(lost).state, PointState::dropped);
+    ASSERT_FALSE(server.listener.damage.empty());
+    EXPECT_TRUE(server.conditions->standing(Errc::spool_lost_durable));
+    EXPECT_FALSE(server.cache.records.empty());  // Nothing behind the damage is thrown away.
+
+    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    SourceDisk& disk = source.disks[0];
+    source.begin_sync(server, disk);
+    source.write(server, disk);
+    source.send_base(server, disk);
+    source.end_sync(server, disk);
+    const PointId point = source.point(server);
+    server.listener.strict = false;  // What lay behind the damage is released, never committed.
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    source.write(server, disk);
+    source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_FALSE(server.conditions->standing(Errc::spool_lost_durable));
+}
+
+TEST_F(Assembly, OtherDisksGoOnBesideADamagedOne) {
+    Source two(world, {1 * mib, 1 * mib});
+    server.start();
+    ASSERT_FALSE(server.hello(two.machine, two.disks).refused.has_value());
+    two.sync_all(server);
+    ASSERT_TRUE(server.settle());
+    server.keep_payload = false;
+    two.write(server, two.disks[0]);
+    server.cache.records.rbegin()->second.damaged = true;
+    two.write(server, two.disks[1]);
+    const Seq reached = Seq{raw(two.disks[1].next) - 1};
+    EXPECT_TRUE(server.run_until([&] {
+        return server.listener.committed_seq[{two.disks[1].id, Generation{1}}] == reached;
+    }));
+}
+
+TEST_F(Assembly, AFlushCommitsWithoutABarrier) {
+    protect();
+    const Nanos start = world.clock.boot();
+    source.write(server, source.disks[0]);
+    server.step();
+    server.engine->post(FlushCommand{source.machine});
+    ASSERT_TRUE(server.settle());
+    EXPECT_LT(world.clock.boot() - start, 300 * ns_per_ms);
+}
+
+TEST_F(Assembly, ADrainCommitsEverythingTaken) {
+    protect();
+    source.write(server, source.disks[0]);
+    server.step();
+    server.engine->drain(true);
+    ASSERT_TRUE(server.run_until([this] { return server.engine->drained(); }));
+    EXPECT_TRUE(server.cache.records.empty());
+}
+
+TEST_F(Assembly, G19ADrainThatKeepsTheRestLosesNothing) {
+    protect();
+    for (int i = 0; i < 10; ++i) {
+        source.write(server, source.disks[0]);
+        server.step();
+    }
+    const PointId point = source.point(server);
+    server.step();
+    server.engine->drain(false);
+    ASSERT_TRUE(server.run_until([this] { return server.engine->drained(); }));
+    server.crash();
+    server.listener.strict = false;
+    server.start();
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
+TEST_F(Assembly, AClosedMachineIsTakenUpAgainWithWhatWasLeft) {
+    protect();
+    source.write(server, source.disks[0]);
+    server.step();
+    server.engine->post(CloseCommand{source.machine});
+    ASSERT_TRUE(server.run_until([this] {
+        const auto machines = server.engine->status().machines;
+        return !machines.empty() && machines.front().mode == MachineMode::closed;
+    }));
+    source.write(server, source.disks[0]);
+    for (int i = 0; i < 50; ++i) {
+        server.step();
+    }
+    EXPECT_FALSE(server.cache.records.empty());
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
+TEST_F(Assembly, AFullSinkStopsPublishingAndLosesNothing) {
+    protect();
+    server.listener.full = true;
+    std::vector<PointId> points;
+    for (int i = 0; i < 5; ++i) {
+        source.write(server, source.disks[0]);
+        points.push_back(source.point(server));
+        for (int step = 0; step < 30; ++step) {
+            server.step();
+        }
+    }
+    EXPECT_LE(chain().points.size(), 2U);  // One manifest may be ahead of what was told.
+    server.listener.full = false;
+    ASSERT_TRUE(server.settle());
+    for (const PointId& id : points) {
+        EXPECT_EQ(server.listener.points.at(id).state, PointState::committed);
+    }
+}
+
+TEST_F(Assembly, StatusTellsBacklogPointsAndRpo) {
+    protect();
+    world.clock.advance(10 * ns_per_s);
+    ASSERT_TRUE(server.run_until([this] {
+        const EngineStatus status = server.engine->status();
+        return !status.machines.empty() && status.machines.front().rpo_seconds.value_or(0) > 9;
+    }));
+    const EngineStatus status = server.engine->status();
+    const MachineStatus& machine = status.machines.front();
+    EXPECT_EQ(machine.mode, MachineMode::active);
+    EXPECT_EQ(machine.points, 1U);
+    EXPECT_EQ(machine.backlog_bytes, 0U);
+    ASSERT_EQ(machine.disks.size(), 1U);
+    EXPECT_TRUE(machine.disks[0].protected_);
+    EXPECT_EQ(raw(machine.disks[0].committed) + 1, raw(source.disks[0].next));
+    const std::string metrics = server.metrics->render();
+    for (const char* const name : {"causeway_rpo_seconds", "causeway_rpo_stage_seconds",
+                                   "causeway_points_total", "causeway_uploaded_bytes_total",
+                                   "causeway_upload_lanes", "causeway_coalesced_bytes_total"}) {
+        EXPECT_NE(metrics.find(name), std::string::npos) << name;
+    }
+}
+
+}  // namespace
+}  // namespace cw::upload::test

@@ -1,0 +1,142 @@
+#include "egress/upload/disk_decision.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::upload {
+namespace {
+
+using pipeline::DiskAction;
+
+class DiskDecision : public testing::Test {
+protected:
+    DiskDecision() {
+        hello.size_bytes = entry.size_bytes = 1 * gib;
+        hello.generation = entry.generation = Generation{3};
+        hello.next_seq = hello.oldest_held = Seq{101};
+        entry.committed = Seq{90};
+        entry.protected_ = true;
+        mark.key.generation = Generation{3};
+        mark.durable = Seq{100};
+    }
+    pipeline::DiskWelcome decide(bool with_cache = true) {
+        return decide_disk(
+            hello,
+            {.committed = &entry, .cached = with_cache ? &mark : nullptr, .damaged = damaged});
+    }
+    pipeline::DiskHello hello;
+    vault::DiskEntry entry;
+    StreamWatermark mark;
+    bool damaged = false;
+};
+
+TEST_F(DiskDecision, ContinuesAfterWhatTheCacheHolds) {
+    const auto welcome = decide();
+    EXPECT_EQ(welcome.action, DiskAction::continue_);
+    EXPECT_EQ(welcome.durable, Seq{100});
+    EXPECT_EQ(welcome.committed, Seq{90});
+    EXPECT_EQ(welcome.generation, Generation{3});
+    EXPECT_FALSE(welcome.resync_open);
+}
+
+TEST_F(DiskDecision, ANewServerLetsTheAgentResendFromCommitted) {
+    hello.oldest_held = Seq{91};
+    const auto welcome = decide(false);
+    EXPECT_EQ(welcome.action, DiskAction::continue_);
+    EXPECT_EQ(welcome.durable, Seq{90});
+}
+
+TEST_F(DiskDecision, ANewServerCatchesUpWhatTheAgentFreed) {
+    hello.oldest_held = Seq{95};
+    hello.catch_up_possible = true;
+    const auto welcome = decide(false);
+    EXPECT_EQ(welcome.action, DiskAction::catch_up);
+    EXPECT_EQ(welcome.generation, Generation{3});
+    EXPECT_EQ(welcome.durable, Seq{90});
+}
+
+TEST_F(DiskDecision, NeverInventsWhatNobodyHolds) {
+    hello.oldest_held = Seq{95};
+    const auto welcome = decide(false);
+    EXPECT_EQ(welcome.action, DiskAction::resync);
+    EXPECT_EQ(welcome.generation, Generation{4});  // Its sequences must not come again.
+    EXPECT_EQ(welcome.durable, Seq{0});
+}
+
+TEST_F(DiskDecision, DamageInTheCacheIsCaughtUpFromTheAgent) {
+    damaged = true;
+    hello.catch_up_possible = true;
+    const auto welcome = decide();
+    EXPECT_EQ(welcome.action, DiskAction::catch_up);
+    EXPECT_EQ(welcome.durable, Seq{90});
+}
+
+TEST_F(DiskDecision, AnAgentThatWentBackInTimeBeginsANewHistory) {
+    hello.next_seq = hello.oldest_held = Seq{60};
+    const auto welcome = decide();
+    EXPECT_EQ(welcome.action, DiskAction::resync);
+    EXPECT_EQ(welcome.generation, Generation{4});
+    hello.generation = Generation{2};
+    EXPECT_EQ(decide().generation, Generation{4});
+}
+
+TEST_F(DiskDecision, AnUnusedHistoryIsComparedWithTheOneBefore) {
+    hello.generation = Generation{4};
+    hello.next_seq = hello.oldest_held = Seq{1};
+    const auto welcome = decide(false);
+    EXPECT_EQ(welcome.action, DiskAction::resync);
+    EXPECT_EQ(welcome.generation, Generation{4});
+    hello.size_bytes = gib / 2;  // What lies beyond its end must not shine through.
+    EXPECT_EQ(decide(false).action, DiskAction::initial);
+}
+
+TEST_F(DiskDecision, AUsedHistoryThatNobodyHoldsIsNotContinued) {
+    hello.generation = Generation{4};
+    hello.next_seq = Seq{50};
+    hello.oldest_held = Seq{1};
+    const auto welcome = decide(false);
+    EXPECT_EQ(welcome.action, DiskAction::resync);
+    EXPECT_EQ(welcome.generation, Generation{5});
+}
+
+TEST_F(DiskDecision, AnUnknownDiskIsSentWhole) {
+    hello.next_seq = hello.oldest_held = Seq{1};
+    const auto welcome = decide_disk(hello, {});
+    EXPECT_EQ(welcome.action, DiskAction::initial);
+    EXPECT_EQ(welcome.generation, Generation{3});
+}
+
+TEST_F(DiskDecision, AChangedSizeIsComparedAgain) {
+    hello.size_bytes = 2 * gib;
+    entry.committed = Seq{100};
+    EXPECT_EQ(decide().action, DiskAction::resync);
+    hello.next_seq = Seq{105};  // A RESIZE may be among what it still has to send.
+    hello.oldest_held = Seq{101};
+    EXPECT_EQ(decide().action, DiskAction::continue_);
+}
+
+TEST_F(DiskDecision, AnOpenFenceGoesOnFromItsBitmaps) {
+    entry.open_fence = Seq{80};
+    entry.protected_ = false;
+    entry.base_done = {std::byte{0b0000'0011}};
+    mark.fence = Seq{80};
+    mark.base_ordinals = {2, 9};
+    const auto welcome = decide();
+    EXPECT_EQ(welcome.action, DiskAction::continue_);
+    EXPECT_TRUE(welcome.resync_open);
+    EXPECT_EQ(welcome.fence, Seq{80});
+    const ByteVector expected{std::byte{0b0000'0111}, std::byte{0b0000'0010}};
+    EXPECT_EQ(welcome.base_durable, expected);
+    mark.fence = Seq{0};  // Its end is in the cache already.
+    EXPECT_FALSE(decide().resync_open);
+}
+
+TEST_F(DiskDecision, NonsenseIsRejected) {
+    hello.size_bytes = 1000;
+    EXPECT_EQ(decide().action, DiskAction::reject);
+    hello.size_bytes = 1 * gib;
+    hello.generation = Generation{0};
+    EXPECT_EQ(decide().action, DiskAction::reject);
+}
+
+}  // namespace
+}  // namespace cw::upload

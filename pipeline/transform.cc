@@ -37,6 +37,8 @@ TransformQueue::~TransformQueue() {
 }
 
 void TransformQueue::push(std::shared_ptr<TransformJob> job) noexcept {
+    // Once the job is in, its owner may take it and drop this queue: nothing here is touched later.
+    Doorbell& doorbell = doorbell_;
     TransformJob* const raw = job.get();
     raw->self = std::move(job);
     TransformJob* newest = arrived_.load(std::memory_order_relaxed);
@@ -44,7 +46,7 @@ void TransformQueue::push(std::shared_ptr<TransformJob> job) noexcept {
         raw->next = newest;
     } while (!arrived_.compare_exchange_weak(newest, raw, std::memory_order_release,
                                              std::memory_order_relaxed));
-    doorbell_.ring();
+    doorbell.ring();
 }
 
 std::optional<TransformOutcome> TransformQueue::take() {

@@ -112,7 +112,8 @@ struct TransformOutcome {
 };
 
 // Finished jobs on their way to the one thread that waits for them. push() from any worker;
-// take() from the owner. Lifetime: outlives the jobs that name it.
+// take() from the owner. Lifetime: until every job that names it has been taken; the doorbell
+// outlives the executor.
 class TransformQueue {
 public:
     explicit TransformQueue(Doorbell& doorbell) : doorbell_(doorbell) {}
@@ -132,7 +133,7 @@ private:
 };
 
 // Starts jobs. Thread-safety: try_start() from one thread; the figures from any.
-// Lifetime: outlives its jobs; the executor is destroyed before it.
+// Lifetime: until every job has been taken from its queue.
 class Transformer {
 public:
     // `executor`, `slabs` and `metrics` outlive this.

@@ -77,12 +77,10 @@ TEST(Compressor, NeverWritesBeyondTheAuthenticatedLength) {
 TEST(Compressor, StaysWithinTheMemoryItAnnouncesAtEveryLevel) {
     ByteVector packed(compress_bound(chunk_bytes_max));
     const ByteVector raw = text_like(chunk_bytes_max, 1);
-    for (int level = zstd_level_min; level <= zstd_level_max; ++level) {
-        if (level != 0) {
-            Compressor compressor;
-            compressor.compress(raw, {Codec::zstd, level}, packed);
-            EXPECT_LE(compressor.memory_bytes(), compressor_bytes(level)) << level;
-        }
+    for (const int level : {-7, 3, 6, 8, 12, 19}) {  // Where the announced size steps up.
+        Compressor compressor;
+        compressor.compress(raw, {Codec::zstd, level}, packed);
+        EXPECT_LE(compressor.memory_bytes(), compressor_bytes(level)) << level;
     }
 }
 

@@ -1,0 +1,137 @@
+#include "recovery/gc.h"
+
+#include "egress/vault/control.h"
+#include "tests/recovery/world.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::recovery {
+namespace {
+
+using fakes::BlobFault;
+using fakes::BlobOp;
+
+class Gc : public testing::Test {
+protected:
+    Gc() {
+        for (int i = 0; i < 20; ++i) {
+            world_.model.step();
+        }
+        point_ = world_.model.publish_point();
+    }
+    // A segment that was uploaded and never named.
+    vault::SegmentRef orphan() {
+        return world_.rig.put(
+            {world_.disk,
+             world_.rig.disk(world_.disk).generation,
+             Seq{9000},
+             Seq{9001},
+             false,
+             {{0, fakes::text_bytes(1, 4096), Seq{9000}, vault::Codec::none, 0}}});
+    }
+    Result<GcReport> collect(std::int64_t at_us, bool dry_run = false) {
+        GcOptions options;
+        options.dry_run = dry_run;
+        return collect_garbage(*world_.store, *world_.kek, world_.machine, world_.rig.signer,
+                               memory_, options, WallMicros{at_us});
+    }
+    bool present(const vault::SegmentRef& ref) {
+        return world_.memory.bytes(segment_blob(ref.name)).has_value();
+    }
+    void expect_all_points_readable() {
+        const Catalog catalog = world_.catalog();
+        for (const auto* point : catalog.points()) {
+            const auto reader = world_.reader(catalog, point->id);
+            ASSERT_TRUE(reader) << to_string(reader.error());
+            ByteVector seen((*reader)->size_bytes());
+            ASSERT_TRUE((*reader)->read(0, seen));
+            EXPECT_EQ(seen, world_.model.truth().at(point->id));
+        }
+    }
+
+    static constexpr std::int64_t grace = GcOptions{}.grace_us;
+    World world_{3};
+    GcMemory memory_;
+    PointId point_;
+};
+
+TEST_F(Gc, DeletesWhatStayedUnnamedForTheGraceTimeAndNothingElse) {
+    const auto lost = orphan();
+    ASSERT_TRUE(collect(1000));
+    EXPECT_TRUE(present(lost));
+    ASSERT_TRUE(collect(1000 + grace - 1));
+    EXPECT_TRUE(present(lost));
+    const auto report = collect(1000 + grace);
+    ASSERT_TRUE(report);
+    EXPECT_FALSE(present(lost));
+    EXPECT_EQ(report->deleted_segments, 1U);
+    EXPECT_EQ(report->live_segments, world_.rig.state.segments.size());
+    expect_all_points_readable();
+}
+
+TEST_F(Gc, DryRunDeletesNothing) {
+    const auto lost = orphan();
+    ASSERT_TRUE(collect(0, true));
+    const auto report = collect(grace, true);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->deleted_segments, 1U);
+    EXPECT_TRUE(present(lost));
+}
+
+TEST_F(Gc, AnnouncesTheSweepBeforeItDeletes) {
+    const auto lost = orphan();
+    ASSERT_TRUE(collect(0));
+    world_.memory.script(BlobOp::remove, BlobFault::unavailable, 1000);
+    EXPECT_EQ(collect(grace).error().code, Errc::blob_unavailable);
+    EXPECT_TRUE(present(lost));
+    const auto note = read_gc_boundary(*world_.store, world_.rig.vault, world_.machine);
+    ASSERT_TRUE(note && *note);
+    EXPECT_EQ((*note)->sweep, std::vector{lost.name.attempt});
+    EXPECT_EQ((*note)->sweep_epoch, world_.rig.state.newest.epoch);
+}
+
+TEST_F(Gc, ASegmentThatIsNamedMeanwhileIsRescued) {
+    const auto late = orphan();
+    ASSERT_TRUE(collect(0));
+    vault::Manifest manifest = world_.rig.next();
+    manifest.added.push_back(late);
+    world_.rig.publish(manifest);
+    const auto report = collect(grace);
+    ASSERT_TRUE(report);
+    EXPECT_TRUE(present(late));
+    EXPECT_TRUE(memory_.unnamed_since.empty());
+}
+
+TEST_F(Gc, StopsAtAListThatFails) {
+    const auto lost = orphan();
+    ASSERT_TRUE(collect(0));
+    world_.memory.script(BlobOp::list, BlobFault::unavailable, 1000);
+    EXPECT_EQ(collect(grace).error().code, Errc::blob_unavailable);
+    EXPECT_TRUE(present(lost));
+}
+
+TEST_F(Gc, LeavesLockedObjectsForLater) {
+    world_.memory.set_worm(blob::Container::data, 1000 * ns_per_s);
+    const auto lost = orphan();
+    ASSERT_TRUE(collect(0));
+    const auto report = collect(grace);
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_EQ(report->immutable, 1U);
+    EXPECT_TRUE(present(lost));
+}
+
+TEST_F(Gc, DeletesManifestsBelowThePublishedBoundaryOnly) {
+    world_.rig.publish(make_checkpoint(world_.rig.state));
+    vault::Manifest bounded = world_.rig.next();
+    bounded.boundary = bounded.checkpoint;
+    world_.rig.publish(bounded);
+    const auto report = collect(0);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->deleted_manifests, bounded.boundary - 2);
+    EXPECT_TRUE(world_.memory.bytes(vault::manifest_blob(world_.machine, 1)));
+    EXPECT_TRUE(world_.memory.bytes(vault::manifest_blob(world_.machine, bounded.boundary)));
+    expect_all_points_readable();
+}
+
+}  // namespace
+}  // namespace cw::recovery

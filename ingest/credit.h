@@ -23,6 +23,9 @@ public:
     // Sets `bytes` of cache space aside; false when they are not there (credit then stops growing).
     virtual bool reserve(std::uint64_t bytes) noexcept = 0;
     virtual void unreserve(std::uint64_t bytes) noexcept = 0;
+    // Counts a record that needs no credit (a point) as reserved, whether or not there is room: its
+    // taker uses the reservation up like any other.
+    virtual void charge(std::uint64_t bytes) noexcept = 0;
     // A session begins or ends: changes the others' share.
     virtual void session_began() noexcept = 0;
     virtual void session_ended() noexcept = 0;
@@ -30,7 +33,7 @@ public:
 
 // A budget that appliance keeps up to date from the spool's free space, shared fairly.
 //
-// Invariant: reserved() never grows above the budget of the moment it grew at. A budget that
+// Invariant: reserve() never takes reserved() above the budget of that moment. A budget that
 // shrinks takes nothing back: credit never decreases, it only stops growing.
 class SharedCredit final : public CreditPolicy {
 public:
@@ -48,6 +51,7 @@ public:
     [[nodiscard]] std::uint64_t window_bytes() const noexcept override;
     bool reserve(std::uint64_t bytes) noexcept override;
     void unreserve(std::uint64_t bytes) noexcept override;
+    void charge(std::uint64_t bytes) noexcept override { reserved_.fetch_add(bytes); }
     void session_began() noexcept override { sessions_.fetch_add(1); }
     void session_ended() noexcept override;
 

@@ -32,6 +32,11 @@ public:
         in_flight_ += bytes;
         return true;
     }
+    // A record that needs no credit is handed on.
+    void charge(std::uint64_t bytes) noexcept {
+        in_flight_ += bytes;
+        policy_.charge(bytes);
+    }
     // A received payload was thrown away.
     void discard(std::uint64_t bytes) noexcept {
         settle(bytes);
@@ -75,7 +80,7 @@ private:
     CreditPolicy& policy_;
     std::uint64_t granted_ = 0;
     std::uint64_t used_ = 0;       // Payload bytes received since WELCOME.
-    std::uint64_t in_flight_ = 0;  // Of those, not yet durable nor dropped.
+    std::uint64_t in_flight_ = 0;  // Of those and what was charged, not yet durable nor dropped.
 };
 
 }  // namespace cw::ingest

@@ -40,7 +40,8 @@ struct DigestReply {
     std::vector<Fingerprint> fingerprints;  // One per known bit.
 };
 
-// ingest → status and health: what an agent says about itself. Losing one is harmless.
+// ingest → status and health: what an agent says about itself. `closed` follows for every session
+// that was asked to be opened; the others are dropped, oldest first, when nobody takes them.
 struct AgentNotice {
     enum class Kind : std::uint8_t { connected, mode, extents, goodbye, closed };
     Kind kind{};

@@ -133,6 +133,7 @@ bool Reactor::work() {
     }
     if (shared_.clock.boot() >= next_tick_) {
         tick();
+        wake_notices_ |= push_all(late_notices_, ports_.notices);
     }
     return inbound || !ready_.empty();
 }
@@ -277,7 +278,11 @@ void Reactor::destroy(std::uint64_t token) {
     const auto at = connections_.find(token);
     CW_ASSERT(at != connections_.end());
     if (Session* session = at->second.connection->session(); session != nullptr) {
-        wake_notices_ |= push_all(session->outbox().notices, ports_.notices);
+        session->on_lost();
+        for (AgentNotice& notice : session->outbox().notices) {
+            late_notices_.push_back(std::move(notice));
+        }
+        wake_notices_ |= push_all(late_notices_, ports_.notices);
         const auto newest = by_machine_.find(session->machine());
         if (newest != by_machine_.end() && newest->second == token) {
             by_machine_.erase(newest);

@@ -112,9 +112,10 @@ private:
     Hub hub_;
     std::unordered_map<std::uint64_t, Entry> connections_;
     std::unordered_map<MachineId, std::uint64_t> by_machine_;  // The newest session's connection.
-    std::deque<std::uint64_t> ready_;   // To be run in this or the next rounds, in turn.
-    std::vector<std::uint64_t> stuck_;  // Memory or a ring was short: tried again soon.
-    std::vector<std::uint64_t> dirty_;  // Sessions that got news in this round.
+    std::deque<std::uint64_t> ready_;       // To be run in this or the next rounds, in turn.
+    std::vector<std::uint64_t> stuck_;      // Memory or a ring was short: tried again soon.
+    std::vector<std::uint64_t> dirty_;      // Sessions that got news in this round.
+    std::deque<AgentNotice> late_notices_;  // Of sessions that are gone; the ring was full.
     std::uint64_t last_token_;
     double handshakes_;  // Tokens left.
     Nanos handshakes_at_;

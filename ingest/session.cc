@@ -32,9 +32,7 @@ Session::Session(Context context, const Identity& identity, std::string peer, st
 Session::~Session() {
     if (outbox_.record) {  // Never handed on: its reservation comes back.
         const pipeline::RecordHeader& header = outbox_.record->header;
-        const bool paid =
-            header.type == pipeline::RecordType::write || header.type == pipeline::RecordType::base;
-        credit_.discard(paid ? std::uint64_t{header.table_bytes} + header.data_bytes : 0);
+        credit_.discard(std::uint64_t{header.table_bytes} + header.data_bytes);
     }
     if (raw(admission_.session) != 0) {
         context_.table.leave(machine_, admission_.session);
@@ -80,6 +78,16 @@ Result<void> Session::check_header(const wire::FrameHeader& header) const {
 
 void Session::on_error(const Error& error) {
     close_with(error);
+}
+
+void Session::on_lost() {
+    if (state_ != State::closing && raw(admission_.session) != 0) {
+        note({.kind = AgentNotice::Kind::closed,
+              .machine = machine_,
+              .session = id(),
+              .reason = "connection lost"});
+        state_ = State::closing;
+    }
 }
 
 void Session::on_spooled(const pipeline::Spooled& notice) {
@@ -243,10 +251,12 @@ void Session::close_with(Error error, std::uint32_t retry_after_s) {
     const wire::ErrorMessage message{static_cast<std::uint16_t>(error.code), clipped(error.detail),
                                      retry_after_s};
     send(wire::FrameType::error, wire::encode(message));
-    note({.kind = AgentNotice::Kind::closed,
-          .machine = machine_,
-          .session = id(),
-          .reason = error.detail});
+    if (raw(admission_.session) != 0) {
+        note({.kind = AgentNotice::Kind::closed,
+              .machine = machine_,
+              .session = id(),
+              .reason = error.detail});
+    }
     error_ = std::move(error);
     outbox_.open.reset();
     state_ = State::closing;

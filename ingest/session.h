@@ -71,6 +71,8 @@ public:
     [[nodiscard]] Result<void> check_header(const wire::FrameHeader& header) const;
     // The transport met an error in what the peer sent (frame_malformed, peer_slow …).
     void on_error(const Error& error);
+    // The connection is gone: nothing can be said any more. Leaves a last notice in the outbox.
+    void on_lost();
 
     void on_opened(pipeline::MachineOpened&& opened);
     void on_spooled(const pipeline::Spooled& notice);

@@ -275,6 +275,8 @@ void Session::hand_over(pipeline::Record&& record, const InFrame& frame, const D
     record.received = context_.clock.boot();
     if (carries_credit(frame.header.type)) {
         bytes_total_->add(frame.header.payload_bytes);
+    } else {
+        credit_.charge(std::uint64_t{record.header.table_bytes} + record.header.data_bytes);
     }
     outbox_.record = std::move(record);
 }

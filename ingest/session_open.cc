@@ -24,8 +24,8 @@ wire::Welcome::Disk to_wire(const pipeline::DiskWelcome& disk) {
             .durable = disk.durable,
             .committed = disk.committed,
             .resync_open = disk.resync_open,
-            .fence = disk.fence,
-            .base_durable = disk.base_durable,
+            .fence = disk.resync_open ? disk.fence : Seq{},  // Means nothing otherwise.
+            .base_durable = disk.resync_open ? disk.base_durable : ByteVector{},
             .reason = disk.reason.substr(0, wire::reason_bytes_max)};
 }
 

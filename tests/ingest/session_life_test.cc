@@ -87,6 +87,25 @@ TEST_F(LifeTest, IdleStaleSessionIsClosedByTheTimer) {
     EXPECT_EQ(older.error_code(), Errc::stale_session);
 }
 
+TEST_F(LifeTest, EverySessionThatWasOpenedIsReportedClosedOnce) {
+    using Kind = ingest::AgentNotice::Kind;
+    const auto closed = [](SessionRig& rig) {
+        return std::ranges::count(rig.session->outbox().notices, Kind::closed,
+                                  &ingest::AgentNotice::kind);
+    };
+    SessionRig lost(server, 1), failed(server, 2), never(server, 3);
+    lost.open(plain_hello());
+    lost.session->on_lost();
+    lost.session->on_lost();
+    EXPECT_EQ(closed(lost), 1);
+    failed.open(plain_hello());
+    failed.session->on_error({Errc::peer_slow, "x"});
+    failed.session->on_lost();
+    EXPECT_EQ(closed(failed), 1);
+    never.session->on_lost();
+    EXPECT_EQ(closed(never), 0);
+}
+
 TEST_F(LifeTest, SilentPeerIsPingedThenClosed) {
     SessionRig rig(server);
     rig.open(plain_hello());

@@ -46,6 +46,18 @@ TEST_F(PointTest, PointAtTheLastSequencesIsStoredAsItCame) {
     EXPECT_EQ(point->id, id_of<PointId>(9));
 }
 
+// The spool accounts for every record's payload alike, points included.
+TEST_F(PointTest, PointIsChargedAndSettledLikeAnyRecord) {
+    open_and_write(1);
+    const std::uint64_t reserved = server.credit.reserved();
+    const std::uint64_t in_flight = rig.session->credit().in_flight();
+    rig.feed(point_frame(rig.session->id(), plain_point(9, {2})));
+    EXPECT_EQ(server.credit.reserved(), reserved + 4096);
+    EXPECT_EQ(rig.session->credit().in_flight(), in_flight + 4096);
+    rig.make_durable();
+    EXPECT_EQ(rig.session->credit().in_flight(), in_flight);
+}
+
 TEST_F(PointTest, DurablePointIsToldToTheAgent) {
     open_and_write(1);
     pipeline::Spooled notice;

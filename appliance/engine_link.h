@@ -1,7 +1,7 @@
-// EngineLink: carries what the upload engine tells to the reactors and the cache, through rings.
+// EngineLink: carries what the upload engine tells to admission, reactors and the cache, by rings.
 //
-// Called on the publisher's thread only, which is the single producer of every ring here. A full ring
-// answers false: the engine offers the value again.
+// Thread-safety: release() belongs to the assembly thread, everything else to the publisher's, so
+// every ring has one producer. A full ring answers false: the engine offers the value again.
 #pragma once
 
 #include "egress/upload/ports.h"
@@ -9,26 +9,25 @@
 #include "pipeline/stage.h"
 
 #include <functional>
-#include <memory>
 #include <vector>
 
 namespace cw::appliance {
 
 class EngineLink final : public upload::EngineSink {
 public:
-    // One reactor's inbound rings and doorbell; all outlive the link.
-    struct ReactorEnd {
-        pipeline::Ring<pipeline::MachineOpened>* opened;
-        pipeline::Ring<pipeline::Committed>* committed;
-        pipeline::Doorbell* doorbell;
+    // The rings outlive the link.
+    struct Ports {
+        pipeline::Ring<pipeline::MachineOpened>& opened;  // To admission.
+        pipeline::Ring<pipeline::Release>& release;       // To the cache.
+        std::function<void()> wake_admission, wake_cache;
+        // Acknowledged data could not be read back.
+        std::function<void(const upload::DamagedRecords&)> on_damaged;
     };
-    EngineLink(pipeline::Ring<pipeline::Release>& release, pipeline::Doorbell& cache_doorbell)
-        : release_(release), cache_doorbell_(cache_doorbell) {}
+    explicit EngineLink(Ports ports) : ports_(std::move(ports)) {}
 
-    void add_reactor(ReactorEnd end) { reactors_.push_back(end); }
-    // Told when acknowledged data could not be read back; runs on the publisher's thread.
-    void on_damaged(std::function<void(const upload::DamagedRecords&)> handler) {
-        on_damaged_ = std::move(handler);
+    // In the order of the reactors' indices; before threads start.
+    void add_reactor(pipeline::Ring<pipeline::Committed>& committed, std::function<void()> wake) {
+        reactors_.push_back({&committed, std::move(wake)});
     }
 
     bool opened(pipeline::MachineOpened& opened) override;
@@ -37,10 +36,12 @@ public:
     bool damaged(upload::DamagedRecords& damaged) override;
 
 private:
-    pipeline::Ring<pipeline::Release>& release_;
-    pipeline::Doorbell& cache_doorbell_;
+    struct ReactorEnd {
+        pipeline::Ring<pipeline::Committed>* committed;
+        std::function<void()> wake;
+    };
+    Ports ports_;
     std::vector<ReactorEnd> reactors_;
-    std::function<void(const upload::DamagedRecords&)> on_damaged_;
 };
 
 }  // namespace cw::appliance

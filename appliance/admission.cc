@@ -1,0 +1,155 @@
+#include "appliance/admission.h"
+
+#include "base/log.h"
+
+#include <algorithm>
+
+namespace cw::appliance {
+namespace {
+
+std::string_view kind_text(ingest::AgentNotice::Kind kind) {
+    switch (kind) {
+        case ingest::AgentNotice::Kind::connected: return "agent.connected";
+        case ingest::AgentNotice::Kind::mode: return "agent.mode";
+        case ingest::AgentNotice::Kind::extents: return "agent.extents";
+        case ingest::AgentNotice::Kind::goodbye: return "agent.goodbye";
+        case ingest::AgentNotice::Kind::closed: return "agent.closed";
+    }
+    return "agent.notice";
+}
+
+upload::StreamWatermark watermark_of(const cache::StreamState& state) {
+    return {.key = state.key,
+            .durable = state.durable,
+            .fence = state.fence,
+            .base_ordinals = state.base_ordinals};
+}
+
+}  // namespace
+
+pipeline::Progress Admission::step(std::size_t budget) {
+    bool worked = false;
+    for (std::size_t i = 0; i < budget; ++i) {
+        // Decisions first: they free what HELLOs wait for.
+        bool moved = take_decision() | take_streams();
+        for (std::size_t reactor = 0; reactor < ports_.reactors.size(); ++reactor) {
+            moved |= take_hello(reactor) | take_digests(reactor) | take_notice(reactor);
+        }
+        if (!moved) {
+            break;
+        }
+        worked = true;
+    }
+    return worked ? pipeline::Progress::worked : pipeline::Progress::starved;
+}
+
+bool Admission::command_spool(cache::SpoolCommand command) {
+    if (!ports_.spool_commands->try_push(command)) {
+        return false;
+    }
+    ports_.wake_spool();
+    return true;
+}
+
+bool Admission::take_hello(std::size_t reactor) {
+    pipeline::OpenMachine open;
+    // One place for OpenStreams, or the HELLO stays where it is.
+    if (ports_.spool_commands->full() || !ports_.reactors[reactor].opens->try_pop(open)) {
+        return false;
+    }
+    const bool sent = command_spool(cache::OpenStreams{.machine = open.machine,
+                                                       .session = open.session,
+                                                       .reactor = open.reactor,
+                                                       .token = open.token});
+    CW_ASSERT(sent);  // This stage is the only producer.
+    waiting_.insert_or_assign(open.machine, std::move(open));
+    return true;
+}
+
+bool Admission::take_streams() {
+    cache::StreamsOpened answer;
+    if (!ports_.streams_opened->try_pop(answer)) {
+        return false;
+    }
+    const auto found = waiting_.find(answer.machine);
+    if (found == waiting_.end() || found->second.session != answer.session) {
+        return true;  // A newer HELLO of this machine has its own answer coming.
+    }
+    upload::OpenCommand command{.open = std::move(found->second),
+                                .streams = {},
+                                .server_witness = ports_.witness(answer.machine)};
+    waiting_.erase(found);
+    for (const cache::StreamState& state : answer.streams) {
+        command.streams.push_back(watermark_of(state));
+    }
+    known_.insert_or_assign(answer.machine, std::move(answer.streams));
+    ports_.open_machine(std::move(command));
+    return true;
+}
+
+bool Admission::take_decision() {
+    // Up to two commands for the spool, and a place in any reactor's ring, or it stays.
+    constexpr std::size_t commands_needed = 2;
+    const auto& commands = *ports_.spool_commands;
+    const bool blocked =
+        commands.capacity() - commands.size() < commands_needed ||
+        std::any_of(ports_.reactors.begin(), ports_.reactors.end(),
+                    [](const ReactorControl& reactor) { return reactor.opened->full(); });
+    pipeline::MachineOpened decision;
+    if (blocked || !ports_.engine_opened->try_pop(decision)) {
+        return false;
+    }
+    cache::SettleStreams settle;
+    cache::ForgetStreams forget;
+    for (const pipeline::DiskWelcome& disk : decision.disks) {
+        settle.streams.push_back(
+            {.key = {decision.machine, disk.disk, disk.generation}, .committed = disk.committed});
+        for (const cache::StreamState& state : known_[decision.machine]) {
+            if (state.key.disk == disk.disk && state.key.generation != disk.generation) {
+                forget.keys.push_back(state.key);
+            }
+        }
+    }
+    known_.erase(decision.machine);
+    if (!decision.refused) {
+        CW_ASSERT(command_spool(std::move(settle)));
+        if (!forget.keys.empty()) {
+            CW_ASSERT(command_spool(std::move(forget)));
+        }
+    }
+    CW_ASSERT(decision.reactor < ports_.reactors.size());
+    const ReactorControl& reactor = ports_.reactors[decision.reactor];
+    CW_ASSERT(reactor.opened->try_push(decision));
+    reactor.wake();
+    return true;
+}
+
+bool Admission::take_digests(std::size_t reactor) {
+    ingest::DigestRequest request;
+    if (!ports_.reactors[reactor].digests->try_pop(request)) {
+        return false;
+    }
+    ports_.ask_digests(request);
+    return true;
+}
+
+bool Admission::take_notice(std::size_t reactor) {
+    ingest::AgentNotice notice;
+    if (ports_.spool_commands->full() || !ports_.reactors[reactor].notices->try_pop(notice)) {
+        return false;
+    }
+    log_info(kind_text(notice.kind), {{"machine", notice.machine},
+                                      {"session", notice.session},
+                                      {"peer", notice.peer},
+                                      {"software", notice.software},
+                                      {"backlog_bytes", notice.backlog_bytes},
+                                      {"planned", notice.planned_failover},
+                                      {"reason", notice.reason}});
+    if (notice.kind == ingest::AgentNotice::Kind::closed) {
+        CW_ASSERT(command_spool(
+            cache::CloseStreams{.machine = notice.machine, .session = notice.session}));
+    }
+    return true;
+}
+
+}  // namespace cw::appliance

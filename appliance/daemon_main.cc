@@ -1,0 +1,242 @@
+// causewayd: the appliance daemon.
+#include "appliance/control_server.h"
+#include "appliance/daemon.h"
+#include "appliance/notify.h"
+#include "appliance/server_state.h"
+#include "base/crash_point.h"
+#include "base/log.h"
+
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <mutex>
+
+#include <CLI/CLI.hpp>
+
+namespace cw::appliance {
+namespace {
+
+struct Arguments {
+    std::string config_path = "/etc/causeway/causeway.toml";
+    std::string role;
+};
+
+std::uint64_t resident_bytes() {
+    std::ifstream file("/proc/self/statm");
+    std::uint64_t total = 0, resident = 0;
+    file >> total >> resident;
+    return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::string host_name() {
+    char name[256] = {};
+    ::gethostname(name, sizeof name - 1);
+    return name;
+}
+
+// Everything that lives as long as the process: settings in force, the role, the control API.
+class Process {
+public:
+    explicit Process(Arguments arguments)
+        : arguments_(std::move(arguments)),
+          seams_(make_system_seams()),
+          conditions_(*seams_.clock),
+          started_(seams_.clock->boot()) {}
+
+    Result<void> start();
+    int run();  // Until a signal; returns the exit code.
+
+private:
+    Result<config::Settings> load();
+    Result<std::string> reload();
+    Result<std::string> get(const std::string& name);
+    Result<std::string> post(const std::string& name, const std::string& body);
+    std::string status();
+    void handle_signals(int fd, bool& stopping);
+
+    Arguments arguments_;
+    SystemSeams seams_;
+    Conditions conditions_;
+    Nanos started_;
+    std::mutex mutex_;  // settings_ is read by control threads and changed by reload.
+    config::Settings settings_;
+    ServerId server_{};
+    std::unique_ptr<Daemon> daemon_;
+    std::unique_ptr<ControlServer> control_;
+    sigset_t signals_{};
+};
+
+Result<config::Settings> Process::load() {
+    CW_TRY_ASSIGN(config::Settings settings,
+                  config::load_settings(*seams_.disk, arguments_.config_path));
+    if (!arguments_.role.empty()) {
+        settings.server_role = arguments_.role;
+    }
+    if (settings.server_name.empty()) {
+        settings.server_name = host_name();
+    }
+    return settings;
+}
+
+Result<void> Process::start() {
+    // Signals are taken by run() through a descriptor; threads started below inherit the mask.
+    ::sigemptyset(&signals_);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+        ::sigaddset(&signals_, signal);
+    }
+    ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
+    ::prctl(PR_SET_DUMPABLE, 0);  // Keys must not reach a core file or another user's debugger.
+    CW_TRY(arm_crash_point_from_environment());
+
+    CW_TRY_ASSIGN(settings_, load());
+    CW_TRY_ASSIGN(const LogLevel level, parse_log_level(settings_.log_level));
+    set_log_level(level);
+    CW_TRY(seams_.disk->create_directories(settings_.server_state_dir));
+    CW_TRY_ASSIGN(server_, load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
+    const DaemonContext context{seams_, conditions_, server_};
+    CW_TRY_ASSIGN(daemon_, start_process_server(settings_, context));
+    std::fprintf(stderr, "memory budget:\n%s", daemon_->budget_text().c_str());
+    ControlHandlers handlers;
+    handlers.metrics = [this] { return seams_.metrics->render(); };
+    handlers.get = [this](const std::string& name) { return get(name); };
+    handlers.post = [this](const std::string& name, const std::string& body) {
+        return post(name, body);
+    };
+    CW_TRY_ASSIGN(control_,
+                  ControlServer::start({.socket_path = settings_.server_state_dir + "/control.sock",
+                                        .listen = settings_.control_listen,
+                                        .tls = {.ca_file = settings_.security_ca_file,
+                                                .cert_file = settings_.security_cert_file,
+                                                .key_file = settings_.security_key_file}},
+                                       std::move(handlers)));
+    log_info("appliance.ready", {{"server", server_},
+                                 {"role", settings_.server_role},
+                                 {"port", daemon_->port()},
+                                 {"control_port", control_->port()}});
+    notify_ready("replication on port " + std::to_string(daemon_->port()));
+    return {};
+}
+
+int Process::run() {
+    const Fd signals(::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK));
+    bool stopping = false;
+    const std::int64_t watchdog_ns = watchdog_interval_ns();
+    Nanos next_watchdog = started_;
+    while (!stopping) {
+        const auto readable = wait_fd(signals.get(), false, 1000);
+        if (readable && *readable) {
+            handle_signals(signals.get(), stopping);
+            continue;
+        }
+        const bool lively = daemon_->tick();
+        if (lively && watchdog_ns > 0 && seams_.clock->boot() - next_watchdog >= 0) {
+            notify_watchdog();
+            next_watchdog = seams_.clock->boot() + watchdog_ns;
+        }
+        if (const auto error = daemon_->failed()) {
+            log_error("appliance.failed", {{"error", *error}});
+            return 1;  // The service manager restarts us into recovery.
+        }
+    }
+    notify_stopping();
+    daemon_->drain(static_cast<std::int64_t>(settings_.server_drain_timeout_ms) * ns_per_ms);
+    control_.reset();
+    daemon_.reset();
+    log_info("appliance.stopped");
+    return 0;
+}
+
+void Process::handle_signals(int fd, bool& stopping) {
+    signalfd_siginfo info{};
+    while (::read(fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo != SIGHUP) {
+            log_info("appliance.stopping", {{"signal", info.ssi_signo}});
+            stopping = true;
+            continue;
+        }
+        if (const auto result = reload(); !result) {
+            log_error("config.reload_refused", {{"error", result.error()}});
+        }
+    }
+}
+
+Result<std::string> Process::reload() {
+    CW_TRY_ASSIGN(const config::Settings wanted, load());
+    const std::lock_guard lock(mutex_);
+    const auto fixed = config::fixed_differences(settings_, wanted);
+    if (!fixed.empty()) {
+        std::string names;
+        for (const std::string& name : fixed) {
+            names += (names.empty() ? "" : ", ") + name;
+        }
+        return fail(Errc::needs_restart, names + "; nothing was changed");
+    }
+    CW_TRY_ASSIGN(const LogLevel level, parse_log_level(wanted.log_level));
+    set_log_level(level);
+    daemon_->apply(wanted);
+    settings_ = wanted;
+    log_info("config.reloaded", {{"file", arguments_.config_path}});
+    return std::string("{\"reloaded\": true}");
+}
+
+std::string Process::status() {
+    DaemonStatus status;
+    daemon_->fill_status(status);
+    const std::lock_guard lock(mutex_);
+    status.name = settings_.server_name;
+    status.server_id = to_string(server_);
+    status.role = settings_.server_role;
+    status.replication_port = daemon_->port();
+    status.control_port = control_ ? control_->port() : std::uint16_t{0};
+    status.uptime_s = static_cast<double>(seams_.clock->boot() - started_) / 1e9;
+    status.resident_bytes = resident_bytes();
+    status.conditions = conditions_.list();
+    return status_json(status, judge_health(status, settings_));
+}
+
+Result<std::string> Process::get(const std::string& name) {
+    constexpr std::size_t events_shown = 500;
+    if (name == "status") {
+        return status();
+    }
+    if (name == "events") {
+        return events_json(conditions_.events(events_shown));
+    }
+    return fail(Errc::not_found, "no such resource: " + name);
+}
+
+Result<std::string> Process::post(const std::string& name, const std::string&) {
+    if (name == "reload") {
+        return reload();
+    }
+    return fail(Errc::not_found, "no such command: " + name);
+}
+
+int run_daemon(const Arguments& arguments) {
+    Process process(arguments);
+    if (const auto started = process.start(); !started) {
+        std::fprintf(stderr, "causewayd: %s\n", to_string(started.error()).c_str());
+        return 1;
+    }
+    return process.run();
+}
+
+}  // namespace
+}  // namespace cw::appliance
+
+int main(int argc, char** argv) {
+    cw::appliance::Arguments arguments;
+    CLI::App app{"Causeway's daemon: process server or master target.", "causewayd"};
+    app.set_version_flag("--version", "causewayd 0.1.0");
+    app.add_option("--config", arguments.config_path, "Configuration; see docs/settings.md")
+        ->capture_default_str();
+    app.add_option("--role", arguments.role, "Overrides server.role")
+        ->check(CLI::IsMember({"process-server", "master-target"}));
+    CLI11_PARSE(app, argc, argv);
+    return cw::appliance::run_daemon(arguments);
+}

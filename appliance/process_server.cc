@@ -1,0 +1,337 @@
+#include "appliance/process_server.h"
+
+#include "base/log.h"
+
+#include <algorithm>
+#include <thread>
+
+namespace cw::appliance {
+namespace {
+
+constexpr unsigned disk_queue_depth = 64;
+constexpr std::uint64_t connection_bytes = 96 * kib;  // TLS state, read-ahead and output buffers.
+constexpr std::uint64_t fixed_bytes = 96 * mib;       // Code, the index of the cache, the backlog.
+constexpr std::uint32_t jobs_at_once = 4;
+constexpr std::uint32_t records_at_once_per_reactor = 4;
+
+std::uint32_t compute_workers(const config::Settings& settings) {
+    if (settings.pipeline_compute_threads > 0) {
+        return static_cast<std::uint32_t>(settings.pipeline_compute_threads);
+    }
+    return std::max(1U, std::thread::hardware_concurrency());
+}
+
+// Event loops for uploads: TLS and CRC-64 of one fill about a quarter of what one worker produces.
+std::size_t upload_loops(const config::Settings& settings) {
+    return std::clamp<std::size_t>(compute_workers(settings) / 4, 1, 16);
+}
+
+std::unique_ptr<Disk> make_data_disk(const config::Settings& settings) {
+    return settings.cache_io_uring ? make_best_disk(disk_queue_depth) : make_posix_disk();
+}
+
+std::int32_t utc_offset_minutes(Clock& clock) {
+    const std::time_t now = static_cast<std::time_t>(raw(clock.wall()) / 1'000'000);
+    std::tm local{};
+    ::localtime_r(&now, &local);
+    return static_cast<std::int32_t>(local.tm_gmtoff / 60);
+}
+
+upload::LaneOptions lane_options(const config::Settings& settings) {
+    return {.upload_threads_per_vm =
+                static_cast<std::uint32_t>(settings.egress_upload_threads_per_vm),
+            .total_connections = static_cast<std::uint32_t>(settings.egress_total_connections)};
+}
+
+upload::BandwidthOptions bandwidth_options(const config::Settings& settings, Clock& clock) {
+    upload::BandwidthOptions options;
+    options.bytes_per_s = settings.egress_bandwidth;
+    options.utc_offset_minutes = utc_offset_minutes(clock);
+    for (const config::BandwidthWindow& window : settings.egress_schedule) {
+        options.rules.push_back({.days = window.days,
+                                 .from_minute = window.from_minute,
+                                 .to_minute = window.to_minute,
+                                 .bytes_per_s = window.bytes_per_second});
+    }
+    return options;
+}
+
+Result<pipeline::CodecPolicyOptions> codec_options(const config::Settings& settings) {
+    pipeline::CodecPolicyOptions options;
+    CW_TRY_ASSIGN(options.mode, pipeline::parse_compression(settings.pipeline_compression));
+    options.zstd_level = static_cast<int>(settings.pipeline_zstd_level);
+    return options;
+}
+
+pipeline::VerifyMode verify_mode(const config::Settings& settings) {
+    if (settings.pipeline_verify == "off") {
+        return pipeline::VerifyMode::off;
+    }
+    return settings.pipeline_verify == "sampled" ? pipeline::VerifyMode::sampled
+                                                 : pipeline::VerifyMode::full;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> start_process_server(const config::Settings& settings,
+                                                     DaemonContext context) {
+    auto server = std::make_unique<ProcessServer>(settings, context);
+    CW_TRY(server->start());
+    return server;
+}
+
+ProcessServer::ProcessServer(const config::Settings& settings, DaemonContext context)
+    : settings_(settings),
+      context_(context),
+      witness_(settings.server_state_dir + "/witness") {}
+
+ProcessServer::~ProcessServer() {
+    // Producers first: nothing may ring a doorbell or touch a ring that is gone.
+    if (listener_) {
+        listener_->stop();
+    }
+    for (pipeline::Runner* runner :
+         {admission_runner_.get(), spool_runner_.get(), assembly_runner_.get()}) {
+        if (runner != nullptr) {
+            runner->stop();
+        }
+    }
+    compute_.reset();  // Waits for posted work; its results are dropped with the engine.
+    for (const auto& runner : upload_runners_) {
+        runner->stop();
+    }
+    for (upload::StoreRunner* runner : {publish_runner_.get(), open_runner_.get()}) {
+        if (runner != nullptr) {
+            runner->stop();
+        }
+    }
+}
+
+Result<void> ProcessServer::start() {
+    SystemSeams& seams = context_.seams;
+    CW_TRY_ASSIGN(vault_, open_vault_access(settings_, seams));
+    CW_TRY_ASSIGN(signer_, vault::make_server_signer(*vault_.stores->make(), *vault_.kek,
+                                                     *seams.random, context_.server));
+    CW_TRY(witness_.load(*seams.disk));
+    CW_TRY(plan_memory());
+    CW_TRY(open_cache());
+    make_engine();
+    CW_TRY(open_door());
+    start_threads();
+    return {};
+}
+
+Result<void> ProcessServer::plan_memory() {
+    pipeline::BudgetNeeds needs;
+    needs.limit_bytes = settings_.pipeline_memory;
+    needs.records_at_once =
+        static_cast<std::uint32_t>(settings_.ingest_reactors) * records_at_once_per_reactor;
+    needs.spool_batches = cache::SpoolOptions{}.batches_in_flight;
+    needs.spool_batch_bytes = cache::SpoolOptions{}.batch_bytes_max;
+    needs.compute_workers = compute_workers(settings_);
+    needs.jobs_at_once = jobs_at_once;
+    needs.upload_connections = static_cast<std::uint32_t>(settings_.egress_total_connections);
+    needs.connection_bytes = connection_bytes;
+    needs.ingest_connections = static_cast<std::uint32_t>(settings_.ingest_max_connections);
+    needs.fixed_bytes = fixed_bytes;
+    CW_TRY_ASSIGN(plan_, pipeline::plan_memory(needs));
+    const pipeline::SlabSplit& slabs = plan_.slabs;
+    CW_TRY_ASSIGN(ingest_slabs_, pipeline::SlabPool::create("ingest", slabs.ingest));
+    CW_TRY_ASSIGN(segment_slabs_, pipeline::SlabPool::create("segment", slabs.segment));
+    CW_TRY_ASSIGN(readback_slabs_, pipeline::SlabPool::create("readback", slabs.readback));
+    return {};
+}
+
+Result<void> ProcessServer::open_cache() {
+    SystemSeams& seams = context_.seams;
+    spool_disk_ = make_data_disk(settings_);
+    reader_disk_ = make_data_disk(settings_);
+    CW_TRY(spool_disk_->create_directories(settings_.cache_path));
+    cache::SpoolOptions options;
+    options.path = settings_.cache_path;
+    options.size_bytes = settings_.cache_size;
+    options.throttle_free = static_cast<double>(settings_.cache_throttle_free) / 100;
+    CW_TRY_ASSIGN(spool_,
+                  cache::Spool::open(options, {*spool_disk_, *seams.clock, *seams.random,
+                                               context_.conditions, *seams.metrics}));
+    CW_TRY_ASSIGN(spool_reader_, cache::SpoolReader::open(*spool_, *reader_disk_));
+    for (const cache::StreamState& state : spool_->streams()) {
+        if (recovered_.empty() || recovered_.back() != state.key.machine) {
+            recovered_.push_back(state.key.machine);
+        }
+    }
+    for (const cache::DamagedRange& range : spool_->damaged()) {
+        context_.conditions.raise(Errc::spool_lost_durable, "disk " + to_string(range.key.disk),
+                                  range.evidence);
+    }
+    return {};
+}
+
+void ProcessServer::make_engine() {
+    SystemSeams& seams = context_.seams;
+    Clock& clock = *seams.clock;
+    compute_ = make_compute_executor(compute_workers(settings_));
+    spool_runner_ = std::make_unique<pipeline::Runner>("spool", clock);
+    assembly_runner_ = std::make_unique<pipeline::Runner>("assembly", clock);
+    admission_runner_ = std::make_unique<pipeline::Runner>("admission", clock);
+    publish_runner_ = std::make_unique<upload::StoreRunner>("publish", clock);
+    open_runner_ = std::make_unique<upload::StoreRunner>("open", clock);
+    upload::EngineDoorbells bells{.assembly = assembly_runner_->doorbell(),
+                                  .publish = publish_runner_->doorbell(),
+                                  .open = open_runner_->doorbell(),
+                                  .upload = {}};
+    for (std::size_t i = 0; i < upload_loops(settings_); ++i) {
+        upload_runners_.push_back(
+            std::make_unique<upload::StoreRunner>("upload-" + std::to_string(i), clock));
+        bells.upload.push_back(&upload_runners_.back()->doorbell());
+    }
+    reader_ = std::make_unique<ReaderPump>(*spool_reader_, *reader_disk_);
+    link_ = std::make_unique<EngineLink>(EngineLink::Ports{
+        .opened = engine_opened_,
+        .release = releases_,
+        .wake_admission = [this] { admission_runner_->doorbell().ring(); },
+        .wake_cache = [this] { spool_runner_->doorbell().ring(); },
+        .on_damaged = [this](const upload::DamagedRecords& damaged) { on_damaged(damaged); }});
+
+    upload::EngineOptions options;
+    options.lanes = lane_options(settings_);
+    options.bandwidth = bandwidth_options(settings_, clock);
+    const auto codec = codec_options(settings_);
+    CW_ASSERT(codec.has_value());  // The settings' choices are the parser's.
+    options.codec = *codec;
+    options.verify = verify_mode(settings_);
+    options.segment_raw_bytes = settings_.pipeline_segment_window;
+    options.seal_after_ns =
+        static_cast<std::int64_t>(settings_.egress_segment_deadline_ms) * ns_per_ms;
+    options.commit_interval_ns =
+        static_cast<std::int64_t>(settings_.egress_commit_interval_ms) * ns_per_ms;
+    options.jobs = jobs_at_once;
+    options.segment_slabs =
+        static_cast<std::uint32_t>(std::min<std::size_t>(options.segment_slabs,
+                                                         plan_.slabs.readback));
+    options.ingest_slabs_low = plan_.slabs.ingest / 4;
+    engine_ = upload::Engine::create(
+        {clock, *seams.random, *compute_, *vault_.stores, *vault_.kek, vault_.identity, signer_,
+         *ingest_slabs_, *readback_slabs_, *segment_slabs_, *reader_, *link_, context_.conditions,
+         *seams.metrics},
+        std::move(bells), options);
+}
+
+Result<void> ProcessServer::open_door() {
+    SystemSeams& seams = context_.seams;
+    credit_ = std::make_unique<ingest::SharedCredit>(0, settings_.ingest_credit_window);
+    cache::SpoolStagePorts spool_ports;
+    AdmissionPorts admission;
+    std::vector<ingest::ReactorPorts> doors;
+    for (std::int64_t i = 0; i < settings_.ingest_reactors; ++i) {
+        rings_.push_back(std::make_unique<ReactorRings>());
+        ReactorRings& rings = *rings_.back();
+        spool_ports.records.push_back(&rings.records);
+        spool_ports.spooled.push_back(&rings.spooled);
+        const auto wake_admission = [this] { admission_runner_->doorbell().ring(); };
+        doors.push_back({.records = &rings.records,
+                         .opens = &rings.opens,
+                         .digest_requests = &rings.digests,
+                         .notices = &rings.notices,
+                         .opened = &rings.opened,
+                         .spooled = &rings.spooled,
+                         .committed = &rings.committed,
+                         .digest_replies = &rings.digest_replies,
+                         .wake_records = [this] { spool_runner_->doorbell().ring(); },
+                         .wake_opens = wake_admission,
+                         .wake_digests = wake_admission,
+                         .wake_notices = wake_admission});
+        const auto index = static_cast<std::size_t>(i);
+        const auto wake_reactor = [this, index] { listener_->reactor(index).doorbell().ring(); };
+        admission.reactors.push_back(
+            {&rings.opens, &rings.digests, &rings.notices, &rings.opened, wake_reactor});
+        link_->add_reactor(rings.committed, wake_reactor);
+    }
+    spool_ports.commands = &spool_commands_;
+    spool_ports.opened = &streams_opened_;
+    spool_ports.releases = &releases_;
+    spool_ports.stored = &engine_->stored();
+    spool_ports.wake_reactor = [this](std::uint32_t i) { listener_->reactor(i).doorbell().ring(); };
+    spool_ports.wake_control = [this] { admission_runner_->doorbell().ring(); };
+    spool_ports.wake_stored = [this] { assembly_runner_->doorbell().ring(); };
+    spool_ports.payload_taken = [this](std::uint64_t bytes) { credit_->consume(bytes); };
+    spool_ports.set_room = [this](std::uint64_t bytes) { credit_->set_budget(bytes); };
+    spool_stage_ = std::make_unique<cache::SpoolStage>(
+        *spool_, *spool_disk_, *seams.clock, std::move(spool_ports),
+        cache::SpoolStageOptions{.resident_bytes_max =
+                                     plan_.slabs.ingest * pipeline::slab_bytes / 2});
+
+    admission.spool_commands = &spool_commands_;
+    admission.streams_opened = &streams_opened_;
+    admission.engine_opened = &engine_opened_;
+    admission.wake_spool = [this] { spool_runner_->doorbell().ring(); };
+    admission.open_machine = [this](upload::OpenCommand open) { engine_->post(std::move(open)); };
+    admission.witness = [this](const MachineId& machine) {
+        const std::lock_guard lock(witness_mutex_);
+        return witness_.of(machine);
+    };
+    admission.ask_digests = [this](const ingest::DigestRequest& r) { answer_digests(r); };
+    admission_ = std::make_unique<Admission>(std::move(admission));
+
+    ingest::ListenerOptions options;
+    CW_TRY_ASSIGN(options.listen, parse_host_port(settings_.ingest_listen));
+    options.reactors = static_cast<std::size_t>(settings_.ingest_reactors);
+    options.tls = {.ca_file = settings_.security_ca_file,
+                   .cert_file = settings_.security_cert_file,
+                   .key_file = settings_.security_key_file,
+                   .allow_tls12 = settings_.security_allow_tls12};
+    options.use_uring = settings_.cache_io_uring;
+    options.limits.connections = static_cast<std::size_t>(settings_.ingest_max_connections) /
+                                 options.reactors;
+    options.limits.handshake_ns =
+        static_cast<std::int64_t>(settings_.ingest_handshake_timeout_ms) * ns_per_ms;
+    CW_TRY_ASSIGN(listener_, ingest::Listener::create(
+                                 options,
+                                 {*seams.clock, *seams.random, *ingest_slabs_, *credit_,
+                                  *seams.metrics, context_.conditions},
+                                 std::move(doors)));
+    return {};
+}
+
+void ProcessServer::start_threads() {
+    assembly_runner_->add(engine_->assembly());
+    assembly_runner_->add(*reader_);
+    spool_runner_->add(*spool_stage_);
+    admission_runner_->add(*admission_);
+    for (std::size_t i = 0; i < upload_runners_.size(); ++i) {
+        upload_runners_[i]->start(engine_->uploader(i));
+    }
+    publish_runner_->start(engine_->publisher());
+    open_runner_->start(engine_->opener());
+    assembly_runner_->start();
+    spool_runner_->start();
+    admission_runner_->start();
+    listener_->start();
+}
+
+// Runs on the publisher's thread.
+void ProcessServer::on_damaged(const upload::DamagedRecords& damaged) {
+    context_.conditions.raise(Errc::spool_lost_durable, "disk " + to_string(damaged.key.disk),
+                              "sequences " + std::to_string(raw(damaged.first)) + " to " +
+                                  std::to_string(raw(damaged.last)) + ": " + damaged.evidence);
+}
+
+void ProcessServer::apply_bandwidth() {
+    engine_->set_bandwidth(bandwidth_options(settings_, *context_.seams.clock));
+}
+
+// What the vault knows of a block's fingerprint is not looked up here yet: unknown counts as
+// different, so a resync sends the block.
+void ProcessServer::answer_digests(const ingest::DigestRequest& request) {
+    ingest::DigestReply reply{.machine = request.machine,
+                              .session = request.session,
+                              .slot = request.slot,
+                              .first_block = request.first_block,
+                              .known = std::vector<bool>(request.count, false),
+                              .fingerprints = {}};
+    if (rings_[request.reactor]->digest_replies.try_push(reply)) {
+        listener_->reactor(request.reactor).doorbell().ring();
+    }
+}
+
+}  // namespace cw::appliance

@@ -149,6 +149,9 @@ void Replicator::lose(const Error& error) {
         sent_before_ += session_->sent_payload();
     }
     session_.reset();
+    if (link_state_ == LinkState::live && context_.clock.boot() - live_since_ >= dead_after_ns) {
+        retry_.succeeded();
+    }
     last_error_ = error;
     if (stopping_) {
         link_state_ = LinkState::ended;

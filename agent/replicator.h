@@ -140,7 +140,7 @@ private:
     RetryPolicy retry_;
     PointTracker points_;
     LinkState link_state_ = LinkState::waiting;
-    Nanos retry_at_{}, pinged_{}, deadline_{}, mode_reported_{}, witness_saved_{};
+    Nanos retry_at_{}, pinged_{}, live_since_{}, deadline_{}, mode_reported_{};
     Nanos stop_by_{INT64_MAX};
     std::int64_t retry_after_s_ = 0;  // The server's wish, for the next pause.
     bool stopping_ = false, planned_ = false, goodbye_sent_ = false;

@@ -103,7 +103,7 @@ Result<void> Replicator::welcome(const wire::Welcome& welcome) {
     }
     link_state_ = LinkState::live;
     last_error_.reset();
-    retry_.succeeded();
+    live_since_ = context_.clock.boot();
     log_info("agent.session.live", {{"server", session_->link().peer()},
                                     {"session", welcome.session},
                                     {"credit", welcome.credit_bytes}});
@@ -204,6 +204,7 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
 }
 
 Result<void> Replicator::take_ack(const wire::Ack& ack) {
+    retry_.succeeded();  // Not WELCOME alone: a session that dies at once must not be hammered.
     for (const wire::Ack::Disk& news : ack.disks) {
         if (news.slot >= disks_.size()) {
             return fail(Errc::frame_malformed, "ACK of an unknown slot");

@@ -128,7 +128,8 @@ private:
         if (!ssl_ || in == nullptr || out_ == nullptr) {
             return std::unexpected(tls_error("set up TLS"));
         }
-        SSL_set_bio(ssl_.get(), in, out_);  // Both belong to the SSL now.
+        SSL_set_bio(ssl_.get(), in, out_);                          // Both belong to the SSL now.
+        SSL_clear_mode(ssl_.get(), SSL_MODE_ENABLE_PARTIAL_WRITE);  // All or nothing: see write().
         SSL_set_connect_state(ssl_.get());
         return {};
     }

@@ -1,0 +1,198 @@
+// The real program against a model server over real TLS: what operators run.
+#include "base/random.h"
+#include "tests/agent/tls_model_server.h"
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cw::agent::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Program : public testing::Test {
+protected:
+    Program() : directory_(testing::TempDir() + "cw_program_" + std::to_string(::getpid())) {
+        fs::remove_all(directory_);
+        fs::create_directories(directory_);
+        server_ = std::make_unique<TlsModelServer>(directory_);
+        image_ = directory_ + "/disk.img";
+        const auto dice = make_seeded_random(1);
+        ByteVector content(8 * mib);
+        dice->fill(MutableBytes(content).first(3 * mib));
+        std::ofstream(image_, std::ios::binary)
+            .write(reinterpret_cast<const char*>(content.data()),
+                   static_cast<std::streamsize>(content.size()));
+    }
+    ~Program() override {
+        end(SIGKILL);
+        server_.reset();
+        fs::remove_all(directory_);
+    }
+    void start(const std::vector<std::string>& more) {
+        const TlsFiles files = server_->client_files();
+        std::vector<std::string> words{
+            CAUSEWAY_AGENT, "protect",
+            "--server",     "127.0.0.1:" + std::to_string(server_->port()),
+            "--ca",         files.ca_file,
+            "--cert",       files.cert_file,
+            "--key",        files.key_file,
+            "--state",      state(),
+            "--image",      image_,
+            "--interval",   "1s"};
+        words.insert(words.end(), more.begin(), more.end());
+        std::vector<char*> argv;
+        for (auto& word : words) {
+            argv.push_back(word.data());
+        }
+        argv.push_back(nullptr);
+        posix_spawn_file_actions_t files_to;
+        posix_spawn_file_actions_init(&files_to);
+        const std::string log = directory_ + "/log";
+        posix_spawn_file_actions_addopen(&files_to, 2, log.c_str(), O_WRONLY | O_CREAT | O_APPEND,
+                                         0600);
+        ASSERT_EQ(posix_spawn(&pid_, CAUSEWAY_AGENT, &files_to, nullptr, argv.data(), environ), 0);
+        posix_spawn_file_actions_destroy(&files_to);
+    }
+    int end(int signal) {
+        if (pid_ <= 0) {
+            return -1;
+        }
+        int status = 0;
+        ::kill(pid_, signal);
+        ::waitpid(std::exchange(pid_, -1), &status, 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    // Runs a command; its exit code.
+    int run(const std::string& command) {
+        const int status = std::system((command + " >> " + directory_ + "/out 2>&1").c_str());
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    int agent(const std::string& words) {
+        return run(std::string(CAUSEWAY_AGENT) + " " + words + " --state " + state());
+    }
+    // A point that includes everything so far; retried while the disks are synchronising.
+    bool point() {
+        for (int i = 0; i < 200; ++i) {
+            if (agent("point --wait committed --timeout 20s --tag t") == 0) {
+                return true;
+            }
+            ::usleep(50'000);
+        }
+        return false;
+    }
+    std::string state() const { return directory_ + "/state"; }
+    ByteVector image() {
+        std::ifstream in(image_, std::ios::binary);
+        std::ostringstream text;
+        text << in.rdbuf();
+        const std::string bytes = text.str();
+        return {as_bytes(bytes).begin(), as_bytes(bytes).end()};
+    }
+    void expect_last_point_is_the_image() {
+        const ByteVector now = image();
+        server_->with([&](ModelServer& model) {
+            ASSERT_FALSE(model.points.empty());
+            const auto& cut = model.points.back().point.cuts.at(0);
+            EXPECT_TRUE(model.materialise(cut.disk, cut.cut) == now);
+            for (const auto& what : model.violations) {
+                ADD_FAILURE() << what;
+            }
+        });
+    }
+    std::string url() const { return "'nbd+unix:///?socket=" + directory_ + "/nbd'"; }
+    const std::string directory_;
+    std::string image_;
+    std::unique_ptr<TlsModelServer> server_;
+    pid_t pid_ = -1;
+};
+
+TEST_F(Program, ProtectsThroughNbdSurvivesKillAndStopsCleanly) {
+    if (run("which qemu-io") != 0) {
+        GTEST_SKIP() << "qemu-io is not installed";
+    }
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    ASSERT_EQ(run("qemu-io -f raw -c 'write -P 0x5a 1M 300k' -c flush " + url()), 0);
+    ASSERT_TRUE(point());
+    expect_last_point_is_the_image();
+    // Written and killed at once: nothing of it may be forgotten.
+    ASSERT_EQ(run("qemu-io -f raw -c 'write -P 0x33 5M 700k' " + url()), 0);
+    end(SIGKILL);
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    expect_last_point_is_the_image();
+    EXPECT_EQ(server_->with(
+                  [](ModelServer& model) { return raw(model.disks.begin()->second.generation); }),
+              1U);
+    EXPECT_EQ(agent("status --json"), 0);
+    EXPECT_EQ(end(SIGTERM), 0);
+    EXPECT_TRUE(server_->with([](ModelServer& model) { return model.goodbye; }));
+    // After a clean stop nothing is compared and no fence is needed.
+    const std::size_t begins =
+        server_->with([](ModelServer& model) { return model.begins.size(); });
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    EXPECT_EQ(server_->with([](ModelServer& model) { return model.begins.size(); }), begins);
+    EXPECT_EQ(agent("stop --final --timeout 30s"), 0);
+    EXPECT_EQ(server_->with([](ModelServer& model) { return model.points.back().point.kind; }),
+              pipeline::PointKind::planned);
+}
+
+TEST_F(Program, AnImageWrittenWhileUnprotectedIsComparedAgain) {
+    if (run("which qemu-io") != 0) {
+        GTEST_SKIP() << "qemu-io is not installed";
+    }
+    server_->with([](ModelServer& model) { model.know_hashes = true; });
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    EXPECT_EQ(end(SIGTERM), 0);
+    ASSERT_EQ(run("qemu-io -f raw -c 'write -P 0x77 2M 64k' " + image_), 0);
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    expect_last_point_is_the_image();
+    EXPECT_EQ(server_->with(
+                  [](ModelServer& model) { return raw(model.disks.begin()->second.generation); }),
+              2U);
+}
+
+TEST_F(Program, ScansWithHooksAndMakesFilesystemPoints) {
+    start({"--pre-hook", "true", "--post-hook", "true"});
+    ASSERT_TRUE(point());
+    ASSERT_EQ(run("dd if=/dev/urandom of=" + image_ + " bs=4k seek=700 count=3 conv=notrunc"), 0);
+    ASSERT_TRUE(point());
+    expect_last_point_is_the_image();
+    EXPECT_EQ(server_->with([](ModelServer& model) { return model.points.back().point.kind; }),
+              pipeline::PointKind::filesystem);
+    EXPECT_EQ(end(SIGTERM), 0);
+}
+
+TEST_F(Program, ExitCodesAreStable) {
+    EXPECT_EQ(run(std::string(CAUSEWAY_AGENT) + " --help"), 0);
+    EXPECT_EQ(run(CAUSEWAY_AGENT), 2);
+    EXPECT_EQ(run(std::string(CAUSEWAY_AGENT) + " protect --nonsense"), 2);
+    EXPECT_EQ(agent("status"), 5);  // No agent runs there.
+    const TlsFiles files = server_->client_files();
+    const std::string protect = std::string(CAUSEWAY_AGENT) +
+                                " protect --server 127.0.0.1:" + std::to_string(server_->port()) +
+                                " --ca " + files.ca_file + " --cert " + files.cert_file +
+                                " --key " + files.key_file + " --state " + state();
+    EXPECT_EQ(run(protect + " --image " + directory_ + "/absent"), 4);
+    EXPECT_EQ(run(protect + " --image " + image_ + " --interval 0s"), 2);
+    EXPECT_EQ(run(protect + " --image " + image_ + " --nbd-listen 0.0.0.0:0"), 2);
+    start({"--pre-hook", "true"});
+    ASSERT_TRUE(point());
+    EXPECT_EQ(run(protect + " --image " + image_), 3);  // Two agents on one state directory.
+}
+
+}  // namespace
+}  // namespace cw::agent::test

@@ -283,7 +283,8 @@ bool Session::fenced() {
     if (!admission_.fenced || !admission_.fenced->load(std::memory_order_acquire)) {
         return false;
     }
-    close_with({Errc::stale_session, "a newer session of this machine has taken over"});
+    close_with(
+        {Errc::stale_session, "this session was replaced by a newer one or ended by the server"});
     return true;
 }
 

@@ -64,6 +64,16 @@ void SessionTable::leave(const MachineId& machine, SessionId session) {
     }
 }
 
+void SessionTable::end_session(const MachineId& machine) {
+    const std::scoped_lock lock(mutex_);
+    const auto it = entries_.find(machine);
+    if (it != entries_.end() && it->second.fenced) {
+        it->second.fenced->store(true, std::memory_order_release);
+        it->second.fenced.reset();
+        --live_;
+    }
+}
+
 SessionTable::Attempt SessionTable::attempt(const MachineId& machine, double attempts_burst) {
     const std::scoped_lock lock(mutex_);
     const Nanos now = clock_.boot();

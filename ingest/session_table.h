@@ -41,6 +41,9 @@ public:
     Result<Admission> admit(const MachineId& machine, std::uint64_t boot_counter);
     // The session has ended. A session that was fenced before has nothing to leave.
     void leave(const MachineId& machine, SessionId session);
+    // Ends the machine's live session, if any, within a tick: it was revoked or moved away. What it
+    // still sends is dropped at once. Whether it may come back is Authorise's business.
+    void end_session(const MachineId& machine);
     enum class Attempt { welcome, clashing, too_often };
     // A connection of `machine` asks to replicate. Bounds how often one identity may try:
     // `attempts_burst` at once, one more per second.

@@ -114,6 +114,17 @@ TEST_P(ReactorTest, NewerSessionFencesTheOlderOne) {
     EXPECT_EQ(rig.backend().count(), 1U);
 }
 
+TEST_P(ReactorTest, G3_RevokedMachineIsCutOffWithinATick) {
+    ListenerRig rig(options());
+    auto client = rig.session();
+    ASSERT_TRUE(client);
+    rig.listener->sessions().end_session(id_of<MachineId>(0x77));
+    const auto frame = client->receive(FrameType::error);
+    ASSERT_TRUE(frame) << to_string(frame.error());
+    EXPECT_EQ(frame->as<wire::ErrorMessage>().code, raw(Errc::stale_session));
+    EXPECT_TRUE(client->wait_closed());
+}
+
 TEST_P(ReactorTest, C1_ConnectionCutMidFrameLeavesNothingBehind) {
     ListenerRig rig(options());
     for (int round = 0; round < 10; ++round) {

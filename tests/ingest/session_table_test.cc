@@ -40,6 +40,15 @@ TEST_F(SessionTableTest, LeavingOfADisplacedSessionDoesNotTouchTheNewOne) {
     EXPECT_EQ(table.live_count(), 0U);
 }
 
+TEST_F(SessionTableTest, G3_EndedSessionIsFencedAndItsMachineMayBeAdmittedAgain) {
+    const Admission first = *table.admit(machine, 1);
+    table.end_session(machine);
+    table.end_session(machine);
+    EXPECT_TRUE(first.fenced->load());
+    EXPECT_EQ(table.live_count(), 0U);
+    EXPECT_FALSE((*table.admit(machine, 1)).fenced->load());
+}
+
 TEST_F(SessionTableTest, RestartsAndReconnectsAreNoClash) {
     for (std::uint64_t boot = 1; boot < 100; ++boot) {
         ASSERT_TRUE(table.admit(machine, boot));

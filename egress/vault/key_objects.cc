@@ -44,6 +44,27 @@ Result<ByteVector> read_wrapped(ByteReader& in) {
 
 }  // namespace
 
+ByteVector concat_bytes(std::initializer_list<Bytes> parts) {
+    ByteVector out;
+    for (const Bytes part : parts) {
+        out.insert(out.end(), part.begin(), part.end());
+    }
+    return out;
+}
+
+ByteVector number_bytes(std::uint32_t value) {
+    ByteVector out;
+    ByteAppender(out).u32(value);
+    return out;
+}
+
+ByteVector signing_key_aad(const VaultIdentity& vault) {
+    return concat_bytes({as_bytes("causeway vault key"), vault.id.bytes, vault.signing_key});
+}
+ByteVector machine_key_aad(const VaultIdentity& vault, const MachineId& machine) {
+    return concat_bytes({as_bytes("causeway machine key"), vault.id.bytes, vault.signing_key,
+                         machine.bytes, number_bytes(machine_key_version)});
+}
 ByteVector encode_vault_object(const VaultObject& object, const PrivateKey& key) {
     ByteVector bytes;
     ByteAppender out(bytes);

@@ -3,6 +3,8 @@
 
 #include "egress/vault/keys.h"
 
+#include <initializer_list>
+
 namespace cw::vault {
 
 inline constexpr std::uint32_t machine_key_version = 1;
@@ -22,5 +24,13 @@ ByteVector encode_machine_object(const VaultIdentity& vault, const MachineId& ma
 // The wrapped machine key.
 Result<ByteVector> decode_machine_object(Bytes bytes, const VaultIdentity& vault,
                                          const MachineId& machine);
+
+// What the wraps of the KEK are bound to. The vault's public key is in both: with another vault's
+// identity nothing unwraps.
+ByteVector signing_key_aad(const VaultIdentity& vault);
+ByteVector machine_key_aad(const VaultIdentity& vault, const MachineId& machine);
+
+ByteVector concat_bytes(std::initializer_list<Bytes> parts);
+ByteVector number_bytes(std::uint32_t value);  // Little-endian.
 
 }  // namespace cw::vault

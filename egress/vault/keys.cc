@@ -12,30 +12,9 @@ namespace {
 
 using blob::BlobStore;
 
-ByteVector concat(std::initializer_list<Bytes> parts) {
-    ByteVector out;
-    for (const Bytes part : parts) {
-        out.insert(out.end(), part.begin(), part.end());
-    }
-    return out;
-}
-
-ByteVector number_bytes(std::uint32_t value) {
-    ByteVector out;
-    ByteAppender(out).u32(value);
-    return out;
-}
-
-ByteVector signing_key_aad(const VaultIdentity& vault) {
-    return concat({as_bytes("causeway vault key"), vault.id.bytes, vault.signing_key});
-}
-// The vault's public key is in it too: with another vault's identity nothing unwraps.
-ByteVector machine_key_aad(const VaultIdentity& vault, const MachineId& machine) {
-    return concat({as_bytes("causeway machine key"), vault.id.bytes, vault.signing_key,
-                   machine.bytes, number_bytes(machine_key_version)});
-}
 ByteVector dek_aad(const VaultIdentity& vault, const MachineId& machine, std::uint32_t version) {
-    return concat({as_bytes("causeway dek"), vault.id.bytes, machine.bytes, number_bytes(version)});
+    return concat_bytes(
+        {as_bytes("causeway dek"), vault.id.bytes, machine.bytes, number_bytes(version)});
 }
 Key256 dek_wrapping_key(const MachineKeys& keys) {
     return hkdf_sha256(keys.machine_key.reveal(), {}, as_bytes("causeway dek wrap"));
@@ -43,7 +22,7 @@ Key256 dek_wrapping_key(const MachineKeys& keys) {
 
 ByteVector server_certificate_message(const VaultIdentity& vault, const ServerId& server,
                                       const PublicKey& key) {
-    return concat({as_bytes("causeway server"), vault.id.bytes, server.bytes, key});
+    return concat_bytes({as_bytes("causeway server"), vault.id.bytes, server.bytes, key});
 }
 
 Result<Key256> unwrap_key(KeyService& kek, Bytes wrapped, Bytes aad) {
@@ -65,7 +44,7 @@ FingerprintSecret derive_fingerprint_secret(const Key256& machine_key) {
     for (std::size_t i = 0; i < secret.size() / sizeof(Key256); ++i) {
         const std::byte part{static_cast<unsigned char>(i)};
         const Key256 block =
-            hkdf_sha256(machine_key, {}, concat({as_bytes("fingerprint"), Bytes(&part, 1)}));
+            hkdf_sha256(machine_key, {}, concat_bytes({as_bytes("fingerprint"), Bytes(&part, 1)}));
         std::copy(block.begin(), block.end(),
                   secret.begin() + static_cast<std::ptrdiff_t>(i * block.size()));
     }

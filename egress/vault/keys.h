@@ -90,4 +90,13 @@ struct WrappedDek {
 WrappedDek make_dek(MachineKeys& keys, const VaultIdentity& vault, Random& random);  // Adds it.
 Result<void> unwrap_dek(MachineKeys& keys, const VaultIdentity& vault, const WrappedDek& wrapped);
 
+// Wraps every key object anew, from the KEK `from` to `to`; returns how many. Nothing is uploaded
+// again. Interrupted or repeated it goes on where it was: objects that `to` opens are left alone.
+// Errors: key_unavailable (neither KEK opens an object), blob_conflict (another rotation is at
+// work).
+Result<std::size_t> rotate_kek(blob::BlobStore& store, KeyService& from, KeyService& to);
+// Crypto-shredding: without this object nothing of the machine can ever be opened again. Copies in
+// recovery kits, soft-deleted versions and backups are beyond its reach: the caller reports them.
+Result<void> shred_machine_keys(blob::BlobStore& store, const MachineId& machine);
+
 }  // namespace cw::vault

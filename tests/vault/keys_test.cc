@@ -150,6 +150,38 @@ TEST_F(Keys, DataKeysTravelWrappedAndBound) {
     }
 }
 
+TEST_F(Keys, RotationChangesTheKekAndNothingElse) {
+    ASSERT_TRUE(create_vault(*store_, *kek_, *random_));
+    const auto vault = open_vault(*store_);
+    const auto second = make_id<MachineId>(*random_);
+    const auto before = open_machine_keys(*store_, *kek_, *vault, machine_, random_.get());
+    ASSERT_TRUE(open_machine_keys(*store_, *kek_, *vault, second, random_.get()));
+    const auto fresh = fakes::make_test_kek("fresh", *random_);
+    memory_.script(BlobOp::put, BlobFault::none);
+    memory_.script(BlobOp::put, BlobFault::unavailable);  // Interrupted after the first object.
+    EXPECT_FALSE(rotate_kek(*store_, *kek_, *fresh));
+    EXPECT_EQ(rotate_kek(*store_, *kek_, *fresh).value(), 2U);  // It goes on where it was.
+    EXPECT_EQ(rotate_kek(*store_, *kek_, *fresh).value(), 0U);
+    EXPECT_EQ(open_machine_keys(*store_, *kek_, *vault, machine_, nullptr).error().code,
+              Errc::key_unavailable);
+    const auto after = open_machine_keys(*store_, *fresh, *vault, machine_, nullptr);
+    ASSERT_TRUE(after);
+    EXPECT_EQ(after->machine_key.reveal(), before->machine_key.reveal());
+    EXPECT_EQ(open_vault(*store_)->signing_key, vault->signing_key);
+    EXPECT_TRUE(make_server_signer(*store_, *fresh, *random_, {}));
+    EXPECT_EQ(rotate_kek(*store_, *kek_, *kek_).error().code, Errc::key_unavailable);
+}
+
+TEST_F(Keys, ShreddingEndsAMachine) {
+    ASSERT_TRUE(create_vault(*store_, *kek_, *random_));
+    const auto vault = open_vault(*store_);
+    ASSERT_TRUE(open_machine_keys(*store_, *kek_, *vault, machine_, random_.get()));
+    ASSERT_TRUE(shred_machine_keys(*store_, machine_));
+    EXPECT_TRUE(shred_machine_keys(*store_, machine_));
+    EXPECT_EQ(open_machine_keys(*store_, *kek_, *vault, machine_, nullptr).error().code,
+              Errc::blob_not_found);
+}
+
 TEST(KekFile, IsPrivateAndOpensTheVault) {
     const std::string dir = testing::TempDir() + "kek_file_test";
     std::filesystem::create_directories(dir);

@@ -41,11 +41,6 @@ std::unexpected<Error> malformed(std::string_view what) {
     return fail(Errc::object_corrupt, std::string(what) + " sidecar is malformed");
 }
 
-std::string_view size_part(std::string_view etag) {
-    const std::size_t dash = etag.find('-');
-    return dash == std::string_view::npos ? etag : etag.substr(dash);
-}
-
 }  // namespace
 
 std::string encode_metadata(const std::vector<MetadataVersion>& versions) {
@@ -91,9 +86,6 @@ Metadata metadata_of(const std::vector<MetadataVersion>& versions, std::string_v
     const auto found = std::ranges::find(versions, etag, &MetadataVersion::etag);
     if (found != versions.end()) {
         return found->metadata;
-    }
-    if (versions.size() == 1 && size_part(versions.front().etag) == size_part(etag)) {
-        return versions.front().metadata;
     }
     return {};
 }

@@ -25,8 +25,9 @@ struct MetadataVersion {
 std::string encode_metadata(const std::vector<MetadataVersion>& versions);
 // Errors: object_corrupt.
 Result<std::vector<MetadataVersion>> decode_metadata(std::string_view text);
-// The metadata of the version `etag`. A vault copied without timestamps changes every etag, but a
-// single version of the same size is still recognised.
+// The metadata of the version `etag`, and of no other: metadata carries the writer's nonce, and one
+// writer's nonce beside another's object would tell a loser that it won. So a vault copied without
+// its timestamps, whose etags differ, has no metadata; nothing needs it to read.
 Metadata metadata_of(const std::vector<MetadataVersion>& versions, std::string_view etag);
 
 // `boot_id` says which run of the kernel `until` counts in: leases end with it.

@@ -140,7 +140,8 @@ bool AssemblyStage::dispatch() {
         UploadOrder order{.work = work,
                           .name = vault::segment_blob(work->ref.name),
                           .body = {Bytes(work->header)},
-                          .nonce = to_hex(work->ref.name.attempt)};
+                          .nonce = to_hex(work->ref.name.attempt),
+                          .concurrency = lanes_.options().total_connections};
         for (const Bytes piece : work->body.pieces()) {
             order.body.push_back(piece);
         }

@@ -52,6 +52,8 @@ public:
     [[nodiscard]] Nanos next_deadline() const;
     // No request of the chain is under way. (A head hint may be: it borrows nothing of this.)
     [[nodiscard]] bool idle() const noexcept { return phase_ == Phase::idle && !busy_; }
+    // A request is on the wire.
+    [[nodiscard]] bool busy() const noexcept { return busy_; }
     // Nothing is left to publish.
     [[nodiscard]] bool done() const noexcept { return idle() && ledger_.empty() && !draft_; }
     // No new draft is begun from now on.

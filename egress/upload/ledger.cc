@@ -69,6 +69,7 @@ Ledger::Ledger(vault::ChainState state, const EngineOptions& options, Nanos now)
 
 void Ledger::declare(const std::vector<pipeline::DiskHello>& disks, std::string machine_name) {
     declared_.clear();
+    news_ = true;
     for (const pipeline::DiskHello& hello : disks) {
         declared_[hello.disk] = hello;
         const auto known =
@@ -83,6 +84,7 @@ void Ledger::declare(const std::vector<pipeline::DiskHello>& disks, std::string 
 
 void Ledger::add(Step step) {
     CW_ASSERT(steps_.empty() || raw(step.id) == raw(steps_.back().step.id) + 1);
+    news_ = true;
     if (step.kind == StepKind::point_result) {
         results_[step.result->id] = step.result->committed;
     }
@@ -97,6 +99,7 @@ bool Ledger::stored(SegmentStored stored) {
     Entry& entry = steps_[raw(stored.step) - raw(steps_.front().step.id)];
     CW_ASSERT(entry.step.id == stored.step && entry.step.kind == StepKind::segment);
     entry.stored = std::move(stored);
+    news_ = true;
     return true;
 }
 
@@ -104,6 +107,7 @@ void Ledger::lost(const SegmentLost& lost) {
     if (!steps_.empty() && lost.step >= steps_.front().step.id &&
         lost.step <= steps_.back().step.id) {
         steps_[raw(lost.step) - raw(steps_.front().step.id)].lost = true;
+        news_ = true;
     }
 }
 
@@ -123,9 +127,15 @@ vault::Manifest Ledger::next_manifest() const {
 }
 
 std::optional<Draft> Ledger::draft(Nanos now) {
-    if (correcting()) {
-        return draft_correction();
+    if (!news_ && now < next_deadline()) {
+        return std::nullopt;  // Thousands of idle machines must cost nothing.
     }
+    auto draft = correcting() ? draft_correction() : draft_steps(now);
+    news_ = draft.has_value();
+    return draft;
+}
+
+std::optional<Draft> Ledger::draft_steps(Nanos now) {
     provisional_until_ = Nanos{INT64_MAX};
     Walk walk = begin_walk();
     for (Entry& entry : steps_) {
@@ -387,6 +397,7 @@ void Ledger::settle(const Draft& draft, Nanos now) {
             std::max(newest_point_time_.value_or(*draft.point_time), *draft.point_time);
     }
     first_stored_ = Nanos{INT64_MAX};
+    news_ = true;
 }
 
 std::vector<StepId> Ledger::replace(const Draft& draft, const std::set<vault::AttemptId>& swept) {

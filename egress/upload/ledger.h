@@ -48,9 +48,15 @@ public:
     // False if no step waits for it any more.
     bool stored(SegmentStored stored);
     void lost(const SegmentLost& lost);
-    void prune(PruneCommand command) { prunes_.push_back(std::move(command)); }
-    void add_dek(vault::WrappedDek dek) { deks_.push_back(std::move(dek)); }
-    void publish_now() noexcept { flush_ = true; }
+    void prune(PruneCommand command) {
+        prunes_.push_back(std::move(command));
+        news_ = true;
+    }
+    void add_dek(vault::WrappedDek dek) {
+        deks_.push_back(std::move(dek));
+        news_ = true;
+    }
+    void publish_now() noexcept { flush_ = news_ = true; }
 
     // The next manifest (numbers, nonce and time are the writer's), or nothing to do yet.
     std::optional<Draft> draft(Nanos now);
@@ -92,6 +98,7 @@ private:
         bool extends = false;  // valid_until of the last point is written again.
     };
 
+    std::optional<Draft> draft_steps(Nanos now);
     std::optional<Draft> draft_correction() const;
     [[nodiscard]] Draft draft_checkpoint() const;
     [[nodiscard]] vault::Manifest next_manifest() const;
@@ -134,6 +141,7 @@ private:
     std::deque<PruneCommand> prunes_;
     std::vector<vault::WrappedDek> deks_;
     bool flush_ = false;
+    bool news_ = true;               // Something changed since draft() last found nothing to do.
     Nanos first_stored_{INT64_MAX};  // Since when a finished segment waits at the head.
     Nanos provisional_until_{INT64_MAX};
     Nanos extended_{};  // When valid_until was written last.

@@ -70,11 +70,13 @@ pipeline::Progress PublishStage::step(std::size_t budget) {
 }
 
 bool PublishStage::quiet() const {
+    const bool keep = context_.board.drain.load() == DrainMode::keep;
     return outgoing_.empty() && context_.events.empty() && context_.open_outcomes.empty() &&
-           std::ranges::all_of(machines_, [](const auto& entry) {
+           std::ranges::all_of(machines_, [keep](const auto& entry) {
                const Machine& machine = entry.second;
-               return machine.mode != MachineMode::opening &&
-                      (machine.writer == nullptr || machine.writer->idle());
+               const bool still = machine.writer == nullptr ||
+                                  (keep ? !machine.writer->busy() : machine.writer->idle());
+               return still && machine.mode != MachineMode::opening;
            });
 }
 
@@ -95,9 +97,9 @@ bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
         machine.writer.reset();
         return true;
     }
-    // A drain that keeps the rest begins no manifest; one that commits lets them all pass.
+    // A drain that keeps the rest begins nothing; one that commits lets everything pass.
     if (context_.board.drain.load() == DrainMode::keep) {
-        machine.writer->stop();
+        return false;
     }
     const bool worked = machine.writer->step(*context_.store);
     if (machine.closing && machine.writer->idle()) {

@@ -17,6 +17,10 @@ pipeline::Progress UploadStage::step(std::size_t budget) {
 
 void UploadStage::start(UploadOrder order) {
     CW_CRASH_POINT("upload.before_segment_put");
+    if (order.concurrency != concurrency_) {
+        concurrency_ = order.concurrency;
+        context_.store->set_concurrency(concurrency_);
+    }
     const Nanos started = context_.clock.boot();
     SegmentWork* const work = order.work;
     context_.store->put({.name = std::move(order.name),

@@ -15,6 +15,7 @@ struct UploadOrder {
     blob::BlobName name;
     std::vector<Bytes> body;
     std::string nonce;
+    std::uint32_t concurrency = 0;  // What the lanes allow at once, for the store's pool.
 };
 // upload → assembly
 struct UploadAnswer {
@@ -44,6 +45,7 @@ private:
     void start(UploadOrder order);
 
     Context context_;
+    std::uint32_t concurrency_ = 0;
 };
 
 }  // namespace cw::upload

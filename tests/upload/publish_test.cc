@@ -332,6 +332,32 @@ TEST_F(Publish, ALostControlContainerIsNotTakenOver) {
     EXPECT_EQ(answer.refused->code, Errc::control_lost);
 }
 
+TEST_F(Publish, ASegmentThatWaitedTooLongIsStoredAgainBeforeItIsNamed) {
+    server.options.segment_age_ns = 600 * ns_per_s;
+    server.options.provisional_ns = 100'000 * ns_per_s;
+    protect();
+    const GroupId group = make_id<GroupId>(*world.random);
+    const PointId undecided =
+        source.point(server, pipeline::PointKind::crash, group, true);  // Blocks what follows.
+    source.write(server, source.disks[0]);
+    const PointId point = source.point(server);
+    const auto objects = [this] {
+        return std::ranges::count(world.vault->names(), blob::Container::data,
+                                  &blob::BlobName::container);
+    };
+    const auto before = objects();
+    ASSERT_TRUE(server.run_until([&] { return objects() == before + 1; }));
+    for (int i = 0; i < 50; ++i) {  // The ledger must know of it.
+        server.step();
+    }
+    world.clock.advance(700 * ns_per_s);
+    ASSERT_TRUE(server.run_until([&] { return objects() == before + 2; }));
+    source.point_result(server, undecided, group, true);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(point), PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 3U);
+}
+
 TEST_F(Publish, CheckpointsComeInTime) {
     server.options.checkpoint_every = 4;
     protect();

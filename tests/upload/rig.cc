@@ -316,6 +316,26 @@ Source::Source(World& shared, std::vector<std::uint64_t> disk_bytes)
     std::ranges::sort(disks, {}, &SourceDisk::id);
 }
 
+void Source::send(Server& server, const RecordHeader& sent, ByteVector table, ByteVector data) {
+    if (keep_log) {
+        log.push_back({.header = sent, .table = table, .data = data});
+    }
+    server.append(sent, std::move(table), std::move(data));
+}
+
+void Source::resend(Server& server, const pipeline::MachineOpened& answer) {
+    for (const CacheModel::Stored& logged : log) {
+        const RecordHeader& sent = logged.header;
+        const auto welcome =
+            std::ranges::find(answer.disks, sent.key.disk, &pipeline::DiskWelcome::disk);
+        if (sent.type == RecordType::write && welcome != answer.disks.end() &&
+            advance(sent.seq, sent.seq_count - 1) <= welcome->durable) {
+            continue;
+        }
+        server.append(sent, logged.table, logged.data);
+    }
+}
+
 RecordHeader Source::header(Server& server, const SourceDisk& disk, RecordType type) {
     RecordHeader out;
     out.key = {machine, disk.id, disk.generation};
@@ -329,7 +349,7 @@ void Source::begin_sync(Server& server, SourceDisk& disk) {
     begin.seq = disk.fence = disk.next;
     begin.seq_count = 1;
     disk.next = next(disk.next);
-    server.append(begin, {}, {});
+    send(server, begin, {}, {});
 }
 
 void Source::end_sync(Server& server, SourceDisk& disk) {
@@ -338,7 +358,7 @@ void Source::end_sync(Server& server, SourceDisk& disk) {
     end.seq_count = 1;
     disk.next = next(disk.next);
     disk.fence = Seq{};
-    server.append(end, {}, {});
+    send(server, end, {}, {});
 }
 
 namespace {
@@ -383,7 +403,7 @@ void Source::send_base(Server& server, SourceDisk& disk) {
             extent.length = static_cast<std::uint32_t>(std::min<std::uint64_t>(mib, end - from));
         }
         Payload payload = payload_of(base, std::move(table), disk.content);
-        server.append(base, std::move(payload.table), std::move(payload.data));
+        send(server, base, std::move(payload.table), std::move(payload.data));
     }
 }
 
@@ -439,7 +459,7 @@ void Source::write(Server& server, SourceDisk& disk) {
     out.table_bytes = static_cast<std::uint32_t>(encoded.size());
     out.data_bytes = static_cast<std::uint32_t>(data.size());
     out.table_crc = crc32c(encoded);
-    server.append(out, std::move(encoded), std::move(data));
+    send(server, out, std::move(encoded), std::move(data));
 }
 
 PointId Source::point(Server& server, pipeline::PointKind kind, GroupId group, bool provisional) {
@@ -462,7 +482,7 @@ PointId Source::point(Server& server, pipeline::PointKind kind, GroupId group, b
     table.resize(align_up(table.size(), block_bytes));
     out.table_bytes = static_cast<std::uint32_t>(table.size());
     out.table_crc = crc32c(table);
-    server.append(out, std::move(table), {});
+    send(server, out, std::move(table), {});
     return point.id;
 }
 
@@ -476,7 +496,7 @@ void Source::point_result(Server& server, const PointId& id, const GroupId& grou
     table.resize(align_up(table.size(), block_bytes));
     out.table_bytes = static_cast<std::uint32_t>(table.size());
     out.table_crc = crc32c(table);
-    server.append(out, std::move(table), {});
+    send(server, out, std::move(table), {});
 }
 
 vault::ChainState read_state(World& world, const MachineId& machine) {

@@ -157,12 +157,19 @@ public:
                   GroupId group = {}, bool provisional = false);
     void point_result(Server& server, const PointId& id, const GroupId& group, bool committed);
 
+    // After HELLO: what the log holds beyond what the server has. Points are told again.
+    void resend(Server& server, const pipeline::MachineOpened& answer);
+
     World& world;
     MachineId machine;
+    bool keep_log = false;
+    std::vector<CacheModel::Stored> log;  // Of writes and points.
     std::vector<SourceDisk> disks;
     std::map<PointId, std::map<DiskId, ByteVector>> snapshots;
 
 private:
+    void send(Server& server, const pipeline::RecordHeader& sent, ByteVector table,
+              ByteVector data);
     pipeline::RecordHeader header(Server& server, const SourceDisk& disk,
                                   pipeline::RecordType type);
 };

@@ -112,7 +112,7 @@ Result<void> ServerRig::start_sink() {
     const std::string log = path("sink.log");
     CW_TRY_ASSIGN(
         ChildProcess child,
-        ChildProcess::run({options_.bin + "/tests/fake_azure", "--port", "0", "--store", "discard",
+        ChildProcess::run({options_.bin + "/fake_azure", "--port", "0", "--store", "discard",
                            "--self-signed", path("sink"), "--port-file", path("sink.port")},
                           log));
     sink_ = std::make_unique<ChildProcess>(std::move(child));

@@ -13,7 +13,7 @@
 namespace cw::bench {
 
 struct RigOptions {
-    std::string bin;        // Directory of causewayd, causeway and tests/fake_azure.
+    std::string bin;        // Directory of causewayd, causeway and fake_azure.
     std::string directory;  // On the disk that is to be measured; made by the caller.
     std::string compression, verify;
     std::uint64_t cache_bytes = 0;

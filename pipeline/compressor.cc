@@ -14,7 +14,8 @@ namespace cw::pipeline {
 namespace {
 
 constexpr std::size_t probe_samples = 8, probe_sample_bytes = 512;
-constexpr std::size_t probe_bytes_min = 4096;
+// Below this the probe costs as much as LZ4 itself.
+constexpr std::size_t probe_bytes_min = 64 * 1024;
 // Random bytes sampled 8 x 512 times measure about 7.95 bits; compressed media a little less.
 constexpr double probe_bits_min = 7.9;
 // Worth storing compressed only if it saves at least 3 in 100.

@@ -33,7 +33,7 @@ std::size_t compressor_bytes(int zstd_level) noexcept;
 std::size_t compress_bound(std::size_t raw_bytes) noexcept;
 
 // True when 8 samples of 512 bytes look like ciphertext or compressed media (order-0 entropy): then
-// compressing is a waste. Costs about 0.5 % of LZ4. Small inputs (< 4 KiB) are never judged.
+// compressing is a waste. Costs about 0.5 % of LZ4. Small inputs (< 64 KiB) are never judged.
 bool looks_incompressible(Bytes raw) noexcept;
 
 class Compressor {

@@ -37,7 +37,7 @@ constexpr std::array<U, 64> make_powers() noexcept {
 template <std::unsigned_integral U, U poly>
 U shift(U crc, std::uint64_t bytes) noexcept {
     static constexpr auto powers = make_powers<U, poly>();
-    for (std::size_t k = 0; bytes != 0; ++k, bytes >>= 1) {
+    for (std::size_t k = 0; bytes != 0 && crc != 0; ++k, bytes >>= 1) {
         if ((bytes & 1) != 0) {
             crc = multiply<U, poly>(crc, powers[k]);
         }

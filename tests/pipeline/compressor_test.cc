@@ -45,9 +45,9 @@ TEST(Compressor, LeavesDataRawThatDoesNotShrinkByThreePercent) {
 
 TEST(Compressor, ProbeTellsNoiseFromData) {
     EXPECT_TRUE(looks_incompressible(noise(chunk_bytes_max, 2)));
-    EXPECT_TRUE(looks_incompressible(noise(4096, 3)));
+    EXPECT_TRUE(looks_incompressible(noise(64 * 1024, 3)));
     EXPECT_FALSE(looks_incompressible(text_like(chunk_bytes_max, 4)));
-    EXPECT_FALSE(looks_incompressible(noise(4095, 5)));  // Too short to judge.
+    EXPECT_FALSE(looks_incompressible(noise(64 * 1024 - 512, 5)));  // Too short to judge.
     EXPECT_FALSE(looks_incompressible(ByteVector(chunk_bytes_max)));
     ByteVector half = noise(chunk_bytes_max, 6);
     std::ranges::fill(std::span(half).first(chunk_bytes_max / 2), std::byte{0});

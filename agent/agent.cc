@@ -46,6 +46,9 @@ Result<void> Agent::run(const Observer& observe) {
 
 bool Agent::round() {
     bool busy = replicator_->step();
+    if (spiller_) {
+        busy = spiller_->step() || busy;
+    }
     if (scan_) {
         busy = scan_->step() || busy;
     }
@@ -77,6 +80,9 @@ void Agent::park(bool busy) {
     const Nanos now = clock_.boot();
     std::int64_t wait = std::min(idle_wait_ns, replicator_->next_deadline() - now);
     wait = std::min(wait, next_point_ - now);
+    if (spiller_ && spiller_->busy()) {
+        wait = std::min(wait, ns_per_ms);
+    }
     if (scan_ && scan_->running()) {
         wait = std::min(wait, child_wait_ns);  // A hook ends without telling.
     }

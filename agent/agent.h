@@ -8,6 +8,7 @@
 #include "agent/nbd_server.h"
 #include "agent/replicator.h"
 #include "agent/scan_source.h"
+#include "agent/spiller.h"
 #include "agent/tls_link.h"
 #include "pipeline/stage.h"
 
@@ -91,6 +92,7 @@ private:
     std::unique_ptr<StateFile> state_;
     std::unique_ptr<pipeline::SlabPool> pool_, base_pool_;
     std::unique_ptr<Outbox> outbox_;
+    std::unique_ptr<Spiller> spiller_;  // None without --spool-size.
     std::vector<std::unique_ptr<BlockImage>> images_;
     std::vector<std::unique_ptr<DiskCapture>> captures_;
     pipeline::Doorbell doorbell_;

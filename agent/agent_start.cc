@@ -104,6 +104,11 @@ Result<void> Agent::start() {
     CW_TRY_ASSIGN(base_pool_, pipeline::SlabPool::create("agent base", base_slabs));
     outbox_ = std::make_unique<Outbox>(options_.memory_bytes / 4);
     outbox_->on_push([this] { doorbell_.ring(); });
+    if (options_.spool_bytes > 0) {
+        CW_TRY_ASSIGN(spiller_,
+                      Spiller::open(options_.state_directory + "/spool", options_.spool_bytes,
+                                    {*outbox_, *pool_, clock_, random_}));
+    }
     connector_ = make_tls_connector(options_.target, [this] { doorbell_.ring(); });
 
     const std::string boot_id = machine_boot_id();

@@ -1,6 +1,7 @@
 #include "agent/outbox.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 namespace cw::agent {
@@ -92,6 +93,18 @@ void Outbox::drop(std::uint16_t slot, Seq from) {
     remove_if([&](const OutboxEntry& entry) {
         return is_point(entry) || (entry.slot == slot && entry.record.header.seq >= from);
     });
+}
+
+void Outbox::drop_lost() {
+    std::set<std::uint16_t> slots;
+    for (const OutboxEntry& entry : entries_) {
+        if (entry.spill.place == SpillState::Place::lost) {
+            slots.insert(entry.slot);
+        }
+    }
+    for (const std::uint16_t slot : slots) {
+        drop(slot, Seq{1});
+    }
 }
 
 std::optional<Seq> Outbox::oldest(std::uint16_t slot) {

@@ -71,6 +71,8 @@ public:
     void rewind(const std::vector<Seq>& durable);
     // Forgets a disk's records from sequence `from` on, and with them all points.
     void drop(std::uint16_t slot, Seq from);
+    // Forgets the records of disks of which the disk spool lost one: their dirty maps have it all.
+    void drop_lost();
     // First sequence still held of a disk.
     [[nodiscard]] std::optional<Seq> oldest(std::uint16_t slot);
 

@@ -127,6 +127,7 @@ Result<void> Replicator::greet() {
     hello.boot_counter = state.boot_counter;
     hello.witness_number = witness_number_;
     hello.witness_hash = witness_hash_;
+    context_.outbox.drop_lost();
     for (Disk& disk : disks_) {
         const DiskCapture::Position at = disk.capture->prepare_hello();
         const auto slot = disk.capture->slot();

@@ -33,8 +33,10 @@ Result<bool> Replicator::send_some() {
 
 Result<bool> Replicator::send_logged() {
     OutboxEntry* const entry = context_.outbox.next_unsent();
-    if (entry == nullptr || !entry->record.has_data() ||
-        !session_->may_send(entry->record.header)) {
+    if (entry != nullptr && entry->spill.place == SpillState::Place::lost) {
+        return fail(Errc::record_corrupt, "the agent's spool lost a record");
+    }
+    if (entry == nullptr || !entry->spill.here() || !session_->may_send(entry->record.header)) {
         return false;
     }
     const auto& header = entry->record.header;
@@ -50,6 +52,12 @@ Result<bool> Replicator::send_logged() {
         CW_TRY(session_->send_record(entry->record, entry->slot));
     }
     entry->sent = true;
+    if (entry->spill.place == SpillState::Place::kept &&
+        header.type == pipeline::RecordType::write) {
+        entry->record.drop_data();  // Its copy in the spool serves a reconnect.
+        entry->record.table = {};
+        entry->spill.place = SpillState::Place::disk;
+    }
     return true;
 }
 

@@ -9,14 +9,19 @@ namespace cw::agent {
 
 struct SpillState {
     enum class Place : std::uint8_t {
-        memory,
+        memory,   // Only here.
         moving,   // Handed to the spool, not durable yet.
         disk,     // In the spool; the record here has neither table nor data.
         loading,  // Being read back.
+        kept,     // Here and in the spool.
+        lost,     // The spool cannot give it back: the disk must catch up from its map.
     };
     Place place = Place::memory;
-    bool kept = false;  // Also in the spool while place is memory: release it there.
-    pipeline::Lsn lsn{};
+    pipeline::Lsn lsn{};  // Not 0: a copy lies in the spool.
+
+    [[nodiscard]] bool here() const noexcept {
+        return place == Place::memory || place == Place::kept;
+    }
 };
 
 }  // namespace cw::agent

@@ -20,6 +20,7 @@ Harness::~Harness() {
 void Harness::kill() {
     replicator.reset();
     captures.clear();
+    spiller.reset();
     outbox.reset();
     base_pool.reset();
     pool.reset();

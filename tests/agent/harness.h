@@ -2,6 +2,7 @@
 #pragma once
 
 #include "agent/replicator.h"
+#include "agent/spiller.h"
 #include "base/random.h"
 #include "tests/agent/memory_image.h"
 #include "tests/agent/model_server.h"
@@ -72,6 +73,7 @@ public:
     std::unique_ptr<StateFile> state;
     std::unique_ptr<pipeline::SlabPool> pool, base_pool;
     std::unique_ptr<Outbox> outbox;
+    std::unique_ptr<Spiller> spiller;  // Set by tests that want one.
     std::vector<std::unique_ptr<DiskCapture>> captures;
     std::unique_ptr<Replicator> replicator;
 

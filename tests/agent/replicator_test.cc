@@ -110,6 +110,71 @@ TEST(Replicator, AFullQueueDegradesToTheMapAndCatchesUp) {
     EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::catch_up);
 }
 
+TEST(Replicator, WithADiskSpoolAnOutageKeepsEveryWriteAndEveryPointInOrder) {
+    Harness h({.disk_bytes = 16 * mib, .memory_slabs = 12});
+    h.spiller =
+        Spiller::open(h.directory + "/spool", 256 * mib, {*h.outbox, *h.pool, h.clock, *h.random})
+            .value();
+    const auto round = [&] {
+        h.steps(1);
+        for (int i = 0; i < 200 && h.spiller->step(); ++i) {
+        }
+    };
+    ASSERT_TRUE(h.run_until_protected());
+    const std::size_t begins = h.server.begins.size();
+    h.connector.up = false;
+    h.server.crash();
+    ByteVector data(256 * kib);
+    for (int i = 0; i < 160; ++i) {  // 40 MiB through 12 MiB of memory.
+        h.random->fill(data);
+        ASSERT_TRUE(h.captures[0]->write(h.random->below(60) * 256 * kib, data));
+        if (i % 20 == 19) {
+            ASSERT_TRUE(h.point().has_value()) << i;
+        }
+        for (int k = 0; k < 2000 && (k < 2 || h.spiller->busy()); ++k) {
+            round();
+            ::usleep(100);  // The device is real, the clock is not.
+        }
+    }
+    EXPECT_TRUE(h.captures[0]->position().logging);
+    h.connector.up = true;
+    h.clock.advance(3600 * ns_per_s);
+    ASSERT_TRUE(h.run_until([&] {
+        round();
+        return h.outbox->empty();
+    }));
+    EXPECT_EQ(h.server.begins.size(), begins);  // No fence: nothing was missed.
+    EXPECT_EQ(h.check_points(), 8U);
+    h.expect_no_violations();
+}
+
+TEST(Replicator, ARecordLostByTheDiskSpoolIsCaughtUpFromTheMap) {
+    Harness h;
+    h.server.auto_commit = false;
+    ASSERT_TRUE(h.run_until_protected());
+    h.connector.up = false;
+    h.server.crash();
+    h.steps(2);
+    for (int i = 0; i < 5; ++i) {
+        h.random_write();
+        h.clock.advance(ns_per_s / 10);
+        h.steps(2);
+    }
+    ASSERT_FALSE(h.outbox->empty());
+    h.outbox->entries().front().spill.place = SpillState::Place::lost;  // As a damaged spool says.
+    h.connector.up = true;
+    h.clock.advance(3600 * ns_per_s);
+    h.steps(3);
+    h.clock.advance(3600 * ns_per_s);
+    ASSERT_TRUE(h.run_until_protected());
+    h.server.auto_commit = true;
+    const auto id = h.point();
+    ASSERT_TRUE(h.run_until([&] { return committed(h, *id); }));
+    EXPECT_EQ(h.check_points(), 1U);
+    EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::catch_up);
+    h.expect_no_violations();
+}
+
 TEST(Replicator, TakeoverByAServerThatIsBehindIsCaughtUpFromTheMaps) {
     Harness h;
     h.server.auto_commit = false;

@@ -1,0 +1,1 @@
+cw_fuzz(nbd SOURCES nbd_fuzz.cc DEPENDS agent)

@@ -40,6 +40,14 @@ struct DamagedRecords {
     std::string evidence;
 };
 
+// Another server owns the machine: nothing more of it is published here. Its session must end, so
+// that an agent that still means this server says HELLO again (which claims a new epoch).
+struct FencedMachine {
+    MachineId machine;
+    std::uint32_t reactor = 0;
+    Error why;
+};
+
 // What the engine tells others. Never waits. False means full: the value is untouched and offered
 // again later (ring the caller's doorbell when there is room). `reactor` is that of the machine's
 // newest OpenMachine.
@@ -50,6 +58,7 @@ public:
     virtual bool opened(pipeline::MachineOpened& opened) = 0;
     virtual bool committed(std::uint32_t reactor, pipeline::Committed& committed) = 0;
     virtual bool damaged(DamagedRecords& damaged) = 0;
+    virtual bool fenced(FencedMachine& /*fenced*/) { return true; }  // By default: ignored.
     // The assembly stage's thread:
     virtual bool release(pipeline::Release& release) = 0;
 };

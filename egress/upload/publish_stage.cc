@@ -255,6 +255,7 @@ void PublishStage::fenced(const MachineId& id, const Error& why) {
     log_error("upload.machine.fenced", {{"machine", id}, {"error", why}});
     context_.conditions.raise(Errc::fenced, subject_of(id), why.detail);
     reply(id, MachineStopped{.discard = false, .fenced = true});
+    outgoing_.emplace_back(FencedMachine{.machine = id, .reactor = machine.reactor, .why = why});
 }
 
 void PublishStage::trouble(const MachineId& id, const std::optional<Error>& error) {
@@ -291,6 +292,9 @@ bool PublishStage::offer(Outgoing& outgoing) {
             reply(machine, news->steps);
         }
         return true;
+    }
+    if (auto* const fenced = std::get_if<FencedMachine>(&outgoing)) {
+        return context_.sink.fenced(*fenced);
     }
     return context_.sink.damaged(std::get<DamagedRecords>(outgoing));
 }

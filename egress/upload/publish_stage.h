@@ -80,7 +80,8 @@ private:
         pipeline::Committed committed;
         StepsCommitted steps;
     };
-    using Outgoing = std::variant<pipeline::MachineOpened, ToReactor, DamagedRecords>;
+    using Outgoing =
+        std::variant<pipeline::MachineOpened, ToReactor, DamagedRecords, FencedMachine>;
 
     // Commands.
     void run(Command command);

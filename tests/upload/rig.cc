@@ -85,6 +85,12 @@ bool Listener::damaged(DamagedRecords& damaged) {
     return true;
 }
 
+bool Listener::fenced(FencedMachine& fenced) {
+    EXPECT_EQ(fenced.why.code, Errc::fenced);
+    ++fencings;
+    return true;
+}
+
 bool Listener::release(pipeline::Release& release) {
     if (full) {
         return false;

@@ -49,12 +49,14 @@ public:
     bool opened(pipeline::MachineOpened& opened) override;
     bool committed(std::uint32_t reactor, pipeline::Committed& committed) override;
     bool damaged(DamagedRecords& damaged) override;
+    bool fenced(FencedMachine& fenced) override;
     bool release(pipeline::Release& release) override;
 
     std::deque<pipeline::MachineOpened> answers;
     std::map<PointId, pipeline::PointStatus> points;
     std::map<std::pair<DiskId, Generation>, Seq> committed_seq;
     std::vector<DamagedRecords> damage;
+    std::size_t fencings = 0;
     std::uint64_t newest_number = 0;
     Sha256 newest_hash{};
     bool full = false;

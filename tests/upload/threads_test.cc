@@ -50,6 +50,9 @@ public:
     bool damaged(DamagedRecords& damaged) override {
         return tell([&] { return listener_.damaged(damaged); });
     }
+    bool fenced(FencedMachine& fenced) override {
+        return tell([&] { return listener_.fenced(fenced); });
+    }
     bool release(pipeline::Release& release) override {
         return tell([&] { return listener_.release(release); });
     }

@@ -226,6 +226,9 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
     if (!context_.outbox.room()) {
         return fail(Errc::out_of_budget, "the queue is full");
     }
+    if (std::ranges::all_of(disks_, &Disk::rejected)) {
+        return fail(Errc::authz_denied, "the server rejects every disk: " + disks_[0].reason);
+    }
     pipeline::Point point;
     point.id = make_id<PointId>(context_.random);
     OutboxEntry entry;
@@ -271,10 +274,11 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
 }
 
 bool Replicator::consistent() {
-    return std::ranges::all_of(disks_, [](Disk& disk) {
-        const auto lock = disk.capture->lock();
-        return disk.rejected || disk.capture->consistent_locked();
-    });
+    return !std::ranges::all_of(disks_, &Disk::rejected) &&
+           std::ranges::all_of(disks_, [](Disk& disk) {
+               const auto lock = disk.capture->lock();
+               return disk.rejected || disk.capture->consistent_locked();
+           });
 }
 
 bool Replicator::point_would_repeat() {

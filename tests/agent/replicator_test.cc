@@ -339,6 +339,7 @@ TEST(Replicator, ARejectedDiskCostsNoMemory) {
         h.steps(1);
     }
     EXPECT_EQ(h.pool->free_count(), 4U);
+    EXPECT_EQ(h.point().error().code, Errc::authz_denied);
     EXPECT_TRUE(h.outbox->empty());
 }
 

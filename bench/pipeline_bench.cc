@@ -147,7 +147,7 @@ Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned 
     CW_TRY_ASSIGN(ChildProcess clients,
                   ChildProcess::fork_and([&] { return run_machines(machines, data, latencies); }));
     if (clients.wait() != 0) {
-        return fail(Errc::internal, "the machines' process failed");
+        return fail(Errc::internal, "the machines' process failed; " + rig->last_log_line());
     }
     report.wall_s = wall_s() - wall_before;
     report.cpu_s = process_cpu_s(rig->server_pid()) - cpu_before;

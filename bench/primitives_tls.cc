@@ -76,16 +76,18 @@ Result<double> send_data(SSL* ssl, int fd, Bytes data) {
     SSL_set0_wbio(ssl, memory);
     const double before = thread_cpu_s();
     while (!data.empty()) {
-        const std::size_t step = std::min(data.size(), send_bytes);
-        std::size_t written = 0;
-        if (SSL_write_ex(ssl, data.data(), step, &written) != 1 || written != step) {
-            return std::unexpected(tls_error("SSL_write"));
+        for (Bytes batch = data.first(std::min(data.size(), send_bytes)); !batch.empty();) {
+            std::size_t written = 0;  // A record: the context allows partial writes.
+            if (SSL_write_ex(ssl, batch.data(), batch.size(), &written) != 1) {
+                return std::unexpected(tls_error("SSL_write"));
+            }
+            batch = batch.subspan(written);
         }
         char* sealed = nullptr;
         const long size = BIO_get_mem_data(memory, &sealed);
         CW_TRY(send_all(fd, sealed, static_cast<std::size_t>(size)));
         BIO_reset(memory);
-        data = data.subspan(step);
+        data = data.subspan(std::min(data.size(), send_bytes));
     }
     return thread_cpu_s() - before;
 }

@@ -175,6 +175,10 @@ Result<TlsFiles> ServerRig::make_machine(const std::string& name) {
         .ca_file = path("pki/ca.crt"), .cert_file = prefix + ".crt", .key_file = prefix + ".key"};
 }
 
+std::string ServerRig::last_log_line() const {
+    return last_line(path("causewayd.log"));
+}
+
 Result<std::uint64_t> ServerRig::uploaded_bytes() const {
     const appliance::ControlClient control{path("state/control.sock")};
     CW_TRY_ASSIGN(const std::string text, control.get("status"));

@@ -33,6 +33,8 @@ public:
     Result<TlsFiles> make_machine(const std::string& name);
     // Bytes sent to the store so far.
     Result<std::uint64_t> uploaded_bytes() const;
+    // For a failure's evidence.
+    [[nodiscard]] std::string last_log_line() const;
     // SIGTERM to the server; its exit code.
     int stop();
 

@@ -9,11 +9,16 @@ namespace {
 
 std::string_view kind_text(ingest::AgentNotice::Kind kind) {
     switch (kind) {
-        case ingest::AgentNotice::Kind::connected: return "agent.connected";
-        case ingest::AgentNotice::Kind::mode: return "agent.mode";
-        case ingest::AgentNotice::Kind::extents: return "agent.extents";
-        case ingest::AgentNotice::Kind::goodbye: return "agent.goodbye";
-        case ingest::AgentNotice::Kind::closed: return "agent.closed";
+        case ingest::AgentNotice::Kind::connected:
+            return "agent.connected";
+        case ingest::AgentNotice::Kind::mode:
+            return "agent.mode";
+        case ingest::AgentNotice::Kind::extents:
+            return "agent.extents";
+        case ingest::AgentNotice::Kind::goodbye:
+            return "agent.goodbye";
+        case ingest::AgentNotice::Kind::closed:
+            return "agent.closed";
     }
     return "agent.notice";
 }
@@ -91,10 +96,10 @@ bool Admission::take_decision() {
     // Up to two commands for the spool, and a place in any reactor's ring, or it stays.
     constexpr std::size_t commands_needed = 2;
     const auto& commands = *ports_.spool_commands;
-    const bool blocked =
-        commands.capacity() - commands.size() < commands_needed ||
-        std::any_of(ports_.reactors.begin(), ports_.reactors.end(),
-                    [](const ReactorControl& reactor) { return reactor.opened->full(); });
+    const bool blocked = commands.capacity() - commands.size() < commands_needed ||
+                         std::any_of(
+                             ports_.reactors.begin(), ports_.reactors.end(),
+                             [](const ReactorControl& reactor) { return reactor.opened->full(); });
     pipeline::MachineOpened decision;
     if (blocked || !ports_.engine_opened->try_pop(decision)) {
         return false;

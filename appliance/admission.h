@@ -21,17 +21,17 @@ namespace cw::appliance {
 
 // One reactor's rings of the control path; all outlive the stage.
 struct ReactorControl {
-    pipeline::Ring<pipeline::OpenMachine>* opens;        // From the reactor.
-    pipeline::Ring<ingest::DigestRequest>* digests;      // From the reactor.
-    pipeline::Ring<ingest::AgentNotice>* notices;        // From the reactor.
-    pipeline::Ring<pipeline::MachineOpened>* opened;     // To the reactor.
-    std::function<void()> wake;                          // Its doorbell.
+    pipeline::Ring<pipeline::OpenMachine>* opens;     // From the reactor.
+    pipeline::Ring<ingest::DigestRequest>* digests;   // From the reactor.
+    pipeline::Ring<ingest::AgentNotice>* notices;     // From the reactor.
+    pipeline::Ring<pipeline::MachineOpened>* opened;  // To the reactor.
+    std::function<void()> wake;                       // Its doorbell.
 };
 
 struct AdmissionPorts {
     std::vector<ReactorControl> reactors;
     pipeline::Ring<cache::SpoolCommand>* spool_commands;
-    pipeline::Ring<cache::StreamsOpened>* streams_opened;  // From the spool's thread.
+    pipeline::Ring<cache::StreamsOpened>* streams_opened;    // From the spool's thread.
     pipeline::Ring<pipeline::MachineOpened>* engine_opened;  // From the publisher's thread.
     std::function<void()> wake_spool;
     std::function<void(upload::OpenCommand)> open_machine;

@@ -1,8 +1,8 @@
 // The operator's command line: one struct that every command sees, one file per family of commands.
 //
 // A command prints its result on stdout (text, or JSON with --json) and returns the exit code:
-// 0 ok, 1 failed, 2 usage, 3 refused or unsafe, 4 not found, 5 unreachable. Errors go to stderr with
-// code, cause, evidence and next step.
+// 0 ok, 1 failed, 2 usage, 3 refused or unsafe, 4 not found, 5 unreachable. Errors go to stderr
+// with code, cause, evidence and next step.
 #pragma once
 
 #include "appliance/vault_access.h"

@@ -26,14 +26,13 @@ void add_config_commands(CLI::App& app, Cli& cli) {
         });
     });
 
-    config->add_subcommand("explain", "Every setting with its value in force")
-        ->callback([&cli] {
-            cli.run([&]() -> Result<void> {
-                CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
-                std::fputs(config::explain_settings(settings).c_str(), stdout);
-                return {};
-            });
+    config->add_subcommand("explain", "Every setting with its value in force")->callback([&cli] {
+        cli.run([&]() -> Result<void> {
+            CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+            std::fputs(config::explain_settings(settings).c_str(), stdout);
+            return {};
         });
+    });
 
     config->add_subcommand("reload", "Make the running daemon read its file again")
         ->callback([&cli] {

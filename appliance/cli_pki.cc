@@ -1,4 +1,5 @@
-// causeway pki init | issue: a certificate authority on the local disk, for sites without their own.
+// causeway pki init | issue: a certificate authority on the local disk, for sites without their
+// own.
 #include "appliance/cli.h"
 #include "base/tls.h"
 
@@ -80,8 +81,8 @@ void add_pki_commands(CLI::App& app, Cli& cli) {
     auto options = std::make_shared<IssueOptions>();
     issue_command->add_option("DIRECTORY", options->directory, "Where ca.crt and ca.key are")
         ->required();
-    issue_command->add_option("--role", options->role,
-                              "machine, process-server, master-target or operator")
+    issue_command
+        ->add_option("--role", options->role, "machine, process-server, master-target or operator")
         ->capture_default_str();
     issue_command->add_option("--id", options->id, "UUID; a new one if absent");
     issue_command->add_option("--name", options->name, "Name for people");

@@ -16,7 +16,8 @@ struct FailoverOptions {
     bool force = false, verify = false, accept_stale = false;
 };
 
-void print_report(const Cli& cli, const recovery::RestoreReport& report, const std::string& output) {
+void print_report(const Cli& cli, const recovery::RestoreReport& report,
+                  const std::string& output) {
     if (cli.json) {
         nlohmann::json out{{"point", to_string(report.point.id)},
                            {"point_time", recovery::time_text(report.point.source_time)},
@@ -60,10 +61,9 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
     request.write.verify = options.verify;
     ProgressLine progress(*cli.seams.clock, "restored");
     CW_TRY_ASSIGN(const auto report,
-                  recovery::restore_disk(*opened.store, *opened.catalog, *cli.seams.disk, request,
-                                         [&](std::uint64_t done, std::uint64_t all) {
-                                             progress.update(done, all);
-                                         }));
+                  recovery::restore_disk(
+                      *opened.store, *opened.catalog, *cli.seams.disk, request,
+                      [&](std::uint64_t done, std::uint64_t all) { progress.update(done, all); }));
     progress.finish();
     print_report(cli, report, options.output);
     return {};

@@ -11,7 +11,8 @@
 namespace cw::appliance {
 
 void add_status_commands(CLI::App& app, Cli& cli) {
-    CLI::App* status = app.add_subcommand("status", "Health, machines, RPO and where its time goes");
+    CLI::App* status =
+        app.add_subcommand("status", "Health, machines, RPO and where its time goes");
     auto line = std::make_shared<bool>(false);
     status->add_flag("--line", *line, "One line");
     status->callback([&cli, line] {

@@ -185,7 +185,8 @@ Result<void> verify(Cli& cli, const std::string& machine_text, recovery::VerifyD
         return fail(Errc::object_corrupt, "see the findings above");
     }
     if (report.verdict() == recovery::Verdict::unknown) {
-        return fail(Errc::blob_unavailable, "some objects could not be read: their state is unknown");
+        return fail(Errc::blob_unavailable,
+                    "some objects could not be read: their state is unknown");
     }
     return {};
 }
@@ -199,14 +200,15 @@ Result<OpenedCatalog> open_catalog(Cli& cli, const std::string& machine_text, bo
     CW_TRY_ASSIGN(opened.access, open_vault_access(settings, cli.seams));
     opened.store = opened.access.stores->make();
     opened.download_threads = static_cast<std::size_t>(settings.egress_download_threads_per_vm);
-    // What this server remembers of the chain; on another machine there is nothing, and that is fine.
+    // What this server remembers of the chain; on another machine there is nothing, and that is
+    // fine.
     WitnessFile witness(settings.server_state_dir + "/witness");
     CW_TRY(witness.load(*cli.seams.disk));
     recovery::CatalogOptions options;
     options.witness = witness.of(machine);
     options.accept_stale = accept_stale;
-    CW_TRY_ASSIGN(auto catalog, recovery::Catalog::open(*opened.store, *opened.access.kek, machine,
-                                                        options));
+    CW_TRY_ASSIGN(auto catalog,
+                  recovery::Catalog::open(*opened.store, *opened.access.kek, machine, options));
     opened.catalog = std::make_unique<recovery::Catalog>(std::move(catalog));
     return opened;
 }
@@ -214,7 +216,8 @@ Result<OpenedCatalog> open_catalog(Cli& cli, const std::string& machine_text, bo
 void add_vault_commands(CLI::App& app, Cli& cli) {
     CLI::App* vault = app.add_subcommand("vault", "The vault itself");
     vault->require_subcommand(1);
-    vault->add_subcommand("create", "Make the key file (if absent) and the vault's containers, once")
+    vault
+        ->add_subcommand("create", "Make the key file (if absent) and the vault's containers, once")
         ->callback([&cli] { cli.run([&] { return create(cli); }); });
 
     app.add_subcommand("machines", "Machines that have a history in the vault")->callback([&cli] {

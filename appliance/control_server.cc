@@ -3,9 +3,6 @@
 #include "base/log.h"
 #include "base/net.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <thread>
 #include <vector>
 
@@ -13,6 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
@@ -24,14 +23,19 @@ int status_of(Errc code) {
     switch (code) {
         case Errc::not_found:
         case Errc::point_not_found:
-        case Errc::blob_not_found: return 404;
+        case Errc::blob_not_found:
+            return 404;
         case Errc::usage:
-        case Errc::config_invalid: return 400;
+        case Errc::config_invalid:
+            return 400;
         case Errc::needs_restart:
-        case Errc::target_unsafe: return 409;
+        case Errc::target_unsafe:
+            return 409;
         case Errc::server_busy:
-        case Errc::unreachable: return 503;
-        default: return 500;
+        case Errc::unreachable:
+            return 503;
+        default:
+            return 500;
     }
 }
 
@@ -81,9 +85,9 @@ int check_operator(int preverified, X509_STORE_CTX* store) {
             continue;
         }
         const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
-        const auto identity = parse_identity(
-            {reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
-             static_cast<std::size_t>(ASN1_STRING_length(uri))});
+        const auto identity =
+            parse_identity({reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
+                            static_cast<std::size_t>(ASN1_STRING_length(uri))});
         allowed = identity && identity->role == Role::operator_;
     }
     GENERAL_NAMES_free(names);

@@ -16,8 +16,8 @@
 namespace cw::appliance {
 
 struct ControlHandlers {
-    std::function<std::string()> metrics;                          // GET /metrics
-    std::function<Result<std::string>(const std::string&)> get;    // GET /v1/<name> → JSON
+    std::function<std::string()> metrics;                        // GET /metrics
+    std::function<Result<std::string>(const std::string&)> get;  // GET /v1/<name> → JSON
     std::function<Result<std::string>(const std::string&, const std::string&)> post;  // + JSON body
 };
 

@@ -6,16 +6,15 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 
-#include <sys/prctl.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <mutex>
 
 #include <CLI/CLI.hpp>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
@@ -97,7 +96,8 @@ Result<void> Process::start() {
     CW_TRY_ASSIGN(const LogLevel level, parse_log_level(settings_.log_level));
     set_log_level(level);
     CW_TRY(seams_.disk->create_directories(settings_.server_state_dir));
-    CW_TRY_ASSIGN(server_, load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
+    CW_TRY_ASSIGN(server_,
+                  load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
     const DaemonContext context{seams_, conditions_, server_};
     CW_TRY_ASSIGN(daemon_, start_process_server(settings_, context));
     std::fprintf(stderr, "memory budget:\n%s", daemon_->budget_text().c_str());

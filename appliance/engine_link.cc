@@ -34,4 +34,9 @@ bool EngineLink::damaged(upload::DamagedRecords& damaged) {
     return true;
 }
 
+bool EngineLink::fenced(upload::FencedMachine& fenced) {
+    ports_.on_fenced(fenced);
+    return true;
+}
+
 }  // namespace cw::appliance

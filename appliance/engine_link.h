@@ -22,6 +22,8 @@ public:
         std::function<void()> wake_admission, wake_cache;
         // Acknowledged data could not be read back.
         std::function<void(const upload::DamagedRecords&)> on_damaged;
+        // Another server owns the machine now.
+        std::function<void(const upload::FencedMachine&)> on_fenced;
     };
     explicit EngineLink(Ports ports) : ports_(std::move(ports)) {}
 
@@ -34,6 +36,7 @@ public:
     bool committed(std::uint32_t reactor, pipeline::Committed& committed) override;
     bool release(pipeline::Release& release) override;
     bool damaged(upload::DamagedRecords& damaged) override;
+    bool fenced(upload::FencedMachine& fenced) override;
 
 private:
     struct ReactorEnd {

@@ -9,8 +9,12 @@ namespace cw::appliance {
 void notify_ready(const std::string& status) {
     sd_notify(0, ("READY=1\nSTATUS=" + status).c_str());
 }
-void notify_stopping() { sd_notify(0, "STOPPING=1"); }
-void notify_watchdog() { sd_notify(0, "WATCHDOG=1"); }
+void notify_stopping() {
+    sd_notify(0, "STOPPING=1");
+}
+void notify_watchdog() {
+    sd_notify(0, "WATCHDOG=1");
+}
 
 std::int64_t watchdog_interval_ns() {
     std::uint64_t usec = 0;

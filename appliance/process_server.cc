@@ -38,9 +38,9 @@ std::int32_t utc_offset_minutes(Clock& clock) {
 }
 
 upload::LaneOptions lane_options(const config::Settings& settings) {
-    return {.upload_threads_per_vm =
-                static_cast<std::uint32_t>(settings.egress_upload_threads_per_vm),
-            .total_connections = static_cast<std::uint32_t>(settings.egress_total_connections)};
+    return {
+        .upload_threads_per_vm = static_cast<std::uint32_t>(settings.egress_upload_threads_per_vm),
+        .total_connections = static_cast<std::uint32_t>(settings.egress_total_connections)};
 }
 
 upload::BandwidthOptions bandwidth_options(const config::Settings& settings, Clock& clock) {
@@ -81,9 +81,7 @@ Result<std::unique_ptr<Daemon>> start_process_server(const config::Settings& set
 }
 
 ProcessServer::ProcessServer(const config::Settings& settings, DaemonContext context)
-    : settings_(settings),
-      context_(context),
-      witness_(settings.server_state_dir + "/witness") {}
+    : settings_(settings), context_(context), witness_(settings.server_state_dir + "/witness") {}
 
 ProcessServer::~ProcessServer() {
     // Producers first: nothing may ring a doorbell or touch a ring that is gone.
@@ -151,9 +149,8 @@ Result<void> ProcessServer::open_cache() {
     options.path = settings_.cache_path;
     options.size_bytes = settings_.cache_size;
     options.throttle_free = static_cast<double>(settings_.cache_throttle_free) / 100;
-    CW_TRY_ASSIGN(spool_,
-                  cache::Spool::open(options, {*spool_disk_, *seams.clock, *seams.random,
-                                               context_.conditions, *seams.metrics}));
+    CW_TRY_ASSIGN(spool_, cache::Spool::open(options, {*spool_disk_, *seams.clock, *seams.random,
+                                                       context_.conditions, *seams.metrics}));
     CW_TRY_ASSIGN(spool_reader_, cache::SpoolReader::open(*spool_, *reader_disk_));
     for (const cache::StreamState& state : spool_->streams()) {
         if (recovered_.empty() || recovered_.back() != state.key.machine) {
@@ -191,7 +188,12 @@ void ProcessServer::make_engine() {
         .release = releases_,
         .wake_admission = [this] { admission_runner_->doorbell().ring(); },
         .wake_cache = [this] { spool_runner_->doorbell().ring(); },
-        .on_damaged = [this](const upload::DamagedRecords& damaged) { on_damaged(damaged); }});
+        .on_damaged = [this](const upload::DamagedRecords& damaged) { on_damaged(damaged); },
+        // Its agent has a new home: it is told by the end of the session.
+        .on_fenced =
+            [this](const upload::FencedMachine& fenced) {
+                listener_->sessions().end_session(fenced.machine);
+            }});
 
     upload::EngineOptions options;
     options.lanes = lane_options(settings_);
@@ -206,9 +208,8 @@ void ProcessServer::make_engine() {
     options.commit_interval_ns =
         static_cast<std::int64_t>(settings_.egress_commit_interval_ms) * ns_per_ms;
     options.jobs = jobs_at_once;
-    options.segment_slabs =
-        static_cast<std::uint32_t>(std::min<std::size_t>(options.segment_slabs,
-                                                         plan_.slabs.readback));
+    options.segment_slabs = static_cast<std::uint32_t>(
+        std::min<std::size_t>(options.segment_slabs, plan_.slabs.readback));
     options.ingest_slabs_low = plan_.slabs.ingest / 4;
     engine_ = upload::Engine::create(
         {clock, *seams.random, *compute_, *vault_.stores, *vault_.kek, vault_.identity, signer_,
@@ -281,15 +282,15 @@ Result<void> ProcessServer::open_door() {
                    .key_file = settings_.security_key_file,
                    .allow_tls12 = settings_.security_allow_tls12};
     options.use_uring = settings_.cache_io_uring;
-    options.limits.connections = static_cast<std::size_t>(settings_.ingest_max_connections) /
-                                 options.reactors;
+    options.limits.connections =
+        static_cast<std::size_t>(settings_.ingest_max_connections) / options.reactors;
     options.limits.handshake_ns =
         static_cast<std::int64_t>(settings_.ingest_handshake_timeout_ms) * ns_per_ms;
-    CW_TRY_ASSIGN(listener_, ingest::Listener::create(
-                                 options,
-                                 {*seams.clock, *seams.random, *ingest_slabs_, *credit_,
-                                  *seams.metrics, context_.conditions},
-                                 std::move(doors)));
+    CW_TRY_ASSIGN(listener_,
+                  ingest::Listener::create(options,
+                                           {*seams.clock, *seams.random, *ingest_slabs_, *credit_,
+                                            *seams.metrics, context_.conditions},
+                                           std::move(doors)));
     return {};
 }
 
@@ -314,6 +315,8 @@ void ProcessServer::on_damaged(const upload::DamagedRecords& damaged) {
     context_.conditions.raise(Errc::spool_lost_durable, "disk " + to_string(damaged.key.disk),
                               "sequences " + std::to_string(raw(damaged.first)) + " to " +
                                   std::to_string(raw(damaged.last)) + ": " + damaged.evidence);
+    // The next HELLO is answered with catch-up: the agent repairs the range.
+    listener_->sessions().end_session(damaged.key.machine);
 }
 
 void ProcessServer::apply_bandwidth() {

@@ -2,9 +2,9 @@
 #include "appliance/process_server.h"
 #include "base/log.h"
 
-#include <poll.h>
-
 #include <algorithm>
+
+#include <poll.h>
 
 namespace cw::appliance {
 namespace {
@@ -37,10 +37,9 @@ void ProcessServer::fill_status(DaemonStatus& status) {
 
 void ProcessServer::apply(const config::Settings& settings) {
     settings_ = settings;
-    engine_->set_lanes({.upload_threads_per_vm =
-                            static_cast<std::uint32_t>(settings.egress_upload_threads_per_vm),
-                        .total_connections =
-                            static_cast<std::uint32_t>(settings.egress_total_connections)});
+    engine_->set_lanes(
+        {.upload_threads_per_vm = static_cast<std::uint32_t>(settings.egress_upload_threads_per_vm),
+         .total_connections = static_cast<std::uint32_t>(settings.egress_total_connections)});
     apply_bandwidth();
     if (const auto reloaded = listener_->reload_tls(); !reloaded) {
         context_.conditions.raise(reloaded.error().code, "certificate", reloaded.error().detail);
@@ -122,12 +121,11 @@ void ProcessServer::show_metrics(const upload::EngineStatus& status) {
 }
 
 std::vector<std::pair<std::string, double>> ProcessServer::cpu_by_stage() const {
-    std::vector<std::pair<std::string, double>> out{
-        {"spool", spool_runner_->cpu_seconds()},
-        {"assembly", assembly_runner_->cpu_seconds()},
-        {"admission", admission_runner_->cpu_seconds()},
-        {"publish", publish_runner_->cpu_seconds()},
-        {"open", open_runner_->cpu_seconds()}};
+    std::vector<std::pair<std::string, double>> out{{"spool", spool_runner_->cpu_seconds()},
+                                                    {"assembly", assembly_runner_->cpu_seconds()},
+                                                    {"admission", admission_runner_->cpu_seconds()},
+                                                    {"publish", publish_runner_->cpu_seconds()},
+                                                    {"open", open_runner_->cpu_seconds()}};
     double ingest = 0, upload = 0;
     for (std::size_t i = 0; i < listener_->reactor_count(); ++i) {
         ingest += listener_->reactor(i).cpu_seconds();

@@ -10,18 +10,16 @@ namespace {
 using nlohmann::json;
 
 json point_json(const vault::PointEntry& point) {
-    return {{"id", to_string(point.id)}, {"source_time_us", raw(point.source_time)}, {"tag", point.tag}};
+    return {{"id", to_string(point.id)},
+            {"source_time_us", raw(point.source_time)},
+            {"tag", point.tag}};
 }
 
 json disk_json(const upload::DiskStatus& disk) {
-    json out{{"id", to_string(disk.disk)},
-             {"name", disk.name},
-             {"size_bytes", disk.size_bytes},
-             {"generation", raw(disk.generation)},
-             {"assembled_seq", raw(disk.assembled)},
-             {"committed_seq", raw(disk.committed)},
-             {"protected", disk.protected_},
-             {"damaged", disk.damaged}};
+    json out{{"id", to_string(disk.disk)},           {"name", disk.name},
+             {"size_bytes", disk.size_bytes},        {"generation", raw(disk.generation)},
+             {"assembled_seq", raw(disk.assembled)}, {"committed_seq", raw(disk.committed)},
+             {"protected", disk.protected_},         {"damaged", disk.damaged}};
     if (raw(disk.open_fence) != 0) {
         out["sync"] = {{"fence", raw(disk.open_fence)},
                        {"super_chunks_done", disk.base_done},
@@ -65,19 +63,18 @@ json machine_json(const upload::MachineStatus& machine) {
 }
 
 json condition_json(const Condition& condition) {
-    return {{"code", name_of(condition.code)},
-            {"number", raw(condition.code)},
-            {"subject", condition.subject},
-            {"detail", condition.detail},
-            {"cause", cause_of(condition.code)},
-            {"next", next_of(condition.code)},
-            {"since_us", raw(condition.since_wall)},
-            {"count", condition.count}};
+    return {{"code", name_of(condition.code)},       {"number", raw(condition.code)},
+            {"subject", condition.subject},          {"detail", condition.detail},
+            {"cause", cause_of(condition.code)},     {"next", next_of(condition.code)},
+            {"since_us", raw(condition.since_wall)}, {"count", condition.count}};
 }
 
-std::string percent(double share) { return std::to_string(static_cast<int>(share * 100)) + " %"; }
+std::string percent(double share) {
+    return std::to_string(static_cast<int>(share * 100)) + " %";
+}
 
-void judge_cache(const DaemonStatus& status, const config::Settings& settings, HealthReport& report) {
+void judge_cache(const DaemonStatus& status, const config::Settings& settings,
+                 HealthReport& report) {
     if (status.cache.capacity == 0) {
         return;
     }
@@ -85,8 +82,8 @@ void judge_cache(const DaemonStatus& status, const config::Settings& settings, H
         static_cast<double>(status.cache.free) / static_cast<double>(status.cache.capacity);
     const auto below = [&](std::int64_t limit) { return share * 100 < static_cast<double>(limit); };
     if (below(settings.cache_warn_free)) {
-        report.level = std::max(report.level, below(settings.cache_critical_free) ? Health::critical
-                                                                                  : Health::warning);
+        report.level = std::max(
+            report.level, below(settings.cache_critical_free) ? Health::critical : Health::warning);
         report.reasons.push_back("cache: " + percent(share) + " free");
     }
 }
@@ -130,18 +127,16 @@ std::string sync_text(const json& machine) {
 
 std::string machine_text(const json& machine) {
     const json stages = machine.value("rpo_stage_seconds", json::object());
-    std::string out = "  " + machine.value("name", "") + "  " + machine.value("id", "") + "  " +
-                      machine.value("mode", "") + sync_text(machine) + "\n    RPO " +
-                      number_text(machine, "rpo_seconds", "none yet") + " (source " +
-                      number_text(stages, "source", "-") + ", cache " +
-                      number_text(stages, "cache", "-") + ", transform " +
-                      number_text(stages, "transform", "-") + ", upload " +
-                      number_text(stages, "upload", "-") + ", commit " +
-                      number_text(stages, "commit", "-") + "), " +
-                      std::to_string(machine.value("points", 0)) + " points, uploaded " +
-                      config::format_bytes(machine.value("uploaded_bytes", std::uint64_t{0})) +
-                      ", waiting " +
-                      config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0})) + "\n";
+    std::string out =
+        "  " + machine.value("name", "") + "  " + machine.value("id", "") + "  " +
+        machine.value("mode", "") + sync_text(machine) + "\n    RPO " +
+        number_text(machine, "rpo_seconds", "none yet") + " (source " +
+        number_text(stages, "source", "-") + ", cache " + number_text(stages, "cache", "-") +
+        ", transform " + number_text(stages, "transform", "-") + ", upload " +
+        number_text(stages, "upload", "-") + ", commit " + number_text(stages, "commit", "-") +
+        "), " + std::to_string(machine.value("points", 0)) + " points, uploaded " +
+        config::format_bytes(machine.value("uploaded_bytes", std::uint64_t{0})) + ", waiting " +
+        config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0})) + "\n";
     if (machine.contains("trouble")) {
         out += "    " + machine.value("trouble", "") + "\n";
     }
@@ -165,9 +160,12 @@ std::string one_line(const json& status) {
 
 std::string_view name_of(Health health) noexcept {
     switch (health) {
-        case Health::ok: return "ok";
-        case Health::warning: return "warning";
-        case Health::critical: return "critical";
+        case Health::ok:
+            return "ok";
+        case Health::warning:
+            return "warning";
+        case Health::critical:
+            return "critical";
     }
     return "";
 }

@@ -15,7 +15,8 @@ constexpr unsigned disk_queue_depth = 64;
 Result<Secret<std::string>> read_secret(Disk& disk, const std::string& path,
                                         std::string_view setting) {
     if (path.empty()) {
-        return fail(Errc::config_invalid, std::string(setting) + " is empty, but vault.auth needs it");
+        return fail(Errc::config_invalid,
+                    std::string(setting) + " is empty, but vault.auth needs it");
     }
     CW_TRY_ASSIGN(ByteVector bytes, read_file(disk, path, secret_bytes_max));
     std::string text(as_text(bytes));
@@ -64,7 +65,8 @@ Result<blob::AzureOptions> azure_options(const config::Settings& settings, Disk&
         }
         case blob::AzureAuth::managed_identity:
         case blob::AzureAuth::arc:
-        case blob::AzureAuth::emulator: break;
+        case blob::AzureAuth::emulator:
+            break;
     }
     return options;
 }

@@ -24,13 +24,13 @@ struct SystemSeams {
 SystemSeams make_system_seams();
 
 struct VaultAccess {
-    std::unique_ptr<blob::StoreFactory> stores;      // Retrying.
+    std::unique_ptr<blob::StoreFactory> stores;  // Retrying.
     std::unique_ptr<vault::KeyService> kek;
     vault::VaultIdentity identity;
 };
 
-// The store named by vault.url with vault.auth, with retries. Errors: config_invalid, vault_missing,
-// io_error (credential files).
+// The store named by vault.url with vault.auth, with retries. Errors: config_invalid,
+// vault_missing, io_error (credential files).
 Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& settings,
                                                         SystemSeams& seams, bool create);
 // Opens an existing vault. Errors: those, key_unavailable, object_corrupt.

@@ -15,8 +15,8 @@ constexpr std::size_t config_bytes_max = 1024 * 1024;
 // "file:line:column: section.key: " in front of what is wrong.
 std::unexpected<Error> bad(std::string_view file, const toml::source_region& at,
                            std::string_view key, const std::string& what) {
-    return fail(Errc::config_invalid, std::string(file) + ":" + std::to_string(at.begin.line) + ":" +
-                                          std::to_string(at.begin.column) + ": " +
+    return fail(Errc::config_invalid, std::string(file) + ":" + std::to_string(at.begin.line) +
+                                          ":" + std::to_string(at.begin.column) + ": " +
                                           std::string(key) + ": " + what);
 }
 
@@ -48,8 +48,8 @@ Result<std::int64_t> ranged(const SettingRow& row, std::string_view text) {
     CW_TRY_ASSIGN(const std::int64_t low, parse_number(row.kind, row.min));
     CW_TRY_ASSIGN(const std::int64_t high, parse_number(row.kind, row.max));
     if (value < low || value > high) {
-        return fail(Errc::config_invalid, std::string(text) + " is outside " + std::string(row.min) +
-                                              " … " + std::string(row.max));
+        return fail(Errc::config_invalid, std::string(text) + " is outside " +
+                                              std::string(row.min) + " … " + std::string(row.max));
     }
     return value;
 }
@@ -65,17 +65,21 @@ bool is_choice(std::string_view choices, std::string_view text) {
     return false;
 }
 
-void assign(std::int64_t& field, std::int64_t value) { field = value; }
-void assign(std::uint64_t& field, std::int64_t value) { field = static_cast<std::uint64_t>(value); }
+void assign(std::int64_t& field, std::int64_t value) {
+    field = value;
+}
+void assign(std::uint64_t& field, std::int64_t value) {
+    field = static_cast<std::uint64_t>(value);
+}
 
 // Sets the field of row `name` from its text form.
 Result<void> set_field(Settings& settings, const SettingRow& row, std::string_view text) {
     const std::string name = row_name(row);
-#define CW_RANGED(field, section, key)                            \
-    if (name == #section "." #key) {                              \
+#define CW_RANGED(field, section, key)                              \
+    if (name == #section "." #key) {                                \
         CW_TRY_ASSIGN(const std::int64_t value, ranged(row, text)); \
-        assign(settings.field, value);                            \
-        return {};                                                \
+        assign(settings.field, value);                              \
+        return {};                                                  \
     }
 #define CW_INTEGER(section, key, fallback, min, max, life, help) \
     CW_RANGED(section##_##key, section, key)
@@ -83,31 +87,31 @@ Result<void> set_field(Settings& settings, const SettingRow& row, std::string_vi
     CW_RANGED(section##_##key, section, key)
 #define CW_DURATION(section, key, fallback, min, max, life, help) \
     CW_RANGED(section##_##key##_ms, section, key)
-#define CW_RATE(section, key, fallback, life, help)               \
-    if (name == #section "." #key) {                              \
+#define CW_RATE(section, key, fallback, life, help)                \
+    if (name == #section "." #key) {                               \
         CW_TRY_ASSIGN(settings.section##_##key, parse_rate(text)); \
-        return {};                                                \
+        return {};                                                 \
     }
-#define CW_BOOLEAN(section, key, fallback, life, help)                         \
-    if (name == #section "." #key) {                                           \
-        if (text != "true" && text != "false") {                               \
-            return fail(Errc::config_invalid, "must be true or false");        \
-        }                                                                      \
-        settings.section##_##key = text == "true";                             \
-        return {};                                                             \
+#define CW_BOOLEAN(section, key, fallback, life, help)                  \
+    if (name == #section "." #key) {                                    \
+        if (text != "true" && text != "false") {                        \
+            return fail(Errc::config_invalid, "must be true or false"); \
+        }                                                               \
+        settings.section##_##key = text == "true";                      \
+        return {};                                                      \
     }
 #define CW_TEXT(section, key, fallback, life, help) \
     if (name == #section "." #key) {                \
         settings.section##_##key = text;            \
         return {};                                  \
     }
-#define CW_CHOICE(section, key, fallback, choices, life, help)                              \
-    if (name == #section "." #key) {                                                        \
-        if (!is_choice(choices, text)) {                                                    \
-            return fail(Errc::config_invalid, "must be one of " choices);                   \
-        }                                                                                   \
-        settings.section##_##key = text;                                                    \
-        return {};                                                                          \
+#define CW_CHOICE(section, key, fallback, choices, life, help)            \
+    if (name == #section "." #key) {                                      \
+        if (!is_choice(choices, text)) {                                  \
+            return fail(Errc::config_invalid, "must be one of " choices); \
+        }                                                                 \
+        settings.section##_##key = text;                                  \
+        return {};                                                        \
     }
 #include "config/settings_rows.h"
 #undef CW_RANGED
@@ -127,15 +131,13 @@ std::string field_text(const Settings& settings, const SettingRow& row) {
     CW_SHOWN(section, key, std::to_string(settings.section##_##key))
 #define CW_DURATION(section, key, fallback, min, max, life, help) \
     CW_SHOWN(section, key, std::to_string(settings.section##_##key##_ms) + "ms")
-#define CW_RATE(section, key, fallback, life, help)                       \
-    CW_SHOWN(section, key,                                                \
-             settings.section##_##key == 0                                \
-                 ? std::string("unlimited")                               \
-                 : std::to_string(settings.section##_##key * 8) + "bps")
+#define CW_RATE(section, key, fallback, life, help)                   \
+    CW_SHOWN(section, key,                                            \
+             settings.section##_##key == 0 ? std::string("unlimited") \
+                                           : std::to_string(settings.section##_##key * 8) + "bps")
 #define CW_BOOLEAN(section, key, fallback, life, help) \
     CW_SHOWN(section, key, settings.section##_##key ? "true" : "false")
-#define CW_TEXT(section, key, fallback, life, help) \
-    CW_SHOWN(section, key, settings.section##_##key)
+#define CW_TEXT(section, key, fallback, life, help) CW_SHOWN(section, key, settings.section##_##key)
 #define CW_CHOICE(section, key, fallback, choices, life, help) \
     CW_SHOWN(section, key, settings.section##_##key)
 #include "config/settings_rows.h"
@@ -249,7 +251,8 @@ Result<BandwidthWindow> parse_window(const toml::table& table) {
 Result<void> read_schedule(Settings& settings, const toml::node& node, std::string_view file) {
     const auto* windows = node.as_array();
     if (windows == nullptr) {
-        return bad(file, node.source(), "egress.schedule", "must be written as [[egress.schedule]]");
+        return bad(file, node.source(), "egress.schedule",
+                   "must be written as [[egress.schedule]]");
     }
     for (const auto& entry : *windows) {
         const auto* table = entry.as_table();
@@ -291,8 +294,9 @@ Result<void> check_together(const Settings& settings, std::string_view file) {
     if (settings.cache_critical_free >= settings.cache_warn_free ||
         settings.cache_throttle_free >= settings.cache_critical_free) {
         return fail(Errc::config_invalid,
-                    std::string(file) + ": cache.throttle_free must be below cache.critical_free, "
-                                        "and that below cache.warn_free");
+                    std::string(file) +
+                        ": cache.throttle_free must be below cache.critical_free, "
+                        "and that below cache.warn_free");
     }
     return {};
 }
@@ -361,8 +365,8 @@ std::uint64_t bandwidth_at(const std::vector<BandwidthWindow>& windows, unsigned
         // After midnight a wrapping window belongs to the day on which it began.
         const bool tail = wraps && minute < window.to_minute;
         const unsigned day = tail ? (weekday + 6) % 7 : weekday;
-        const bool inside = tail || (minute >= window.from_minute &&
-                                     (wraps || minute < window.to_minute));
+        const bool inside =
+            tail || (minute >= window.from_minute && (wraps || minute < window.to_minute));
         if (inside && ((window.days >> day) & 1U) != 0) {
             return window.bytes_per_second;
         }

@@ -32,9 +32,9 @@ const std::vector<SettingRow>& setting_rows();
 
 // [[egress.schedule]]: the first window that covers the local time gives the limit.
 struct BandwidthWindow {
-    std::uint8_t days = 0x7f;       // Bit 0 = Monday.
-    std::uint16_t from_minute = 0;  // Of the local day.
-    std::uint16_t to_minute = 0;    // Exclusive; <= from: wraps past midnight.
+    std::uint8_t days = 0x7f;            // Bit 0 = Monday.
+    std::uint16_t from_minute = 0;       // Of the local day.
+    std::uint16_t to_minute = 0;         // Exclusive; <= from: wraps past midnight.
     std::uint64_t bytes_per_second = 0;  // 0: unlimited
     friend bool operator==(const BandwidthWindow&, const BandwidthWindow&) = default;
 };

@@ -10,13 +10,20 @@ constexpr std::string_view unquote(std::string_view text) {
 
 std::string_view kind_name(SettingKind kind) {
     switch (kind) {
-        case SettingKind::integer: return "whole number";
-        case SettingKind::bytes: return "size";
-        case SettingKind::duration: return "duration";
-        case SettingKind::rate: return "rate";
-        case SettingKind::boolean: return "true or false";
-        case SettingKind::text: return "text";
-        case SettingKind::choice: return "choice";
+        case SettingKind::integer:
+            return "whole number";
+        case SettingKind::bytes:
+            return "size";
+        case SettingKind::duration:
+            return "duration";
+        case SettingKind::rate:
+            return "rate";
+        case SettingKind::boolean:
+            return "true or false";
+        case SettingKind::text:
+            return "text";
+        case SettingKind::choice:
+            return "choice";
     }
     return "";
 }
@@ -36,19 +43,19 @@ std::string range_of(const SettingRow& row) {
 
 const std::vector<SettingRow>& setting_rows() {
     static const std::vector<SettingRow> rows{
-#define CW_INTEGER(section, key, fallback, min, max, life, help)                       \
+#define CW_INTEGER(section, key, fallback, min, max, life, help) \
     {#section, #key, SettingKind::integer, #fallback, #min, #max, {}, SettingLife::life, help},
-#define CW_BYTES(section, key, fallback, min, max, life, help)                         \
+#define CW_BYTES(section, key, fallback, min, max, life, help) \
     {#section, #key, SettingKind::bytes, #fallback, #min, #max, {}, SettingLife::life, help},
-#define CW_DURATION(section, key, fallback, min, max, life, help)                      \
+#define CW_DURATION(section, key, fallback, min, max, life, help) \
     {#section, #key, SettingKind::duration, #fallback, #min, #max, {}, SettingLife::life, help},
-#define CW_RATE(section, key, fallback, life, help)                                    \
+#define CW_RATE(section, key, fallback, life, help) \
     {#section, #key, SettingKind::rate, fallback, {}, {}, {}, SettingLife::life, help},
-#define CW_BOOLEAN(section, key, fallback, life, help)                                 \
+#define CW_BOOLEAN(section, key, fallback, life, help) \
     {#section, #key, SettingKind::boolean, #fallback, {}, {}, {}, SettingLife::life, help},
-#define CW_TEXT(section, key, fallback, life, help)                                    \
+#define CW_TEXT(section, key, fallback, life, help) \
     {#section, #key, SettingKind::text, fallback, {}, {}, {}, SettingLife::life, help},
-#define CW_CHOICE(section, key, fallback, choices, life, help)                         \
+#define CW_CHOICE(section, key, fallback, choices, life, help) \
     {#section, #key, SettingKind::choice, fallback, {}, {}, choices, SettingLife::life, help},
 #include "config/settings_rows.h"
     };
@@ -57,7 +64,8 @@ const std::vector<SettingRow>& setting_rows() {
 
 std::string settings_manual() {
     std::string out =
-        "# Settings\n\nGenerated from config/settings.def by `causeway config manual`; the file is\n"
+        "# Settings\n\nGenerated from config/settings.def by `causeway config manual`; the file "
+        "is\n"
         "`/etc/causeway/causeway.toml`. *Live* settings take effect on SIGHUP and\n"
         "`causeway config reload`; a bad file changes nothing and names line and key.\n"
         "Bandwidth by hours: any number of `[[egress.schedule]]` windows with `days`\n"
@@ -68,7 +76,8 @@ std::string settings_manual() {
         if (row.section != section) {
             section = row.section;
             out += "\n## [" + std::string(section) +
-                   "]\n\n| key | kind | default | range | live | meaning |\n|---|---|---|---|---|---|\n";
+                   "]\n\n| key | kind | default | range | live | meaning "
+                   "|\n|---|---|---|---|---|---|\n";
         }
         const std::string_view fallback = unquote(row.fallback);
         out += "| `" + std::string(row.key) + "` | " + std::string(kind_name(row.kind)) + " | " +

@@ -19,7 +19,8 @@ Result<std::uint64_t> parse_with_units(std::string_view text, std::span<const Un
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc{}) {
-        return fail(Errc::config_invalid, "'" + std::string(text) + "' is not a " + std::string(what));
+        return fail(Errc::config_invalid,
+                    "'" + std::string(text) + "' is not a " + std::string(what));
     }
     std::string_view suffix = text.substr(static_cast<std::size_t>(end - text.data()));
     while (suffix.starts_with(' ')) {
@@ -58,11 +59,8 @@ Result<std::uint64_t> parse_bytes(std::string_view text) {
 }
 
 Result<std::uint64_t> parse_duration_ms(std::string_view text) {
-    static constexpr std::array<Unit, 5> units{{{"ms", 1},
-                                                {"s", 1'000},
-                                                {"min", 60'000},
-                                                {"h", 3'600'000},
-                                                {"d", 86'400'000}}};
+    static constexpr std::array<Unit, 5> units{
+        {{"ms", 1}, {"s", 1'000}, {"min", 60'000}, {"h", 3'600'000}, {"d", 86'400'000}}};
     return parse_with_units(text, units, "duration");
 }
 

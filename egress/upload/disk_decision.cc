@@ -61,13 +61,16 @@ bool has_content(const DiskHello& hello, const vault::DiskEntry* entry) {
 // Everything again, compared with what there is. Sequences that the agent has used in its history
 // must never come again with other content (an older server's cache may still hold them), so unless
 // the history is unused the agent begins a new one.
-DiskWelcome begin_history(const DiskHello& hello, const vault::DiskEntry* entry, bool unused,
+DiskWelcome begin_history(const DiskHello& hello, const DiskKnowledge& known, bool unused,
                           std::string reason) {
-    const DiskAction action = has_content(hello, entry) ? DiskAction::resync : DiskAction::initial;
+    const DiskAction action =
+        has_content(hello, known.committed) ? DiskAction::resync : DiskAction::initial;
     DiskWelcome welcome = answer(hello, action, std::move(reason));
     if (!unused) {
-        const Generation known = entry != nullptr ? entry->generation : Generation{};
-        welcome.generation = Generation{raw(std::max(hello.generation, known)) + 1};
+        const Generation committed =
+            known.committed != nullptr ? known.committed->generation : Generation{};
+        welcome.generation =
+            Generation{raw(std::max({hello.generation, committed, known.newest_cached})) + 1};
     }
     return welcome;
 }
@@ -84,7 +87,7 @@ DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, S
     const StreamWatermark* const usable = known.damaged ? nullptr : known.cached;
     const Seq durable = known.damaged ? committed : std::max(committed, cached);
     if (hello.next_seq <= std::max(committed, cached)) {
-        return begin_history(hello, known.committed, false,
+        return begin_history(hello, known, false,
                              "the agent's history ends before sequence " +
                                  std::to_string(raw(hello.next_seq)) + ", but " +
                                  std::to_string(raw(std::max(committed, cached))) +
@@ -95,7 +98,7 @@ DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, S
     welcome.committed = committed;
     if (known.damaged || hello.oldest_held > next(durable)) {
         if (!hello.catch_up_possible) {
-            return begin_history(hello, known.committed, false,
+            return begin_history(hello, known, false,
                                  known.damaged ? "writes in the cache are damaged"
                                                : gap_text(durable, hello.oldest_held));
         }
@@ -112,18 +115,18 @@ DiskWelcome decide_same_history(const DiskHello& hello, const DiskKnowledge& kno
     const vault::DiskEntry& entry = *known.committed;
     const Seq cached = known.cached != nullptr ? known.cached->durable : Seq{};
     if (raw(std::max(entry.committed, cached)) == 0 && raw(hello.next_seq) == 1) {
-        return begin_history(hello, &entry, true, "nothing of this history is stored yet");
+        return begin_history(hello, known, true, "nothing of this history is stored yet");
     }
     // Nothing is under way that could explain these.
     const bool settled = cached <= entry.committed && hello.next_seq == next(entry.committed);
     if (settled && hello.size_bytes != entry.size_bytes) {
-        return begin_history(hello, &entry, false,
+        return begin_history(hello, known, false,
                              "the size changed from " + std::to_string(entry.size_bytes) + " to " +
                                  std::to_string(hello.size_bytes) + " bytes");
     }
     if (cached <= entry.committed && raw(entry.committed) > 0 && !entry.protected_ &&
         raw(entry.open_fence) == 0) {
-        return begin_history(hello, &entry, false, "the disk was not protected for a while");
+        return begin_history(hello, known, false, "the disk was not protected for a while");
     }
     return decide_history(hello, known, entry.committed, &entry);
 }
@@ -131,15 +134,17 @@ DiskWelcome decide_same_history(const DiskHello& hello, const DiskKnowledge& kno
 }  // namespace
 
 DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
-    if (raw(hello.generation) == 0 || raw(hello.next_seq) == 0 || hello.size_bytes == 0 ||
-        hello.size_bytes % sector_bytes != 0 || hello.size_bytes > disk_bytes_max ||
-        hello.oldest_held > hello.next_seq) {
-        return answer(hello, DiskAction::reject, "size, generation or sequence is impossible");
+    if (raw(hello.next_seq) == 0 || hello.size_bytes == 0 || hello.size_bytes % sector_bytes != 0 ||
+        hello.size_bytes > disk_bytes_max || hello.oldest_held > hello.next_seq) {
+        return answer(hello, DiskAction::reject, "size or sequence is impossible");
     }
     const vault::DiskEntry* const entry = known.committed;
+    if (raw(hello.generation) == 0) {
+        return begin_history(hello, known, false, "the agent has no history it can prove");
+    }
     if (entry != nullptr && hello.generation < entry->generation) {
         return begin_history(
-            hello, entry, false,
+            hello, known, false,
             "the agent's history (generation " + std::to_string(raw(hello.generation)) +
                 ") was replaced by generation " + std::to_string(raw(entry->generation)));
     }
@@ -149,7 +154,7 @@ DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
     if (known.cached != nullptr && raw(known.cached->durable) > 0) {
         return decide_history(hello, known, Seq{}, nullptr);
     }
-    return begin_history(hello, entry, raw(hello.next_seq) == 1,
+    return begin_history(hello, known, raw(hello.next_seq) == 1,
                          entry == nullptr ? "the disk is new here"
                                           : "the disk has a new history: generation " +
                                                 std::to_string(raw(hello.generation)) + " after " +

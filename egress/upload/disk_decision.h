@@ -10,9 +10,12 @@ namespace cw::upload {
 struct DiskKnowledge {
     const vault::DiskEntry* committed = nullptr;
     const StreamWatermark* cached = nullptr;  // Of the generation that HELLO names.
+    Generation newest_cached{};               // Of the disk's histories in the cache, 0: none.
     bool damaged = false;  // What the cache holds beyond committed cannot be published.
 };
 
+// A HELLO of generation 0 has no history it can prove: it is given an unused one.
+//
 // The welcome's `generation` is the one the agent continues with: it differs from HELLO's when the
 // agent's history is unusable and it must begin a new one. `durable` and `committed` count in it.
 //

@@ -30,6 +30,16 @@ const StreamWatermark* watermark_of(const OpenCommand& command, const pipeline::
     return at == command.streams.end() ? nullptr : &*at;
 }
 
+Generation newest_cached(const OpenCommand& command, const DiskId& disk) {
+    Generation newest{};
+    for (const StreamWatermark& mark : command.streams) {
+        if (mark.key.machine == command.open.machine && mark.key.disk == disk) {
+            newest = std::max(newest, mark.key.generation);
+        }
+    }
+    return newest;
+}
+
 }  // namespace
 
 void PublishStage::run(Command command) {
@@ -226,6 +236,7 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
         pipeline::DiskWelcome welcome =
             decide_disk(hello, {.committed = entry == newest.disks.end() ? nullptr : &*entry,
                                 .cached = watermark_of(command, hello),
+                                .newest_cached = newest_cached(command, hello.disk),
                                 .damaged = damaged});
         if (welcome.action != pipeline::DiskAction::reject) {
             declared.push_back(hello);

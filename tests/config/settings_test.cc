@@ -52,7 +52,8 @@ TEST(Settings, AnErrorNamesLineColumnAndKey) {
 }
 
 TEST(Settings, AnUnknownKeyIsRefusedWithTheNearestName) {
-    EXPECT_NE(refusal("[egress]\nbandwith = \"1Gbps\"\n").find("no such setting"), std::string::npos);
+    EXPECT_NE(refusal("[egress]\nbandwith = \"1Gbps\"\n").find("no such setting"),
+              std::string::npos);
     EXPECT_NE(refusal("[cache]\nsizes = \"1GiB\"\n").find("did you mean size?"), std::string::npos);
     EXPECT_NE(refusal("listen = \":9443\"\n").find("stand in a [section]"), std::string::npos);
 }
@@ -95,7 +96,8 @@ TEST(Settings, TheManualInDocsIsCurrent) {
 
 TEST(Bandwidth, AWindowPastMidnightBelongsToTheDayItBegan) {
     const auto settings = parse_settings(
-        "[[egress.schedule]]\ndays = [\"fri\"]\nfrom = \"22:00\"\nto = \"06:00\"\nlimit = \"8Mbps\"\n",
+        "[[egress.schedule]]\ndays = [\"fri\"]\nfrom = \"22:00\"\nto = \"06:00\"\nlimit = "
+        "\"8Mbps\"\n",
         "f.toml");
     ASSERT_TRUE(settings.has_value()) << settings.error().detail;
     const auto& windows = settings->egress_schedule;

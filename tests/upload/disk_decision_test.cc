@@ -134,8 +134,17 @@ TEST_F(DiskDecision, NonsenseIsRejected) {
     hello.size_bytes = 1000;
     EXPECT_EQ(decide().action, DiskAction::reject);
     hello.size_bytes = 1 * gib;
-    hello.generation = Generation{0};
+    hello.next_seq = Seq{0};
     EXPECT_EQ(decide().action, DiskAction::reject);
+}
+
+TEST_F(DiskDecision, AnAgentWithoutAHistoryGetsAnUnusedOne) {
+    hello.generation = Generation{0};
+    entry.generation = Generation{7};
+    const auto welcome = decide();
+    EXPECT_NE(welcome.action, DiskAction::continue_);
+    EXPECT_NE(welcome.action, DiskAction::reject);
+    EXPECT_EQ(welcome.generation, Generation{8});
 }
 
 }  // namespace

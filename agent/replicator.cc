@@ -145,7 +145,8 @@ Result<void> Replicator::greet() {
 }
 
 void Replicator::lose(const Error& error) {
-    log_warning("agent.session.lost", {{"error", error}});
+    log(goodbye_sent_ ? LogLevel::info : LogLevel::warning, "agent.session.lost",
+        {{"error", error}});
     if (session_) {
         sent_before_ += session_->sent_payload();
     }

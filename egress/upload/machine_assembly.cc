@@ -18,6 +18,9 @@ bool bit_set(const ByteVector& bitmap, std::uint32_t index) noexcept {
 
 }  // namespace
 
+// The backlog's bound (EngineOptions::backlog_records) counts on it.
+static_assert(sizeof(HeldRecord) <= 56);
+
 MachineAssembly::MachineAssembly(const MachineId& machine, AssemblyHost& host)
     : machine_(machine), host_(host) {}
 

@@ -81,7 +81,10 @@ Result<std::unique_ptr<Daemon>> start_process_server(const config::Settings& set
 }
 
 ProcessServer::ProcessServer(const config::Settings& settings, DaemonContext context)
-    : settings_(settings), context_(context), witness_(settings.server_state_dir + "/witness") {}
+    : settings_(settings),
+      context_(context),
+      witness_(settings.server_state_dir + "/witness"),
+      health_metrics_(*context.seams.metrics) {}
 
 ProcessServer::~ProcessServer() {
     // Producers first: nothing may ring a doorbell or touch a ring that is gone.
@@ -287,10 +290,13 @@ Result<void> ProcessServer::open_door() {
     options.limits.handshake_ns =
         static_cast<std::int64_t>(settings_.ingest_handshake_timeout_ms) * ns_per_ms;
     CW_TRY_ASSIGN(listener_,
-                  ingest::Listener::create(options,
-                                           {*seams.clock, *seams.random, *ingest_slabs_, *credit_,
-                                            *seams.metrics, context_.conditions},
-                                           std::move(doors)));
+                  ingest::Listener::create(
+                      options,
+                      {*seams.clock, *seams.random, *ingest_slabs_, *credit_, *seams.metrics,
+                       context_.conditions},
+                      std::move(doors), [this](const Identity& identity, const wire::Hello& hello) {
+                          return authorise(identity, hello);
+                      }));
     return {};
 }
 
@@ -308,6 +314,29 @@ void ProcessServer::start_threads() {
     spool_runner_->start();
     admission_runner_->start();
     listener_->start();
+}
+
+// Histories are kept per machine, so a machine cannot touch another's data; one that names
+// another's disk is misconfigured or an attacker, and is told so. Runs on reactor threads.
+Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hello& hello) const {
+    const upload::EngineStatus status = engine_->status();
+    for (const upload::MachineStatus& machine : status.machines) {
+        if (machine.machine.bytes == identity.id) {
+            continue;
+        }
+        for (const upload::DiskStatus& disk : machine.disks) {
+            for (const wire::Hello::Disk& wanted : hello.disks) {
+                if (wanted.id == disk.disk) {
+                    context_.conditions.raise(Errc::authz_denied,
+                                              "machine " + uuid_text(identity.id),
+                                              "asked for disk " + to_string(disk.disk) +
+                                                  " of machine " + to_string(machine.machine));
+                    return fail(Errc::authz_denied, "disk " + to_string(disk.disk));
+                }
+            }
+        }
+    }
+    return {};
 }
 
 // Runs on the publisher's thread.

@@ -10,6 +10,7 @@
 #include "appliance/admission.h"
 #include "appliance/daemon.h"
 #include "appliance/engine_link.h"
+#include "appliance/health_metrics.h"
 #include "appliance/reader_pump.h"
 #include "appliance/server_state.h"
 #include "base/executor.h"
@@ -64,6 +65,7 @@ private:
     [[nodiscard]] std::vector<std::pair<std::string, double>> cpu_by_stage() const;
     void apply_bandwidth();
     void on_damaged(const upload::DamagedRecords& damaged);
+    [[nodiscard]] Result<void> authorise(const Identity& identity, const wire::Hello& hello) const;
     void answer_digests(const ingest::DigestRequest& request);
 
     config::Settings settings_;  // Main thread.
@@ -104,6 +106,7 @@ private:
     std::uint64_t last_live_ = 0;
     double fill_rate_ = 0;  // Bytes of cache per second, smoothed.
     bool recover_posted_ = false;
+    HealthMetrics health_metrics_;
 };
 
 }  // namespace cw::appliance

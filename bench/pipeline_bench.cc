@@ -20,6 +20,7 @@
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -122,6 +123,21 @@ Result<double> measure_limit(const Case& c, Bytes data, const std::string& direc
     return primitives.server_limit(std::string_view(c.verify) == "full");
 }
 
+// The server's status is a snapshot that it renews now and then: asked until it stands still.
+Result<std::uint64_t> settled_upload(const ServerRig& rig) {
+    constexpr int tries = 10, pause_ms = 1'500;
+    CW_TRY_ASSIGN(std::uint64_t before, rig.uploaded_bytes());
+    for (int i = 0; i < tries; ++i) {
+        ::poll(nullptr, 0, pause_ms);
+        CW_TRY_ASSIGN(const std::uint64_t now, rig.uploaded_bytes());
+        if (now == before) {
+            break;
+        }
+        before = now;
+    }
+    return before;
+}
+
 Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned streams,
                             Bytes data) {
     CaseReport report{.name = std::string(c.name) + "/streams=" + std::to_string(streams),
@@ -152,7 +168,7 @@ Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned 
     report.wall_s = wall_s() - wall_before;
     report.cpu_s = process_cpu_s(rig->server_pid()) - cpu_before;
     report.peak_rss_mib = peak_rss_mib(rig->server_pid());
-    CW_TRY_ASSIGN(const std::uint64_t uploaded, rig->uploaded_bytes());
+    CW_TRY_ASSIGN(const std::uint64_t uploaded, settled_upload(*rig));
     report.stored_ratio =
         uploaded > 0 ? static_cast<double>(data.size()) / static_cast<double>(uploaded) : 0;
     read_latencies(latencies, report);

@@ -130,6 +130,7 @@ Result<void> ProcessServer::plan_memory() {
     needs.spool_batches = cache::SpoolOptions{}.batches_in_flight;
     needs.spool_batch_bytes = cache::SpoolOptions{}.batch_bytes_max;
     needs.compute_workers = compute_workers(settings_);
+    needs.zstd_level = std::max(needs.zstd_level, static_cast<int>(settings_.pipeline_zstd_level));
     needs.jobs_at_once = jobs_at_once;
     needs.upload_connections = static_cast<std::uint32_t>(settings_.egress_total_connections);
     needs.connection_bytes = connection_bytes;

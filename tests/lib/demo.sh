@@ -1,6 +1,8 @@
 # A complete small site in one directory: used by ./quickstart and by the end-to-end tests, so that what a newcomer
 # runs is what is tested. Source it; every function uses $demo (the directory) and stops what it started at exit.
 
+PATH=$PATH:/usr/sbin:/sbin  # mke2fs and debugfs, also for whom they are not on the path.
+
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -23,14 +25,24 @@ demo_begin() {
 demo_end() {
     local status=$? pid
     for pid in "${demo_pids[@]:-}"; do
-        [ -n "$pid" ] && kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+        [ -n "$pid" ] && kill "$pid" 2>/dev/null || true
     done
+    for pid in "${demo_pids[@]:-}"; do demo_reap "$pid"; done
     if [ $status -ne 0 ] && [ $status -ne 130 ]; then
         echo "--- last lines of the logs in $demo" >&2
         tail -n 20 "$demo"/*.log >&2 2>/dev/null || true
     fi
     [ $demo_kept = yes ] || rm -rf "$demo"
     exit $status
+}
+
+# Waits for a child that was told to end; one that does not within 20 s is killed.
+demo_reap() {
+    [ -n "$1" ] || return 0
+    (sleep 20; kill -9 "$1") >/dev/null 2>&1 &
+    local guard=$!
+    wait "$1" 2>/dev/null || true
+    kill "$guard" 2>/dev/null || true
 }
 
 demo_keep() { demo_kept=yes; echo "Kept: $demo"; }
@@ -67,19 +79,29 @@ demo_server_up() { demo_port=$(demo_port_of) && [ -n "$demo_port" ]; }
 
 # Starts (or, after a kill, starts again) causewayd; demo_server_pid is its pid.
 demo_start_server() {
+    demo_try_server || die "causewayd does not start (see $demo/server.log)"
+}
+demo_try_server() {
+    local deadline=$((SECONDS + 60))
     causewayd --config "$demo/causeway.toml" 2>>"$demo/server.log" &
     demo_server_pid=$!
     demo_pids+=($demo_server_pid)
-    wait_for 60 "causewayd (see $demo/server.log)" demo_server_up
+    until demo_server_up; do
+        kill -0 $demo_server_pid 2>/dev/null && [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.05
+    done
 }
 
 demo_server() {
     # 9443 if it is free, as in a real installation; else the kernel chooses.
     demo_listen_port=9443
-    (exec 3<>/dev/tcp/127.0.0.1/9443) 2>/dev/null && demo_listen_port=0
     demo_config "url = \"dir://$demo/vault\""
     causeway --config "$demo/causeway.toml" vault create
-    demo_start_server
+    if (exec 3<>/dev/tcp/127.0.0.1/9443) 2>/dev/null || ! demo_try_server; then
+        echo "port 9443 is taken: another one is used"
+        sed -i 's/^listen = .*/listen = "127.0.0.1:0"/' "$demo/causeway.toml"
+        demo_start_server
+    fi
     echo "causewayd listens on 127.0.0.1:$demo_port (mutual TLS 1.3)"
 }
 
@@ -126,19 +148,24 @@ H
     demo_pids+=($!)
 }
 
-# A given image is copied and stays as it is: the points are then all the same state.
+# A given image is only read: a copy of it is protected, with one more MiB behind it in which a record is rewritten
+# before each point, because without a change no further point is needed.
 demo_image_from() {
-    demo_image=$demo/disk.img
+    demo_image=$demo/disk.img demo_given=$1
+    demo_given_bytes=$(stat -L -c %s "$1")
     cp --sparse=always "$1" "$demo_image"
+    chmod u+w "$demo_image"
     truncate -s %1M "$demo_image"
+    demo_record_at=$(stat -c %s "$demo_image")
+    truncate -s +1M "$demo_image"
     printf '#!/bin/sh\n' > "$demo/post-hook"
-    # Something must change, or no further point is needed: one block of the copy, rewritten while paused is not read.
     cat > "$demo/pre-hook" <<H
 #!/usr/bin/env bash
-head -c 4096 /dev/urandom | dd of="$demo_image" bs=4096 conv=notrunc status=none
+head -c 4096 /dev/urandom | dd of="$demo_image" bs=4096 seek=$((demo_record_at / 4096)) conv=notrunc status=none
 echo "\$(date +%s%6N) \$(sha256sum < "$demo_image" | cut -d' ' -f1)" >> "$demo/truth"
 H
     chmod +x "$demo/pre-hook" "$demo/post-hook"
+    echo "a copy of $1 ($demo_given_bytes bytes) and one MiB behind it, in which a record changes"
 }
 
 demo_agent() {
@@ -152,6 +179,40 @@ demo_agent() {
 
 demo_stop_agent() { kill "$demo_agent_pid" 2>/dev/null || true; wait "$demo_agent_pid" 2>/dev/null || true; }
 
+# json_number NAME: its first value in the JSON on standard input, 0 if there is none.
+json_number() {
+    local found
+    found=$(grep -o "\"$1\": *-\?[0-9.]*" | head -n 1 | sed 's/.*: *//') || true
+    echo "${found:-0}"
+}
+
+# demo_progress HAVE WANTED: bytes, rate, ratio, how much is left, RPO; one line.
+demo_progress() {
+    local agent server
+    agent=$(causeway-agent status --state "$demo/agent" --json 2>/dev/null || true)
+    server=$(causeway --config "$demo/causeway.toml" --json status 2>/dev/null || true)
+    # `sync` of the agent counts what has been read of the disk, its data or the fact that it is empty.
+    awk -v have="$1" -v wanted="$2" -v interval="${demo_interval:-3s}" -v now="$(date +%s.%N)" \
+        -v before="${demo_progress_before:-}" -v sent="$(json_number sent_bytes <<<"$agent")" \
+        -v done="$(json_number done_bytes <<<"$agent")" -v total="$(json_number total_bytes <<<"$agent")" \
+        -v stored="$(json_number uploaded_bytes <<<"$server")" -v rpo="$(json_number rpo_seconds <<<"$server")" '
+        BEGIN {
+            mib = 1048576; split(before, was, " "); rate = 0
+            if (before != "" && now > was[1] && sent >= was[2]) rate = (sent - was[2]) / (now - was[1])
+            read_rate = (before != "" && now > was[1] && done >= was[3]) ? (done - was[3]) / (now - was[1]) : 0
+            line = sprintf("%d of %d points | sent %.1f MiB, %.1f MiB/s | stored %.1f MiB", have, wanted, sent / mib, rate / mib, stored / mib)
+            if (sent > 0) line = line sprintf(" (%.0f %%)", 100 * stored / sent)
+            if (have == 0 && total > 0) line = line sprintf(" | initial sync %.0f %%", 100 * done / total)
+            left = (wanted - have) * interval
+            if (have == 0 && read_rate > 0) left += (total - done) / read_rate
+            line = line sprintf(" | ETA %.0f s | RPO ", left)
+            print now, sent, done
+            print "  " line (rpo > 0 ? sprintf("%.1f s", rpo) : "none yet")
+        }' > "$demo/progress"
+    demo_progress_before=$(head -n 1 "$demo/progress")
+    tail -n 1 "$demo/progress"
+}
+
 demo_points_json() { causeway --config "$demo/causeway.toml" --json points "$demo_machine" 2>/dev/null; }
 demo_point_ids() { demo_points_json | sed -n 's/.*"id": *"\([0-9a-f-]*\)".*/\1/p'; }
 demo_has_points() { [ "$(demo_point_ids | wc -l)" -ge "$1" ]; }
@@ -162,7 +223,7 @@ demo_wait_points() {
     while have=$(demo_point_ids | wc -l); [ "$have" -lt "$1" ]; do
         [ $SECONDS -lt $deadline ] || die "only $have of $1 recovery points (see $demo/agent.log and $demo/server.log)"
         kill -0 "$demo_agent_pid" 2>/dev/null || die "the agent ended (see $demo/agent.log)"
-        printf '  %s of %s points | %s\n' "$have" "$1" "$(causeway --config "$demo/causeway.toml" status --line 2>/dev/null || true)"
+        demo_progress "$have" "$1"
         sleep 1
     done
 }
@@ -185,6 +246,9 @@ demo_restore_and_compare() {
     for restored in by-cli.img by-tool.img; do
         [ "$(sha256sum < "$demo/$restored" | cut -d' ' -f1)" = "$truth" ] || die "$restored differs from the source at point $point"
     done
+    if [ -n "${demo_given:-}" ]; then
+        cmp -n "$demo_given_bytes" "$demo_given" "$demo/by-cli.img" || die "what was restored is not $demo_given"
+    fi
     echo "point $point: both images are byte-identical to the source (sha256 $truth)"
 }
 

@@ -237,6 +237,14 @@ int main(int argc, char** argv) {
         ->capture_default_str();
     app.add_option("--role", arguments.role, "Overrides server.role")
         ->check(CLI::IsMember({"process-server", "master-target"}));
+    bool list_crash_points = false;
+    app.add_flag("--list-crash-points", list_crash_points)->group("");  // For tests only: hidden.
     CLI11_PARSE(app, argc, argv);
+    if (list_crash_points) {
+        for (const std::string_view name : cw::crash_point_names()) {
+            std::printf("%.*s\n", static_cast<int>(name.size()), name.data());
+        }
+        return 0;
+    }
     return cw::appliance::run_daemon(arguments);
 }

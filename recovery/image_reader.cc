@@ -1,6 +1,7 @@
 #include "recovery/image_reader.h"
 
 #include "base/assert.h"
+#include "recovery/layer_walk.h"
 
 #include <algorithm>
 #include <optional>
@@ -55,34 +56,12 @@ Result<std::unique_ptr<ImageReader>> ImageReader::open(blob::BlobStore& store,
 }
 
 Result<void> ImageReader::build(const vault::PointEntry::Cut& cut) {
-    CW_TRY_ASSIGN(const auto visible, catalog_.segments_of(cut));
-    const std::vector<Layer> layers = order_layers(visible);
-    // Indexes are fetched ahead but laid strictly from the newest down. Shared with the callbacks:
-    // those still under way when the map is complete find their place.
-    using Slots = std::vector<std::optional<Result<OpenSegment>>>;
-    const auto slots = std::make_shared<Slots>(layers.size());
     const std::size_t ahead = 2 * std::max<std::size_t>(options_.download_threads, 1);
-    std::size_t started = 0;
-    for (std::size_t next = 0; next < layers.size() && !map_.complete(); ++next) {
-        while (started < layers.size() && started < next + ahead) {
-            open_segment(fetcher_, catalog_, *layers[started].ref,
-                         [slots, started](Result<OpenSegment> opened) {
-                             (*slots)[started].emplace(std::move(opened));
-                         });
-            ++started;
-        }
-        while (!(*slots)[next]) {
-            fetcher_.wait(fetch_wait_slice_ns);
-            fetcher_.poll();
-        }
-        Result<OpenSegment> opened = std::move(*(*slots)[next]);
-        (*slots)[next].reset();
-        if (!opened) {
-            return std::unexpected(blame(layers[next].ref->name, std::move(opened).error()));
-        }
-        CW_TRY(lay(std::move(*opened), layers[next]));
-    }
-    return {};
+    return walk_layers(fetcher_, catalog_, cut, ahead,
+                       [this](OpenSegment segment, const Layer& layer) -> Result<bool> {
+                           CW_TRY(lay(std::move(segment), layer));
+                           return !map_.complete();
+                       });
 }
 
 Result<void> ImageReader::lay(OpenSegment segment, const Layer& layer) {
@@ -93,14 +72,6 @@ Result<void> ImageReader::lay(OpenSegment segment, const Layer& layer) {
                                              std::to_string(options_.memory_bytes / mib) + " MiB");
     }
     return {};
-}
-
-Error ImageReader::blame(const vault::SegmentName& name, Error error) const {
-    error = about(name, std::move(error));
-    if (error.code == Errc::object_corrupt || error.code == Errc::blob_not_found) {
-        error.detail += catalog_.affected_by(name);
-    }
-    return error;
 }
 
 void ImageReader::start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done) {
@@ -174,7 +145,8 @@ void ImageReader::fetch_group(const std::shared_ptr<Request>& request, std::vect
                                       : Result<void>(std::unexpected(std::move(got).error()));
             if (!opened && !request->error) {
                 const auto segment = map_.chunk(parts.front().chunk).segment;
-                request->error = blame(segments_.at(segment).ref->name, std::move(opened).error());
+                request->error =
+                    blame(catalog_, segments_.at(segment).ref->name, std::move(opened).error());
             }
             if (--request->groups == 0) {
                 request->done(request->error ? Result<void>(std::unexpected(*request->error))

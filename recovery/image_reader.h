@@ -57,7 +57,6 @@ private:
     std::vector<Part> parts_of(Request& request) const;
     void fetch_group(const std::shared_ptr<Request>& request, std::vector<Part> parts);
     Result<void> open_group(Request& request, const std::vector<Part>& parts, Bytes bytes);
-    Error blame(const vault::SegmentName& name, Error error) const;
 
     struct SegmentInUse {
         const vault::SegmentRef* ref = nullptr;

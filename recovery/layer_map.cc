@@ -59,8 +59,7 @@ Chunk MappedChunk::fields() const {
     return out;
 }
 
-void LayerMap::lay_under(std::uint32_t segment, const Layer& layer,
-                         const std::vector<Chunk>& chunks) {
+std::vector<const Chunk*> newest_first(const Layer& layer, const std::vector<Chunk>& chunks) {
     std::vector<const Chunk*> ordered;
     ordered.reserve(chunks.size());
     for (const Chunk& chunk : chunks) {
@@ -71,7 +70,12 @@ void LayerMap::lay_under(std::uint32_t segment, const Layer& layer,
     std::ranges::sort(ordered, [](const Chunk* a, const Chunk* b) {
         return std::tuple(b->last_seq, b->ordinal) < std::tuple(a->last_seq, a->ordinal);
     });
-    for (const Chunk* chunk : ordered) {
+    return ordered;
+}
+
+void LayerMap::lay_under(std::uint32_t segment, const Layer& layer,
+                         const std::vector<Chunk>& chunks) {
+    for (const Chunk* chunk : newest_first(layer, chunks)) {
         if (complete()) {
             return;
         }

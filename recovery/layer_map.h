@@ -26,6 +26,10 @@ struct Layer {
 // cut there.
 std::vector<Layer> order_layers(std::span<const vault::SegmentRef* const> segments);
 
+// The layer's own of its segment's `chunks`, newest first. Pointers into `chunks`.
+std::vector<const vault::Chunk*> newest_first(const Layer& layer,
+                                              const std::vector<vault::Chunk>& chunks);
+
 // What is needed to fetch and open a chunk.
 struct MappedChunk {
     std::uint32_t segment = 0;  // As given to lay_under().

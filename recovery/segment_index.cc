@@ -77,6 +77,14 @@ Error about(const vault::SegmentName& name, Error error) {
     return error;
 }
 
+Error blame(const Catalog& catalog, const vault::SegmentName& name, Error error) {
+    error = about(name, std::move(error));
+    if (error.code == Errc::object_corrupt || error.code == Errc::blob_not_found) {
+        error.detail += catalog.affected_by(name);
+    }
+    return error;
+}
+
 void open_segment(Fetcher& fetcher, const Catalog& catalog, const SegmentRef& ref,
                   blob::Done<Result<OpenSegment>> done) {
     const std::uint64_t tail_bytes = ref.index_bytes + segment_trailer_bytes;

@@ -24,5 +24,7 @@ void open_segment(Fetcher& fetcher, const Catalog& catalog, const vault::Segment
 
 // `error` with the object's name in front of its evidence, unless it is there already.
 Error about(const vault::SegmentName& name, Error error);
+// The same, and which points it concerns when the object is damaged or gone.
+Error blame(const Catalog& catalog, const vault::SegmentName& name, Error error);
 
 }  // namespace cw::recovery

@@ -47,7 +47,7 @@ demo_reap() {
 
 demo_keep() { demo_kept=yes; echo "Kept: $demo"; }
 
-# demo_config VAULT_TOML: certificates, keys and a configuration; the vault section is the argument.
+# demo_config VAULT_TOML [MORE_TOML]: certificates, keys and a configuration; the vault section is the argument.
 demo_config() {
     causeway pki init "$demo/pki" >/dev/null
     causeway pki issue "$demo/pki" --role process-server --name demo-server --host localhost,127.0.0.1 --out "$demo/pki/server" >/dev/null
@@ -71,6 +71,7 @@ key_file = "$demo/pki/server.key"
 kek_file = "$demo/kek"
 [vault]
 $1
+${2:-}
 TOML
 }
 

@@ -1,5 +1,7 @@
 #include "config/settings.h"
 
+#include "config/array_tables.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
@@ -189,80 +191,42 @@ Result<std::string> value_text(const toml::node& node) {
     return fail(Errc::config_invalid, "must be text, a whole number, true or false");
 }
 
-Result<std::uint16_t> parse_minute(std::string_view text) {
-    const auto digit = [&](std::size_t i) { return text[i] >= '0' && text[i] <= '9'; };
-    if (text.size() != 5 || text[2] != ':' || !digit(0) || !digit(1) || !digit(3) || !digit(4)) {
-        return fail(Errc::config_invalid, "'" + std::string(text) + "' is not a time like 22:00");
+// [[name]]: each table's keys with their texts, for array_tables.cc to make sense of.
+Result<ArrayEntry> read_entry(const toml::node& node) {
+    const auto* table = node.as_table();
+    if (table == nullptr) {
+        return fail(Errc::config_invalid, "must be a table");
     }
-    const int hour = (text[0] - '0') * 10 + text[1] - '0';
-    const int minute = (text[3] - '0') * 10 + text[4] - '0';
-    if (hour > 24 || minute > 59 || (hour == 24 && minute != 0)) {
-        return fail(Errc::config_invalid, "'" + std::string(text) + "' is not a time of day");
-    }
-    return static_cast<std::uint16_t>(hour * 60 + minute);
-}
-
-Result<std::uint8_t> parse_day(std::string_view text) {
-    static constexpr std::array<std::string_view, 7> names{"mon", "tue", "wed", "thu",
-                                                           "fri", "sat", "sun"};
-    const auto found = std::find(names.begin(), names.end(), text);
-    if (found == names.end()) {
-        return fail(Errc::config_invalid,
-                    "'" + std::string(text) + "' is not a day: mon tue wed thu fri sat sun");
-    }
-    return static_cast<std::uint8_t>(1U << (found - names.begin()));
-}
-
-Result<BandwidthWindow> parse_window(const toml::table& table) {
-    BandwidthWindow window;
-    bool has_limit = false;
-    for (const auto& [key, node] : table) {
-        if (key.str() == "days") {
-            const auto* days = node.as_array();
-            if (days == nullptr || days->empty()) {
-                return fail(Errc::config_invalid, "days must be a list like [\"mon\", \"tue\"]");
+    ArrayEntry entry;
+    for (const auto& [key, value] : *table) {
+        std::vector<std::string>& texts = entry[std::string(key.str())];
+        if (const auto* list = value.as_array()) {
+            for (const auto& element : *list) {
+                CW_TRY_ASSIGN(texts.emplace_back(), value_text(element));
             }
-            window.days = 0;
-            for (const auto& day : *days) {
-                CW_TRY_ASSIGN(const std::string text, value_text(day));
-                CW_TRY_ASSIGN(const std::uint8_t bit, parse_day(text));
-                window.days = static_cast<std::uint8_t>(window.days | bit);
-            }
-            continue;
-        }
-        CW_TRY_ASSIGN(const std::string text, value_text(node));
-        if (key.str() == "from") {
-            CW_TRY_ASSIGN(window.from_minute, parse_minute(text));
-        } else if (key.str() == "to") {
-            CW_TRY_ASSIGN(window.to_minute, parse_minute(text));
-        } else if (key.str() == "limit") {
-            CW_TRY_ASSIGN(window.bytes_per_second, parse_rate(text));
-            has_limit = true;
         } else {
-            return fail(Errc::config_invalid, "a window has days, from, to and limit");
+            CW_TRY_ASSIGN(texts.emplace_back(), value_text(value));
         }
     }
-    if (!has_limit) {
-        return fail(Errc::config_invalid, "a window needs a limit");
-    }
-    return window;
+    return entry;
 }
 
-Result<void> read_schedule(Settings& settings, const toml::node& node, std::string_view file) {
-    const auto* windows = node.as_array();
-    if (windows == nullptr) {
-        return bad(file, node.source(), "egress.schedule",
-                   "must be written as [[egress.schedule]]");
+template <typename T>
+Result<void> read_array(std::vector<T>& out, const toml::node& node, std::string_view name,
+                        std::string_view file, Result<T> (*parse)(const ArrayEntry&)) {
+    const auto* entries = node.as_array();
+    if (entries == nullptr) {
+        return bad(file, node.source(), name, "must be written as [[" + std::string(name) + "]]");
     }
-    for (const auto& entry : *windows) {
-        const auto* table = entry.as_table();
-        auto window = table == nullptr
-                          ? Result<BandwidthWindow>(fail(Errc::config_invalid, "must be a table"))
-                          : parse_window(*table);
-        if (!window) {
-            return bad(file, entry.source(), "egress.schedule", window.error().detail);
+    for (const auto& element : *entries) {
+        const auto value = [&]() -> Result<T> {
+            CW_TRY_ASSIGN(const ArrayEntry entry, read_entry(element));
+            return parse(entry);
+        }();
+        if (!value) {
+            return bad(file, element.source(), name, value.error().detail);
         }
-        settings.egress_schedule.push_back(*window);
+        out.push_back(*value);
     }
     return {};
 }
@@ -272,7 +236,7 @@ Result<void> read_section(Settings& settings, std::string_view section, const to
     for (const auto& [key, node] : table) {
         const std::string name = std::string(section) + "." + std::string(key.str());
         if (name == "egress.schedule") {
-            CW_TRY(read_schedule(settings, node, file));
+            CW_TRY(read_array(settings.egress_schedule, node, name, file, parse_window));
             continue;
         }
         const SettingRow* row = find_row(section, key.str());
@@ -323,6 +287,10 @@ Result<Settings> parse_settings(std::string_view text, std::string_view file_nam
     CW_TRY(parsed);
     Settings settings = default_settings();
     for (const auto& [key, node] : *parsed) {
+        if (key.str() == "target") {
+            CW_TRY(read_array(settings.targets, node, key.str(), file_name, parse_target));
+            continue;
+        }
         const auto* table = node.as_table();
         if (table == nullptr) {
             return bad(file_name, key.source(), key.str(), "settings stand in a [section]");
@@ -345,6 +313,9 @@ std::vector<std::string> fixed_differences(const Settings& running, const Settin
             names.push_back(row_name(row));
         }
     }
+    if (running.targets != wanted.targets) {
+        names.emplace_back("target");
+    }
     return names;
 }
 
@@ -355,23 +326,10 @@ std::string explain_settings(const Settings& settings) {
         out += row_name(row) + " = " + (value.empty() ? "\"\"" : value);
         out += value == field_text(default_settings(), row) ? "  (default)\n" : "\n";
     }
-    return out;
-}
-
-std::uint64_t bandwidth_at(const std::vector<BandwidthWindow>& windows, unsigned weekday,
-                           unsigned minute, std::uint64_t otherwise) noexcept {
-    for (const BandwidthWindow& window : windows) {
-        const bool wraps = window.to_minute <= window.from_minute;
-        // After midnight a wrapping window belongs to the day on which it began.
-        const bool tail = wraps && minute < window.to_minute;
-        const unsigned day = tail ? (weekday + 6) % 7 : weekday;
-        const bool inside =
-            tail || (minute >= window.from_minute && (wraps || minute < window.to_minute));
-        if (inside && ((window.days >> day) & 1U) != 0) {
-            return window.bytes_per_second;
-        }
+    for (const TargetEntry& target : settings.targets) {
+        out += "target = " + target.machine + " " + target.disk + " -> " + target.path + "\n";
     }
-    return otherwise;
+    return out;
 }
 
 }  // namespace cw::config

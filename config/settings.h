@@ -42,6 +42,17 @@ struct BandwidthWindow {
 std::uint64_t bandwidth_at(const std::vector<BandwidthWindow>& windows, unsigned weekday,
                            unsigned minute, std::uint64_t otherwise) noexcept;
 
+// [[target]]: where a master target writes one disk of one machine.
+struct TargetEntry {
+    std::string machine;           // UUID, lower case.
+    std::string disk;              // Its UUID or its name at the agent.
+    std::string path;              // Block device or image file.
+    std::string identity;          // Who the device must be; empty: whoever it is at first.
+    std::string work;              // Directory of overlay and redo log; empty: below state_dir.
+    std::uint64_t size_bytes = 0;  // 0: that of `path`. Given: a missing file is created.
+    friend bool operator==(const TargetEntry&, const TargetEntry&) = default;
+};
+
 struct Settings {
 #define CW_INTEGER(section, key, fallback, min, max, life, help) std::int64_t section##_##key;
 #define CW_BYTES(section, key, fallback, min, max, life, help) std::uint64_t section##_##key;
@@ -53,6 +64,7 @@ struct Settings {
 #define CW_CHOICE(section, key, fallback, choices, life, help) std::string section##_##key;
 #include "config/settings_rows.h"
     std::vector<BandwidthWindow> egress_schedule;
+    std::vector<TargetEntry> targets;
 };
 
 Settings default_settings();

@@ -70,7 +70,13 @@ std::string settings_manual() {
         "`causeway config reload`; a bad file changes nothing and names line and key.\n"
         "Bandwidth by hours: any number of `[[egress.schedule]]` windows with `days`\n"
         "(`[\"mon\", …]`, all if absent), `from`, `to` (`\"22:00\"`, wrapping past midnight) and\n"
-        "`limit`; the first that covers the local time wins.\n";
+        "`limit`; the first that covers the local time wins.\n"
+        "A master target writes one disk per `[[target]]` (restart to change): `machine` (UUID),\n"
+        "`disk` (UUID, or its name at the agent), `path` (block device or image file, absolute),\n"
+        "and, each optional, `size` (must be the disk's; a missing file is then created),\n"
+        "`identity` (as `causeway target list` shows it: another device is refused) and `work`\n"
+        "(directory of overlay and redo log, not on the target; up to twice the disk's size;\n"
+        "default below `server.state_dir`).\n";
     std::string_view section;
     for (const SettingRow& row : setting_rows()) {
         if (row.section != section) {

@@ -108,6 +108,36 @@ TEST(Bandwidth, AWindowPastMidnightBelongsToTheDayItBegan) {
     EXPECT_EQ(bandwidth_at(windows, 5, 23 * 60, 7), 7U);          // Saturday 23:00
 }
 
+TEST(Targets, AreTakenAsWritten) {
+    const auto settings = parse_settings(
+        "[[target]]\nmachine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\ndisk = \"vda\"\n"
+        "path = \"/dev/vg/web1\"\nsize = \"8GiB\"\nidentity = \"device x\"\n"
+        "[[target]]\nmachine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\ndisk = \"vdb.img\"\n"
+        "path = \"/srv/b.img\"\nwork = \"/srv/work\"\n",
+        "f.toml");
+    ASSERT_TRUE(settings.has_value()) << settings.error().detail;
+    ASSERT_EQ(settings->targets.size(), 2U);
+    EXPECT_EQ(settings->targets[0].disk, "vda");
+    EXPECT_EQ(settings->targets[0].path, "/dev/vg/web1");
+    EXPECT_EQ(settings->targets[0].size_bytes, 8 * gib);
+    EXPECT_EQ(settings->targets[0].identity, "device x");
+    EXPECT_EQ(settings->targets[1].work, "/srv/work");
+    EXPECT_EQ(fixed_differences(default_settings(), *settings), std::vector<std::string>{"target"});
+}
+
+TEST(Targets, WhatCouldNameAWrongDiskIsRefused) {
+    const std::string machine = "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\n";
+    EXPECT_NE(refusal("[target]\n").find("[[target]]"), std::string::npos);
+    EXPECT_NE(refusal("[[target]]\nmachine = \"web1\"\n").find("UUID"), std::string::npos);
+    EXPECT_NE(refusal("[[target]]\n" + machine + "disk = \"../x\"\npath = \"/a\"\n").find("disk"),
+              std::string::npos);
+    EXPECT_NE(refusal("[[target]]\n" + machine + "disk = \"a\"\npath = \"a\"\n").find("absolute"),
+              std::string::npos);
+    EXPECT_NE(refusal("[[target]]\n" + machine + "disk = \"a\"\npath = \"/a\"\nsise = 1\n")
+                  .find("'sise'"),
+              std::string::npos);
+}
+
 TEST(Units, RefusesWhatItCannotMeanExactly) {
     EXPECT_FALSE(parse_bytes("64 mib").has_value());
     EXPECT_FALSE(parse_bytes("99999999999TiB").has_value());

@@ -105,6 +105,12 @@ PointVerdict judge(const Catalog& catalog, const vault::PointEntry& point,
 
 }  // namespace
 
+std::string_view name_of(VerifyDepth depth) noexcept {
+    return depth == VerifyDepth::full      ? "full"
+           : depth == VerifyDepth::sampled ? "sampled"
+                                           : "index";
+}
+
 std::string_view name_of(Verdict verdict) noexcept {
     switch (verdict) {
         case Verdict::intact:
@@ -129,6 +135,7 @@ Result<VerifyReport> verify_machine(blob::BlobStore& store, const Catalog& catal
                                     const VerifyOptions& options, Random& random,
                                     const VerifyProgress& progress) {
     VerifyReport report;
+    report.depth = options.depth;
     report.manifest_number = catalog.state().newest.number;
     report.manifest_hash = catalog.state().hash;
     const std::uint64_t checkpoint = std::max<std::uint64_t>(catalog.state().newest.checkpoint, 1);

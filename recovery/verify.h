@@ -18,7 +18,8 @@ namespace cw::recovery {
 
 enum class VerifyDepth : std::uint8_t { index, sampled, full };
 enum class Verdict : std::uint8_t { intact, unusable, unknown };
-std::string_view name_of(Verdict verdict) noexcept;  // "intact", "unusable", "unknown"
+std::string_view name_of(VerifyDepth depth) noexcept;  // "index", "sampled", "full"
+std::string_view name_of(Verdict verdict) noexcept;    // "intact", "unusable", "unknown"
 
 struct VerifyOptions {
     VerifyDepth depth = VerifyDepth::index;
@@ -39,7 +40,8 @@ struct PointVerdict {
 };
 
 struct VerifyReport {
-    std::uint64_t manifest_number = 0;  // Newest.
+    VerifyDepth depth = VerifyDepth::sampled;  // What the verdicts rest on.
+    std::uint64_t manifest_number = 0;         // Newest.
     Sha256 manifest_hash{};
     std::uint64_t manifests_checked = 0;
     std::uint64_t oldest_manifest = 0;  // Down to which the chain is unbroken.

@@ -143,6 +143,7 @@ void print_verify(const std::vector<std::pair<MachineId, VerifyReport>>& reports
         if (json) {
             all.push_back({{"machine", to_string(machine)},
                            {"verdict", name_of(report.verdict())},
+                           {"depth", name_of(report.depth)},
                            {"manifest", report.manifest_number},
                            {"manifest_hash", to_hex(report.manifest_hash)},
                            {"manifests_checked", report.manifests_checked},
@@ -157,13 +158,14 @@ void print_verify(const std::vector<std::pair<MachineId, VerifyReport>>& reports
         }
         std::printf(
             "machine %s: %s; %llu manifests (%llu to %llu), %llu segments, %llu chunks, "
-            "%zu of %zu points intact\n",
+            "%zu of %zu points intact%s\n",
             to_string(machine).c_str(), std::string(name_of(report.verdict())).c_str(),
             static_cast<unsigned long long>(report.manifests_checked),
             static_cast<unsigned long long>(report.oldest_manifest),
             static_cast<unsigned long long>(report.manifest_number),
             static_cast<unsigned long long>(report.segments_checked),
-            static_cast<unsigned long long>(report.chunks_checked), intact, report.points.size());
+            static_cast<unsigned long long>(report.chunks_checked), intact, report.points.size(),
+            report.depth == VerifyDepth::full ? "" : "; --depth full opens every byte of them");
         print_findings("chain", report.chain_findings);
         print_findings("segment", report.segment_findings);
         for (const PointVerdict& point : report.points) {

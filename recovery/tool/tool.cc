@@ -113,30 +113,6 @@ Result<CatalogOptions> catalog_options(const VaultOptions& options) {
     return out;
 }
 
-int exit_code_of(Errc code) noexcept {
-    switch (code) {
-        case Errc::usage:
-        case Errc::config_invalid:
-            return 2;
-        case Errc::file_exists:
-        case Errc::target_unsafe:
-        case Errc::vault_rolled_back:
-            return 3;
-        case Errc::not_found:
-        case Errc::point_not_found:
-        case Errc::vault_missing:
-            return 4;
-        case Errc::blob_unavailable:
-        case Errc::blob_throttled:
-        case Errc::unreachable:
-        case Errc::connection_lost:
-        case Errc::tls_failed:
-            return 5;
-        default:
-            return 1;
-    }
-}
-
 int exit_code_of(Verdict verdict) noexcept {
     return verdict == Verdict::intact ? 0 : verdict == Verdict::unknown ? 5 : 1;
 }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/disk.h"
+#include "base/exit_code.h"
 #include "base/metrics.h"
 #include "base/random.h"
 #include "recovery/restore.h"
@@ -44,8 +45,7 @@ Result<OpenVault> open_vault(const VaultOptions& options, Seams& seams);
 // Errors: usage (a witness that is not number:hash).
 Result<CatalogOptions> catalog_options(const VaultOptions& options);
 
-// 0 ok, 1 failed, 2 usage, 3 refused, 4 not found, 5 unreachable.
-int exit_code_of(Errc code) noexcept;
+using cw::exit_code_of;
 int exit_code_of(Verdict verdict) noexcept;
 
 // On stderr, once it has taken longer than 2 s.

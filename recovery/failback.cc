@@ -1,0 +1,245 @@
+#include "recovery/failback.h"
+
+#include "base/assert.h"
+#include "recovery/block_digests.h"
+#include "recovery/failback_fetch.h"
+#include "recovery/failback_records.h"
+
+#include <algorithm>
+
+namespace cw::recovery {
+namespace {
+
+using volume::Phase;
+using volume::VolumeWriter;
+
+constexpr std::uint64_t apply_budget_bytes = 16 * mib;
+
+// What VolumeWriter keeps in its directory; the state goes first: without it the rest is nothing.
+constexpr std::array work_files{"state", "overlay.map", "overlay", "redo.log"};
+
+Result<void> discard(Disk& disk, const std::string& work_directory) {
+    for (const char* name : work_files) {
+        const std::string path = work_directory + "/" + name;
+        CW_TRY_ASSIGN(const bool there, disk.exists(path));
+        if (there) {
+            CW_TRY(disk.remove(path));
+        }
+        CW_TRY(disk.sync_directory(work_directory));
+    }
+    return {};
+}
+
+FailbackReport report_of(const VolumeWriter& writer, std::uint64_t disk_bytes, const DiskId& disk) {
+    FailbackReport report;
+    CW_ASSERT(writer.point().has_value());  // Nothing is switched without one.
+    report.point = writer.point()->id;
+    report.disk = disk;
+    report.cut = writer.point()->cut;
+    report.point_time = writer.point()->source_time;
+    report.disk_bytes = disk_bytes;
+    return report;
+}
+
+// Idempotent, and the only place that writes the target.
+Result<void> apply(VolumeWriter& writer) {
+    for (bool complete = false; !complete;) {
+        CW_TRY_ASSIGN(complete, writer.apply_some(apply_budget_bytes));
+    }
+    return {};
+}
+
+class Run {
+public:
+    Run(blob::BlobStore& store, const Catalog& catalog, FailbackContext context,
+        const FailbackRequest& request, const Progress& progress)
+        : store_(store),
+          catalog_(catalog),
+          context_(context),
+          request_(request),
+          progress_(progress) {}
+
+    Result<FailbackReport> run() {
+        CW_TRY_ASSIGN(point_, catalog_.find_point(request_.point));
+        CW_TRY_ASSIGN(disk_, catalog_.find_disk(*point_, request_.disk));
+        if (disk_.size_bytes == 0) {
+            return fail(Errc::object_corrupt,
+                        "the manifests give no size for disk " + to_string(disk_.disk));
+        }
+        auto collected = collect();
+        if (collected) {
+            collected = stop_if_cancelled();
+        }
+        if (!collected || report_.blocks_different == 0) {
+            writer_.reset();
+            const auto dropped = discard(context_.disk, request_.target.work_directory);
+            CW_TRY(collected);
+            CW_TRY(dropped);
+            return finish();
+        }
+        CW_TRY(writer_->begin_switch(point_->id));
+        CW_TRY(apply(*writer_));
+        writer_.reset();
+        CW_TRY(discard(context_.disk, request_.target.work_directory));
+        return finish();
+    }
+
+private:
+    Result<void> stop_if_cancelled() const {
+        return request_.cancelled && request_.cancelled()
+                   ? fail(Errc::cancelled, "the target is as it was")
+                   : Result<void>{};
+    }
+
+    // Everything up to the switch: the target is read only.
+    Result<void> collect() {
+        const FailbackTarget& target = request_.target;
+        CW_TRY_ASSIGN(writer_, VolumeWriter::open({.work_directory = target.work_directory,
+                                                   .target_path = target.path,
+                                                   .disk = disk_.disk,
+                                                   .size_bytes = disk_.size_bytes,
+                                                   .expected_identity = target.expected_identity},
+                                                  {context_.disk, context_.probe}));
+        CW_TRY_ASSIGN(const auto file, context_.disk.open(target.path, {}));
+        CW_TRY_ASSIGN(FailbackRecords records,
+                      FailbackRecords::create(catalog_.machine(), *point_, disk_));
+        CW_TRY(writer_->take(records.begin()));
+        FailbackFetch fetch(store_, catalog_, disk_, request_.reader);
+        const std::uint64_t supers =
+            (disk_.size_bytes + pipeline::super_chunk_bytes - 1) / pipeline::super_chunk_bytes;
+        for (std::uint64_t next = 0; next < supers || !fetch.idle();) {
+            CW_TRY(stop_if_cancelled());
+            if (next < supers && fetch.has_room()) {
+                CW_TRY(compare(*file, fetch, static_cast<std::uint32_t>(next)));
+                ++next;
+                if (progress_) {
+                    progress_(std::min(next * pipeline::super_chunk_bytes, disk_.size_bytes),
+                              disk_.size_bytes);
+                }
+            }
+            CW_TRY_ASSIGN(const auto arrived, fetch.poll(next == supers || !fetch.has_room()));
+            if (arrived) {
+                CW_TRY(feed(records, *arrived));
+            }
+        }
+        report_.fetched_bytes = fetch.chunk_bytes();
+        report_.index_bytes = fetch.index_bytes();
+        CW_TRY(writer_->take(records.end()));
+        return writer_->take(records.point());
+    }
+
+    Result<void> compare(File& file, FailbackFetch& fetch, std::uint32_t ordinal) {
+        const std::uint64_t offset = std::uint64_t{ordinal} * pipeline::super_chunk_bytes;
+        content_.resize(
+            std::min<std::uint64_t>(pipeline::super_chunk_bytes, disk_.size_bytes - offset));
+        CW_TRY_ASSIGN(const std::size_t got, read_at(context_.disk, file, offset, content_));
+        if (got != content_.size()) {
+            return fail(Errc::target_unsafe, request_.target.path + " is shorter than the disk");
+        }
+        FailbackBlocks blocks;
+        blocks.ordinal = ordinal;
+        for (std::size_t at = 0; at < content_.size(); at += digest_block_bytes) {
+            const Bytes block =
+                Bytes(content_).subspan(at, std::min(digest_block_bytes, content_.size() - at));
+            const Fingerprint have = fingerprint(block, catalog_.keys().fingerprint_secret);
+            CW_TRY_ASSIGN(const auto want, fetch.digest((offset + at) / digest_block_bytes));
+            report_.blocks_compared += want ? 1 : 0;
+            report_.blocks_unknown += want ? 0 : 1;
+            if (want != have) {
+                blocks.add(static_cast<unsigned>(at / digest_block_bytes), block.size(), have);
+            }
+        }
+        return blocks.empty() ? Result<void>{} : fetch.start(std::move(blocks));
+    }
+
+    // What turned out to be the same after all (it had no fingerprint) is not moved.
+    Result<void> feed(FailbackRecords& records, FailbackBlocks& blocks) {
+        blocks.drop_same(catalog_.keys().fingerprint_secret);
+        if (blocks.empty()) {
+            return {};
+        }
+        report_.blocks_different += blocks.items().size();
+        for (const FailbackBlocks::Item& item : blocks.items()) {
+            report_.moved_bytes += item.length;
+        }
+        return writer_->take(records.base(blocks));
+    }
+
+    FailbackReport finish() {
+        report_.point = point_->id;
+        report_.disk = disk_.disk;
+        report_.cut = disk_.cut;
+        report_.point_time = point_->source_time;
+        report_.disk_bytes = disk_.size_bytes;
+        return report_;
+    }
+
+    blob::BlobStore& store_;
+    const Catalog& catalog_;
+    FailbackContext context_;
+    const FailbackRequest& request_;
+    const Progress& progress_;
+    const vault::PointEntry* point_ = nullptr;
+    DiskAtPoint disk_;
+    std::unique_ptr<VolumeWriter> writer_;
+    ByteVector content_;  // One super-chunk of the target.
+    FailbackReport report_;
+};
+
+}  // namespace
+
+Result<std::optional<Phase>> failback_phase(Disk& disk, const std::string& work_directory) {
+    const std::string path = work_directory + "/state";
+    CW_TRY_ASSIGN(const bool there, disk.exists(path));
+    if (!there) {
+        return std::nullopt;
+    }
+    CW_TRY_ASSIGN(const volume::VolumeState state, volume::read_volume_state(disk, path));
+    return state.phase;
+}
+
+Result<FailbackReport> failback_disk(blob::BlobStore& store, const Catalog& catalog,
+                                     FailbackContext context, const FailbackRequest& request,
+                                     const Progress& progress) {
+    const std::string& work = request.target.work_directory;
+    CW_TRY_ASSIGN(const auto phase, failback_phase(context.disk, work));
+    if (phase == Phase::switching) {
+        return resume_failback(context, request.target);
+    }
+    if (phase) {  // Of a run that was killed: the target may have changed since.
+        CW_TRY(discard(context.disk, work));
+    }
+    Run run(store, catalog, context, request, progress);
+    return run.run();
+}
+
+Result<FailbackReport> resume_failback(FailbackContext context, const FailbackTarget& target) {
+    CW_TRY_ASSIGN(const volume::VolumeState state,
+                  volume::read_volume_state(context.disk, target.work_directory + "/state"));
+    CW_ASSERT(state.phase == Phase::switching);
+    CW_TRY_ASSIGN(auto writer, VolumeWriter::open({.work_directory = target.work_directory,
+                                                   .target_path = target.path,
+                                                   .disk = state.disk,
+                                                   .size_bytes = state.size_bytes,
+                                                   .expected_identity = target.expected_identity},
+                                                  {context.disk, context.probe}));
+    FailbackReport report = report_of(*writer, state.size_bytes, state.disk);
+    report.resumed = true;
+    CW_TRY(apply(*writer));
+    writer.reset();
+    CW_TRY(discard(context.disk, target.work_directory));
+    return report;
+}
+
+Result<bool> cancel_failback(Disk& disk, const std::string& work_directory) {
+    CW_TRY_ASSIGN(const auto phase, failback_phase(disk, work_directory));
+    if (phase == Phase::switching) {
+        return fail(Errc::target_switching, work_directory);
+    }
+    if (phase) {
+        CW_TRY(discard(disk, work_directory));
+    }
+    return phase == Phase::collecting;
+}
+
+}  // namespace cw::recovery

@@ -1,0 +1,73 @@
+// Failback: an old disk becomes what a machine's disk was at a recovery point, and only what
+// differs travels.
+//
+//   vault ─ fingerprints ─┐
+//   target ─ fingerprints ┴→ differing or unknown blocks ← ImageReader → VolumeWriter → target
+//
+// Until the durable SWITCH the target is only read: an error, a cancel or a kill leaves it as it
+// was, and the next run begins anew, because the target may have changed in between. After it the
+// next run completes the switch before anything else, without the vault.
+// Blocking; one failback per work directory at a time (the caller's lock).
+#pragma once
+
+#include "base/disk.h"
+#include "egress/volume/volume_writer.h"
+#include "recovery/image_reader.h"
+#include "recovery/image_writer.h"
+
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace cw::recovery {
+
+struct FailbackTarget {
+    std::string path;               // Image file or block device, of exactly the disk's size.
+    std::string work_directory;     // Not on the target; holds what differs until it is applied.
+    std::string expected_identity;  // TargetProbe::identity(); empty: not checked.
+};
+
+struct FailbackRequest {
+    std::string point = "latest";  // As Catalog::find_point().
+    std::string disk;              // As Catalog::find_disk(); empty: the only one.
+    FailbackTarget target;
+    ReaderOptions reader;
+    std::function<bool()> cancelled;  // Asked often, until the switch. May be empty.
+};
+
+struct FailbackReport {
+    PointId point;  // What the target is now.
+    DiskId disk;
+    Seq cut{};
+    WallMicros point_time{};
+    bool resumed = false;  // An interrupted switch was completed; nothing was compared.
+    std::uint64_t disk_bytes = 0;
+    std::uint64_t blocks_compared = 0;  // By fingerprint.
+    std::uint64_t blocks_unknown = 0;   // The vault has no fingerprint: fetched, then compared.
+    std::uint64_t blocks_different = 0;
+    std::uint64_t moved_bytes = 0;    // Of the disk: what was written to the target.
+    std::uint64_t fetched_bytes = 0;  // From the vault: chunks.
+    std::uint64_t index_bytes = 0;    // From the vault: fingerprints and maps.
+};
+
+struct FailbackContext {
+    Disk& disk;
+    volume::TargetProbe& probe;
+};
+
+// The phase of a work directory: what resume and cancel would find. nullopt: nothing there.
+// Errors: record_corrupt, io_error.
+Result<std::optional<volume::Phase>> failback_phase(Disk& disk, const std::string& work_directory);
+
+// Errors: cancelled (the target is as it was); point_not_found, not_found, usage; target_unsafe;
+// those of reading the vault and of VolumeWriter.
+Result<FailbackReport> failback_disk(blob::BlobStore& store, const Catalog& catalog,
+                                     FailbackContext context, const FailbackRequest& request,
+                                     const Progress& progress);
+// Completes a switch that was interrupted; needs no vault. The phase is `switching`.
+Result<FailbackReport> resume_failback(FailbackContext context, const FailbackTarget& target);
+// Drops what a killed failback has collected; its target is as it was. False: there was nothing.
+// Errors: target_switching (too late), record_corrupt, io_error.
+Result<bool> cancel_failback(Disk& disk, const std::string& work_directory);
+
+}  // namespace cw::recovery

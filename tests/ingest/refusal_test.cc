@@ -254,8 +254,9 @@ TEST(Limits, ConnectionsBeyondTheLimitAreToldToComeBackOrReset) {
     std::vector<TestClient> crowd;
     for (int i = 0; i < 40; ++i) {
         auto client = TestClient::connect(rig.port(), nullptr);
-        ASSERT_TRUE(client);
-        crowd.push_back(std::move(*client));
+        if (client) {  // Else the reset was there before connect() had returned.
+            crowd.push_back(std::move(*client));
+        }
     }
     EXPECT_TRUE(eventually(
         [&] { return rig.metrics->counter("causeway_ingest_refusals_total").value() >= 20; }));

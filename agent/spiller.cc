@@ -117,7 +117,7 @@ bool Spiller::append(OutboxEntry& entry) {
             return false;  // Another stretch of the log begins when this one is empty.
         }
         spool_->forget_stream(header.key);
-        spool_->settle_stream(header.key, Seq{raw(header.seq) - 1});
+        spool_->settle_stream(header.key, Seq{raw(header.seq) - 1}, Seq{});
     }
     if (!is_write(entry)) {  // A fence's end has no payload to move, but its sequence counts.
         pipeline::Record copy;

@@ -107,8 +107,9 @@ bool Admission::take_decision() {
     cache::SettleStreams settle;
     cache::ForgetStreams forget;
     for (const pipeline::DiskWelcome& disk : decision.disks) {
-        settle.streams.push_back(
-            {.key = {decision.machine, disk.disk, disk.generation}, .committed = disk.committed});
+        settle.streams.push_back({.key = {decision.machine, disk.disk, disk.generation},
+                                  .committed = disk.committed,
+                                  .open_fence = disk.resync_open ? disk.fence : Seq{}});
         for (const cache::StreamState& state : known_[decision.machine]) {
             if (state.key.disk == disk.disk && state.key.generation != disk.generation) {
                 forget.keys.push_back(state.key);

@@ -145,12 +145,8 @@ std::optional<StoredRecord> LogSpool::next_recovered() {
     return std::nullopt;
 }
 
-void LogSpool::settle_stream(const StreamKey& key, Seq committed) {
-    const Stream* known = streams_.find(key);
-    if (known == nullptr || known->durable.seq < committed) {
-        streams_.settle(key, committed);
-        table_changed_ = true;
-    }
+void LogSpool::settle_stream(const StreamKey& key, Seq committed, Seq open_fence) {
+    table_changed_ = streams_.settle(key, committed, open_fence) || table_changed_;
 }
 
 void LogSpool::forget_stream(const StreamKey& key) {
@@ -174,7 +170,7 @@ bool LogSpool::space_for(std::uint64_t bytes, std::uint64_t reserved_after) cons
     return bytes + reserved_after <= room();
 }
 
-void LogSpool::refuse_for_space() {
+void LogSpool::say_full() {
     if (!full_) {
         full_ = true;
         const SpoolUsage now = usage();
@@ -189,7 +185,7 @@ bool LogSpool::reserve(std::uint64_t bytes) {
         return false;
     }
     if (!space_for(bytes, reserved_)) {
-        refuse_for_space();
+        say_full();
         return false;
     }
     reserved_ += bytes;
@@ -246,12 +242,17 @@ void LogSpool::watch() {
         context_.conditions.clear(Errc::spool_slow, subject);
     }
     // Some room beyond the limit, or the condition would flap.
-    if (full_ && space_for(std::min(superblock_.region_bytes, capacity() / 50), reserved_)) {
+    const std::uint64_t little = std::min(superblock_.region_bytes, capacity() / 50);
+    if (full_ && space_for(little + little / 2, reserved_)) {
         full_ = false;
         context_.conditions.clear(Errc::spool_full, subject);
     }
     if (now < next_gauges_) {
         return;
+    }
+    // Agents stop for want of credit before anything has to be refused: that is full all the same.
+    if (!space_for(little, reserved_)) {
+        say_full();
     }
     next_gauges_ = now + gauge_period_ns;
     watch_losses();

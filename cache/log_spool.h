@@ -27,7 +27,7 @@ public:
     [[nodiscard]] std::vector<DamagedRange> damaged() const override { return damaged_; }
     [[nodiscard]] std::vector<StreamState> streams() const override { return streams_.states(); }
     [[nodiscard]] const StreamTable& stream_table() const override { return streams_; }
-    void settle_stream(const StreamKey& key, Seq committed) override;
+    void settle_stream(const StreamKey& key, Seq committed, Seq open_fence) override;
     [[nodiscard]] SpoolId id() const override { return superblock_.id; }
 
     bool append(Record& record) override;
@@ -50,7 +50,7 @@ private:
     [[nodiscard]] std::uint64_t capacity() const noexcept;
     [[nodiscard]] std::uint64_t room() const;
     [[nodiscard]] bool space_for(std::uint64_t bytes, std::uint64_t reserved_after) const;
-    void refuse_for_space();
+    void say_full();
     void watch();  // Conditions and gauges.
     void watch_losses();
     void fail_with(const Error& error);

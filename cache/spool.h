@@ -102,8 +102,9 @@ public:
     // What is appended and durable per history; for checks before append().
     [[nodiscard]] virtual const StreamTable& stream_table() const = 0;
     // The vault holds everything of `key` up to `committed`: suspected holes below do not matter,
-    // and the stream, if unknown, starts there.
-    virtual void settle_stream(const StreamKey& key, Seq committed) = 0;
+    // and the stream, if unknown, starts there. `open_fence`: the fence open there, 0: none; it
+    // counts unless this spool holds more than the vault.
+    virtual void settle_stream(const StreamKey& key, Seq committed, Seq open_fence) = 0;
     [[nodiscard]] virtual SpoolId id() const = 0;
 
     // --- Running ---

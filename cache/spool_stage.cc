@@ -91,7 +91,7 @@ void SpoolStage::on(const OpenStreams& command) {
 
 void SpoolStage::on(const SettleStreams& command) {
     for (const SettleStreams::Entry& entry : command.streams) {
-        spool_.settle_stream(entry.key, entry.committed);
+        spool_.settle_stream(entry.key, entry.committed, entry.open_fence);
     }
 }
 

@@ -39,10 +39,12 @@ struct OpenStreams {
     std::uint64_t token = 0;    // Comes back.
 };
 // Histories the session may append to. `committed`: what the vault holds of each; 0 for a new one.
+// `open_fence`: the fence that is open there, 0 if none.
 struct SettleStreams {
     struct Entry {
         StreamKey key;
         Seq committed{};
+        Seq open_fence{};
     };
     std::vector<Entry> streams;
 };

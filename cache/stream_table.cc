@@ -12,6 +12,19 @@ void StreamView::raise(Seq upto) {
     }
 }
 
+// Fences may have come and gone on another server: what was seen of them here means nothing then.
+void StreamView::settle(Seq committed, Seq open_fence) {
+    if (seq > committed) {
+        return;
+    }
+    if (!fence_open || fence != open_fence) {
+        ordinals.clear();
+    }
+    fence_open = raw(open_fence) != 0;
+    fence = std::max(fence, open_fence);
+    raise(committed);
+}
+
 void StreamView::apply(const RecordHeader& header) {
     switch (header.type) {
         case RecordType::base:
@@ -116,10 +129,13 @@ void StreamTable::make_durable(const RecordHeader& header) {
     it->second.durable.apply(header);
 }
 
-void StreamTable::settle(const StreamKey& key, Seq committed) {
-    Stream& stream = streams_[key];
-    stream.appended.raise(committed);
-    stream.durable.raise(committed);
+bool StreamTable::settle(const StreamKey& key, Seq committed, Seq open_fence) {
+    const auto [it, fresh] = streams_.try_emplace(key);
+    Stream& stream = it->second;
+    const StreamView before = stream.durable;
+    stream.appended.settle(committed, open_fence);
+    stream.durable.settle(committed, open_fence);
+    return fresh || stream.durable != before;
 }
 
 void StreamTable::restore(const StreamKey& key, StreamView view) {

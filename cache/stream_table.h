@@ -45,6 +45,8 @@ struct StreamView {
     void apply(const RecordHeader& header);
     // Everything up to `upto` is held, here or in the vault.
     void raise(Seq upto);
+    // The vault holds everything up to `committed`, where `open_fence` (0: none) is open.
+    void settle(Seq committed, Seq open_fence);
     friend bool operator==(const StreamView&, const StreamView&) = default;
 };
 
@@ -70,8 +72,9 @@ public:
     void append(const RecordHeader& header);
     // `header` was appended and is durable now, as is everything before it.
     void make_durable(const RecordHeader& header);
-    // The vault holds everything up to `committed`; creates the stream if unknown.
-    void settle(const StreamKey& key, Seq committed);
+    // The vault holds everything up to `committed`, where `open_fence` (0: none) is open; creates
+    // the stream if unknown. A view that knows more keeps its own fence. False: nothing changed.
+    bool settle(const StreamKey& key, Seq committed, Seq open_fence);
     void forget(const StreamKey& key) { streams_.erase(key); }
     // Recovery: both views become `view`.
     void restore(const StreamKey& key, StreamView view);

@@ -152,7 +152,7 @@ TEST_F(SpoolDamageTest, WhatTheVaultHoldsIsNotMissed) {
     fill(20, false);
     storage_.overwrite(log_file, batches().at(9), ByteVector(block_bytes));
     const auto process = start();
-    process->spool->settle_stream(key(0), Seq{7});
+    process->spool->settle_stream(key(0), Seq{7}, Seq{});
     EXPECT_EQ(process->spool->stream_table().state(key(0)).durable, Seq{10});
 }
 

@@ -32,10 +32,10 @@ protected:
                                               std::move(ports),
                                               SpoolStageOptions{.resident_bytes_max = 64 * kib});
     }
-    void open(SessionId session, Seq committed = {}) {
+    void open(SessionId session, Seq committed = {}, Seq open_fence = {}) {
         commands_.try_push(SpoolCommand(OpenStreams{key_.machine, session, 0, 1}));
         run();
-        commands_.try_push(SpoolCommand(SettleStreams{{{key_, committed}}}));
+        commands_.try_push(SpoolCommand(SettleStreams{{{key_, committed, open_fence}}}));
     }
     void send(Record record, SessionId session = SessionId{1}) {
         record.header.session = session;
@@ -59,6 +59,17 @@ protected:
         for (int i = 0; i < 50; ++i) {
             stage_->step(16);
         }
+    }
+    // The one history as a new session finds it.
+    StreamState found_by(SessionId session) {
+        StreamsOpened answer;
+        while (opened_.try_pop(answer)) {
+        }
+        commands_.try_push(SpoolCommand(OpenStreams{key_.machine, session, 0, 1}));
+        run();
+        EXPECT_TRUE(opened_.try_pop(answer));
+        EXPECT_EQ(answer.streams.size(), 1U);
+        return answer.streams.empty() ? StreamState{} : answer.streams[0];
     }
     // All notes so far as one.
     pipeline::Spooled notes() {
@@ -202,6 +213,46 @@ TEST_F(SpoolStageTest, AnswersWithWhatTheSpoolHoldsAlsoAfterARestart) {
     run();
     EXPECT_EQ(notes().points.size(), 1U);
     EXPECT_TRUE(stored().empty());
+}
+
+// Or every point of the disk would be dropped as "being synchronised", for ever.
+TEST_F(SpoolStageTest, ForgetsAFenceThatAnotherServerHasEnded) {
+    open(SessionId{1});
+    send(make_control(key_, RecordType::resync_begin, Seq{1}));
+    send(make_base(key_, Seq{1}, 4, 1));
+    run();
+    notes();
+    open(SessionId{2}, Seq{100});  // The machine comes back from another server.
+    send(make_write(key_, Seq{101}, 1), SessionId{2});
+    run();
+    EXPECT_EQ(notes().durable, Seq{101});
+    const StreamState found = found_by(SessionId{3});
+    EXPECT_EQ(found.durable, Seq{101});
+    EXPECT_EQ(found.fence, Seq{});
+    EXPECT_TRUE(found.base_ordinals.empty());
+}
+
+// Or the agent would have to send everything beneath it once more.
+TEST_F(SpoolStageTest, KnowsTheFenceThatAnotherServerHasLeftOpen) {
+    open(SessionId{1}, Seq{50}, Seq{40});
+    send(make_write(key_, Seq{51}, 1));
+    run();
+    EXPECT_EQ(found_by(SessionId{2}).fence, Seq{40});
+    commands_.try_push(SpoolCommand(SettleStreams{{{key_, Seq{50}, Seq{40}}}}));
+    send(make_base(key_, Seq{40}, 7, 1), SessionId{2});
+    run();
+    EXPECT_EQ(found_by(SessionId{3}).base_ordinals, std::vector<std::uint32_t>{7});
+}
+
+TEST_F(SpoolStageTest, KeepsItsFenceWhenTheVaultHoldsLess) {
+    open(SessionId{1});
+    send(make_control(key_, RecordType::resync_begin, Seq{1}));
+    send(make_base(key_, Seq{1}, 4, 1));
+    run();
+    open(SessionId{2});
+    EXPECT_EQ(found_by(SessionId{3}).fence, Seq{1});
+    open(SessionId{4}, Seq{1}, Seq{1});  // The very same state: nothing is sent again.
+    EXPECT_EQ(found_by(SessionId{5}).base_ordinals, std::vector<std::uint32_t>{4});
 }
 
 TEST_F(SpoolStageTest, LetsPayloadGoWhenTheUploadSideLags) {

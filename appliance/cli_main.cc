@@ -99,6 +99,7 @@ int main(int argc, char** argv) {
     add_vault_commands(app, cli);
     add_status_commands(app, cli);
     add_recovery_commands(app, cli);
+    add_failback_command(app, cli);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& done) {  // --help, --version

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# An old disk becomes the machine's disk at a point: killed at random moments it stays as it was or is completed by the
+# next run, and only what differs moves. Usage: failback.sh BUILD_DIRECTORY
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$build/tests:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+
+RANDOM=${CAUSEWAY_SEED:-$$}
+mb=32 kills=10
+
+failback() { causeway --config "$demo/causeway.toml" --json failback "$demo_machine" --point "$point" --target "$demo/old.img" "$@"; }
+sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
+# The on-premises disk as the disaster left it: 1 % of its blocks are other ones.
+old_disk() { cp "$demo/old.saved" "$demo/old.img"; }
+exit_code_is() { local wanted=$1; shift; "$@" >/dev/null 2>&1; [ $? -eq "$wanted" ]; }
+is_old() { [ "$(sum_of "$demo/old.img")" = "$old" ]; }
+is_point() { [ "$(sum_of "$demo/old.img")" = "$truth" ]; }
+
+demo_begin
+demo_interval=1s
+# Half of it random, half of it empty.
+head -c $((mb / 2))M /dev/urandom > "$demo/given.img" && truncate -s ${mb}M "$demo/given.img"
+demo_image_from "$demo/given.img"
+demo_server
+demo_agent
+demo_wait_points 2
+demo_stop_agent
+point=$(demo_point_ids | tail -n 1)
+truth=$(demo_truth_of "$point")
+
+causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$point" --output "$demo/old.saved" >/dev/null || die "no restore"
+[ "$(sum_of "$demo/old.saved")" = "$truth" ] || die "the restore differs from the source"
+bytes=$(stat -c %s "$demo/old.saved") blocks=$(($(stat -c %s "$demo/old.saved") / 65536))
+for ((i = 0; i < blocks / 100; i++)); do
+    head -c 512 /dev/urandom | dd of="$demo/old.saved" bs=512 seek=$((i * 100 * 128 + RANDOM % 128)) conv=notrunc status=none
+done
+old=$(sum_of "$demo/old.saved")
+
+# Refusals: nothing is touched.
+old_disk
+check "a disk with another identity is refused" exit_code_is 3 failback --identity "device of-another"
+truncate -s +1M "$demo/old.img"
+check "a disk of another size is refused" exit_code_is 3 failback
+old_disk
+check "a target that is not there is not found" exit_code_is 4 \
+    causeway --config "$demo/causeway.toml" failback "$demo_machine" --target "$demo/none.img"
+check "refused disks are as they were" is_old
+check "nothing to cancel is fine" exit_code_is 0 failback --cancel
+
+# Once in peace: what moves, and how long it takes.
+started=$(date +%s%N)
+report=$(failback)
+took_us=$((($(date +%s%N) - started) / 1000))
+moved=$(json_number moved_bytes <<<"$report")
+echo "disk $bytes bytes, moved $moved, chunks fetched $(json_number fetched_bytes <<<"$report"), indexes fetched" \
+    "$(json_number index_bytes <<<"$report"), blocks without fingerprint $(json_number blocks_unknown <<<"$report"), $((took_us / 1000)) ms"
+check "the old disk is the point" is_point
+check "at most 2 % of the disk moved" test "$moved" -gt 0 -a "$moved" -le $((bytes / 50))
+report=$(failback)
+check "a second failback moves nothing" test "$(json_number moved_bytes <<<"$report")" -eq 0
+check "and leaves the disk alone" is_point
+
+before=0 after=0 wrong=0
+for ((i = 0; i < kills; i++)); do
+    old_disk
+    failback >/dev/null 2>&1 &
+    pid=$!
+    sleep "$(awk -v n=$((i * took_us / kills + RANDOM * took_us / kills / 32768)) 'BEGIN { printf "%.6f", n / 1e6 }')"
+    # The program runs as a child of the function's shell.
+    kill -9 $(pgrep -P $pid) $pid 2>/dev/null
+    wait $pid 2>/dev/null
+    if is_old; then before=$((before + 1)); else after=$((after + 1)); fi
+    if ((i % 2)) && failback --cancel >/dev/null 2>&1; then
+        is_old || is_point || { wrong=$((wrong + 1)); echo "round $i: cancelled, but the disk has changed"; }
+    fi
+    failback >/dev/null || { wrong=$((wrong + 1)); echo "round $i: the next run failed"; }
+    is_point || { wrong=$((wrong + 1)); echo "round $i: the next run did not make it the point"; }
+    [ ! -e "$demo/old.img.failback" ] || { wrong=$((wrong + 1)); echo "round $i: work files are left"; }
+done
+echo "killed $before times with the disk as it was, $after times with the switch begun or done"
+check "killed $kills times: as it was, or completed by the next run" test $wrong -eq 0
+
+old_disk
+failback >/dev/null 2>&1 &
+pid=$!
+sleep 0.02
+kill -INT $(pgrep -P $pid) 2>/dev/null
+wait $pid
+case $? in
+    0) check "interrupted after its switch, it is completed" is_point ;;
+    *) check "interrupted before its switch, it is as it was" is_old ;;
+esac
+cases_end

@@ -91,6 +91,9 @@ ProcessServer::~ProcessServer() {
     if (listener_) {
         listener_->stop();
     }
+    if (digests_) {
+        digests_->stop();
+    }
     for (pipeline::Runner* runner :
          {admission_runner_.get(), spool_runner_.get(), assembly_runner_.get()}) {
         if (runner != nullptr) {
@@ -118,6 +121,7 @@ Result<void> ProcessServer::start() {
     CW_TRY(open_cache());
     make_engine();
     CW_TRY(open_door());
+    make_digests();
     start_threads();
     return {};
 }
@@ -275,7 +279,7 @@ Result<void> ProcessServer::open_door() {
         const std::lock_guard lock(witness_mutex_);
         return witness_.of(machine);
     };
-    admission.ask_digests = [this](const ingest::DigestRequest& r) { answer_digests(r); };
+    admission.ask_digests = [this](const ingest::DigestRequest& r) { digests_->ask(r); };
     admission_ = std::make_unique<Admission>(std::move(admission));
 
     ingest::ListenerOptions options;
@@ -313,6 +317,7 @@ void ProcessServer::start_threads() {
     open_runner_->start(engine_->opener());
     assembly_runner_->start();
     spool_runner_->start();
+    digests_->start();
     admission_runner_->start();
     listener_->start();
 }
@@ -353,18 +358,26 @@ void ProcessServer::apply_bandwidth() {
     engine_->set_bandwidth(bandwidth_options(settings_, *context_.seams.clock));
 }
 
-// What the vault knows of a block's fingerprint is not looked up here yet: unknown counts as
-// different, so a resync sends the block.
-void ProcessServer::answer_digests(const ingest::DigestRequest& request) {
-    ingest::DigestReply reply{.machine = request.machine,
-                              .session = request.session,
-                              .slot = request.slot,
-                              .first_block = request.first_block,
-                              .known = std::vector<bool>(request.count, false),
-                              .fingerprints = {}};
-    if (rings_[request.reactor]->digest_replies.try_push(reply)) {
-        listener_->reactor(request.reactor).doorbell().ring();
-    }
+void ProcessServer::make_digests() {
+    const auto open_fence = [this](const MachineId& machine, const DiskId& disk) {
+        const upload::EngineStatus status = engine_->status();
+        for (const upload::MachineStatus& shown : status.machines) {
+            const auto found = std::ranges::find(shown.disks, disk, &upload::DiskStatus::disk);
+            if (shown.machine == machine && found != shown.disks.end()) {
+                return found->open_fence;
+            }
+        }
+        return Seq{};
+    };
+    const auto reply = [this](std::uint32_t reactor, ingest::DigestReply& answer) {
+        if (!rings_[reactor]->digest_replies.try_push(answer)) {
+            return false;
+        }
+        listener_->reactor(reactor).doorbell().ring();
+        return true;
+    };
+    digests_ = std::make_unique<DigestService>(DigestService::Ports{
+        *context_.seams.clock, *vault_.stores, *vault_.kek, open_fence, reply});
 }
 
 }  // namespace cw::appliance

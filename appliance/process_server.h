@@ -9,6 +9,7 @@
 
 #include "appliance/admission.h"
 #include "appliance/daemon.h"
+#include "appliance/digest_service.h"
 #include "appliance/engine_link.h"
 #include "appliance/health_metrics.h"
 #include "appliance/reader_pump.h"
@@ -66,7 +67,7 @@ private:
     void apply_bandwidth();
     void on_damaged(const upload::DamagedRecords& damaged);
     [[nodiscard]] Result<void> authorise(const Identity& identity, const wire::Hello& hello) const;
-    void answer_digests(const ingest::DigestRequest& request);
+    void make_digests();
 
     config::Settings settings_;  // Main thread.
     DaemonContext context_;
@@ -98,6 +99,7 @@ private:
     std::vector<std::unique_ptr<upload::StoreRunner>> upload_runners_;
     std::unique_ptr<upload::Engine> engine_;
     std::unique_ptr<ingest::Listener> listener_;
+    std::unique_ptr<DigestService> digests_;
 
     std::mutex witness_mutex_;
     WitnessFile witness_;

@@ -25,6 +25,7 @@ struct DigestRequest {
     MachineId machine;
     DiskId disk;
     Generation generation{};
+    Seq fence{};  // The open one: what lies beneath it is compared. 0: none.
     SessionId session{};
     std::uint32_t reactor = 0;  // Where the reply goes.
     std::uint16_t slot = 0;     // Comes back.

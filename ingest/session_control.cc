@@ -142,6 +142,7 @@ Result<void> Session::on_hashes_request(std::uint16_t slot, Bytes payload) {
     outbox_.digests.push_back({.machine = machine_,
                                .disk = stream->id(),
                                .generation = stream->generation(),
+                               .fence = stream->fence(),
                                .session = admission_.session,
                                .reactor = context_.reactor,
                                .slot = slot,

@@ -1,7 +1,6 @@
 #include "recovery/block_digests.h"
 
 #include "base/assert.h"
-#include "recovery/layer_walk.h"
 
 #include <algorithm>
 
@@ -16,13 +15,13 @@ BlockDigests::BlockDigests(const BlockRange& range, const FingerprintSecret& sec
 
 Result<BlockDigests> BlockDigests::read(Fetcher& fetcher, const Catalog& catalog,
                                         const DiskAtPoint& disk, const BlockRange& range,
-                                        std::size_t ahead) {
+                                        const WalkOptions& options) {
     BlockDigests digests(range, catalog.keys().fingerprint_secret);
     vault::PointEntry::Cut cut;
     cut.disk = disk.disk;
     cut.generation = disk.generation;
     cut.cut = disk.cut;
-    CW_TRY(walk_layers(fetcher, catalog, cut, ahead,
+    CW_TRY(walk_layers(fetcher, catalog, cut, options,
                        [&digests](const OpenSegment& segment, const Layer& layer) -> Result<bool> {
                            digests.lay_under(layer, segment.chunks);
                            return digests.open_ > 0;

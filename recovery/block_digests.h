@@ -12,7 +12,7 @@
 
 #include "recovery/catalog.h"
 #include "recovery/fetcher.h"
-#include "recovery/layer_map.h"
+#include "recovery/layer_walk.h"
 
 #include <array>
 #include <memory>
@@ -33,11 +33,11 @@ class BlockDigests {
 public:
     static constexpr std::uint64_t bytes_per_block_max = sizeof(Fingerprint) + 1;
 
-    // `range` may reach beyond the disk's end. `ahead` >= 1: indexes fetched at once. Blocking.
+    // `range` may reach beyond the disk's end. Blocking.
     // Errors: those of walk_layers().
     static Result<BlockDigests> read(Fetcher& fetcher, const Catalog& catalog,
                                      const DiskAtPoint& disk, const BlockRange& range,
-                                     std::size_t ahead);
+                                     const WalkOptions& options);
 
     [[nodiscard]] const BlockRange& range() const noexcept { return range_; }
     // `block` is in the range. nullopt: unknown.

@@ -104,7 +104,7 @@ private:
         CW_TRY_ASSIGN(FailbackRecords records,
                       FailbackRecords::create(catalog_.machine(), *point_, disk_));
         CW_TRY(writer_->take(records.begin()));
-        FailbackFetch fetch(store_, catalog_, disk_, request_.reader);
+        FailbackFetch fetch(store_, catalog_, disk_, request_.reader, request_.cancelled);
         const std::uint64_t supers =
             (disk_.size_bytes + pipeline::super_chunk_bytes - 1) / pipeline::super_chunk_bytes;
         for (std::uint64_t next = 0; next < supers || !fetch.idle();) {

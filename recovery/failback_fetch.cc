@@ -19,11 +19,13 @@ std::size_t threads_of(const ReaderOptions& options) {
 }  // namespace
 
 FailbackFetch::FailbackFetch(blob::BlobStore& store, const Catalog& catalog,
-                             const DiskAtPoint& disk, const ReaderOptions& options)
+                             const DiskAtPoint& disk, const ReaderOptions& options,
+                             std::function<bool()> cancelled)
     : catalog_(catalog),
       store_(store),
       disk_(disk),
       options_(options),
+      cancelled_(std::move(cancelled)),
       index_fetcher_(store, threads_of(options)) {}
 
 Result<std::optional<Fingerprint>> FailbackFetch::digest(std::uint64_t block) {
@@ -33,7 +35,7 @@ Result<std::optional<Fingerprint>> FailbackFetch::digest(std::uint64_t block) {
         digests_.reset();  // Its memory first.
         CW_TRY_ASSIGN(digests_, BlockDigests::read(index_fetcher_, catalog_, disk_,
                                                    {block, std::min(blocks_at_once, all - block)},
-                                                   2 * threads_of(options_)));
+                                                   {2 * threads_of(options_), cancelled_}));
     }
     return digests_->at(block);
 }

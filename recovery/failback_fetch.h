@@ -12,12 +12,12 @@
 
 namespace cw::recovery {
 
-// Blocking where it says so, else driven by poll(). Thread-safety: none. Store and catalog outlive
-// it; destruction waits for what is in flight.
+// `cancelled` is asked while indexes are read. Blocking where it says so, else driven by poll().
+// Thread-safety: none. Store and catalog outlive it; destruction waits for what is in flight.
 class FailbackFetch {
 public:
     FailbackFetch(blob::BlobStore& store, const Catalog& catalog, const DiskAtPoint& disk,
-                  const ReaderOptions& options);
+                  const ReaderOptions& options, std::function<bool()> cancelled);
 
     // nullopt: the vault does not know. Ask in ascending order. Blocks while it reads the indexes
     // for the next range. Errors: those of BlockDigests::read().
@@ -47,6 +47,7 @@ private:
     blob::BlobStore& store_;
     DiskAtPoint disk_;
     ReaderOptions options_;
+    std::function<bool()> cancelled_;
     std::optional<BlockDigests> digests_;
     std::deque<Window> windows_;  // In ascending order.
     FailbackBlocks arrived_;

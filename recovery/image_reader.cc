@@ -57,7 +57,7 @@ Result<std::unique_ptr<ImageReader>> ImageReader::open(blob::BlobStore& store,
 
 Result<void> ImageReader::build(const vault::PointEntry::Cut& cut) {
     const std::size_t ahead = 2 * std::max<std::size_t>(options_.download_threads, 1);
-    return walk_layers(fetcher_, catalog_, cut, ahead,
+    return walk_layers(fetcher_, catalog_, cut, {.ahead = ahead},
                        [this](OpenSegment segment, const Layer& layer) -> Result<bool> {
                            CW_TRY(lay(std::move(segment), layer));
                            return !map_.complete();

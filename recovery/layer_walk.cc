@@ -8,9 +8,10 @@
 namespace cw::recovery {
 
 Result<void> walk_layers(
-    Fetcher& fetcher, const Catalog& catalog, const vault::PointEntry::Cut& cut, std::size_t ahead,
+    Fetcher& fetcher, const Catalog& catalog, const vault::PointEntry::Cut& cut,
+    const WalkOptions& options,
     const std::function<Result<bool>(OpenSegment segment, const Layer& layer)>& take) {
-    CW_ASSERT(ahead >= 1);
+    CW_ASSERT(options.ahead >= 1);
     CW_TRY_ASSIGN(const auto visible, catalog.segments_of(cut));
     const std::vector<Layer> layers = order_layers(visible);
     // Shared with the callbacks: those still under way at the end find their place.
@@ -18,7 +19,7 @@ Result<void> walk_layers(
     const auto slots = std::make_shared<Slots>(layers.size());
     std::size_t started = 0;
     for (std::size_t next = 0; next < layers.size(); ++next) {
-        while (started < layers.size() && started < next + ahead) {
+        while (started < layers.size() && started < next + options.ahead) {
             open_segment(fetcher, catalog, *layers[started].ref,
                          [slots, started](Result<OpenSegment> opened) {
                              (*slots)[started].emplace(std::move(opened));
@@ -26,6 +27,9 @@ Result<void> walk_layers(
             ++started;
         }
         while (!(*slots)[next]) {
+            if (options.cancelled && options.cancelled()) {
+                return fail(Errc::cancelled, "while reading indexes");
+            }
             fetcher.wait(fetch_wait_slice_ns);
             fetcher.poll();
         }

@@ -9,12 +9,17 @@
 
 namespace cw::recovery {
 
-// Calls `take` for each layer in order_layers()' order, until it says false. Indexes are fetched
-// `ahead` >= 1 layers before they are needed; no chunk is read. Blocking; `fetcher` may still have
-// requests under way when it returns. Errors: those of segments_of() and open_segment(), with the
-// points concerned, and those of `take`.
+struct WalkOptions {
+    std::size_t ahead = 8;                 // Indexes fetched before they are needed; >= 1.
+    std::function<bool()> cancelled = {};  // Asked while waiting. May be empty.
+};
+
+// Calls `take` for each layer in order_layers()' order, until it says false. No chunk is read.
+// Blocking; `fetcher` may still have requests under way when it returns. Errors: those of
+// segments_of() and open_segment(), with the points concerned; cancelled; those of `take`.
 Result<void> walk_layers(
-    Fetcher& fetcher, const Catalog& catalog, const vault::PointEntry::Cut& cut, std::size_t ahead,
+    Fetcher& fetcher, const Catalog& catalog, const vault::PointEntry::Cut& cut,
+    const WalkOptions& options,
     const std::function<Result<bool>(OpenSegment segment, const Layer& layer)>& take);
 
 }  // namespace cw::recovery

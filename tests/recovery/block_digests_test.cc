@@ -39,7 +39,7 @@ Result<BlockDigests> digests_at(World& world, const Catalog& catalog, const Poin
     CW_TRY_ASSIGN(const vault::PointEntry* point, catalog.find_point(to_string(id)));
     CW_TRY_ASSIGN(const DiskAtPoint disk, catalog.find_disk(*point, which));
     Fetcher fetcher(*world.store, 4);
-    return BlockDigests::read(fetcher, catalog, disk, range, 8);
+    return BlockDigests::read(fetcher, catalog, disk, range, {});
 }
 
 TEST(BlockDigests, NeverTellsAWrongFingerprintOfAnyPoint) {

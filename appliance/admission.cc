@@ -56,11 +56,25 @@ bool Admission::command_spool(cache::SpoolCommand command) {
     return true;
 }
 
+// Sessions are numbered in the order in which they fenced each other, around the end of 32 bits. A
+// HELLO that comes late by another reactor's ring must not fence its successor in the cache.
+bool Admission::is_newest(const pipeline::OpenMachine& open) {
+    const auto [newest, fresh] = newest_.try_emplace(open.machine, open.session);
+    if (!fresh && static_cast<std::int32_t>(raw(open.session) - raw(newest->second)) < 0) {
+        return false;
+    }
+    newest->second = open.session;
+    return true;
+}
+
 bool Admission::take_hello(std::size_t reactor) {
     pipeline::OpenMachine open;
     // One place for OpenStreams, or the HELLO stays where it is.
     if (ports_.spool_commands->full() || !ports_.reactors[reactor].opens->try_pop(open)) {
         return false;
+    }
+    if (!is_newest(open)) {
+        return true;
     }
     const bool sent = command_spool(cache::OpenStreams{.machine = open.machine,
                                                        .session = open.session,

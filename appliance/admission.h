@@ -53,10 +53,13 @@ private:
     bool take_digests(std::size_t reactor);
     bool take_notice(std::size_t reactor);
     bool command_spool(cache::SpoolCommand command);
+    bool is_newest(const pipeline::OpenMachine& open);
 
     AdmissionPorts ports_;
     // HELLOs waiting for the spool's answer, by machine: a newer one replaces an older one.
     std::map<MachineId, pipeline::OpenMachine> waiting_;
+    // The newest session that said HELLO: reactors are heard in any order.
+    std::map<MachineId, SessionId> newest_;
     // What the spool knew, until the engine has decided; to forget generations that are over.
     std::map<MachineId, std::vector<cache::StreamState>> known_;
 };

@@ -9,9 +9,16 @@ namespace cw::recovery {
 namespace {
 
 // The disk seam does not tell files from devices; what exists only in a simulation is a file.
-bool is_block_device(const std::string& path) {
+// Errors: target_unsafe: a directory cannot be replaced, and /dev/null or a pipe must not be.
+Result<bool> is_block_device(const std::string& path) {
     struct stat status{};
-    return ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+    if (::stat(path.c_str(), &status) != 0 || S_ISREG(status.st_mode)) {
+        return false;
+    }
+    if (!S_ISBLK(status.st_mode)) {
+        return fail(Errc::target_unsafe, path + " is neither a file nor a block device");
+    }
+    return true;
 }
 
 std::string parent_of(const std::string& path) {
@@ -44,7 +51,8 @@ Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::
     if (exists && !force) {
         return fail(Errc::file_exists, path);
     }
-    OutputFile out(disk, path, is_block_device(path), force);
+    CW_TRY_ASSIGN(const bool device, is_block_device(path));
+    OutputFile out(disk, path, device, force);
     if (out.device_) {
         CW_TRY_ASSIGN(out.file_, disk.open(path, {.write = true, .exclusive = true}));
         if (out.file_->size() < bytes) {

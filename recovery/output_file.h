@@ -15,7 +15,8 @@ class OutputFile {
 public:
     // Opens `<path>.partial` for a file of `bytes`, or the device at `path` itself.
     // Without `force` an existing path is refused; a device is always an existing path.
-    // Errors: file_exists; target_unsafe (a device that is held, or smaller than `bytes`);
+    // Errors: file_exists; target_unsafe (a device that is held, or smaller than `bytes`; something
+    // that is neither file nor block device, whatever `force` says);
     // spool_full (no room), io_error.
     static Result<OutputFile> create(Disk& disk, const std::string& path, std::uint64_t bytes,
                                      bool force);

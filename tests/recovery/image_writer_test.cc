@@ -1,5 +1,6 @@
 #include "recovery/image_writer.h"
 
+#include "recovery/output_file.h"
 #include "recovery/restore.h"
 #include "tests/fakes/sim_disk.h"
 #include "tests/recovery/world.h"
@@ -55,6 +56,15 @@ TEST_F(ImageWriter, RefusesToReplaceAFileUnlessForced) {
     EXPECT_EQ(as_text(content("/out/a")), "precious");
     ASSERT_TRUE(write_image(*reader_, *disk_, {.path = "/out/a", .force = true}, {}));
     EXPECT_EQ(content("/out/a"), truth());
+}
+
+TEST(OutputFile, ReplacesNeitherDirectoryNorCharacterDeviceEvenIfForced) {
+    const auto disk = make_posix_disk();
+    for (const std::string path : {testing::TempDir(), std::string("/dev/null")}) {
+        const auto refused = OutputFile::create(*disk, path, mib, true);
+        ASSERT_FALSE(refused) << path;
+        EXPECT_EQ(refused.error().code, Errc::target_unsafe);
+    }
 }
 
 TEST_F(ImageWriter, LeavesNothingBehindWhenItFails) {

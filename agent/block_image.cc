@@ -25,6 +25,15 @@ public:
 
     std::uint64_t size() const noexcept override { return size_; }
 
+    std::uint64_t size_beneath() const noexcept override {
+        if (device_) {
+            std::uint64_t size = 0;
+            return ::ioctl(fd_.get(), BLKGETSIZE64, &size) == 0 ? size : 0;
+        }
+        struct stat st{};
+        return ::fstat(fd_.get(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
+    }
+
     Result<void> read(std::uint64_t offset, MutableBytes out) override {
         check_range(offset, out.size());
         while (!out.empty()) {

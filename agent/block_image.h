@@ -18,6 +18,8 @@ class BlockImage {
 public:
     virtual ~BlockImage() = default;
     [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;  // Bytes; fixed while open.
+    // What lies beneath may be resized all the same, which nobody tells us. 0: cannot be told.
+    [[nodiscard]] virtual std::uint64_t size_beneath() const noexcept { return size(); }
     // Errors of all: source_gone (read), io_error (write, flush).
     virtual Result<void> read(std::uint64_t offset, MutableBytes out) = 0;
     virtual Result<void> write(std::uint64_t offset, Bytes bytes) = 0;

@@ -143,8 +143,10 @@ void print_status(const json& status) {
     } else {
         std::printf("RPO       %.1f s\n", static_cast<double>(rpo) / 1000);
     }
-    if (status.contains("last_error")) {
-        std::printf("error     %s\n", status.value("last_error", "").c_str());
+    for (const char* key : {"last_error", "scan_error"}) {
+        if (status.contains(key)) {
+            std::printf("error     %s\n", status.value(key, "").c_str());
+        }
     }
     for (const json& disk : status.at("disks")) {
         std::printf("disk      %s: %s, generation %llu, sequence %llu, committed %llu %s\n",

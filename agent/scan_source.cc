@@ -87,14 +87,30 @@ bool ScanSource::step() {
     return false;
 }
 
+Result<void> ScanSource::check_sizes() const {
+    for (const Disk& disk : disks_) {
+        const BlockImage& image = disk.capture->image();
+        if (image.size_beneath() != image.size()) {
+            return fail(Errc::size_mismatch,
+                        disk.path + " has " + std::to_string(image.size_beneath()) +
+                            " bytes now, protected are " + std::to_string(image.size()) +
+                            ": no more points until the agent is started again");
+        }
+    }
+    return {};
+}
+
 // Clones where the file system has them: then nothing stays frozen while it is read.
 void ScanSource::take_views() {
     held_ = freezer_.can_freeze();
     clones_.clear();
+    if (const auto sizes = check_sizes(); !sizes) {
+        return abandon(sizes.error());
+    }
     if (options_.try_clones) {
         for (const Disk& disk : disks_) {
             auto clone = clone_image(disk.path, disk.clone_path);
-            if (!clone) {
+            if (!clone || (*clone)->size() != disk.capture->image().size()) {
                 clones_.clear();
                 break;
             }

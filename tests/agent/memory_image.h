@@ -13,6 +13,7 @@ class MemoryImage final : public BlockImage {
 public:
     explicit MemoryImage(std::uint64_t size) : bytes_(size) {}
     std::uint64_t size() const noexcept override { return bytes_.size(); }
+    std::uint64_t size_beneath() const noexcept override { return size() + grown_by; }
     Result<void> read(std::uint64_t offset, MutableBytes out) override {
         CW_ASSERT(offset + out.size() <= bytes_.size());
         const std::lock_guard lock(mutex_);
@@ -42,6 +43,7 @@ public:
 
     std::string print = "memory";
     bool fail_writes = false;
+    std::uint64_t grown_by = 0;
 
 private:
     mutable std::mutex mutex_;

@@ -86,6 +86,19 @@ TEST_F(Scan, OfSomethingUnfrozenMakesNoPointAndSaysSo) {
     EXPECT_EQ(h_.server.write_bytes, map_block_bytes);  // The difference is sent all the same.
 }
 
+TEST_F(Scan, OfADiskThatGrewMakesNoPointAndSaysSo) {
+    const std::string mark = h_.directory + "/post";
+    make({.pre = {"true"}, .post = {"touch", mark}});
+    h_.images[0]->grown_by = mib;
+    const auto outcome = scan();
+    ASSERT_FALSE(outcome.has_value());
+    EXPECT_EQ(outcome.error().code, Errc::size_mismatch);
+    EXPECT_TRUE(exists(mark));
+    EXPECT_TRUE(h_.server.points.empty());
+    h_.images[0]->grown_by = 0;
+    EXPECT_TRUE(scan().has_value());
+}
+
 TEST_F(Scan, FailingPreHookMakesNoPointButThePostHookRuns) {
     const std::string mark = h_.directory + "/post";
     make({.pre = {"false"}, .post = {"touch", mark}});

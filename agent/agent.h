@@ -89,6 +89,7 @@ private:
     std::unique_ptr<cw::Disk> disk_;
     std::vector<std::unique_ptr<cw::Disk>> map_disks_;  // One per lock that guards its use.
     std::unique_ptr<cw::Disk> state_disk_;
+    std::unique_ptr<cw::File> state_lock_;
     std::unique_ptr<StateFile> state_;
     std::unique_ptr<pipeline::SlabPool> pool_, base_pool_;
     std::unique_ptr<Outbox> outbox_;

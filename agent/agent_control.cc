@@ -1,6 +1,6 @@
 // What operators ask a running agent.
 #include "agent/agent.h"
-#include "agent/exit_code.h"
+#include "base/exit_code.h"
 
 #include <nlohmann/json.hpp>
 
@@ -153,6 +153,9 @@ std::string Agent::status_json() {
              {"points", json::array()}};
     if (status.last_error) {
         out["last_error"] = to_string(*status.last_error);
+    }
+    if (scan_ && scan_->outcome() && !*scan_->outcome()) {
+        out["scan_error"] = to_string(scan_->outcome()->error());
     }
     if (nbd_) {
         out["nbd_port"] = nbd_->port();

@@ -89,12 +89,13 @@ Result<void> Agent::start() {
     CW_TRY_ASSIGN(machine_, own_machine_id(options_.target.files));
     disk_ = make_posix_disk();
     state_disk_ = make_posix_disk();
+    // First of all: two agents on one directory would share sequences.
+    CW_TRY_ASSIGN(state_lock_, lock_directory(*state_disk_, options_.state_directory));
     CW_TRY_ASSIGN(state_, StateFile::open(*state_disk_, options_.state_directory));
     if (!options_.freeze.mount.empty() &&
         same_file_system(options_.freeze.mount, options_.state_directory)) {
         return fail(Errc::target_unsafe, "--state lies on the file system that --mount freezes");
     }
-    // First of all: two agents on one directory would share sequences.
     CW_TRY_ASSIGN(control_,
                   ControlServer::listen(options_.state_directory + "/agent.sock",
                                         [this](std::uint64_t client, const std::string& line) {

@@ -1,8 +1,8 @@
 // causeway-agent: the command line of the mobility agent. See README.md beside this file.
 #include "agent/agent.h"
 #include "agent/command_line.h"
-#include "agent/exit_code.h"
 #include "agent/progress_line.h"
+#include "base/exit_code.h"
 #include "base/log.h"
 
 #include <atomic>
@@ -25,7 +25,7 @@ void on_signal(int) {
 
 int complain(const Error& error) {
     std::fprintf(stderr, "causeway-agent: %s\n", to_string(error).c_str());
-    return agent::exit_code_of(error.code);
+    return exit_code_of(error.code);
 }
 
 int protect(agent::ProtectCommand& command) {

@@ -31,7 +31,6 @@ struct Cli {
     void run(const std::function<Result<void>()>& body);
 };
 
-int exit_code_of(Errc code) noexcept;
 // "restored: 1.2 GiB of 4.0 GiB, 310.0 MiB/s, 9 s left" on stderr, after 2 s; on a terminal four
 // times a second, else every 5 s.
 class ProgressLine {

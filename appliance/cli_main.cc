@@ -1,5 +1,6 @@
 // causeway: the operator's program.
 #include "appliance/cli.h"
+#include "base/exit_code.h"
 
 #include <cstdio>
 
@@ -7,30 +8,6 @@
 #include <unistd.h>
 
 namespace cw::appliance {
-
-int exit_code_of(Errc code) noexcept {
-    switch (code) {
-        case Errc::usage:
-            return 2;
-        case Errc::target_unsafe:
-        case Errc::file_exists:
-        case Errc::vault_exists:
-        case Errc::vault_rolled_back:
-        case Errc::needs_restart:
-        case Errc::fenced:
-            return 3;
-        case Errc::not_found:
-        case Errc::point_not_found:
-        case Errc::blob_not_found:
-        case Errc::vault_missing:
-            return 4;
-        case Errc::unreachable:
-        case Errc::blob_unavailable:
-            return 5;
-        default:
-            return 1;
-    }
-}
 
 Result<config::Settings> Cli::settings() {
     return config::load_settings(*seams.disk, config_path);

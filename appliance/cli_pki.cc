@@ -16,6 +16,7 @@ constexpr std::int64_t day_s = 86'400, ca_valid_s = 3650 * day_s;
 struct IssueOptions {
     std::string directory, role = "machine", id, name, host, out;
     std::int64_t days = 30;
+    bool force = false;
 };
 
 Result<Role> parse_role(const std::string& text) {
@@ -45,6 +46,12 @@ Result<void> issue(Cli& cli, const IssueOptions& options) {
     request.common_name = options.name.empty() ? uuid_text(request.identity.id) : options.name;
     request.dns_or_ip = options.host;
     request.valid_seconds = options.days * day_s;
+    for (const char* suffix : {".crt", ".key"}) {
+        CW_TRY_ASSIGN(const bool exists, cli.seams.disk->exists(options.out + suffix));
+        if (exists && !options.force) {
+            return fail(Errc::file_exists, options.out + suffix);
+        }
+    }
     CW_TRY(issue_certificate(options.directory, request, options.out));
     const std::string uri = to_string(request.identity);
     if (cli.json) {
@@ -91,6 +98,7 @@ void add_pki_commands(CLI::App& app, Cli& cli) {
         ->check(CLI::Range(1, 1095))
         ->capture_default_str();
     issue_command->add_option("--out", options->out, "Writes OUT.crt and OUT.key")->required();
+    issue_command->add_flag("--force", options->force, "Replace OUT.crt and OUT.key");
     issue_command->callback([&cli, options] { cli.run([&] { return issue(cli, *options); }); });
 }
 

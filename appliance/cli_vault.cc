@@ -1,6 +1,7 @@
 // causeway vault create, machines, points, verify: straight from the vault, without any daemon.
 #include "appliance/cli.h"
 #include "appliance/server_state.h"
+#include "base/log.h"
 #include "recovery/catalog.h"
 #include "recovery/verify.h"
 
@@ -17,6 +18,11 @@ using nlohmann::json;
 
 void print_json(const json& value) {
     std::puts(value.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+}
+
+// What people or peers chose, as a terminal may see it.
+std::string shown(const json& text) {
+    return escape_for_display(text.get<std::string>());
 }
 
 Result<void> create(Cli& cli) {
@@ -43,25 +49,35 @@ Result<void> machines(Cli& cli) {
     const auto store = access.stores->make();
     CW_TRY_ASSIGN(const auto ids, vault::list_machines(*store));
     json out = json::array();
+    Result<void> result;  // One damaged machine must not hide the others.
     for (const MachineId& id : ids) {
-        CW_TRY_ASSIGN(const auto catalog, recovery::Catalog::open(*store, *access.kek, id, {}));
-        const vault::Manifest& newest = catalog.state().newest;
+        const auto catalog = recovery::Catalog::open(*store, *access.kek, id, {});
+        if (!catalog) {
+            out.push_back({{"id", to_string(id)}, {"error", to_string(catalog.error())}});
+            result = fail(catalog.error().code, "machine " + to_string(id) + " cannot be read");
+            continue;
+        }
+        const vault::Manifest& newest = catalog->state().newest;
         out.push_back({{"id", to_string(id)},
                        {"name", newest.machine_name},
                        {"disks", newest.disks.size()},
-                       {"points", catalog.points().size()},
+                       {"points", catalog->points().size()},
                        {"manifest", newest.number}});
     }
     if (cli.json) {
         print_json(out);
-        return {};
+        return result;
     }
     for (const json& machine : out) {
-        std::printf("%s  %s  %d disks, %d points\n", machine["id"].get<std::string>().c_str(),
-                    machine["name"].get<std::string>().c_str(), machine["disks"].get<int>(),
-                    machine["points"].get<int>());
+        const std::string id = machine["id"].get<std::string>();
+        if (machine.contains("error")) {
+            std::printf("%s  ! %s\n", id.c_str(), machine["error"].get<std::string>().c_str());
+            continue;
+        }
+        std::printf("%s  %s  %d disks, %d points\n", id.c_str(), shown(machine["name"]).c_str(),
+                    machine["disks"].get<int>(), machine["points"].get<int>());
     }
-    return {};
+    return result;
 }
 
 json point_json(const recovery::Catalog& catalog, const vault::PointEntry& point) {
@@ -97,8 +113,7 @@ Result<void> points(Cli& cli, const std::string& machine_text) {
     for (const json& point : out) {
         std::printf("%s  %s  %-10s %s\n", point["id"].get<std::string>().c_str(),
                     point["time"].get<std::string>().c_str(),
-                    point["kind"].get<std::string>().c_str(),
-                    point["tag"].get<std::string>().c_str());
+                    point["kind"].get<std::string>().c_str(), shown(point["tag"]).c_str());
     }
     if (out.empty()) {
         std::puts("no recovery points yet");
@@ -118,6 +133,7 @@ json findings_json(const std::vector<recovery::Finding>& findings) {
 
 json verify_json(const recovery::Catalog& catalog, const recovery::VerifyReport& report) {
     json out{{"verdict", recovery::name_of(report.verdict())},
+             {"level", recovery::name_of(report.depth)},
              {"manifest", report.manifest_number},
              {"manifest_hash", to_hex(report.manifest_hash)},
              {"manifests_checked", report.manifests_checked},
@@ -145,7 +161,7 @@ void print_verify(const json& report) {
         for (const json& disk : point["disks"]) {
             std::printf("  last write %llu of %s",
                         static_cast<unsigned long long>(disk["sequence"].get<std::uint64_t>()),
-                        disk["name"].get<std::string>().c_str());
+                        shown(disk["name"]).c_str());
         }
         std::puts("");
     }
@@ -156,12 +172,13 @@ void print_verify(const json& report) {
                         finding["detail"].get<std::string>().c_str());
         }
     }
-    std::printf("%s: %llu manifests down to number %llu, %llu segments, %llu chunks opened\n",
+    std::printf("%s: %llu manifests down to number %llu, %llu segments, %llu chunks opened%s\n",
                 report["verdict"].get<std::string>().c_str(),
                 static_cast<unsigned long long>(report["manifests_checked"].get<std::uint64_t>()),
                 static_cast<unsigned long long>(report["oldest_manifest"].get<std::uint64_t>()),
                 static_cast<unsigned long long>(report["segments_checked"].get<std::uint64_t>()),
-                static_cast<unsigned long long>(report["chunks_checked"].get<std::uint64_t>()));
+                static_cast<unsigned long long>(report["chunks_checked"].get<std::uint64_t>()),
+                report["level"] == "full" ? "" : "; --level full opens every byte of them");
 }
 
 Result<void> verify(Cli& cli, const std::string& machine_text, recovery::VerifyDepth depth) {

@@ -4,6 +4,7 @@
 #include "appliance/notify.h"
 #include "appliance/server_state.h"
 #include "base/crash_point.h"
+#include "base/exit_code.h"
 #include "base/log.h"
 
 #include <csignal>
@@ -63,6 +64,7 @@ private:
     Nanos started_;
     std::mutex mutex_;  // settings_ is read by control threads and changed by reload.
     config::Settings settings_;
+    std::unique_ptr<File> state_lock_, cache_lock_;  // Held until the daemon is gone.
     ServerId server_{};
     std::unique_ptr<Daemon> daemon_;
     std::unique_ptr<ControlServer> control_;
@@ -95,7 +97,10 @@ Result<void> Process::start() {
     CW_TRY_ASSIGN(settings_, load());
     CW_TRY_ASSIGN(const LogLevel level, parse_log_level(settings_.log_level));
     set_log_level(level);
-    CW_TRY(seams_.disk->create_directories(settings_.server_state_dir));
+    CW_TRY_ASSIGN(state_lock_, lock_directory(*seams_.disk, settings_.server_state_dir));
+    if (settings_.cache_path != settings_.server_state_dir) {
+        CW_TRY_ASSIGN(cache_lock_, lock_directory(*seams_.disk, settings_.cache_path));
+    }
     CW_TRY_ASSIGN(server_,
                   load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
     const DaemonContext context{seams_, conditions_, server_};
@@ -221,7 +226,7 @@ int run_daemon(const Arguments& arguments) {
     Process process(arguments);
     if (const auto started = process.start(); !started) {
         std::fprintf(stderr, "causewayd: %s\n", to_string(started.error()).c_str());
-        return 1;
+        return exit_code_of(started.error().code);
     }
     return process.run();
 }

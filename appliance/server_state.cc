@@ -1,5 +1,7 @@
 #include "appliance/server_state.h"
 
+#include "base/log.h"
+
 #include <algorithm>
 #include <charconv>
 
@@ -11,7 +13,7 @@ constexpr std::size_t id_bytes_max = 64, witness_bytes_max = 16 * mib;
 // "<machine uuid> <number> <64 hex digits>"
 Result<std::pair<MachineId, vault::ChainWitness>> parse_line(std::string_view line) {
     const auto bad = [&] {
-        return fail(Errc::config_invalid, "witness line '" + std::string(line.substr(0, 80)) + "'");
+        return fail(Errc::config_invalid, "the line '" + escape_for_display(line, 80) + "'");
     };
     if (line.size() < 36 + 1 + 1 + 1 + 64) {
         return bad();
@@ -63,8 +65,14 @@ Result<void> WitnessFile::load(Disk& disk) {
     while (!text.empty()) {
         const auto end = std::min(text.find('\n'), text.size());
         if (end > 0) {
-            CW_TRY_ASSIGN(const auto entry, parse_line(text.substr(0, end)));
-            witnesses_.insert_or_assign(entry.first, entry.second);
+            const auto entry = parse_line(text.substr(0, end));
+            if (!entry) {
+                return fail(entry.error().code,
+                            path_ + " is damaged: " + entry.error().detail +
+                                "; restore it, or move it away and know that a vault older than "
+                                "this server's memory will not be noticed until the next commit");
+            }
+            witnesses_.insert_or_assign(entry->first, entry->second);
         }
         text.remove_prefix(std::min(end + 1, text.size()));
     }

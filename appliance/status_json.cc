@@ -1,5 +1,7 @@
 #include "appliance/status_json.h"
 
+#include "base/log.h"
+
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
@@ -125,10 +127,15 @@ std::string sync_text(const json& machine) {
     return out;
 }
 
+// What people or peers chose, as a terminal may see it.
+std::string shown(const json& of, const char* key) {
+    return escape_for_display(of.value(key, ""));
+}
+
 std::string machine_text(const json& machine) {
     const json stages = machine.value("rpo_stage_seconds", json::object());
     std::string out =
-        "  " + machine.value("name", "") + "  " + machine.value("id", "") + "  " +
+        "  " + shown(machine, "name") + "  " + machine.value("id", "") + "  " +
         machine.value("mode", "") + sync_text(machine) + "\n    RPO " +
         number_text(machine, "rpo_seconds", "none yet") + " (source " +
         number_text(stages, "source", "-") + ", cache " + number_text(stages, "cache", "-") +
@@ -146,12 +153,11 @@ std::string machine_text(const json& machine) {
 std::string one_line(const json& status) {
     std::string out = "health " + status["health"].value("level", "?");
     for (const json& machine : status.value("machines", json::array())) {
-        out += " | " + machine.value("name", "") + " " + machine.value("mode", "") +
-               sync_text(machine) + ", RPO " + number_text(machine, "rpo_seconds", "none yet") +
-               ", uploaded " +
-               config::format_bytes(machine.value("uploaded_bytes", std::uint64_t{0})) +
-               ", waiting " +
-               config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0}));
+        out +=
+            " | " + shown(machine, "name") + " " + machine.value("mode", "") + sync_text(machine) +
+            ", RPO " + number_text(machine, "rpo_seconds", "none yet") + ", uploaded " +
+            config::format_bytes(machine.value("uploaded_bytes", std::uint64_t{0})) + ", waiting " +
+            config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0}));
     }
     return out + "\n";
 }
@@ -244,7 +250,7 @@ std::string status_text(const std::string& text, bool line) {
     }
     const json& server = status["server"];
     const json& cache = status["cache"];
-    std::string out = server.value("name", "") + " (" + server.value("role", "") + ", port " +
+    std::string out = shown(server, "name") + " (" + server.value("role", "") + ", port " +
                       std::to_string(server.value("replication_port", 0)) + "): health " +
                       status["health"].value("level", "?") + "\n";
     for (const json& reason : status["health"].value("reasons", json::array())) {

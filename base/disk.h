@@ -48,6 +48,9 @@ struct OpenOptions {
     bool exclusive = false;  // With create: fail with file_exists if present. Devices: O_EXCL.
     bool direct = false;     // O_DIRECT where the file system has it.
     unsigned mode = 0600;    // Of a file that `create` makes, as in chmod.
+    // Nobody else may open it with `lock` while this File lives, in this process or another; the
+    // kernel ends the lock with the process. Errors: in_use.
+    bool lock = false;
 };
 
 class Disk {
@@ -97,6 +100,10 @@ std::unique_ptr<Disk> make_best_disk(unsigned queue_depth);
 Result<std::size_t> read_at(Disk& disk, File& file, std::uint64_t offset, MutableBytes out);
 Result<void> write_at(Disk& disk, File& file, std::uint64_t offset, Bytes bytes, bool durable);
 Result<void> sync_file(Disk& disk, File& file);
+// Takes `directory` for this process alone: two programs on one state or one cache would destroy
+// it. Creates the directory if absent; the lock lives as long as the File. Errors: in_use,
+// io_error.
+Result<std::unique_ptr<File>> lock_directory(Disk& disk, const std::string& directory);
 // Whole small files. read_file refuses more than `max` bytes. write_file_atomically writes a
 // temporary beside `path`, syncs it, renames it, syncs the directory; `mode` as in chmod.
 Result<ByteVector> read_file(Disk& disk, const std::string& path, std::size_t max);

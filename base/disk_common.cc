@@ -170,6 +170,11 @@ Result<void> sync_file(Disk& disk, File& file) {
     return {};
 }
 
+Result<std::unique_ptr<File>> lock_directory(Disk& disk, const std::string& directory) {
+    CW_TRY(disk.create_directories(directory));
+    return disk.open(directory + "/lock", {.write = true, .create = true, .lock = true});
+}
+
 Result<ByteVector> read_file(Disk& disk, const std::string& path, std::size_t max) {
     CW_TRY_ASSIGN(const auto file, disk.open(path, {}));
     const std::uint64_t size = file->size();

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -69,6 +70,12 @@ Result<std::unique_ptr<File>> SystemDisk::open(const std::string& path, OpenOpti
     }
     if (!fd.valid()) {
         return fail_system("open", path);
+    }
+    if (options.lock && flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+        if (errno == EWOULDBLOCK) {
+            return fail(Errc::in_use, path + " is locked; who: fuser -v " + path);
+        }
+        return fail_system("lock", path);
     }
     return std::make_unique<SystemFile>(std::move(fd), direct);
 }

@@ -38,6 +38,8 @@ std::unexpected<Error> fail_call(std::string_view what, int error) {
             return fail_errno(Errc::blob_rejected, what, error);
         case ENOSPC:
         case EDQUOT:
+        case EFBIG:
+            return fail_errno(Errc::vault_full, what, error);
         case ENFILE:
         case EMFILE:
             return fail_errno(Errc::blob_unavailable, what, error);

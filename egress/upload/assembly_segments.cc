@@ -188,8 +188,9 @@ void AssemblyStage::answered(const UploadAnswer& answer) {
         .add(static_cast<double>(bytes));
     if (work.failures > 0) {
         work.failures = 0;
-        for (const Errc code : {Errc::blob_unavailable, Errc::blob_throttled, Errc::blob_auth,
-                                Errc::blob_denied, Errc::vault_missing, Errc::blob_rejected}) {
+        for (const Errc code :
+             {Errc::blob_unavailable, Errc::blob_throttled, Errc::blob_auth, Errc::blob_denied,
+              Errc::vault_missing, Errc::vault_full, Errc::blob_rejected}) {
             context_.conditions.clear(code, "upload");
         }
     }

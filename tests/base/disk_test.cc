@@ -256,6 +256,15 @@ TEST_P(DiskTest, ManagesDirectoriesAndNames) {
     EXPECT_EQ(disk_->rename(scratch_ / "absent", scratch_ / "b").error().code, Errc::not_found);
 }
 
+TEST_P(DiskTest, LocksADirectoryForOneAtATime) {
+    auto mine = lock_directory(*disk_, scratch_ / "x/y");
+    ASSERT_TRUE(mine);
+    EXPECT_EQ(lock_directory(*disk_, scratch_ / "x/y").error().code, Errc::in_use);
+    ASSERT_TRUE(lock_directory(*disk_, scratch_ / "x"));
+    mine->reset();
+    ASSERT_TRUE(lock_directory(*disk_, scratch_ / "x/y"));
+}
+
 TEST_P(DiskTest, ListsInOneOrderEverywhere) {
     std::vector<std::string> names;
     for (int i = 0; i < 50; ++i) {

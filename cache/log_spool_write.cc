@@ -42,7 +42,7 @@ bool LogSpool::append(Record& record) {
     }
     const std::uint64_t reserved_after = reserved_ - std::min(reserved_, payload);
     if (!space_for(payload + block_bytes, reserved_after)) {
-        refuse_for_space();
+        say_full();
         return false;
     }
     reserved_ = reserved_after;

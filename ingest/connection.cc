@@ -83,7 +83,9 @@ void Connection::handshake(Turn& turn) {
     if (hub_.may_log()) {
         log_warning("ingest.tls.refused", {{"peer", peer_}, {"error", error}});
     }
-    enter(Stage::closed);
+    // With TLS 1.3 the peer may have sent its head already: the alert says why, a reset would not.
+    (void)::shutdown(socket_.get(), SHUT_WR);
+    enter(Stage::linger);
 }
 
 void Connection::read_head(Turn& turn) {

@@ -127,6 +127,19 @@ TEST_F(RefusalTest, CertificatesWithoutOneIdentityAreAnswered401) {
     EXPECT_TRUE(client->upgrade());
 }
 
+// A reset could overtake the alert, and nobody would know what to repair.
+TEST_F(RefusalTest, TellsWhyByAnAlertThoughThePeerHasAlreadySentItsHead) {
+    for (int round = 0; round < 20; ++round) {
+        const auto context = hand_made_context();  // Without a certificate.
+        auto client = TestClient::connect(rig.port(), context.get());
+        ASSERT_TRUE(client && client->handshake());
+        const auto response = client->request(wire::build_upgrade_request("h"));
+        ASSERT_FALSE(response);
+        EXPECT_NE(response.error().detail.find("certificate required"), std::string::npos)
+            << response.error().detail;
+    }
+}
+
 TEST_F(RefusalTest, G1_ExpiredCertificateGetsNoApplicationByte) {
     const Identity identity{Role::machine, id_of<MachineId>(0x21).bytes};
     const TlsFiles files = ListenerRig::certificates().files(identity, 1);

@@ -37,6 +37,7 @@ TEST(DirectoryStore, SaysThatItIsFullAndTakesTheObjectLater) {
     const auto factory =
         make_directory_factory({.path = path, .create = true}, *clock, *random).value();
     const auto store = factory->make();
+    ASSERT_TRUE(create_containers_and_wait(*store));
     const ByteVector body(mib, std::byte{7});
     PutRequest request;
     request.name = {Container::data, "some/object"};

@@ -70,5 +70,6 @@ void add_vault_commands(CLI::App& app, Cli& cli);     // vault create, machines,
 void add_status_commands(CLI::App& app, Cli& cli);    // status, events, disks
 void add_recovery_commands(CLI::App& app, Cli& cli);  // failover
 void add_failback_command(CLI::App& app, Cli& cli);   // failback
+void add_target_commands(CLI::App& app, Cli& cli);    // target list | switch | cancel
 
 }  // namespace cw::appliance

@@ -77,6 +77,7 @@ int main(int argc, char** argv) {
     add_status_commands(app, cli);
     add_recovery_commands(app, cli);
     add_failback_command(app, cli);
+    add_target_commands(app, cli);
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& done) {  // --help, --version

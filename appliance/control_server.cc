@@ -30,6 +30,7 @@ int status_of(Errc code) {
             return 400;
         case Errc::needs_restart:
         case Errc::target_unsafe:
+        case Errc::target_switching:
             return 409;
         case Errc::server_busy:
         case Errc::unreachable:

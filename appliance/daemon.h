@@ -22,6 +22,11 @@ public:
     virtual void fill_status(DaemonStatus& status) = 0;
     // Takes the live settings. Main has checked that nothing else differs. Main thread.
     virtual void apply(const config::Settings& settings) = 0;
+    // Commands of the role, POST /v1/NAME: the answer's JSON. Any thread. Errors: not_found (no
+    // such command), usage, the command's own.
+    virtual Result<std::string> post(const std::string& name, const std::string& /*body*/) {
+        return fail(Errc::not_found, "no such command: " + name);
+    }
     // Once a second on the main thread: metrics, forecasts, witnesses. False: a stage has not
     // finished a round for longer than the watchdog allows, and the process should be restarted.
     virtual bool tick() = 0;

@@ -104,7 +104,9 @@ Result<void> Process::start() {
     CW_TRY_ASSIGN(server_,
                   load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
     const DaemonContext context{seams_, conditions_, server_};
-    CW_TRY_ASSIGN(daemon_, start_process_server(settings_, context));
+    const auto start_role =
+        settings_.server_role == "master-target" ? start_master_target : start_process_server;
+    CW_TRY_ASSIGN(daemon_, start_role(settings_, context));
     std::fprintf(stderr, "memory budget:\n%s", daemon_->budget_text().c_str());
     ControlHandlers handlers;
     handlers.metrics = [this] { return seams_.metrics->render(); };
@@ -215,11 +217,11 @@ Result<std::string> Process::get(const std::string& name) {
     return fail(Errc::not_found, "no such resource: " + name);
 }
 
-Result<std::string> Process::post(const std::string& name, const std::string&) {
+Result<std::string> Process::post(const std::string& name, const std::string& body) {
     if (name == "reload") {
         return reload();
     }
-    return fail(Errc::not_found, "no such command: " + name);
+    return daemon_->post(name, body);
 }
 
 int run_daemon(const Arguments& arguments) {

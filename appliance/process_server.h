@@ -12,6 +12,7 @@
 #include "appliance/digest_service.h"
 #include "appliance/engine_link.h"
 #include "appliance/health_metrics.h"
+#include "appliance/reactor_rings.h"
 #include "appliance/reader_pump.h"
 #include "appliance/server_state.h"
 #include "base/executor.h"
@@ -27,18 +28,6 @@
 #include <vector>
 
 namespace cw::appliance {
-
-// Rings of one reactor.
-struct ReactorRings {
-    pipeline::Ring<pipeline::Record> records{256};
-    pipeline::Ring<pipeline::OpenMachine> opens{256};
-    pipeline::Ring<ingest::DigestRequest> digests{256};
-    pipeline::Ring<ingest::AgentNotice> notices{1024};
-    pipeline::Ring<pipeline::MachineOpened> opened{256};
-    pipeline::Ring<pipeline::Spooled> spooled{4096};
-    pipeline::Ring<pipeline::Committed> committed{1024};
-    pipeline::Ring<ingest::DigestReply> digest_replies{256};
-};
 
 class ProcessServer final : public Daemon {
 public:

@@ -64,6 +64,28 @@ json machine_json(const upload::MachineStatus& machine) {
     return out;
 }
 
+json target_json(const TargetStatus& target) {
+    json out{{"machine", to_string(target.machine)},
+             {"disk", target.disk},
+             {"path", target.path},
+             {"identity", target.identity},
+             {"size_bytes", target.size_bytes},
+             {"phase", volume::name_of(target.phase)},
+             {"generation", raw(target.generation)},
+             {"received_seq", raw(target.received)},
+             {"committed_seq", raw(target.committed)},
+             {"resync_open", target.resync_open}};
+    if (target.point) {
+        out["point"] = {{"id", to_string(target.point->id)},
+                        {"seq", raw(target.point->cut)},
+                        {"source_time_us", raw(target.point->source_time)}};
+    }
+    if (target.trouble) {
+        out["trouble"] = to_string(*target.trouble);
+    }
+    return out;
+}
+
 json condition_json(const Condition& condition) {
     return {{"code", name_of(condition.code)},       {"number", raw(condition.code)},
             {"subject", condition.subject},          {"detail", condition.detail},
@@ -221,6 +243,9 @@ std::string status_json(const DaemonStatus& status, const HealthReport& health) 
              {"conditions", json::array()}};
     for (const upload::MachineStatus& machine : status.engine.machines) {
         out["machines"].push_back(machine_json(machine));
+    }
+    for (const TargetStatus& target : status.targets) {
+        out["targets"].push_back(target_json(target));
     }
     for (const Condition& condition : status.conditions) {
         out["conditions"].push_back(condition_json(condition));

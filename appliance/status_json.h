@@ -1,6 +1,7 @@
 // What the daemon says of itself, as JSON: `causeway status --json` prints exactly this.
 #pragma once
 
+#include "appliance/target_status.h"
 #include "base/conditions.h"
 #include "cache/spool.h"
 #include "config/settings.h"
@@ -30,6 +31,7 @@ struct DaemonStatus {
     cache::SpoolUsage cache;
     double cache_full_forecast_s = -1;  // -1: not filling
     upload::EngineStatus engine;
+    std::vector<TargetStatus> targets;  // Of a master target.
     std::vector<Condition> conditions;
 };
 

@@ -1,0 +1,346 @@
+#include "appliance/target_disk.h"
+
+#include "base/crash_point.h"
+#include "base/log.h"
+#include "egress/upload/disk_decision.h"
+#include "ingest/wire/messages.h"
+
+#include <algorithm>
+
+namespace cw::appliance {
+namespace {
+
+using pipeline::DiskAction;
+using pipeline::RecordHeader;
+using pipeline::RecordType;
+using volume::Phase;
+
+constexpr std::size_t repair_sessions_max = 16;
+
+// The target or its work directory failed, not the stream.
+bool of_device(Errc code) noexcept {
+    return code == Errc::io_error || code == Errc::spool_full || code == Errc::record_corrupt ||
+           code == Errc::target_unsafe || code == Errc::not_found;
+}
+
+pipeline::DiskWelcome reject(const pipeline::DiskHello& hello, std::string reason) {
+    pipeline::DiskWelcome welcome;
+    welcome.disk = hello.disk;
+    welcome.generation = hello.generation;
+    welcome.reason = std::move(reason);
+    return welcome;
+}
+
+}  // namespace
+
+bool TargetDisk::open() {
+    if (writer_) {
+        return true;
+    }
+    const auto opened = try_open();
+    if (!opened) {
+        trouble_ = opened.error();
+        conditions_.raise(trouble_->code, subject(), trouble_->detail);
+        return false;
+    }
+    if (trouble_) {
+        conditions_.clear(trouble_->code, subject());
+        trouble_.reset();
+    }
+    return true;
+}
+
+Result<void> TargetDisk::try_open() {
+    const std::string state_path = options_.work_directory + "/state";
+    CW_TRY_ASSIGN(const bool begun, context_.disk.exists(state_path));
+    if (!id_) {
+        if (const auto id = parse_id<DiskId>(options_.disk)) {
+            id_ = *id;
+        } else if (begun) {
+            CW_TRY_ASSIGN(const auto state, volume::read_volume_state(context_.disk, state_path));
+            id_ = state.disk;
+        }
+    }
+    CW_TRY_ASSIGN(size_bytes_, find_size(begun));
+    CW_TRY_ASSIGN(identity_, context_.probe.identity(options_.path));
+    if (!id_) {
+        return context_.probe.check_unused(options_.path);  // HELLO will tell the id.
+    }
+    CW_TRY_ASSIGN(writer_, volume::VolumeWriter::open({.work_directory = options_.work_directory,
+                                                       .target_path = options_.path,
+                                                       .disk = *id_,
+                                                       .size_bytes = size_bytes_,
+                                                       .expected_identity = options_.identity},
+                                                      context_));
+    log_info("target.open", {{"machine", options_.machine},
+                             {"disk", *id_},
+                             {"path", options_.path},
+                             {"phase", volume::name_of(writer_->phase())},
+                             {"received", writer_->received()}});
+    return {};
+}
+
+Result<std::uint64_t> TargetDisk::find_size(bool begun) {
+    CW_TRY_ASSIGN(const bool exists, context_.disk.exists(options_.path));
+    // Never where something was begun already, nor a device: what is missing there is missing.
+    if (!exists && !begun && options_.size_bytes > 0 && !options_.path.starts_with("/dev/")) {
+        OpenOptions how;
+        how.write = how.create = how.exclusive = true;
+        CW_TRY_ASSIGN(const auto file, context_.disk.open(options_.path, how));
+        CW_TRY(context_.disk.resize(*file, options_.size_bytes, false));
+        CW_TRY(sync_file(context_.disk, *file));
+    }
+    CW_TRY_ASSIGN(const auto file, context_.disk.open(options_.path, {}));
+    const std::uint64_t size = file->size();
+    if (size == 0 || size % sector_bytes != 0 ||
+        (options_.size_bytes > 0 && size != options_.size_bytes)) {
+        return fail(
+            Errc::target_unsafe,
+            options_.path + " has " + std::to_string(size) + " bytes" +
+                (options_.size_bytes > 0 ? ", configured are " + std::to_string(options_.size_bytes)
+                                         : std::string()));
+    }
+    return size;
+}
+
+bool TargetDisk::meets(const MachineId& machine, const pipeline::DiskHello& hello) {
+    if (machine != options_.machine) {
+        return false;
+    }
+    if (id_) {
+        return *id_ == hello.disk;
+    }
+    if (hello.name != options_.disk) {
+        return false;
+    }
+    id_ = hello.disk;
+    return true;
+}
+
+pipeline::DiskWelcome TargetDisk::welcome(const pipeline::DiskHello& hello,
+                                          const std::vector<upload::StreamWatermark>& streams,
+                                          SessionId session) {
+    if (!open()) {
+        return reject(hello, to_string(*trouble_));
+    }
+    if (writer_->phase() != Phase::collecting) {
+        return reject(hello, "the target is " + std::string(volume::name_of(writer_->phase())) +
+                                 ": it takes nothing more");
+    }
+    if (hello.size_bytes != size_bytes_) {
+        return reject(hello, "the disk has " + std::to_string(hello.size_bytes) +
+                                 " bytes, the target " + std::to_string(size_bytes_));
+    }
+    upload::DiskKnowledge known;
+    for (const upload::StreamWatermark& stream : streams) {
+        if (stream.key.disk == hello.disk) {
+            known.newest_cached = std::max(known.newest_cached, stream.key.generation);
+            known.cached = stream.key.generation == hello.generation ? &stream : known.cached;
+        }
+    }
+    vault::DiskEntry entry;
+    entry.disk = hello.disk;
+    entry.size_bytes = size_bytes_;
+    entry.protected_ = true;
+    entry.generation = writer_->generation();
+    entry.committed = committed();
+    if (point() && point()->generation != entry.generation) {
+        entry.parent_generation = point()->generation;
+    }
+    known.damaged = damaged_.has_value();
+    if (damaged_ && hello.generation != entry.generation) {
+        // Nothing of the history that HELLO names is here: it cannot be caught up with.
+        entry.generation = Generation{raw(std::max(hello.generation, entry.generation)) + 1};
+        entry.committed = Seq{};
+    }
+    known.committed = raw(entry.generation) > 0 ? &entry : nullptr;
+    pipeline::DiskWelcome welcome = upload::decide_disk(hello, known);
+    if (welcome.action != DiskAction::continue_ && welcome.action != DiskAction::reject) {
+        repair_sessions_.push_back(session);
+        if (repair_sessions_.size() > repair_sessions_max) {
+            repair_sessions_.pop_front();
+        }
+    }
+    return welcome;
+}
+
+// A fence repairs only what it covers: everything, in a new generation; everything since the held
+// point, when the agent was told to catch up. A fence for less must continue where the disk stands.
+bool TargetDisk::may_begin_fence(const RecordHeader& header) const {
+    const bool asked =
+        std::ranges::find(repair_sessions_, header.session) != repair_sessions_.end();
+    if (header.key.generation != writer_->generation()) {
+        return static_cast<wire::ResyncKind>(header.aux) != wire::ResyncKind::catch_up;
+    }
+    return asked || (!damaged_ && header.seq <= next(writer_->received()));
+}
+
+bool TargetDisk::take(const pipeline::Record& record) {
+    const RecordHeader& header = record.header;
+    if (writer_ && writer_->phase() != Phase::collecting) {
+        return true;  // HELLO is refused: these are from before.
+    }
+    if (!writer_) {
+        return damaged_ || damage({Errc::resync_required, "the target was not open for writes"});
+    }
+    if (header.key.generation < writer_->generation()) {
+        return true;  // Of a history that is over, given out again after a restart.
+    }
+    if (header.type == RecordType::resync_begin && may_begin_fence(header)) {
+        if (damaged_) {
+            conditions_.clear(damaged_->code, subject());
+            damaged_.reset();
+        }
+    } else if (header.type == RecordType::resync_begin &&
+               (header.key.generation != writer_->generation() ||
+                header.seq > next(writer_->received()))) {
+        return damaged_ || damage({Errc::seq_gap, "a fence that does not cover what is missing"});
+    }
+    const bool over = header.type == RecordType::base && header.seq <= writer_->received() &&
+                      writer_->open_fence() != header.seq;
+    if (damaged_ || over) {
+        return true;
+    }
+    if (const auto taken = writer_->take(record); !taken) {
+        return failed(taken.error());
+    }
+    unsynced_ = true;
+    return true;
+}
+
+Result<TargetDisk::PointFit> TargetDisk::fits(const PointId& id, const pipeline::DiskCut& cut) {
+    if (!writer_) {
+        return std::unexpected(trouble_.value_or(Error{Errc::not_found, "the target is not open"}));
+    }
+    if (point() && point()->id == id) {
+        return PointFit::held;
+    }
+    if (writer_->phase() != Phase::collecting) {
+        return fail(Errc::target_switching, options_.path);
+    }
+    if (cut.generation < writer_->generation() ||
+        (cut.generation == writer_->generation() && cut.cut < writer_->received())) {
+        return PointFit::old;
+    }
+    if (damaged_) {
+        return std::unexpected(*damaged_);
+    }
+    if (writer_->open_fence()) {
+        return fail(Errc::resync_required, "a resync is under way");
+    }
+    if (cut.generation != writer_->generation() || cut.cut != writer_->received()) {
+        damage({Errc::seq_gap, "a point after sequence " + std::to_string(raw(cut.cut)) +
+                                   ", received are " + std::to_string(raw(writer_->received()))});
+        return std::unexpected(*damaged_);
+    }
+    return PointFit::fits;
+}
+
+Result<void> TargetDisk::take_point(const pipeline::Record& record) {
+    CW_ASSERT(writer_ != nullptr);
+    auto taken = writer_->take(record);
+    if (!taken) {
+        failed(taken.error());
+        return taken;
+    }
+    unsynced_ = false;  // The merge has settled everything.
+    return {};
+}
+
+bool TargetDisk::sync() {
+    if (!unsynced_ || !writer_) {
+        return true;
+    }
+    unsynced_ = false;
+    const auto synced = writer_->sync();
+    return synced || failed(synced.error());
+}
+
+bool TargetDisk::failed(const Error& error) {
+    if (of_device(error.code)) {
+        trouble_ = error;
+        writer_.reset();
+        unsynced_ = false;
+        log_error("target.failed", {{"path", options_.path}, {"error", error}});
+        conditions_.raise(error.code, subject(), error.detail);
+        return damage({Errc::resync_required, "the target failed: " + to_string(error)});
+    }
+    return damage(error);
+}
+
+bool TargetDisk::damage(Error error) {
+    if (damaged_) {
+        conditions_.clear(damaged_->code, subject());
+    }
+    damaged_ = std::move(error);
+    log_warning("target.damaged", {{"path", options_.path}, {"error", *damaged_}});
+    conditions_.raise(damaged_->code, subject(), damaged_->detail);
+    return false;
+}
+
+Result<void> TargetDisk::begin_switch(const PointId& point) {
+    if (!writer_) {
+        return std::unexpected(
+            trouble_.value_or(Error{Errc::point_not_found, "nothing was taken"}));
+    }
+    const auto begun = writer_->begin_switch(point);
+    if (!begun && writer_->phase() == Phase::switching) {
+        failed(begun.error());  // It is decided all the same: the next open() resumes.
+    }
+    CW_CRASH_POINT("target.switched");
+    unsynced_ = unsynced_ && !switching();
+    return begun;
+}
+
+Result<void> TargetDisk::cancel() {
+    if (!writer_) {
+        return std::unexpected(trouble_.value_or(Error{Errc::not_found, "nothing was taken"}));
+    }
+    const auto cancelled = writer_->cancel();
+    unsynced_ = false;
+    if (!cancelled && of_device(cancelled.error().code)) {
+        failed(cancelled.error());
+    } else if (cancelled) {
+        damage({Errc::resync_required, "what was collected was cancelled by an operator"});
+    }
+    return cancelled;
+}
+
+void TargetDisk::apply_some(std::uint64_t budget_bytes) {
+    CW_ASSERT(switching());
+    const auto complete = writer_->apply_some(budget_bytes);
+    if (!complete) {
+        failed(complete.error());
+    } else if (*complete) {
+        log_info("target.done", {{"path", options_.path}, {"point", point()->id}});
+    }
+}
+
+const std::optional<volume::HeldPoint>& TargetDisk::point() const {
+    static const std::optional<volume::HeldPoint> none;
+    return writer_ ? writer_->point() : none;
+}
+
+Seq TargetDisk::committed() const {
+    return point() && point()->generation == writer_->generation() ? point()->cut : Seq{};
+}
+
+TargetStatus TargetDisk::status() const {
+    TargetStatus out{.machine = options_.machine,
+                     .disk = options_.disk,
+                     .path = options_.path,
+                     .identity = identity_,
+                     .size_bytes = size_bytes_,
+                     .point = point(),
+                     .trouble = trouble_ ? trouble_ : damaged_};
+    if (writer_) {
+        out.phase = writer_->phase();
+        out.generation = writer_->generation();
+        out.received = writer_->received();
+        out.committed = committed();
+        out.resync_open = writer_->open_fence().has_value();
+    }
+    return out;
+}
+
+}  // namespace cw::appliance

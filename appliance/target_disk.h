@@ -1,0 +1,99 @@
+// TargetDisk: one [[target]] of a master target: its VolumeWriter, and what must be known around it
+// to keep the stream honest: is what arrives the continuation of what was taken, and if not, what
+// the agent must send again.
+//
+// A record that cannot be taken makes the disk *damaged*: everything after it is dropped until a
+// fence repairs it, and the next HELLO is answered with catch-up or a new history. A device that
+// fails is closed and tried again later. Both stand as conditions. Other disks go on.
+// Thread-safety: none; the volume stage's thread.
+#pragma once
+
+#include "appliance/target_status.h"
+#include "base/conditions.h"
+#include "egress/upload/ports.h"
+#include "egress/volume/volume_writer.h"
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cw::appliance {
+
+struct TargetOptions {
+    MachineId machine;
+    std::string disk;  // UUID or the agent's name of it.
+    std::string path, identity, work_directory;
+    std::uint64_t size_bytes = 0;  // 0: that of `path`. Given: a missing file is created.
+};
+
+class TargetDisk {
+public:
+    TargetDisk(TargetOptions options, volume::VolumeWriter::Context context, Conditions& conditions)
+        : options_(std::move(options)), context_(context), conditions_(conditions) {}
+
+    // Opens or resumes, unless it is open. A disk named by its name is first opened when its id is
+    // known: from an earlier run, or from HELLO. False: it failed, see trouble(); try again later.
+    bool open();
+    [[nodiscard]] const TargetOptions& options() const noexcept { return options_; }
+    [[nodiscard]] bool is_for(const MachineId& machine, const DiskId& disk) const noexcept {
+        return machine == options_.machine && id_ == disk;
+    }
+    [[nodiscard]] const std::optional<Error>& trouble() const noexcept { return trouble_; }
+    [[nodiscard]] bool switching() const noexcept {
+        return writer_ && writer_->phase() == volume::Phase::switching;
+    }
+
+    // Whether HELLO's disk is this one; learns the id of a disk known by name.
+    bool meets(const MachineId& machine, const pipeline::DiskHello& hello);
+    pipeline::DiskWelcome welcome(const pipeline::DiskHello& hello,
+                                  const std::vector<upload::StreamWatermark>& streams,
+                                  SessionId session);
+
+    // Everything but points. False: the disk became damaged by this; end the machine's session.
+    bool take(const pipeline::Record& record);
+    // What take_point() would do: `taken` with it, `old` news, or not possible.
+    enum class PointFit : std::uint8_t { fits, held, old };
+    Result<PointFit> fits(const PointId& id, const pipeline::DiskCut& cut);
+    // After fits() said so. The overlay then holds the point.
+    Result<void> take_point(const pipeline::Record& record);
+    // Everything taken is on stable storage; false as in take().
+    bool sync();
+
+    // An operator's word. Errors: those of VolumeWriter, and of trouble().
+    Result<void> begin_switch(const PointId& point);
+    Result<void> cancel();
+    // A piece of the switch. A failure closes the target; the next open() resumes.
+    void apply_some(std::uint64_t budget_bytes);
+
+    [[nodiscard]] const std::optional<volume::HeldPoint>& point() const;
+    [[nodiscard]] Generation generation() const {
+        return writer_ ? writer_->generation() : Generation{};
+    }
+    // Of the current generation.
+    [[nodiscard]] Seq committed() const;
+    [[nodiscard]] TargetStatus status() const;
+
+private:
+    Result<void> try_open();
+    Result<std::uint64_t> find_size(bool begun);
+    bool failed(const Error& error);
+    bool damage(Error error);
+    [[nodiscard]] bool may_begin_fence(const pipeline::RecordHeader& header) const;
+    [[nodiscard]] std::string subject() const { return "target " + options_.path; }
+
+    const TargetOptions options_;
+    volume::VolumeWriter::Context context_;
+    Conditions& conditions_;
+    std::unique_ptr<volume::VolumeWriter> writer_;
+    std::optional<DiskId> id_;
+    std::string identity_;
+    std::uint64_t size_bytes_ = 0;
+    std::optional<Error> trouble_;           // Not open, and why.
+    std::optional<Error> damaged_;           // Waits for a fence that repairs it.
+    std::deque<SessionId> repair_sessions_;  // Were told to open one. The newest few.
+    bool unsynced_ = false;
+};
+
+}  // namespace cw::appliance

@@ -17,7 +17,6 @@ constexpr int exit_code_of(Errc code) noexcept {
         case Errc::vault_exists:
         case Errc::target_unsafe:
         case Errc::target_switching:
-        case Errc::target_switching:
         case Errc::fenced:
         case Errc::vault_rolled_back:
         case Errc::needs_restart:

@@ -61,6 +61,21 @@ check "another point than the held one is refused" exit_code_is 4 target switch 
 check "an unknown disk is refused" exit_code_is 4 target switch "$demo_machine" none --point "$second"
 check "still untouched" is_old
 
+# An operator forgets what was collected: the agent begins a new history by itself.
+check "what was collected can be cancelled" exit_code_is 0 target cancel "$demo_machine" disk
+check "then no point is held" test -z "$(held_point)"
+writer_go
+new_point() {  # The first may be made before the agent knows: it is never committed.
+    writer_pause
+    causeway-agent point --state "$demo/agent" --wait committed --timeout 3s >>"$demo/points.log" 2>&1 && [ -n "$(held_point)" ] && return
+    writer_go
+    false
+}
+wait_for 60 "a point of the new history" new_point
+truth=$ordered_truth
+second=$(held_point)
+check "the new history has a point" test -n "$second"
+
 # What is written after the point is not part of it. Killed right after the word was given.
 writer_go
 sleep 1

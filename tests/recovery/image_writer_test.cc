@@ -6,6 +6,8 @@
 #include "tests/recovery/world.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace cw::recovery {
 namespace {
@@ -58,13 +60,19 @@ TEST_F(ImageWriter, RefusesToReplaceAFileUnlessForced) {
     EXPECT_EQ(content("/out/a"), truth());
 }
 
-TEST(OutputFile, ReplacesNeitherDirectoryNorCharacterDeviceEvenIfForced) {
+TEST(OutputFile, ReplacesNeitherDirectoryNorPipeEvenIfForced) {
     const auto disk = make_posix_disk();
-    for (const std::string path : {testing::TempDir(), std::string("/dev/null")}) {
+    const std::string directory = testing::TempDir() + "output_file_test";
+    const std::string pipe = directory + "/pipe";
+    ASSERT_TRUE(disk->create_directories(directory));
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    for (const std::string& path : {directory, pipe}) {
         const auto refused = OutputFile::create(*disk, path, mib, true);
         ASSERT_FALSE(refused) << path;
         EXPECT_EQ(refused.error().code, Errc::target_unsafe);
     }
+    ASSERT_TRUE(disk->remove(pipe));
+    ASSERT_EQ(::rmdir(directory.c_str()), 0);
 }
 
 TEST_F(ImageWriter, LeavesNothingBehindWhenItFails) {

@@ -129,8 +129,8 @@ std::optional<DigestReply> DigestService::answer(blob::BlobStore& store, const W
         if (ports_.open_fence(request.machine, request.disk) == request.fence) {
             auto loaded = load(store, request);
             if (!loaded) {
-                log_warning("appliance.digests_unknown",
-                         {{"disk", to_string(request.disk)}, {"error", to_string(loaded.error())}});
+                log_warning("appliance.digests_unknown", {{"disk", to_string(request.disk)},
+                                                          {"error", to_string(loaded.error())}});
                 return reply_to(request, nullptr);
             }
             table = *loaded;
@@ -176,7 +176,7 @@ Result<const DigestService::Table*> DigestService::load(blob::BlobStore& store,
                                       {2 * requests_at_once, [this] { return stopping_.load(); }});
     if (!digests) {
         log_warning("appliance.digests_unreadable",
-                 {{"disk", to_string(request.disk)}, {"error", to_string(digests.error())}});
+                    {{"disk", to_string(request.disk)}, {"error", to_string(digests.error())}});
     } else {
         log_info("appliance.digests_read",
                  {{"disk", to_string(request.disk)}, {"known", digests->known()}});

@@ -101,12 +101,12 @@ protected:
         request_.point = to_string(site_->point);
         request_.disk = to_string(site_->disk);
         request_.target.path = target_path;
-        request_.target.work_directory = "/work";
+        request_.target.work_directory = "/beside";
         return failback_disk(*site_->world.store, *catalog_, {*disk_, probe_}, request_, {});
     }
     Result<std::optional<volume::Phase>> phase() {
         const auto plain = storage_->make_disk();
-        return failback_phase(*plain, "/work");
+        return failback_phase(*plain, "/beside");
     }
     bool target_is(const ByteVector& content) { return storage_->contents(target_path) == content; }
 
@@ -133,8 +133,8 @@ TEST_F(Failback, MovesOnlyWhatDiffers) {
     EXPECT_EQ(report->blocks_unknown, 3U);
     EXPECT_EQ(report->cut, Seq{4});
     EXPECT_FALSE(report->resumed);
-    EXPECT_FALSE(storage_->exists("/work/state"));
-    EXPECT_FALSE(storage_->exists("/work/overlay"));
+    EXPECT_FALSE(storage_->exists("/beside/state"));
+    EXPECT_FALSE(storage_->exists("/beside/overlay"));
 }
 
 TEST_F(Failback, MovesNothingWhenNothingDiffers) {
@@ -174,7 +174,7 @@ TEST_F(Failback, ACancelAtAnyMomentLeavesTheTargetAsItWas) {
         ASSERT_FALSE(report);
         EXPECT_EQ(report.error().code, Errc::cancelled);
         ASSERT_TRUE(target_is(old_)) << "cancelled at question " << at;
-        EXPECT_FALSE(storage_->exists("/work/state"));
+        EXPECT_FALSE(storage_->exists("/beside/state"));
     }
 }
 
@@ -202,7 +202,7 @@ TEST_F(Failback, APowerCutLeavesTheOldDiskOrIsCompletedByTheNextRun) {
             reopen(3);
             EXPECT_FALSE(run());
             const auto plain = storage_->make_disk();
-            EXPECT_EQ(cancel_failback(*plain, "/work").error().code, Errc::target_switching);
+            EXPECT_EQ(cancel_failback(*plain, "/beside").error().code, Errc::target_switching);
         }
         reopen(0);
         const auto report = run();
@@ -210,7 +210,7 @@ TEST_F(Failback, APowerCutLeavesTheOldDiskOrIsCompletedByTheNextRun) {
         EXPECT_EQ(report->resumed, switching);
         EXPECT_EQ(report->point, site.point);
         ASSERT_TRUE(target_is(site.truth));
-        EXPECT_FALSE(storage_->exists("/work/state"));
+        EXPECT_FALSE(storage_->exists("/beside/state"));
     }
     EXPECT_GE(before, 10U);
     EXPECT_GE(after, 5U);
@@ -288,13 +288,13 @@ TEST_F(Failback, DamageInTheVaultLeavesTheTargetAsItWas) {
     ASSERT_FALSE(report);
     EXPECT_EQ(report.error().code, Errc::object_corrupt);
     EXPECT_TRUE(target_is(old_));
-    EXPECT_FALSE(storage_->exists("/work/state"));
+    EXPECT_FALSE(storage_->exists("/beside/state"));
 }
 
 TEST_F(Failback, CancelDropsWhatAKilledRunLeft) {
     Site site(2 * mib);
     begin(site, site.old_disk(2));
-    const auto nothing = cancel_failback(*disk_, "/work");
+    const auto nothing = cancel_failback(*disk_, "/beside");
     ASSERT_TRUE(nothing);
     EXPECT_FALSE(*nothing);
     ASSERT_TRUE(run());
@@ -306,11 +306,11 @@ TEST_F(Failback, CancelDropsWhatAKilledRunLeft) {
         }
     }
     reopen(0);
-    const auto dropped = cancel_failback(*disk_, "/work");
+    const auto dropped = cancel_failback(*disk_, "/beside");
     ASSERT_TRUE(dropped);
     EXPECT_TRUE(*dropped);
     EXPECT_TRUE(target_is(old_));
-    EXPECT_FALSE(storage_->exists("/work/overlay"));
+    EXPECT_FALSE(storage_->exists("/beside/overlay"));
 }
 
 }  // namespace

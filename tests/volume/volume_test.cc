@@ -195,7 +195,7 @@ protected:
         ASSERT_TRUE(disk_->sync_directory("/disks"));
     }
     Result<std::unique_ptr<VolumeWriter>> open() {
-        return VolumeWriter::open({"/work", "/disks/target", disk_id, disk_size, ""},
+        return VolumeWriter::open({"/beside", "/disks/target", disk_id, disk_size, ""},
                                   {*disk_, probe_});
     }
     // Sends what the writer lacks, as an agent does after WELCOME.
@@ -249,7 +249,7 @@ TEST_F(VolumeTest, TargetIsUntouchedUntilTheSwitchAndThenIsThePoint) {
         EXPECT_EQ(target(), stream.original());
         ASSERT_TRUE(finish(*writer));
         EXPECT_EQ(target(), stream.steps.back().image) << "seed " << seed;
-        EXPECT_FALSE(storage_->exists("/work/overlay"));
+        EXPECT_FALSE(storage_->exists("/beside/overlay"));
     }
 }
 
@@ -343,12 +343,12 @@ TEST_F(VolumeTest, UnsafeTargetsAreRefused) {
     probe_.used = true;
     EXPECT_EQ(open().error().code, Errc::target_unsafe);
     probe_.used = false;
-    EXPECT_EQ(VolumeWriter::open({"/work", "/disks/target", disk_id, disk_size + 512, ""},
+    EXPECT_EQ(VolumeWriter::open({"/beside", "/disks/target", disk_id, disk_size + 512, ""},
                                  {*disk_, probe_})
                   .error()
                   .code,
               Errc::target_unsafe);
-    EXPECT_EQ(VolumeWriter::open({"/work2", "/disks/target", disk_id, disk_size, "somebody else"},
+    EXPECT_EQ(VolumeWriter::open({"/beside2", "/disks/target", disk_id, disk_size, "somebody else"},
                                  {*disk_, probe_})
                   .error()
                   .code,

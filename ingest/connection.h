@@ -31,7 +31,7 @@ struct Hub {
     Session::Context session;
     pipeline::SlabPool& pool;
     SessionPorts& ports;
-    Counter& payload_copies;  // Stays 0: nobody here copies payload. A test holds us to it.
+    Counter& payload_copies;  // Nothing raises it: frame_reader_test.cc holds the payload in place.
     Counter& refusals;        // Handshakes and heads that were turned away.
     bool draining = false;
     // Lines that strangers may still cause in this tick: a flood of refusals must not fill the log.

@@ -22,6 +22,9 @@ constexpr int exit_code_of(Errc code) noexcept {
         case Errc::needs_restart:
         case Errc::identity_refused:
         case Errc::authz_denied:
+        case Errc::certificate_revoked:
+        case Errc::token_refused:
+        case Errc::transition_refused:
         case Errc::resync_required:
         case Errc::source_unfrozen:
             return 3;

@@ -1,9 +1,14 @@
 # Running things and counting what came out. Source it; used by tests/run.
 
-total_passed=0 total_failed=0 failures=()
+total_passed=0 total_failed=0 failures=() details=()
 
+# failed_case NAME [TEXT]: TEXT is what the case said; it is shown again at the very end.
+failed_case() {
+    total_failed=$((total_failed + 1))
+    failures+=("$layer_name: $1") details+=("${2:-}")
+    printf 'FAILED: %s\n' "$1"
+}
 passed_case() { total_passed=$((total_passed + 1)); }
-failed_case() { total_failed=$((total_failed + 1)); failures+=("$layer_name: $1"); printf 'FAILED: %s\n' "$1"; }
 
 begin_layer() {
     layer_name=$1 layer_started=$SECONDS layer_passed=$total_passed layer_failed=$total_failed
@@ -14,14 +19,24 @@ end_layer() {
         $((total_failed - layer_failed)) $((SECONDS - layer_started))
 }
 
+# telling_lines LOG: the lines that say what went wrong, or else the last ones.
+telling_lines() {
+    local lines
+    lines=$(grep -aE -A3 'error:|FAILED|ERROR: |runtime error|Sanitizer|ssert' "$1" | cut -c1-300 | head -n 12)
+    [ -n "$lines" ] || lines=$(tail -n 12 "$1" | cut -c1-300)
+    printf '%s\n' "$lines"
+}
+
 # quietly NAME COMMAND…: output goes to build/results/NAME.log and is shown only when the command fails.
 quietly() {
-    local log=build/results/$1.log; shift
-    "$@" >"$log" 2>&1 </dev/null && return
-    grep -E -A3 'error|FAILED|Error' "$log" | head -n 60
-    echo "(all of it: $log)"
+    last_log=build/results/$1.log; shift
+    "$@" >"$last_log" 2>&1 </dev/null && return
+    grep -aE -A3 'error|FAILED|Error' "$last_log" | head -n 60
+    echo "(all of it: $last_log)"
     return 1
 }
+# failed_step NAME: a case whose command `quietly` has just run in vain.
+failed_step() { failed_case "$1" "$(telling_lines "$last_log")"; }
 
 # case_of NAME COMMAND…: a command that is one case; its output is shown when it fails. Keeps standard input.
 case_of() {
@@ -30,69 +45,79 @@ case_of() {
         passed_case "$name"
     else
         tail -n 60 "$log"
-        failed_case "$name"
+        failed_case "$name" "$(telling_lines "$log")"
     fi
-}
-
-number_in() { sed -n "s/^ *\"$2\": \([0-9]*\),*$/\1/p" "$1" | head -n 1; }
-
-# add_gtest FILE: counts one GoogleTest report. A skipped test is neither passed nor failed.
-add_gtest() {
-    local tests failed skipped
-    tests=$(number_in "$1" tests) failed=$(number_in "$1" failures)
-    skipped=$(grep -c '"result": "SKIPPED"' "$1")
-    total_passed=$((total_passed + ${tests:-0} - ${failed:-0} - skipped - $(number_in "$1" disabled)))
-    [ "${failed:-0}" -eq 0 ] || {
-        total_failed=$((total_failed + failed))
-        failures+=("$layer_name: $failed in $(basename "$1" .json)")
-    }
 }
 
 # run_ctest PRESET OPTION…: all tests of a build tree. GoogleTest programs are counted by test, others by program.
 run_ctest() {
-    local preset=$1 reports=$PWD/build/results/$1 log=build/results/ctest-$1.log report line name; shift
+    local preset=$1 reports=$PWD/build/results/$1 log=build/results/ctest-$1.log line name= text= count slowest; shift
+    local junit=$reports/junit.xml
     rm -rf "$reports" && mkdir -p "$reports"
-    GTEST_OUTPUT=json:$reports/ ctest --test-dir "build/$preset" -j "$jobs" --timeout "${CAUSEWAY_TEST_TIMEOUT:-300}" \
-        --no-tests=error --output-on-failure "$@" >"$log" 2>&1 || grep -vE '^\[ +(OK|RUN) +\]|Passed' "$log" | tail -n 120
-    for report in "$reports"/*.json; do
-        [ -e "$report" ] && add_gtest "$report"
-    done
-    while read -r line; do
-        name=$(sed -E 's/^.*Test +#[0-9]+: ([^ ]+) .*/\1/' <<<"$line")
-        report=$reports/$name.json
-        case $line in
-            *Passed*) [ -e "$report" ] || passed_case "$name" ;;
-            *)  # A crash or a timeout leaves no failed test in the report, or no report.
-                [ -e "$report" ] && [ "$(number_in "$report" failures)" != 0 ] || failed_case "$name" ;;
-        esac
-    done < <(grep -E '^ *[0-9]+/[0-9]+ Test +#' "$log")
-    grep -qE 'No tests were found' "$log" && failed_case "no tests in build/$preset"
-    return 0
+    GTEST_OUTPUT=json:$reports/ ctest --test-dir "build/$preset" -j "$jobs" --timeout "${CAUSEWAY_TEST_TIMEOUT:-600}" \
+        --no-tests=error --output-on-failure --output-junit "$junit" "$@" >"$log" 2>&1
+    local status=$? failed_before=$total_failed
+    {
+        read -r count line slowest || count=0
+        total_passed=$((total_passed + count))
+        [ -z "${slowest:-}" ] || echo "longest: $slowest"
+        while IFS= read -r line; do
+            case $line in
+                'CASE '*) [ -z "$name" ] || failed_case "$name" "$text"; name=${line#CASE } text= ;;
+                *) text+=${line#    }$'\n' ;;
+            esac
+        done
+        [ -z "$name" ] || failed_case "$name" "$text"
+    } < <(python3 tests/lib/ctest_report.py "$junit" "$reports" "$log" 2>>"$log")
+    [ $status -eq 0 ] || echo "(all of it: $log)"
+    [ $status -eq 0 ] || [ "$total_failed" -gt "$failed_before" ] ||
+        failed_case "ctest in build/$preset (exit status $status)" "$(tail -n 12 "$log")"
 }
 
 # run_script FILE ARGUMENT…: lines "PASS name" and "FAIL name" are cases. A bad exit without a FAIL line is one failure.
 run_script() {
-    local script=$1 name log status=0 line had_failure=no; shift
+    local script=$1 name log status=0 line had_failure=no started=$SECONDS; shift
     name=$(basename "$script" .sh) log=build/results/$(basename "$script" .sh).log
-    printf -- '-- %s\n' "$name"
     timeout --kill-after=30 "${CAUSEWAY_SCRIPT_TIMEOUT:-900}" bash "$script" "$@" >"$log" 2>&1 || status=$?
+    printf -- '-- %s: %d s\n' "$name" $((SECONDS - started))
     while read -r line; do
         case $line in
             'PASS '*) passed_case "$name: ${line#PASS }" ;;
-            'FAIL '*) had_failure=yes; failed_case "$name: ${line#FAIL }" ;;
+            'FAIL '*)
+                had_failure=yes
+                failed_case "$name: ${line#FAIL }" "$(grep -aF -B 10 -- "$line" "$log" | cut -c1-300 | tail -n 11)" ;;
         esac
-    done < <(grep -E '^(PASS|FAIL) ' "$log")
+    done < <(grep -aE '^(PASS|FAIL) ' "$log")
     if [ $status -ne 0 ] && [ $had_failure = no ]; then
-        failed_case "$name (exit status $status)"
+        failed_case "$name (exit status $status)" "$(tail -n 12 "$log" | cut -c1-300)"
     fi
     [ $status -eq 0 ] && [ $had_failure = no ] || tail -n 40 "$log"
 }
 
-# Says what failed, then the line that others read; the exit status follows it.
+# run_counted NAME COMMAND…: a program whose last words are "N passed, M failed"; its lines "FAIL name" are cases.
+run_counted() {
+    local name=$1 log=build/results/${1// /-}.log status=0 passed= failed=0 line; shift
+    "$@" >"$log" 2>&1 || status=$?
+    read -r passed failed < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$log" | tail -n 1)
+    total_passed=$((total_passed + ${passed:-0}))
+    while read -r line; do
+        failed_case "$name: ${line#FAIL }" "$(grep -aF -A 10 -- "$line" "$log" | cut -c1-300 | head -n 11)"
+        failed=$((failed - 1))
+    done < <(grep -aE '^FAIL ' "$log")
+    if [ "${failed:-0}" -gt 0 ] || { [ $status -ne 0 ] && ! grep -qaE '^FAIL ' "$log"; } || [ -z "$passed" ]; then
+        failed_case "$name (exit status $status)" "$(telling_lines "$log")"
+    fi
+    [ $status -eq 0 ] || tail -n 40 "$log"
+}
+
+# Says what failed and what it said, then the line that others read; the exit status follows it.
 summary() {
-    local one
+    local i
     printf '\n%d s in all\n' "$SECONDS"
-    for one in "${failures[@]:+${failures[@]}}"; do printf 'FAILED: %s\n' "$one"; done
+    for i in "${!failures[@]}"; do
+        printf '\nFAILED: %s\n' "${failures[i]}"
+        [ -z "${details[i]}" ] || sed 's/^/    /' <<<"${details[i]%$'\n'}"
+    done
     printf '%d passed, %d failed\n' "$total_passed" "$total_failed"
     [ "$total_failed" -eq 0 ] && [ "$total_passed" -gt 0 ]
 }

@@ -1,5 +1,6 @@
 // Random workloads on a faulty disk, cut short anywhere, against a model of what was promised.
 #include "tests/cache/spool_harness.h"
+#include "tests/fakes/sanitizer.h"
 
 #include <cstdlib>
 
@@ -203,12 +204,10 @@ private:
 // CAUSEWAY_SEED=n runs that seed only; CAUSEWAY_SEEDS_FACTOR=n runs n times as many.
 void run_seeds(std::uint64_t count, const Plan& plan) {
     const char* chosen = std::getenv("CAUSEWAY_SEED");
-    if (const char* factor = std::getenv("CAUSEWAY_SEEDS_FACTOR")) {
-        count *= std::strtoull(factor, nullptr, 10);
-    }
     const std::uint64_t first = chosen != nullptr ? std::strtoull(chosen, nullptr, 10) : 1;
     set_log_level(LogLevel::error);
-    for (std::uint64_t seed = first; seed < first + (chosen != nullptr ? 1 : count); ++seed) {
+    for (std::uint64_t seed = first; seed < first + (chosen != nullptr ? 1 : fakes::seeds(count));
+         ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         Model(seed, plan).run();
         if (::testing::Test::HasFatalFailure()) {
@@ -229,7 +228,7 @@ TEST(SpoolCrash, KillThenRestartThenPowerCutLosesNothing) {
 // A2: recovery itself is cut short ten times, at whatever it was doing.
 TEST(SpoolCrash, RecoveryMayBeKilledTenTimesOver) {
     set_log_level(LogLevel::error);
-    for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(60); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         const auto random = make_seeded_random(seed);
         ManualClock clock;

@@ -1,6 +1,7 @@
 // Damage to acknowledged data: it is found, named, and its neighbours are kept.
 #include "cache/spool_format.h"
 #include "tests/cache/spool_harness.h"
+#include "tests/fakes/sanitizer.h"
 
 #include <algorithm>
 
@@ -299,7 +300,7 @@ TEST_F(SpoolDamageTest, AMisdirectedWriteIsDetectedAtBothPlaces) {
 }
 
 TEST_F(SpoolDamageTest, AFullDiskOfRandomDamageNeverYieldsAWrongRecord) {
-    for (std::uint64_t seed = 1; seed <= 150; ++seed) {
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(150); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         const auto random = make_seeded_random(seed);
         fakes::SimStorage storage(seed, {.write_lost = 300,

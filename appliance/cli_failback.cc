@@ -1,5 +1,7 @@
 // causeway failback: an old disk becomes a machine's disk at a point; only differences travel.
 #include "appliance/cli.h"
+#include "base/crash_point.h"
+#include "base/log.h"
 #include "recovery/failback.h"
 
 #include <atomic>
@@ -8,6 +10,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
@@ -19,9 +22,11 @@ namespace cw::appliance {
 namespace {
 
 struct FailbackOptions {
-    std::string machine, point = "latest", disk, target, work_directory, identity;
+    std::string machine, point = "latest", disk, target, work_directory, identity, hint;
     bool cancel = false, accept_stale = false;
 };
+
+constexpr std::size_t hint_file_max = 64 * mib;
 
 std::atomic<bool> interrupted{false};
 
@@ -85,6 +90,9 @@ void print_report(const Cli& cli, const recovery::FailbackReport& report,
                                  {"blocks_compared", report.blocks_compared},
                                  {"blocks_unknown", report.blocks_unknown},
                                  {"blocks_different", report.blocks_different},
+                                 {"blocks_skipped", report.blocks_skipped},
+                                 {"blocks_sampled", report.blocks_sampled},
+                                 {"hint_refuted", report.hint_refuted},
                                  {"moved_bytes", report.moved_bytes},
                                  {"fetched_bytes", report.fetched_bytes},
                                  {"index_bytes", report.index_bytes}};
@@ -108,6 +116,48 @@ void print_report(const Cli& cli, const recovery::FailbackReport& report,
         config::format_bytes(report.moved_bytes).c_str(),
         config::format_bytes(report.fetched_bytes).c_str(),
         config::format_bytes(report.index_bytes).c_str());
+    if (report.hint_refuted) {
+        std::puts("the hint was wrong: a block that it left out differed; everything was compared");
+    } else if (report.blocks_skipped > 0) {
+        std::printf("%llu blocks left out by the hint, %llu of the others compared as a sample\n",
+                    static_cast<unsigned long long>(report.blocks_skipped),
+                    static_cast<unsigned long long>(report.blocks_sampled));
+    }
+}
+
+// Lines "OFFSET LENGTH", or what `nbdinfo --map=qemu:dirty-bitmap:NAME --json` prints, of which the
+// entries whose type has its lowest bit set are dirty.
+Result<std::vector<recovery::ByteRange>> read_hint(Disk& disk, const std::string& path) {
+    CW_TRY_ASSIGN(const ByteVector bytes, read_file(disk, path, hint_file_max));
+    const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    std::vector<recovery::ByteRange> out;
+    if (const nlohmann::json map = nlohmann::json::parse(text, nullptr, false); map.is_array()) {
+        for (const nlohmann::json& entry : map) {
+            const auto number = [&](const char* key) {
+                return entry.is_object() && entry.contains(key) && entry[key].is_number_unsigned()
+                           ? entry[key].get<std::uint64_t>()
+                           : UINT64_MAX;
+            };
+            if (number("type") == UINT64_MAX || number("offset") == UINT64_MAX) {
+                return fail(Errc::usage, path + ": an entry lacks offset, length or type");
+            }
+            if ((number("type") & 1) != 0) {
+                out.push_back({number("offset"), number("length")});
+            }
+        }
+        return out;
+    }
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        std::istringstream words(line);
+        recovery::ByteRange range;
+        std::string more;
+        if (!(words >> range.offset >> range.length) || words >> more) {
+            return fail(Errc::usage, path + ": not OFFSET LENGTH: " + escape_for_display(line));
+        }
+        out.push_back(range);
+    }
+    return out;
 }
 
 Result<void> cancel(Cli& cli, const std::string& work_directory) {
@@ -149,6 +199,11 @@ Result<void> failback(Cli& cli, const FailbackOptions& options) {
     request.target.path = options.target;
     request.target.expected_identity = options.identity;
     request.cancelled = [] { return interrupted.load(); };
+    CW_TRY(arm_crash_point_from_environment());
+    if (!options.hint.empty()) {
+        CW_TRY_ASSIGN(request.hint, read_hint(*cli.seams.disk, options.hint));
+        request.random = cli.seams.random.get();
+    }
     CW_TRY_ASSIGN(request.target.work_directory, work_directory_of(options));
     const std::string& work = request.target.work_directory;
     if (options.cancel && !std::filesystem::is_directory(work)) {
@@ -186,6 +241,9 @@ void add_failback_command(CLI::App& app, Cli& cli) {
                         "Where differences wait for the switch; for a file TARGET.failback");
     command->add_option("--identity", options->identity,
                         "Refuse any other target: \"device SERIAL\" or \"file DEVICE INODE\"");
+    command->add_option("--hint", options->hint,
+                        "File: what was written on either side since the disks were the same; "
+                        "OFFSET LENGTH per line, or nbdinfo's --map --json of dirty bitmaps");
     command->add_flag("--cancel", options->cancel,
                       "Drop what an interrupted failback collected; the target is as it was");
     command->add_flag("--accept-stale", options->accept_stale,

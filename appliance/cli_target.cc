@@ -1,7 +1,7 @@
 // causeway target list | switch | cancel: a master target's disks, through its daemon.
 #include "appliance/cli.h"
 #include "appliance/control_client.h"
-#include "base/log.h"
+#include "appliance/target_json.h"
 
 #include <cstdio>
 #include <memory>
@@ -18,28 +18,6 @@ struct TargetArguments {
     std::string machine, disk, point;
 };
 
-std::string shown(const json& of, const char* key) {
-    return escape_for_display(of.value(key, ""));
-}
-
-void print_target(const json& target) {
-    std::printf("%s  %s\n  machine %s, disk %s, %s\n", shown(target, "path").c_str(),
-                shown(target, "phase").c_str(), shown(target, "machine").c_str(),
-                shown(target, "disk").c_str(), shown(target, "identity").c_str());
-    if (target.contains("point")) {
-        std::printf("  holds point %s (write %llu)\n", shown(target["point"], "id").c_str(),
-                    static_cast<unsigned long long>(target["point"].value("seq", 0ULL)));
-    } else {
-        std::puts("  holds no point yet");
-    }
-    if (target.value("resync_open", false)) {
-        std::puts("  a resync is under way");
-    }
-    if (target.contains("trouble")) {
-        std::printf("  ! %s\n", shown(target, "trouble").c_str());
-    }
-}
-
 Result<void> list(Cli& cli) {
     CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
     CW_TRY_ASSIGN(const std::string text, ControlClient{socket}.get("status"));
@@ -53,7 +31,7 @@ Result<void> list(Cli& cli) {
         return {};
     }
     for (const json& target : targets) {
-        print_target(target);
+        std::fputs(target_text(target).c_str(), stdout);
     }
     return {};
 }

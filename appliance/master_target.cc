@@ -122,7 +122,9 @@ Result<std::vector<TargetOptions>> MasterTarget::target_options() const {
                        .path = entry.path,
                        .identity = entry.identity,
                        .work_directory = work,
-                       .size_bytes = entry.size_bytes});
+                       .size_bytes = entry.size_bytes,
+                       .retention_us =
+                           static_cast<std::int64_t>(settings_.points_target_retention_ms) * 1000});
     }
     return out;
 }
@@ -169,7 +171,9 @@ std::vector<ingest::ReactorPorts> MasterTarget::connect(cache::SpoolStagePorts& 
         volume_stage_->post(std::move(open));
     };
     admission.witness = [](const MachineId&) { return vault::ChainWitness{}; };
-    admission.ask_digests = [this](const ingest::DigestRequest& r) { answer_digests(r); };
+    admission.ask_digests = [this](const ingest::DigestRequest& request) {
+        volume_stage_->ask_digests(request);
+    };
     return doors;
 }
 
@@ -191,14 +195,19 @@ Result<void> MasterTarget::make_stages() {
         .on_fenced = {}});
     FingerprintSecret secret{};
     seams.random->fill(secret);
-    volume_stage_ = std::make_unique<VolumeStage>(VolumeStage::Context{*seams.clock,
-                                                                       {*volume_disk_, *probe_},
-                                                                       *reader_,
-                                                                       *readback_slabs_,
-                                                                       *link_,
-                                                                       context_.conditions,
-                                                                       volume_runner_->doorbell()},
-                                                  std::move(targets), secret);
+    volume_stage_ = std::make_unique<VolumeStage>(
+        VolumeStage::Context{.clock = *seams.clock,
+                             .volume = {*volume_disk_, *probe_},
+                             .reader = *reader_,
+                             .readback_slabs = *readback_slabs_,
+                             .sink = *link_,
+                             .conditions = context_.conditions,
+                             .send_digests =
+                                 [this](std::uint32_t reactor, ingest::DigestReply& reply) {
+                                     return send_digests(reactor, reply);
+                                 },
+                             .doorbell = volume_runner_->doorbell()},
+        std::move(targets), secret);
     cache::SpoolStagePorts spool_ports;
     AdmissionPorts admission;
     auto doors = connect(spool_ports, admission);
@@ -251,17 +260,13 @@ void MasterTarget::on_damaged(const upload::DamagedRecords& damaged) {
     listener_->sessions().end_session(damaged.key.machine);
 }
 
-// Unknown counts as different: the agent sends the block.
-void MasterTarget::answer_digests(const ingest::DigestRequest& request) {
-    ingest::DigestReply reply{.machine = request.machine,
-                              .session = request.session,
-                              .slot = request.slot,
-                              .first_block = request.first_block,
-                              .known = std::vector<bool>(request.count, false),
-                              .fingerprints = {}};
-    if (rings_[request.reactor]->digest_replies.try_push(reply)) {
-        listener_->reactor(request.reactor).doorbell().ring();
+// On the volume stage's thread.
+bool MasterTarget::send_digests(std::uint32_t reactor, ingest::DigestReply& reply) {
+    if (!rings_[reactor]->digest_replies.try_push(reply)) {
+        return false;
     }
+    listener_->reactor(reactor).doorbell().ring();
+    return true;
 }
 
 }  // namespace cw::appliance

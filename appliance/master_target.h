@@ -51,7 +51,7 @@ private:
                                               AdmissionPorts& admission);
     void start_threads();
     void on_damaged(const upload::DamagedRecords& damaged);
-    void answer_digests(const ingest::DigestRequest& request);
+    bool send_digests(std::uint32_t reactor, ingest::DigestReply& reply);
 
     config::Settings settings_;  // Main thread.
     DaemonContext context_;

@@ -91,7 +91,7 @@ bool MasterTarget::tick() {
             lively = false;
         }
     };
-    // Not the volume stage: a merge takes as long as its device needs.
+    check("volume", volume_runner_->last_round());
     check("spool", spool_runner_->last_round());
     check("admission", admission_runner_->last_round());
     return lively;

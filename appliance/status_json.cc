@@ -1,5 +1,6 @@
 #include "appliance/status_json.h"
 
+#include "appliance/target_json.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -60,28 +61,6 @@ json machine_json(const upload::MachineStatus& machine) {
     }
     if (machine.trouble) {
         out["trouble"] = to_string(*machine.trouble);
-    }
-    return out;
-}
-
-json target_json(const TargetStatus& target) {
-    json out{{"machine", to_string(target.machine)},
-             {"disk", target.disk},
-             {"path", target.path},
-             {"identity", target.identity},
-             {"size_bytes", target.size_bytes},
-             {"phase", volume::name_of(target.phase)},
-             {"generation", raw(target.generation)},
-             {"received_seq", raw(target.received)},
-             {"committed_seq", raw(target.committed)},
-             {"resync_open", target.resync_open}};
-    if (target.point) {
-        out["point"] = {{"id", to_string(target.point->id)},
-                        {"seq", raw(target.point->cut)},
-                        {"source_time_us", raw(target.point->source_time)}};
-    }
-    if (target.trouble) {
-        out["trouble"] = to_string(*target.trouble);
     }
     return out;
 }
@@ -284,7 +263,15 @@ std::string status_text(const std::string& text, bool line) {
     out += "cache: " + config::format_bytes(cache.value("live_bytes", std::uint64_t{0})) +
            " waiting, " + config::format_bytes(cache.value("free_bytes", std::uint64_t{0})) +
            " free of " + config::format_bytes(cache.value("capacity_bytes", std::uint64_t{0})) +
-           "\nmachines:\n";
+           "\n";
+    if (status.contains("targets")) {
+        out += "targets:\n";
+        for (const json& target : status["targets"]) {
+            out += target_text(target);
+        }
+        return out;
+    }
+    out += "machines:\n";
     for (const json& machine : status.value("machines", json::array())) {
         out += machine_text(machine);
     }

@@ -70,7 +70,8 @@ Result<void> TargetDisk::try_open() {
                                                        .target_path = options_.path,
                                                        .disk = *id_,
                                                        .size_bytes = size_bytes_,
-                                                       .expected_identity = options_.identity},
+                                                       .expected_identity = options_.identity,
+                                                       .retention_us = options_.retention_us},
                                                       context_));
     log_info("target.open", {{"machine", options_.machine},
                              {"disk", *id_},
@@ -155,6 +156,9 @@ pipeline::DiskWelcome TargetDisk::welcome(const pipeline::DiskHello& hello,
     }
     known.committed = raw(entry.generation) > 0 ? &entry : nullptr;
     pipeline::DiskWelcome welcome = upload::decide_disk(hello, known);
+    if (welcome.action == DiskAction::initial) {
+        welcome.action = DiskAction::resync;  // A target always holds something to compare with.
+    }
     if (welcome.action != DiskAction::continue_ && welcome.action != DiskAction::reject) {
         repair_sessions_.push_back(session);
         if (repair_sessions_.size() > repair_sessions_max) {
@@ -205,6 +209,7 @@ bool TargetDisk::take(const pipeline::Record& record) {
         return failed(taken.error());
     }
     unsynced_ = true;
+    taken_bytes_ += header.data_bytes;
     return true;
 }
 
@@ -243,8 +248,31 @@ Result<void> TargetDisk::take_point(const pipeline::Record& record) {
         failed(taken.error());
         return taken;
     }
-    unsynced_ = false;  // The merge has settled everything.
+    unsynced_ = false;  // The point's own sync covers everything.
     return {};
+}
+
+void TargetDisk::merge_some(std::uint64_t budget_bytes, Nanos now) {
+    CW_ASSERT(merging());
+    note_work(now);
+    const auto merged = writer_->merge_some(budget_bytes);
+    if (!merged) {
+        failed(merged.error());
+    }
+    if (!merging()) {
+        work_since_.reset();
+    }
+}
+
+Result<std::vector<std::optional<Fingerprint>>> TargetDisk::digests(
+    std::uint64_t first_block, std::uint32_t count, const FingerprintSecret& secret) {
+    CW_ASSERT(writer_ != nullptr);
+    auto digests = writer_->digests(first_block, count, secret);
+    if (digests) {
+        blocks_compared_ += static_cast<std::uint64_t>(
+            std::ranges::count_if(*digests, [](const auto& one) { return one.has_value(); }));
+    }
+    return digests;
 }
 
 bool TargetDisk::sync() {
@@ -283,8 +311,9 @@ Result<void> TargetDisk::begin_switch(const PointId& point) {
         return std::unexpected(
             trouble_.value_or(Error{Errc::point_not_found, "nothing was taken"}));
     }
+    CW_ASSERT(!merging());
     const auto begun = writer_->begin_switch(point);
-    if (!begun && writer_->phase() == Phase::switching) {
+    if (!begun && writer_->switching()) {
         failed(begun.error());  // It is decided all the same: the next open() resumes.
     }
     CW_CRASH_POINT("target.switched");
@@ -306,14 +335,40 @@ Result<void> TargetDisk::cancel() {
     return cancelled;
 }
 
-void TargetDisk::apply_some(std::uint64_t budget_bytes) {
+void TargetDisk::apply_some(std::uint64_t budget_bytes, Nanos now) {
     CW_ASSERT(switching());
+    note_work(now);
     const auto complete = writer_->apply_some(budget_bytes);
     if (!complete) {
         failed(complete.error());
     } else if (*complete) {
         log_info("target.done", {{"path", options_.path}, {"point", point()->id}});
     }
+    if (!switching()) {
+        work_since_.reset();
+    }
+}
+
+void TargetDisk::note_work(Nanos now) {
+    work_since_ = work_since_.value_or(now);
+    work_until_ = now;
+}
+
+TargetWork TargetDisk::work() const {
+    if (!merging() && !switching()) {
+        return {};
+    }
+    const volume::VolumeWork done = writer_->work();
+    TargetWork out{.what = merging() ? TargetWork::What::merging : TargetWork::What::switching,
+                   .done_bytes = done.done_bytes,
+                   .total_bytes = std::max(done.total_bytes, done.done_bytes)};
+    const double seconds =
+        work_since_ ? static_cast<double>(work_until_ - *work_since_) / ns_per_s : 0;
+    if (seconds > 0 && done.done_bytes > 0) {
+        out.bytes_per_s = static_cast<double>(done.done_bytes) / seconds;
+        out.eta_s = static_cast<double>(out.total_bytes - out.done_bytes) / out.bytes_per_s;
+    }
+    return out;
 }
 
 const std::optional<volume::HeldPoint>& TargetDisk::point() const {
@@ -326,19 +381,26 @@ Seq TargetDisk::committed() const {
 }
 
 TargetStatus TargetDisk::status() const {
-    TargetStatus out{.machine = options_.machine,
-                     .disk = options_.disk,
-                     .path = options_.path,
-                     .identity = identity_,
-                     .size_bytes = size_bytes_,
-                     .point = point(),
-                     .trouble = trouble_ ? trouble_ : damaged_};
+    TargetStatus out;
+    out.machine = options_.machine;
+    out.disk = options_.disk;
+    out.path = options_.path;
+    out.identity = identity_;
+    out.size_bytes = size_bytes_;
+    out.point = point();
+    out.taken_bytes = taken_bytes_;
+    out.blocks_compared = blocks_compared_;
+    out.trouble = trouble_ ? trouble_ : damaged_;
     if (writer_) {
         out.phase = writer_->phase();
         out.generation = writer_->generation();
         out.received = writer_->received();
         out.committed = committed();
         out.resync_open = writer_->open_fence().has_value();
+        for (const volume::KeptPoint& kept : writer_->kept_points()) {
+            out.earlier.push_back(kept.point);
+        }
+        out.work = work();
     }
     return out;
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "appliance/target_status.h"
+#include "base/clock.h"
 #include "base/conditions.h"
 #include "egress/upload/ports.h"
 #include "egress/volume/volume_writer.h"
@@ -25,7 +26,8 @@ struct TargetOptions {
     MachineId machine;
     std::string disk;  // UUID or the agent's name of it.
     std::string path, identity, work_directory;
-    std::uint64_t size_bytes = 0;  // 0: that of `path`. Given: a missing file is created.
+    std::uint64_t size_bytes = 0;   // 0: that of `path`. Given: a missing file is created.
+    std::int64_t retention_us = 0;  // As VolumeWriter::Options.
 };
 
 class TargetDisk {
@@ -41,9 +43,8 @@ public:
         return machine == options_.machine && id_ == disk;
     }
     [[nodiscard]] const std::optional<Error>& trouble() const noexcept { return trouble_; }
-    [[nodiscard]] bool switching() const noexcept {
-        return writer_ && writer_->phase() == volume::Phase::switching;
-    }
+    [[nodiscard]] bool switching() const noexcept { return writer_ && writer_->switching(); }
+    [[nodiscard]] bool merging() const noexcept { return writer_ && writer_->merging(); }
 
     // Whether HELLO's disk is this one; learns the id of a disk known by name.
     bool meets(const MachineId& machine, const pipeline::DiskHello& hello);
@@ -56,8 +57,10 @@ public:
     // What take_point() would do: `taken` with it, `old` news, or not possible.
     enum class PointFit : std::uint8_t { fits, held, old };
     Result<PointFit> fits(const PointId& id, const pipeline::DiskCut& cut);
-    // After fits() said so. The overlay then holds the point.
+    // After fits() said so. The overlay holds the point when merging() has ended.
     Result<void> take_point(const pipeline::Record& record);
+    // A piece of the merge. A failure closes the target; the next open() begins the merge anew.
+    void merge_some(std::uint64_t budget_bytes, Nanos now);
     // Everything taken is on stable storage; false as in take().
     bool sync();
 
@@ -65,7 +68,17 @@ public:
     Result<void> begin_switch(const PointId& point);
     Result<void> cancel();
     // A piece of the switch. A failure closes the target; the next open() resumes.
-    void apply_some(std::uint64_t budget_bytes);
+    void apply_some(std::uint64_t budget_bytes, Nanos now);
+
+    // Everything before this fence, and the fence, were taken; it has not ended.
+    [[nodiscard]] bool holds_fence(Generation generation, Seq fence) const {
+        return writer_ && !damaged_ && raw(fence) != 0 && writer_->generation() == generation &&
+               writer_->open_fence() == fence;
+    }
+    // As VolumeWriter::digests(). Only while holds_fence().
+    Result<std::vector<std::optional<Fingerprint>>> digests(std::uint64_t first_block,
+                                                            std::uint32_t count,
+                                                            const FingerprintSecret& secret);
 
     [[nodiscard]] const std::optional<volume::HeldPoint>& point() const;
     [[nodiscard]] Generation generation() const {
@@ -79,6 +92,8 @@ private:
     Result<void> try_open();
     Result<std::uint64_t> find_size(bool begun);
     bool failed(const Error& error);
+    void note_work(Nanos now);
+    [[nodiscard]] TargetWork work() const;
     bool damage(Error error);
     [[nodiscard]] bool may_begin_fence(const pipeline::RecordHeader& header) const;
     [[nodiscard]] std::string subject() const { return "target " + options_.path; }
@@ -94,6 +109,9 @@ private:
     std::optional<Error> damaged_;           // Waits for a fence that repairs it.
     std::deque<SessionId> repair_sessions_;  // Were told to open one. The newest few.
     bool unsynced_ = false;
+    std::uint64_t taken_bytes_ = 0, blocks_compared_ = 0;
+    std::optional<Nanos> work_since_;  // The merge or switch under way.
+    Nanos work_until_{};               // Its last piece.
 };
 
 }  // namespace cw::appliance

@@ -13,7 +13,7 @@ using pipeline::RecordType;
 
 constexpr std::int64_t reopen_ns = 10 * ns_per_s;
 constexpr std::int64_t retry_ns = 1 * ns_per_ms;  // A full ring or an empty pool has no bell.
-constexpr std::uint64_t apply_bytes = 16 * mib;
+constexpr std::uint64_t piece_bytes = 16 * mib;   // Of a merge or switch, per step.
 constexpr std::uint64_t unsynced_bytes_max = 64 * mib;
 constexpr std::size_t outgoing_max = 256;
 
@@ -25,7 +25,9 @@ bool lacks_payload(const Record& record) noexcept {
 
 VolumeStage::VolumeStage(Context context, std::vector<TargetOptions> targets,
                          FingerprintSecret secret)
-    : context_(context), secret_(secret) {
+    : context_(std::move(context)),
+      secret_(secret),
+      digests_(context_.clock, context_.send_digests, secret) {
     CW_ASSERT(context_.readback_slabs.count() >= readback_slabs_min);
     for (TargetOptions& target : targets) {
         targets_.push_back(
@@ -40,13 +42,9 @@ Progress VolumeStage::step(std::size_t budget) {
     worked |= take_commands();
     worked |= open_targets();
     worked |= context_.reader.poll() > 0;
-    for (std::size_t i = 0; i < budget && committed_.size() < outgoing_max; ++i) {
-        const bool moved = fill_window() | take_front();
-        worked |= moved;
-        if (!moved || taken_bytes_ >= unsynced_bytes_max) {
-            break;
-        }
-    }
+    worked |= digests_.step(
+        [this](const MachineId& machine, const DiskId& disk) { return find(machine, disk); });
+    worked |= merge() || take_records(budget);
     sync();
     worked |= apply();
     worked |= flush();
@@ -61,11 +59,24 @@ Progress VolumeStage::step(std::size_t budget) {
     return window_.empty() && stored_.empty() ? Progress::starved : Progress::blocked;
 }
 
+bool VolumeStage::take_records(std::size_t budget) {
+    bool worked = false;
+    for (std::size_t i = 0; i < budget && committed_.size() < outgoing_max && !merging(); ++i) {
+        const bool moved = fill_window() | take_front();
+        worked |= moved;
+        if (!moved || taken_bytes_ >= unsynced_bytes_max) {
+            break;
+        }
+    }
+    return worked;
+}
+
 Nanos VolumeStage::next_deadline() const {
     const bool held = !release_.lsns.empty() || !opened_.empty() || !committed_.empty() ||
                       !ended_.empty() || (!window_.empty() && context_.reader.in_flight() == 0);
     const Nanos soon = held ? context_.clock.boot() + retry_ns : Nanos{INT64_MAX};
-    return std::min(soon, open_due_ == Nanos{} ? Nanos{INT64_MAX} : open_due_);
+    return std::min(
+        {soon, digests_.next_deadline(), open_due_ == Nanos{} ? Nanos{INT64_MAX} : open_due_});
 }
 
 void VolumeStage::post(upload::OpenCommand command) {
@@ -85,6 +96,11 @@ std::future<Result<void>> VolumeStage::ask(TargetOrder order) {
     }
     context_.doorbell.ring();
     return answer;
+}
+
+void VolumeStage::ask_digests(const ingest::DigestRequest& request) {
+    digests_.ask(request);
+    context_.doorbell.ring();
 }
 
 std::vector<TargetStatus> VolumeStage::status() const {
@@ -134,7 +150,9 @@ bool VolumeStage::take_commands() {
     {
         const std::lock_guard lock(mutex_);
         opens.swap(opens_);
-        orders.swap(orders_);
+        if (!merging()) {  // An order is about a point that is held, not about half of one.
+            orders.swap(orders_);
+        }
     }
     for (const upload::OpenCommand& command : opens) {
         welcome(command);
@@ -285,10 +303,15 @@ void VolumeStage::take_point(Record& record) {
         log_warning("target.point.malformed", {{"machine", record.header.key.machine}});
         return;
     }
-    const MachineId machine = record.header.key.machine;
-    const pipeline::PointStatus status = merge_point(record, *point);
+    if (auto status = begin_point(record, *point)) {
+        tell(record.header.key.machine, *point, std::move(*status));
+    }
+}
+
+void VolumeStage::tell(const MachineId& machine, const pipeline::Point& point,
+                       pipeline::PointStatus status) {
     log_info("target.point", {{"machine", machine},
-                              {"point", point->id},
+                              {"point", point.id},
                               {"committed", status.state == pipeline::PointState::committed},
                               {"reason", status.reason}});
     const auto reactor = reactors_.find(machine);
@@ -297,8 +320,8 @@ void VolumeStage::take_point(Record& record) {
     }
     Outgoing out{.reactor = reactor->second, .committed = {}};
     out.committed.machine = machine;
-    out.committed.points.push_back(status);
-    for (const pipeline::DiskCut& cut : point->cuts) {
+    out.committed.points.push_back(std::move(status));
+    for (const pipeline::DiskCut& cut : point.cuts) {
         const TargetDisk* const target = find(machine, cut.disk);
         if (target != nullptr && raw(target->committed()) > 0) {
             out.committed.disks.push_back({.disk = cut.disk,
@@ -313,13 +336,15 @@ void VolumeStage::take_point(Record& record) {
 
 // All of the machine's targets or none, as far as can be known before: a point is one moment of all
 // disks. `durable` means that there is nothing new to tell.
-pipeline::PointStatus VolumeStage::merge_point(const Record& record, const pipeline::Point& point) {
+std::optional<pipeline::PointStatus> VolumeStage::begin_point(const Record& record,
+                                                              const pipeline::Point& point) {
     pipeline::PointStatus status{
         .id = point.id, .state = pipeline::PointState::dropped, .manifest_number = 0, .reason = {}};
+    const MachineId machine = record.header.key.machine;
     std::vector<TargetDisk*> fitting;
     std::size_t held = 0, old = 0;
     for (const pipeline::DiskCut& cut : point.cuts) {
-        TargetDisk* const target = find(record.header.key.machine, cut.disk);
+        TargetDisk* const target = find(machine, cut.disk);
         if (target == nullptr) {
             continue;
         }
@@ -341,8 +366,9 @@ pipeline::PointStatus VolumeStage::merge_point(const Record& record, const pipel
         status.state = pipeline::PointState::durable;
         return status;
     }
-    if (fitting.empty() && held == 0) {
-        status.reason = "no disk of the machine has a target here";
+    if (fitting.empty()) {
+        status.state = held > 0 ? pipeline::PointState::committed : status.state;
+        status.reason = held > 0 ? "" : "no disk of the machine has a target here";
         return status;
     }
     for (TargetDisk* const target : fitting) {
@@ -352,8 +378,44 @@ pipeline::PointStatus VolumeStage::merge_point(const Record& record, const pipel
             return status;
         }
     }
-    status.state = pipeline::PointState::committed;
-    return status;
+    point_ = PointUnderWay{machine, point, std::move(fitting)};
+    return std::nullopt;
+}
+
+bool VolumeStage::merging() const noexcept {
+    return point_ || std::ranges::any_of(targets_, [](const auto& one) { return one->merging(); });
+}
+
+// True: merges are under way, or have just ended.
+bool VolumeStage::merge() {
+    bool worked = point_.has_value();
+    for (const auto& target : targets_) {
+        if (target->merging()) {
+            target->merge_some(piece_bytes, context_.clock.boot());
+            worked = true;
+        }
+    }
+    if (point_ &&
+        std::ranges::none_of(targets_, [](const auto& target) { return target->merging(); })) {
+        finish_point();
+    }
+    return worked;
+}
+
+void VolumeStage::finish_point() {
+    pipeline::PointStatus status{.id = point_->point.id,
+                                 .state = pipeline::PointState::committed,
+                                 .manifest_number = 0,
+                                 .reason = {}};
+    for (const TargetDisk* const target : point_->targets) {
+        if (!target->point() || target->point()->id != status.id) {
+            status.state = pipeline::PointState::dropped;
+            status.reason = target->trouble() ? to_string(*target->trouble()) : "not merged";
+            end_session(*target, status.reason);
+        }
+    }
+    tell(point_->machine, point_->point, std::move(status));
+    point_.reset();
 }
 
 void VolumeStage::sync() {
@@ -374,7 +436,7 @@ bool VolumeStage::apply() {
     bool worked = false;
     for (const auto& target : targets_) {
         if (target->switching()) {
-            target->apply_some(apply_bytes);
+            target->apply_some(piece_bytes, context_.clock.boot());
             worked = true;
         }
     }

@@ -4,16 +4,18 @@
 //
 //   stored ring → (read back what has no payload) → TargetDisk::take → sync → Release
 //   POINT → merged into every overlay of the machine → Committed to its reactor
+//   digest requests of a resync ↔ TargetDigests
 //
 // It offers what upload::Engine offers: post(OpenCommand) and stored(); it speaks through the same
 // EngineSink. A record is released after its target's redo log is on stable storage, or when it is
 // of no use: no target, an older history, or a damaged disk (the agent sends that range again).
 //
-// One step takes at most `budget` records and applies at most one piece per switching target. A
-// point's merge is one call that takes as long as the device needs: no watchdog for this stage.
+// One step takes at most `budget` records and does at most one piece of each merge and switch. No
+// record is taken while a point is being merged.
 // Thread-safety: step() on its Runner; post(), ask() and status() from any thread.
 #pragma once
 
+#include "appliance/target_digests.h"
 #include "appliance/target_disk.h"
 #include "base/clock.h"
 #include "pipeline/ring.h"
@@ -46,7 +48,8 @@ public:
         pipeline::SlabPool& readback_slabs;  // At least readback_slabs_min.
         upload::EngineSink& sink;
         Conditions& conditions;
-        pipeline::Doorbell& doorbell;  // Of the Runner that steps this stage.
+        TargetDigests::Send send_digests;  // On the stage's thread.
+        pipeline::Doorbell& doorbell;      // Of the Runner that steps this stage.
     };
     static constexpr std::size_t records_ahead = 4;
     static constexpr std::size_t readback_slabs_min =
@@ -63,6 +66,7 @@ public:
     // In: the spool's thread pushes, in append order, and rings the doorbell.
     pipeline::Ring<pipeline::StoredRecord>& stored() noexcept { return stored_; }
     void post(upload::OpenCommand command);
+    void ask_digests(const ingest::DigestRequest& request);
     // The future is ready when the order was carried out or refused. Errors: not_found (no such
     // target), point_not_found, target_switching, target_unsafe, and the device's.
     std::future<Result<void>> ask(TargetOrder order);
@@ -84,7 +88,15 @@ private:
         pipeline::Committed committed;
     };
 
+    // A point whose targets merge.
+    struct PointUnderWay {
+        MachineId machine;
+        pipeline::Point point;
+        std::vector<TargetDisk*> targets;
+    };
+
     bool take_commands();
+    bool take_records(std::size_t budget);
     void welcome(const upload::OpenCommand& command);
     Result<void> carry_out(const TargetOrder& order);
     bool open_targets();
@@ -93,7 +105,13 @@ private:
     bool take_front();
     void take(pipeline::Record& record);
     void take_point(pipeline::Record& record);
-    pipeline::PointStatus merge_point(const pipeline::Record& record, const pipeline::Point& point);
+    // nullopt: its merges are under way.
+    std::optional<pipeline::PointStatus> begin_point(const pipeline::Record& record,
+                                                     const pipeline::Point& point);
+    [[nodiscard]] bool merging() const noexcept;
+    bool merge();
+    void finish_point();
+    void tell(const MachineId& machine, const pipeline::Point& point, pipeline::PointStatus status);
     void sync();
     bool apply();
     bool flush();
@@ -105,6 +123,8 @@ private:
     std::vector<std::unique_ptr<TargetDisk>> targets_;
     const FingerprintSecret secret_;
     pipeline::Ring<pipeline::StoredRecord> stored_{256};
+    TargetDigests digests_;
+    std::optional<PointUnderWay> point_;
     std::deque<std::unique_ptr<Slot>> window_;     // Popped, not taken; in order.
     std::map<MachineId, std::uint32_t> reactors_;  // Of each machine's newest session.
 

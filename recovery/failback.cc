@@ -1,11 +1,13 @@
 #include "recovery/failback.h"
 
 #include "base/assert.h"
+#include "base/crash_point.h"
 #include "recovery/block_digests.h"
 #include "recovery/failback_fetch.h"
 #include "recovery/failback_records.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace cw::recovery {
 namespace {
@@ -13,22 +15,7 @@ namespace {
 using volume::Phase;
 using volume::VolumeWriter;
 
-constexpr std::uint64_t apply_budget_bytes = 16 * mib;
-
-// What VolumeWriter keeps in its directory; the state goes first: without it the rest is nothing.
-constexpr std::array work_files{"state", "overlay.map", "overlay", "redo.log"};
-
-Result<void> discard(Disk& disk, const std::string& work_directory) {
-    for (const char* name : work_files) {
-        const std::string path = work_directory + "/" + name;
-        CW_TRY_ASSIGN(const bool there, disk.exists(path));
-        if (there) {
-            CW_TRY(disk.remove(path));
-        }
-        CW_TRY(disk.sync_directory(work_directory));
-    }
-    return {};
-}
+constexpr std::uint64_t piece_bytes = 16 * mib;
 
 FailbackReport report_of(const VolumeWriter& writer, std::uint64_t disk_bytes, const DiskId& disk) {
     FailbackReport report;
@@ -44,7 +31,7 @@ FailbackReport report_of(const VolumeWriter& writer, std::uint64_t disk_bytes, c
 // Idempotent, and the only place that writes the target.
 Result<void> apply(VolumeWriter& writer) {
     for (bool complete = false; !complete;) {
-        CW_TRY_ASSIGN(complete, writer.apply_some(apply_budget_bytes));
+        CW_TRY_ASSIGN(complete, writer.apply_some(piece_bytes));
     }
     return {};
 }
@@ -66,13 +53,23 @@ public:
             return fail(Errc::object_corrupt,
                         "the manifests give no size for disk " + to_string(disk_.disk));
         }
+        if (request_.hint) {
+            CW_ASSERT(request_.random != nullptr);
+            CW_TRY_ASSIGN(hint_,
+                          FailbackHint::create(*request_.hint, disk_.size_bytes, *request_.random));
+        }
         auto collected = collect();
+        if (collected && report_.hint_refuted) {
+            CW_TRY(begin_without_hint());
+            collected = collect();
+        }
         if (collected) {
             collected = stop_if_cancelled();
         }
         if (!collected || report_.blocks_different == 0) {
             writer_.reset();
-            const auto dropped = discard(context_.disk, request_.target.work_directory);
+            const auto dropped =
+                volume::clear_work_directory(context_.disk, request_.target.work_directory);
             CW_TRY(collected);
             CW_TRY(dropped);
             return finish();
@@ -80,7 +77,8 @@ public:
         CW_TRY(writer_->begin_switch(point_->id));
         CW_TRY(apply(*writer_));
         writer_.reset();
-        CW_TRY(discard(context_.disk, request_.target.work_directory));
+        CW_CRASH_POINT("failback.applied");
+        CW_TRY(volume::clear_work_directory(context_.disk, request_.target.work_directory));
         return finish();
     }
 
@@ -89,6 +87,14 @@ private:
         return request_.cancelled && request_.cancelled()
                    ? fail(Errc::cancelled, "the target is as it was")
                    : Result<void>{};
+    }
+
+    Result<void> begin_without_hint() {
+        hint_.reset();
+        writer_.reset();
+        report_ = {};
+        report_.hint_refuted = true;
+        return volume::clear_work_directory(context_.disk, request_.target.work_directory);
     }
 
     // Everything up to the switch: the target is read only.
@@ -103,12 +109,16 @@ private:
         CW_TRY_ASSIGN(const auto file, context_.disk.open(target.path, {}));
         CW_TRY_ASSIGN(FailbackRecords records,
                       FailbackRecords::create(catalog_.machine(), *point_, disk_));
+        CW_CRASH_POINT("failback.opened");
         CW_TRY(writer_->take(records.begin()));
         FailbackFetch fetch(store_, catalog_, disk_, request_.reader, request_.cancelled);
         const std::uint64_t supers =
             (disk_.size_bytes + pipeline::super_chunk_bytes - 1) / pipeline::super_chunk_bytes;
         for (std::uint64_t next = 0; next < supers || !fetch.idle();) {
             CW_TRY(stop_if_cancelled());
+            if (hint_ && report_.hint_refuted) {
+                return {};
+            }
             if (next < supers && fetch.has_room()) {
                 CW_TRY(compare(*file, fetch, static_cast<std::uint32_t>(next)));
                 ++next;
@@ -125,31 +135,68 @@ private:
         report_.fetched_bytes = fetch.chunk_bytes();
         report_.index_bytes = fetch.index_bytes();
         CW_TRY(writer_->take(records.end()));
-        return writer_->take(records.point());
+        CW_CRASH_POINT("failback.collected");
+        CW_TRY(writer_->take(records.point()));
+        for (bool merged = false; !merged;) {
+            CW_TRY_ASSIGN(merged, writer_->merge_some(piece_bytes));
+        }
+        return {};
     }
 
     Result<void> compare(File& file, FailbackFetch& fetch, std::uint32_t ordinal) {
-        const std::uint64_t offset = std::uint64_t{ordinal} * pipeline::super_chunk_bytes;
-        content_.resize(
-            std::min<std::uint64_t>(pipeline::super_chunk_bytes, disk_.size_bytes - offset));
-        CW_TRY_ASSIGN(const std::size_t got, read_at(context_.disk, file, offset, content_));
-        if (got != content_.size()) {
-            return fail(Errc::target_unsafe, request_.target.path + " is shorter than the disk");
-        }
+        using Mask = FailbackHint::Mask;
+        const Mask all = blocks_of_super(ordinal, disk_.size_bytes);
+        const Mask sample = hint_ ? hint_->sample(ordinal) : 0;
+        const Mask wanted = hint_ ? hint_->named(ordinal) | sample : all;
+        report_.blocks_skipped += static_cast<unsigned>(std::popcount(all & ~wanted));
+        CW_TRY(read_blocks(file, ordinal, wanted));
+        const std::uint64_t first = std::uint64_t{ordinal} * FailbackHint::blocks_per_super;
         FailbackBlocks blocks;
         blocks.ordinal = ordinal;
-        for (std::size_t at = 0; at < content_.size(); at += digest_block_bytes) {
-            const Bytes block =
-                Bytes(content_).subspan(at, std::min(digest_block_bytes, content_.size() - at));
+        for (Mask left = wanted; left != 0; left &= left - 1) {
+            const auto index = static_cast<unsigned>(std::countr_zero(left));
+            const Bytes block = block_of(index);
             const Fingerprint have = fingerprint(block, catalog_.keys().fingerprint_secret);
-            CW_TRY_ASSIGN(const auto want, fetch.digest((offset + at) / digest_block_bytes));
+            CW_TRY_ASSIGN(const auto want, fetch.digest(first + index));
+            if ((sample >> index & 1) != 0) {
+                report_.blocks_sampled += want ? 1 : 0;
+                report_.hint_refuted = report_.hint_refuted || (want && want != have);
+                continue;
+            }
             report_.blocks_compared += want ? 1 : 0;
             report_.blocks_unknown += want ? 0 : 1;
             if (want != have) {
-                blocks.add(static_cast<unsigned>(at / digest_block_bytes), block.size(), have);
+                blocks.add(index, block.size(), have);
             }
         }
         return blocks.empty() ? Result<void>{} : fetch.start(std::move(blocks));
+    }
+
+    // The target's blocks of one super-chunk into content_, each at its place.
+    Result<void> read_blocks(File& file, std::uint32_t ordinal, FailbackHint::Mask wanted) {
+        const std::uint64_t offset = std::uint64_t{ordinal} * pipeline::super_chunk_bytes;
+        content_.resize(
+            std::min<std::uint64_t>(pipeline::super_chunk_bytes, disk_.size_bytes - offset));
+        while (wanted != 0) {
+            const int from = std::countr_zero(wanted);
+            const int count = std::countr_one(wanted >> from);
+            const std::size_t at = static_cast<unsigned>(from) * digest_block_bytes;
+            const MutableBytes part = MutableBytes(content_).subspan(
+                at, std::min<std::uint64_t>(static_cast<unsigned>(count) * digest_block_bytes,
+                                            content_.size() - at));
+            CW_TRY_ASSIGN(const std::size_t got, read_at(context_.disk, file, offset + at, part));
+            if (got != part.size()) {
+                return fail(Errc::target_unsafe,
+                            request_.target.path + " is shorter than the disk");
+            }
+            wanted &= from + count == 64 ? 0 : ~FailbackHint::Mask{0} << (from + count);
+        }
+        return {};
+    }
+
+    [[nodiscard]] Bytes block_of(unsigned index) const {
+        const std::size_t at = index * digest_block_bytes;
+        return Bytes(content_).subspan(at, std::min(digest_block_bytes, content_.size() - at));
     }
 
     // What turned out to be the same after all (it had no fingerprint) is not moved.
@@ -162,7 +209,9 @@ private:
         for (const FailbackBlocks::Item& item : blocks.items()) {
             report_.moved_bytes += item.length;
         }
-        return writer_->take(records.base(blocks));
+        CW_TRY(writer_->take(records.base(blocks)));
+        CW_CRASH_POINT("failback.block_taken");
+        return {};
     }
 
     FailbackReport finish() {
@@ -182,7 +231,8 @@ private:
     const vault::PointEntry* point_ = nullptr;
     DiskAtPoint disk_;
     std::unique_ptr<VolumeWriter> writer_;
-    ByteVector content_;  // One super-chunk of the target.
+    std::optional<FailbackHint> hint_;
+    ByteVector content_;  // One super-chunk of the target; only what was asked for is filled.
     FailbackReport report_;
 };
 
@@ -207,7 +257,7 @@ Result<FailbackReport> failback_disk(blob::BlobStore& store, const Catalog& cata
         return resume_failback(context, request.target);
     }
     if (phase) {  // Of a run that was killed: the target may have changed since.
-        CW_TRY(discard(context.disk, work));
+        CW_TRY(volume::clear_work_directory(context.disk, work));
     }
     Run run(store, catalog, context, request, progress);
     return run.run();
@@ -227,7 +277,7 @@ Result<FailbackReport> resume_failback(FailbackContext context, const FailbackTa
     report.resumed = true;
     CW_TRY(apply(*writer));
     writer.reset();
-    CW_TRY(discard(context.disk, target.work_directory));
+    CW_TRY(volume::clear_work_directory(context.disk, target.work_directory));
     return report;
 }
 
@@ -237,7 +287,7 @@ Result<bool> cancel_failback(Disk& disk, const std::string& work_directory) {
         return fail(Errc::target_switching, work_directory);
     }
     if (phase) {
-        CW_TRY(discard(disk, work_directory));
+        CW_TRY(volume::clear_work_directory(disk, work_directory));
     }
     return phase == Phase::collecting;
 }

@@ -4,6 +4,8 @@
 //   vault ─ fingerprints ─┐
 //   target ─ fingerprints ┴→ differing or unknown blocks ← ImageReader → VolumeWriter → target
 //
+// With a hint only what it names is compared, and a sample of the rest.
+//
 // Until the durable SWITCH the target is only read: an error, a cancel or a kill leaves it as it
 // was, and the next run begins anew, because the target may have changed in between. After it the
 // next run completes the switch before anything else, without the vault.
@@ -12,6 +14,7 @@
 
 #include "base/disk.h"
 #include "egress/volume/volume_writer.h"
+#include "recovery/failback_hint.h"
 #include "recovery/image_reader.h"
 #include "recovery/image_writer.h"
 
@@ -33,6 +36,9 @@ struct FailbackRequest {
     FailbackTarget target;
     ReaderOptions reader;
     std::function<bool()> cancelled;  // Asked often, until the switch. May be empty.
+    // What may differ; absent: everything. See FailbackHint.
+    std::optional<std::vector<ByteRange>> hint;
+    Random* random = nullptr;  // With a hint: picks the sample. Outlives the call.
 };
 
 struct FailbackReport {
@@ -45,9 +51,12 @@ struct FailbackReport {
     std::uint64_t blocks_compared = 0;  // By fingerprint.
     std::uint64_t blocks_unknown = 0;   // The vault has no fingerprint: fetched, then compared.
     std::uint64_t blocks_different = 0;
-    std::uint64_t moved_bytes = 0;    // Of the disk: what was written to the target.
-    std::uint64_t fetched_bytes = 0;  // From the vault: chunks.
-    std::uint64_t index_bytes = 0;    // From the vault: fingerprints and maps.
+    std::uint64_t blocks_skipped = 0;  // The hint said that they do not differ.
+    std::uint64_t blocks_sampled = 0;  // Of those, compared all the same.
+    bool hint_refuted = false;         // One of the sample differed: everything was compared.
+    std::uint64_t moved_bytes = 0;     // Of the disk: what was written to the target.
+    std::uint64_t fetched_bytes = 0;   // From the vault: chunks.
+    std::uint64_t index_bytes = 0;     // From the vault: fingerprints and maps.
 };
 
 struct FailbackContext {

@@ -14,7 +14,7 @@ Result<VolumeState> parse(ByteReader& in) {
     CW_TRY_ASSIGN(const std::uint32_t magic, in.u32());
     CW_TRY_ASSIGN(const std::uint8_t phase, in.u8());
     CW_TRY_ASSIGN(const std::uint8_t held, in.u8());
-    if (magic != state_magic || phase < 1 || phase > 3 || held > 1) {
+    if (magic != state_magic || phase < 1 || phase > 4 || held > 1) {
         return fail(Errc::record_corrupt, "volume state: magic or phase");
     }
     state.phase = static_cast<Phase>(phase);
@@ -28,15 +28,7 @@ Result<VolumeState> parse(ByteReader& in) {
     state.generation = Generation{generation};
     state.received = Seq{received};
     if (held == 1) {
-        HeldPoint point;
-        CW_TRY_ASSIGN(point.id.bytes, in.array<16>());
-        CW_TRY_ASSIGN(const std::uint64_t of, in.u64());
-        CW_TRY_ASSIGN(const std::uint64_t cut, in.u64());
-        CW_TRY_ASSIGN(const std::uint64_t time, in.u64());
-        point.generation = Generation{of};
-        point.cut = Seq{cut};
-        point.source_time = WallMicros{static_cast<std::int64_t>(time)};
-        state.point = point;
+        CW_TRY_ASSIGN(state.point, read_held_point(in));
     }
     if (!in.at_end()) {
         return fail(Errc::record_corrupt, "volume state: bytes behind it");
@@ -54,8 +46,29 @@ std::string_view name_of(Phase phase) noexcept {
             return "switching";
         case Phase::done:
             return "done";
+        case Phase::returning:
+            return "returning";
     }
     return "?";
+}
+
+void append_held_point(ByteAppender& out, const HeldPoint& point) {
+    out.bytes(point.id.bytes);
+    out.u64(raw(point.generation));
+    out.u64(raw(point.cut));
+    out.u64(static_cast<std::uint64_t>(raw(point.source_time)));
+}
+
+Result<HeldPoint> read_held_point(ByteReader& in) {
+    HeldPoint point;
+    CW_TRY_ASSIGN(point.id.bytes, in.array<16>());
+    CW_TRY_ASSIGN(const std::uint64_t generation, in.u64());
+    CW_TRY_ASSIGN(const std::uint64_t cut, in.u64());
+    CW_TRY_ASSIGN(const std::uint64_t time, in.u64());
+    point.generation = Generation{generation};
+    point.cut = Seq{cut};
+    point.source_time = WallMicros{static_cast<std::int64_t>(time)};
+    return point;
 }
 
 Result<VolumeState> read_volume_state(Disk& disk, const std::string& path) {
@@ -84,10 +97,7 @@ Result<void> write_volume_state(Disk& disk, const std::string& path, const Volum
     out.u64(raw(state.generation));
     out.u64(raw(state.received));
     if (state.point) {
-        out.bytes(state.point->id.bytes);
-        out.u64(raw(state.point->generation));
-        out.u64(raw(state.point->cut));
-        out.u64(static_cast<std::uint64_t>(raw(state.point->source_time)));
+        append_held_point(out, *state.point);
     }
     ByteVector bytes;
     ByteAppender(bytes).u32(crc32c(body));

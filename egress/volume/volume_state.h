@@ -10,7 +10,9 @@
 
 namespace cw::volume {
 
-enum class Phase : std::uint8_t { collecting = 1, switching = 2, done = 3 };
+// `returning`: decided for a point before the held one; the overlay is being taken back to it, and
+// the target is still only read.
+enum class Phase : std::uint8_t { collecting = 1, switching = 2, done = 3, returning = 4 };
 std::string_view name_of(Phase phase) noexcept;
 
 // The point whose state the overlay holds (or, while merging, will hold).
@@ -32,6 +34,10 @@ struct VolumeState {
     Generation generation{};
     Seq received{};
 };
+
+void append_held_point(ByteAppender& out, const HeldPoint& point);
+// Errors: record_corrupt.
+Result<HeldPoint> read_held_point(ByteReader& in);
 
 // Errors: not_found, record_corrupt, io_error.
 Result<VolumeState> read_volume_state(Disk& disk, const std::string& path);

@@ -1,18 +1,19 @@
 #include "egress/volume/volume_writer.h"
 
+#include "base/crash_point.h"
+#include "base/log.h"
+
 #include <algorithm>
-#include <set>
-#include <tuple>
 
 namespace cw::volume {
 namespace {
 
-using pipeline::ExtentOp;
 using pipeline::Record;
 using pipeline::RecordHeader;
 using pipeline::RecordType;
 
-constexpr std::uint64_t digest_bytes = 64 * kib, apply_bytes = 1 * mib;
+constexpr std::uint64_t digest_bytes = 64 * kib;
+constexpr std::uint32_t digests_at_once = 16;
 
 Seq last_of(const RecordHeader& header) {
     return Seq{raw(header.seq) + header.seq_count - 1};
@@ -57,18 +58,22 @@ Result<void> VolumeWriter::start() {
                   .target_path = options_.target_path,
                   .target_identity = identity,
                   .point = {}};
-        CW_TRY(clear_files());
+        CW_TRY(clear_work_files(context_.disk, options_.work_directory));
         CW_TRY(write_volume_state(context_.disk, path("state"), state_));
     }
     CW_TRY(open_target());
     if (state_.phase == Phase::done) {
-        return clear_files();  // A kill right after the last word may have left them.
+        // A kill right after the last word may have left them.
+        return clear_work_files(context_.disk, options_.work_directory);
     }
+    CW_TRY_ASSIGN(history_,
+                  PointHistory::open(context_.disk, options_.work_directory, state_.log_number));
     CW_TRY_ASSIGN(overlay_, Overlay::open(context_.disk, path("overlay"), path("overlay.map"),
                                           *target_, options_.size_bytes));
     CW_TRY_ASSIGN(log_, RedoLog::open(context_.disk, path("redo.log"), state_.log_number));
     CW_TRY(context_.disk.sync_directory(options_.work_directory));
-    return replay();
+    CW_TRY(replay());
+    return state_.phase == Phase::collecting ? Result<void>{} : begin_copy();
 }
 
 // Held exclusively where the kernel can: nobody mounts it meanwhile.
@@ -97,13 +102,29 @@ Result<void> VolumeWriter::replay() {
             CW_TRY_ASSIGN(const ByteVector payload, log_->table(entry));
             CW_TRY_ASSIGN(const auto point, pipeline::decode_point(payload));
             // The merge was interrupted: it is done again from the start.
-            CW_TRY(merge({point.id, generation_, received_, point.source_time}));
+            CW_TRY(begin_merge({point.id, generation_, received_, point.source_time}));
             break;
         }
+    }
+    if (!merge_ && state_.phase == Phase::collecting) {
+        CW_TRY(undo_lost_merge());
     }
     // What recovery has read may still be in the cache only.
     CW_TRY(sync());
     return {};
+}
+
+// A merge had begun, and its records can no longer be read: back to the point before.
+Result<void> VolumeWriter::undo_lost_merge() {
+    const std::string undo_path = history_->path_of(state_.log_number);
+    CW_TRY_ASSIGN(const auto undo, UndoLog::open(context_.disk, undo_path, state_.log_number));
+    if (!undo) {
+        return {};
+    }
+    to_undo_ = {state_.log_number};
+    CW_TRY(return_some(UINT64_MAX));
+    CW_TRY(context_.disk.remove(undo_path));
+    return context_.disk.sync_directory(options_.work_directory);
 }
 
 // Keeps the books of one entry that is in the log.
@@ -176,6 +197,7 @@ Result<void> VolumeWriter::take(const Record& record) {
     if (state_.phase != Phase::collecting) {
         return fail(Errc::target_switching, options_.target_path);
     }
+    CW_ASSERT(!merging());
     const RecordHeader& header = record.header;
     if (header.type == RecordType::point) {
         return take_point(record);
@@ -196,12 +218,18 @@ Result<void> VolumeWriter::take(const Record& record) {
                                                   options_.size_bytes));
         CW_TRY(pipeline::check_extents(record, table));
     }
-    const auto entry = log_->append(record);
-    if (!entry) {
-        broken_ = true;  // What it left behind is unknown: recovery decides.
-        return std::unexpected(entry.error());
+    CW_TRY_ASSIGN(const RedoEntry entry, append(record));
+    return note(entry);
+}
+
+Result<RedoEntry> VolumeWriter::append(const Record& record) {
+    auto entry = log_->append(record);
+    if (!entry && entry.error().code == Errc::spool_full && !kept_points().empty()) {
+        CW_TRY(give_up_history());
+        entry = log_->append(record);
     }
-    return note(*entry);
+    broken_ = broken_ || !entry;  // What it left behind is unknown: recovery decides.
+    return entry;
 }
 
 Result<void> VolumeWriter::sync() {
@@ -226,71 +254,89 @@ Result<void> VolumeWriter::take_point(const Record& record) {
     kept.header.data_bytes = 0;
     kept.table = pipeline::TableBuffer(record.table.bytes().size());
     std::ranges::copy(record.table.bytes(), kept.table.bytes().begin());
-    const auto entry = log_->append(kept);
-    if (!entry) {
-        broken_ = true;
-        return std::unexpected(entry.error());
-    }
+    CW_TRY(append(kept));
     CW_TRY(sync());  // The point stands: from here on the merge is repeated until it succeeds.
-    auto merged = merge({point.id, generation_, received_, point.source_time});
+    CW_CRASH_POINT("volume.point_taken");
+    const auto begun = begin_merge({point.id, generation_, received_, point.source_time});
+    broken_ = broken_ || !begun;
+    return begun;
+}
+
+Result<void> VolumeWriter::begin_merge(const HeldPoint& point) {
+    std::unique_ptr<UndoLog> undo;
+    bool kept = false;
+    if (state_.point && options_.retention_us > 0) {
+        const std::string undo_path = history_->path_of(state_.log_number);
+        CW_TRY_ASSIGN(const auto whole, UndoLog::open(context_.disk, undo_path, state_.log_number));
+        kept = whole != nullptr;  // Then the overlay may have been written already.
+        if (!kept) {
+            CW_TRY_ASSIGN(
+                undo, UndoLog::create(context_.disk, undo_path, state_.log_number, *state_.point));
+            CW_TRY(context_.disk.sync_directory(options_.work_directory));
+        }
+    }
+    merge_ = std::make_unique<PointMerge>(point, pending_,
+                                          PointMerge::Parts{*overlay_, *log_, options_.size_bytes},
+                                          std::move(undo), kept);
+    return {};
+}
+
+Result<bool> VolumeWriter::merge_some(std::uint64_t budget_bytes) {
+    if (!merge_) {
+        return true;
+    }
+    auto merged = merge_->step(budget_bytes);
+    if (!merged && merged.error().code == Errc::spool_full &&
+        (merge_->has_undo() || !kept_points().empty())) {
+        merge_->drop_undo();
+        CW_TRY(give_up_history());
+        return false;
+    }
+    if (merged && *merged) {
+        if (auto ended = end_merge(); !ended) {
+            merged = std::unexpected(ended.error());
+        }
+    }
     broken_ = broken_ || !merged;
     return merged;
 }
 
-Result<void> VolumeWriter::merge(const HeldPoint& point) {
-    std::set<std::pair<std::uint32_t, Seq>> ended;  // Fences whose BASE counts.
-    std::optional<std::pair<std::uint32_t, Seq>> open;
-    for (const RedoEntry& entry : pending_) {
-        if (entry.header.type == RecordType::resync_begin) {
-            open = {entry.era, entry.header.seq};
-        } else if (entry.header.type == RecordType::resync_end && open) {
-            ended.insert(*open);
-        }
-    }
-    // BASE of fence S0 lies above everything < S0 and beneath everything > S0, whenever it came.
-    std::ranges::stable_sort(pending_, {}, [](const RedoEntry& entry) {
-        return std::tuple(entry.era, entry.header.seq);
-    });
-    for (const RedoEntry& entry : pending_) {
-        const bool base = entry.header.type == RecordType::base;
-        if (entry.header.type == RecordType::write ||
-            (base && ended.contains({entry.era, entry.header.seq}))) {
-            CW_TRY(merge_entry(entry));
-        }
-    }
-    CW_TRY(overlay_->settle());
+Result<void> VolumeWriter::end_merge() {
     VolumeState after = state_;
-    after.point = point;
+    after.point = merge_->point();
     after.generation = generation_;
     after.received = received_;
     ++after.log_number;
-    CW_TRY(write_volume_state(context_.disk, path("state"), after));
-    state_ = after;
+    const VolumeState before = state_;
+    CW_TRY(set_state(after));
+    CW_CRASH_POINT("volume.point_held");
+    if (merge_->has_undo()) {
+        history_->add(before.log_number, *before.point);
+    }
+    merge_.reset();
     log_->restart(state_.log_number);
     pending_.clear();
     unsettled_.assign(unsettled_.size(), false);
     durable_ = received_;
+    return history_->trim(WallMicros{raw(state_.point->source_time) - options_.retention_us});
+}
+
+// Room for what is being collected is worth more than points of yesterday.
+Result<void> VolumeWriter::give_up_history() {
+    log_warning("volume.history_given_up",
+                {{"directory", options_.work_directory}, {"points", kept_points().size()}});
+    return history_->clear();
+}
+
+Result<void> VolumeWriter::set_state(VolumeState after) {
+    CW_TRY(write_volume_state(context_.disk, path("state"), after));
+    state_ = std::move(after);
     return {};
 }
 
-Result<void> VolumeWriter::merge_entry(const RedoEntry& entry) {
-    CW_TRY_ASSIGN(const ByteVector bytes, log_->table(entry));
-    CW_TRY_ASSIGN(const auto table,
-                  pipeline::read_extent_table(bytes, entry.header.data_bytes, options_.size_bytes));
-    for (const auto& extent : table.extents) {
-        if (extent.op != ExtentOp::write) {
-            CW_TRY(overlay_->zero(extent.offset, extent.length));
-            continue;
-        }
-        CW_TRY_ASSIGN(const ByteVector data,
-                      log_->data(entry, extent.data_position, extent.length));
-        if (crc32c(data) != extent.crc) {  // End to end: from the agent to here.
-            return fail(Errc::record_corrupt,
-                        "redo log, sequence " + std::to_string(raw(entry.header.seq)));
-        }
-        CW_TRY(overlay_->write(extent.offset, data));
-    }
-    return {};
+const std::vector<KeptPoint>& VolumeWriter::kept_points() const noexcept {
+    static const std::vector<KeptPoint> none;
+    return history_ ? history_->points() : none;
 }
 
 Result<std::vector<std::optional<Fingerprint>>> VolumeWriter::digests(
@@ -299,96 +345,27 @@ Result<std::vector<std::optional<Fingerprint>>> VolumeWriter::digests(
     if (state_.phase != Phase::collecting) {
         return out;
     }
-    ByteVector block(digest_bytes);
-    for (std::uint32_t i = 0; i < count; ++i) {
-        const std::uint64_t number = first_block + i;
-        if (number >= options_.size_bytes / digest_bytes || unsettled_[number]) {
-            continue;
+    const std::uint64_t whole = options_.size_bytes / digest_bytes;
+    const auto settled = [&](std::uint32_t i) {
+        return first_block + i < whole && !unsettled_[first_block + i];
+    };
+    ByteVector content;
+    for (std::uint32_t i = 0; i < count;) {
+        std::uint32_t run = 0;
+        while (run < digests_at_once && i + run < count && settled(i + run)) {
+            ++run;
         }
-        CW_TRY(overlay_->read(number * digest_bytes, block));
-        out[i] = fingerprint(block, secret);
+        content.resize(run * digest_bytes);
+        if (run > 0) {
+            CW_TRY(overlay_->read((first_block + i) * digest_bytes, content));
+        }
+        for (std::uint32_t j = 0; j < run; ++j) {
+            out[i + j] =
+                fingerprint(Bytes(content).subspan(j * digest_bytes, digest_bytes), secret);
+        }
+        i += std::max(run, 1U);
     }
     return out;
-}
-
-Result<void> VolumeWriter::cancel() {
-    if (state_.phase == Phase::switching) {
-        return fail(Errc::target_switching, options_.target_path);
-    }
-    overlay_.reset();
-    log_.reset();
-    pending_.clear();
-    // First the word, then the deed: a kill in between leaves files that the next start clears.
-    CW_TRY(context_.disk.remove(path("state")));
-    CW_TRY(context_.disk.sync_directory(options_.work_directory));
-    fence_.reset();
-    era_ = 0;
-    broken_ = false;
-    return start();
-}
-
-Result<void> VolumeWriter::begin_switch(const PointId& expected) {
-    if (state_.phase != Phase::collecting) {
-        return fail(Errc::target_switching, options_.target_path);
-    }
-    if (!state_.point || state_.point->id != expected) {
-        return fail(Errc::point_not_found,
-                    "the overlay holds " +
-                        (state_.point ? to_string(state_.point->id) : std::string("no point")));
-    }
-    CW_TRY(context_.probe.check_unused(options_.target_path));
-    CW_TRY_ASSIGN(const std::string identity, context_.probe.identity(options_.target_path));
-    if (identity != state_.target_identity) {
-        return fail(Errc::target_unsafe, options_.target_path + " has become '" + identity + "'");
-    }
-    VolumeState after = state_;
-    after.phase = Phase::switching;
-    CW_TRY(write_volume_state(context_.disk, path("state"), after));
-    state_ = after;
-    applied_to_ = 0;
-    CW_TRY(open_target());  // Now for writing.
-    overlay_->rebind(*target_);
-    return {};
-}
-
-Result<bool> VolumeWriter::apply_some(std::uint64_t budget_bytes) {
-    if (state_.phase == Phase::done) {
-        return true;
-    }
-    if (state_.phase != Phase::switching) {
-        return fail(Errc::usage, "nothing was switched");
-    }
-    ByteVector piece(apply_bytes);
-    for (std::uint64_t done = 0; done < budget_bytes;) {
-        const Overlay::Run run = overlay_->next_run(applied_to_, apply_bytes);
-        if (run.length == 0) {
-            CW_TRY(sync_file(context_.disk, *target_));
-            VolumeState after = state_;
-            after.phase = Phase::done;
-            CW_TRY(write_volume_state(context_.disk, path("state"), after));
-            state_ = after;
-            overlay_.reset();
-            log_.reset();
-            CW_TRY(clear_files());
-            return true;
-        }
-        const MutableBytes part = MutableBytes(piece).first(run.length);
-        CW_TRY(overlay_->read(run.offset, part));
-        CW_TRY(write_at(context_.disk, *target_, run.offset, part, false));
-        applied_to_ = run.offset + run.length;
-        done += run.length;
-    }
-    return false;
-}
-
-Result<void> VolumeWriter::clear_files() {
-    for (const char* name : {"overlay.map", "overlay", "redo.log"}) {
-        CW_TRY_ASSIGN(const bool there, context_.disk.exists(path(name)));
-        if (there) {
-            CW_TRY(context_.disk.remove(path(name)));
-        }
-    }
-    return context_.disk.sync_directory(options_.work_directory);
 }
 
 }  // namespace cw::volume

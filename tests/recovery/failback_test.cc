@@ -137,6 +137,59 @@ TEST_F(Failback, MovesOnlyWhatDiffers) {
     EXPECT_FALSE(storage_->exists("/beside/overlay"));
 }
 
+// The blocks that old_disk(count) has changed, as a bitmap of both sides would name them.
+std::vector<ByteRange> changed_ranges(std::uint64_t disk_bytes, std::uint64_t count) {
+    std::vector<ByteRange> ranges;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        ranges.push_back({(i * (disk_bytes / block) / count) * block + 512, 2048});
+    }
+    return ranges;
+}
+
+TEST_F(Failback, AHintLimitsWhatIsComparedAndASampleOfTheRestIsCompared) {
+    Site site(64 * mib);
+    begin(site, site.old_disk(10));
+    request_.hint = changed_ranges(64 * mib, 10);
+    request_.random = site.world.random.get();
+    const auto report = run();
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_TRUE(target_is(site.truth));
+    EXPECT_FALSE(report->hint_refuted);
+    EXPECT_EQ(report->blocks_different, 10U);
+    EXPECT_LE(report->blocks_compared + report->blocks_unknown, 10U);
+    EXPECT_GE(report->blocks_sampled, 12U);  // One of each super-chunk, unless it is unknown.
+    EXPECT_EQ(report->blocks_skipped, 1024U - 10U - 16U);
+}
+
+TEST_F(Failback, AHintThatIsWrongIsRefutedByItsSample) {
+    Site site(64 * mib);
+    ByteVector other = site.truth;
+    for (std::size_t at = 0; at < other.size(); at += block) {
+        other[at] ^= std::byte{1};  // Every block differs, the hint names one.
+    }
+    begin(site, other);
+    request_.hint = std::vector<ByteRange>{{0, 512}};
+    request_.random = site.world.random.get();
+    const auto report = run();
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_TRUE(report->hint_refuted);
+    EXPECT_EQ(report->blocks_different, 1024U);
+    EXPECT_EQ(report->blocks_skipped, 0U);
+    EXPECT_TRUE(target_is(site.truth));
+}
+
+TEST_F(Failback, AHintBeyondTheDiskIsRefused) {
+    Site site(8 * mib);
+    begin(site, site.old_disk(1));
+    request_.random = site.world.random.get();
+    for (const ByteRange& range : {ByteRange{8 * mib, 512}, ByteRange{0, 8 * mib + 1},
+                                   ByteRange{512, UINT64_MAX}, ByteRange{512, 0}}) {
+        request_.hint = std::vector<ByteRange>{range};
+        EXPECT_EQ(run().error().code, Errc::usage);
+        EXPECT_TRUE(target_is(old_));
+    }
+}
+
 TEST_F(Failback, MovesNothingWhenNothingDiffers) {
     Site site(8 * mib + 37 * sector_bytes);
     begin(site, site.truth);

@@ -23,7 +23,7 @@ void Agent::stop() noexcept {
 Result<void> Agent::run(const Observer& observe) {
     log_info("agent.ready", {{"machine", machine_}, {"disks", captures_.size()}});
     Nanos observed{};
-    while (!replicator_->ended()) {
+    while (!replicator_->ended() && !wants_restart_) {
         const bool busy = round();
         if (observe && clock_.boot() - observed >= observe_every_ns) {
             observed = clock_.boot();
@@ -52,6 +52,7 @@ bool Agent::round() {
     if (scan_) {
         busy = scan_->step() || busy;
     }
+    tend_machine();
     tend_points();
     tend_waiters();
     tend_stop();
@@ -76,6 +77,9 @@ void Agent::park(bool busy) {
         const short events =
             static_cast<short>(POLLIN | (replicator_->wants_write() ? POLLOUT : 0));
         waiting.push_back({replicator_->fd(), events, 0});
+    }
+    if (qemu_ && qemu_->state() == QemuSource::State::attached) {
+        waiting.push_back({qemu_->fd(), POLLIN, 0});
     }
     const Nanos now = clock_.boot();
     std::int64_t wait = std::min(idle_wait_ns, replicator_->next_deadline() - now);
@@ -128,7 +132,7 @@ void Agent::tend_stop() {
         return;
     }
     if (stopping_ == Stopping::no) {
-        nbd_.reset();  // Writers are cut off first: nothing comes after the last point.
+        quiet_source(asked == 2);
         stop_deadline_ = clock_.boot() + final_limit_ns;
         stopping_ = asked == 2 ? Stopping::final_point : Stopping::goodbye;
         if (stopping_ == Stopping::goodbye) {
@@ -163,6 +167,9 @@ void Agent::tend_stop() {
         stop_trouble_ = Error{Errc::cancelled, "the final point was not committed in time"};
     }
     if (committed || stop_trouble_) {
+        if (stop_trouble_) {
+            resume_guest();
+        }
         stopping_ = Stopping::goodbye;
         replicator_->begin_stop(committed, stop_limit_ns);
     }
@@ -170,6 +177,9 @@ void Agent::tend_stop() {
 
 // Written last: until then the next start assumes the worst.
 Result<void> Agent::leave_state() {
+    if (qemu_ && qemu_->state() == QemuSource::State::attached) {
+        qemu_->detach();
+    }
     nbd_.reset();
     const bool all_spooled = replicator_->all_spooled();
     std::vector<DiskState> disks = state_->get().disks;
@@ -182,7 +192,7 @@ Result<void> Agent::leave_state() {
         const DiskCapture::Position at = capture.position();
         const bool exact = all_spooled && at.logging && !capture.fence_open();
         const auto lock = capture.lock();
-        disks[slot].next = exact ? at.next : Seq{};
+        disks[slot].next = exact && !qemu_ ? at.next : Seq{};
         disks[slot].stream_hash = capture.stream_hash_locked();
         disks[slot].image_print = images_[slot]->fingerprint();
     }

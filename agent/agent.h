@@ -6,6 +6,7 @@
 
 #include "agent/control_socket.h"
 #include "agent/nbd_server.h"
+#include "agent/qemu_source.h"
 #include "agent/replicator.h"
 #include "agent/scan_source.h"
 #include "agent/spiller.h"
@@ -29,6 +30,9 @@ struct AgentOptions {
         std::string name, path;
     };
     std::vector<Disk> disks;
+    std::string qmp_socket;  // The disks are a virtual machine's; `disks` is empty then.
+    std::vector<std::string> qemu_disks;  // Which of them; empty: all.
+    QemuSource::Mode qemu_mode = QemuSource::Mode::data;
     std::int64_t interval_ns = 5 * ns_per_s;
     std::int64_t linger_ns = 20 * ns_per_ms;
     std::uint64_t memory_bytes = 128 * mib;
@@ -52,6 +56,8 @@ public:
     // Until stopped. `observe` runs about twice a second. Errors: io_error (state directory).
     Result<void> run(const Observer& observe);
     void stop() noexcept;
+    // run() ended because the source must be attached to again: make a new agent.
+    [[nodiscard]] bool wants_restart() const noexcept { return wants_restart_; }
 
 private:
     struct Waiter {  // A control client that waits for a point.
@@ -66,14 +72,32 @@ private:
     Result<void> start();
     Result<void> open_disk(std::size_t slot, AgentState& state, const std::string& boot_id,
                            std::vector<ScanSource::Disk>& scanned);
+    struct Opened {  // What a disk is read from, and whether its history can be gone on with.
+        std::unique_ptr<BlockImage> image;
+        bool provable = false;
+    };
+    Result<Opened> open_source(std::size_t slot, const DiskState& known, const AgentState& state,
+                               const std::string& boot_id);
+    Result<void> open_machine();
     Result<void> open_sources(std::vector<ScanSource::Disk> scanned);
+    Result<void> open_nbd(const std::string& socket);
     Result<void> check_options() const;
+    Result<void> check_options_of_disks() const;
+    Result<void> attach_machine(const std::vector<bool>& provable);
+    // Nobody writes through us: the disks are compared.
+    [[nodiscard]] bool scans() const noexcept {
+        return options_.qmp_socket.empty() && options_.nbd_socket.empty() && !options_.nbd_address;
+    }
     // agent.cc
     bool round();
     void park(bool busy);
     void tend_points();
     void tend_waiters();
     void tend_stop();
+    void tend_machine();
+    void quiet_source(bool planned);
+    void resume_guest();
+    [[nodiscard]] std::string_view source_name() const noexcept;
     Result<void> leave_state();
     // agent_control.cc
     void control(std::uint64_t client, const std::string& line);
@@ -100,7 +124,8 @@ private:
     std::unique_ptr<Connector> connector_;
     std::unique_ptr<Replicator> replicator_;
     std::unique_ptr<Freezer> freezer_;
-    std::unique_ptr<ScanSource> scan_;
+    std::unique_ptr<PointSource> scan_;
+    std::unique_ptr<QemuSource> qemu_;
     std::unique_ptr<NbdServer> nbd_;
     std::unique_ptr<ControlServer> control_;
 
@@ -108,6 +133,8 @@ private:
     std::optional<std::uint64_t> stop_client_;
     std::string scan_tag_;
     bool scan_wanted_ = false;
+    bool wants_restart_ = false;
+    bool guest_paused_ = false;
     Nanos next_point_{};
     std::atomic<int> stop_asked_{0};  // 1: stop, 2: with a final point
     enum class Stopping { no, final_point, goodbye } stopping_ = Stopping::no;

@@ -148,7 +148,7 @@ std::string Agent::status_json() {
              {"sent_bytes", status.sent_bytes},
              {"queued_bytes", status.queued_bytes},
              {"rpo_ms", status.rpo_ms},
-             {"source", scan_ ? "scan" : "nbd"},
+             {"source", source_name()},
              {"disks", json::array()},
              {"points", json::array()}};
     if (status.last_error) {
@@ -156,6 +156,9 @@ std::string Agent::status_json() {
     }
     if (scan_ && scan_->outcome() && !*scan_->outcome()) {
         out["scan_error"] = to_string(scan_->outcome()->error());
+    }
+    if (qemu_) {
+        out["machine_reason"] = qemu_->reason();
     }
     if (nbd_) {
         out["nbd_port"] = nbd_->port();

@@ -1,6 +1,7 @@
 // Building an agent: what may be continued, what must be compared, and what is refused.
 #include "agent/agent.h"
 #include "agent/own_identity.h"
+#include "base/bytes.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -12,6 +13,7 @@ namespace cw::agent {
 namespace {
 
 constexpr std::uint64_t memory_bytes_min = 16 * mib;
+constexpr std::string_view qemu_mark = "qemu ";
 constexpr std::size_t base_slabs = 12;  // Three super-chunks between reading and sending.
 
 std::string machine_boot_id() {
@@ -27,14 +29,21 @@ bool same_file_system(const std::string& a, const std::string& b) {
     return ::stat(a.c_str(), &sa) == 0 && ::stat(b.c_str(), &sb) == 0 && sa.st_dev == sb.st_dev;
 }
 
+// Our dirty map can be trusted: it was closed, or the kernel that took it still runs.
+bool map_holds(const AgentState& state, const DiskState& known, std::uint64_t size_bytes,
+               const std::string& boot_id) {
+    return raw(known.generation) != 0 && known.size_bytes == size_bytes &&
+           (state.clean || (!boot_id.empty() && state.boot_id == boot_id));
+}
+
 // May the disk's history go on? See state_file.h for the rules.
 bool history_holds(const AgentState& state, const DiskState& known, const BlockImage& image,
                    bool scanned, const std::string& boot_id) {
-    if (raw(known.generation) == 0 || known.size_bytes != image.size()) {
+    if (!map_holds(state, known, image.size(), boot_id)) {
         return false;
     }
     if (!state.clean) {
-        return !boot_id.empty() && state.boot_id == boot_id;
+        return true;
     }
     // A scan finds what others wrote meanwhile; a log does not.
     return scanned || (!known.image_print.empty() && known.image_print == image.fingerprint());
@@ -58,17 +67,15 @@ Result<std::unique_ptr<Agent>> Agent::create(AgentOptions options, Clock& clock,
 }
 
 Result<void> Agent::check_options() const {
-    if (options_.disks.empty() || options_.disks.size() > wire::disks_max) {
+    if (!options_.qmp_socket.empty() &&
+        (!options_.disks.empty() || !options_.nbd_socket.empty() || options_.nbd_address)) {
+        return fail(Errc::usage, "--qmp protects a machine's own disks: no --image, no --nbd-…");
+    }
+    if ((options_.disks.empty() && options_.qmp_socket.empty()) ||
+        options_.disks.size() > wire::disks_max) {
         return fail(Errc::usage, "1 to 256 disks");
     }
-    for (const AgentOptions::Disk& disk : options_.disks) {
-        const bool twice =
-            std::ranges::count(options_.disks, disk.name, &AgentOptions::Disk::name) > 1;
-        if (disk.name.empty() || disk.name.size() > wire::name_bytes_max || twice) {
-            return fail(Errc::usage,
-                        "disk name '" + disk.name + "' is empty, too long or not unique");
-        }
-    }
+    CW_TRY(check_options_of_disks());
     if (options_.machine_name.size() > wire::name_bytes_max) {
         return fail(Errc::usage, "machine name is longer than 256 bytes");
     }
@@ -81,6 +88,18 @@ Result<void> Agent::check_options() const {
     }
     if (!options_.nbd_socket.empty() && options_.nbd_address) {
         return fail(Errc::usage, "--nbd-socket and --nbd-listen exclude each other");
+    }
+    return {};
+}
+
+Result<void> Agent::check_options_of_disks() const {
+    for (const AgentOptions::Disk& disk : options_.disks) {
+        const bool twice =
+            std::ranges::count(options_.disks, disk.name, &AgentOptions::Disk::name) > 1;
+        if (disk.name.empty() || disk.name.size() > wire::name_bytes_max || twice) {
+            return fail(Errc::usage,
+                        "disk name '" + disk.name + "' is empty, too long or not unique");
+        }
     }
     return {};
 }
@@ -111,6 +130,9 @@ Result<void> Agent::start() {
                                     {*outbox_, *pool_, clock_, random_}));
     }
     connector_ = make_tls_connector(options_.target, [this] { doorbell_.ring(); });
+    if (!options_.qmp_socket.empty()) {
+        CW_TRY(open_machine());
+    }
 
     const std::string boot_id = machine_boot_id();
     AgentState state = state_->get();
@@ -142,6 +164,13 @@ Result<void> Agent::start() {
         replicator_->add_disk(*captures_[slot], options_.disks[slot].name, provable);
     }
     next_point_ = clock_.boot() + options_.interval_ns;
+    if (qemu_) {
+        std::vector<bool> provable;
+        for (const DiskState& disk : state.disks) {
+            provable.push_back(raw(disk.generation) != 0);
+        }
+        return attach_machine(provable);
+    }
     return open_sources(std::move(scanned));
 }
 
@@ -149,16 +178,16 @@ Result<void> Agent::start() {
 Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::string& boot_id,
                               std::vector<ScanSource::Disk>& scanned) {
     const AgentOptions::Disk& wanted = options_.disks[slot];
-    const bool scan = options_.nbd_socket.empty() && !options_.nbd_address;
-    CW_TRY_ASSIGN(auto image,
-                  open_image(wanted.path, scan ? ImageAccess::read_only : ImageAccess::read_write));
+    const bool scan = scans();
     const DiskId id = disk_id_of(machine_, wanted.name);
     auto known = std::ranges::find(state.disks, id, &DiskState::id);
     if (known == state.disks.end()) {
         known = state.disks.emplace(state.disks.end());
         known->id = id;
     }
-    bool provable = history_holds(state, *known, *image, scan, boot_id);
+    CW_TRY_ASSIGN(Opened opened, open_source(slot, *known, state, boot_id));
+    std::unique_ptr<BlockImage> image = std::move(opened.image);
+    bool provable = opened.provable;
     map_disks_.push_back(make_posix_disk());
     cw::Disk& map_disk = *map_disks_.back();
     const std::string prefix = options_.state_directory + "/" + to_string(id);
@@ -172,10 +201,14 @@ Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::st
     if (!map) {
         return std::unexpected(map.error());
     }
-    const bool exact = provable && state.clean && raw(known->next) != 0;
+    // What a virtual machine wrote meanwhile is known only as a set of blocks.
+    const bool exact = provable && state.clean && raw(known->next) != 0 && !qemu_;
     known->name = wanted.name;
     known->path = wanted.path;
     known->size_bytes = image->size();
+    if (qemu_) {
+        known->image_print = image->fingerprint();
+    }
     known->generation = provable ? known->generation : Generation{};
     log_info("agent.disk.open", {{"disk", wanted.name},
                                  {"id", id},
@@ -204,15 +237,32 @@ Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::st
     return {};
 }
 
-Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
-    if (!scanned.empty()) {
-        options_.freeze.marker_path = options_.state_directory + "/frozen";
-        freezer_ = std::make_unique<Freezer>(options_.freeze, *disk_, clock_);
-        scan_ = std::make_unique<ScanSource>(
-            ScanSource::Options{.app_consistent = options_.app_hooks, .try_clones = true},
-            *replicator_, *freezer_, std::move(scanned));
-        return {};
+Result<Agent::Opened> Agent::open_source(std::size_t slot, const DiskState& known,
+                                         const AgentState& state, const std::string& boot_id) {
+    Opened opened;
+    if (!qemu_) {
+        const bool scan = scans();
+        CW_TRY_ASSIGN(opened.image,
+                      open_image(options_.disks[slot].path,
+                                 scan ? ImageAccess::read_only : ImageAccess::read_write));
+        opened.provable = history_holds(state, known, *opened.image, scan, boot_id);
+        return opened;
     }
+    std::string token = known.image_print.starts_with(qemu_mark)
+                            ? known.image_print.substr(qemu_mark.size())
+                            : std::string{};
+    const bool tracked = qemu_->continuous(slot, token);
+    if (token.empty()) {
+        std::array<std::byte, 8> dice;
+        random_.fill(dice);
+        token = to_hex(dice);
+    }
+    CW_TRY_ASSIGN(opened.image, qemu_->image(slot, token));
+    opened.provable = tracked && map_holds(state, known, opened.image->size(), boot_id);
+    return opened;
+}
+
+Result<void> Agent::open_nbd(const std::string& socket) {
     std::vector<NbdServer::Disk> disks;
     for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
         disks.push_back({options_.disks[slot].name, captures_[slot].get()});
@@ -222,8 +272,20 @@ Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
         log_info("agent.nbd.listen", {{"port", nbd_->port()}});
         return {};
     }
-    CW_TRY_ASSIGN(nbd_, NbdServer::listen_unix(options_.nbd_socket, std::move(disks)));
+    CW_TRY_ASSIGN(nbd_, NbdServer::listen_unix(socket, std::move(disks)));
     return {};
+}
+
+Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
+    if (!scanned.empty()) {
+        options_.freeze.marker_path = options_.state_directory + "/frozen";
+        freezer_ = std::make_unique<Freezer>(options_.freeze, *disk_, clock_);
+        scan_ = std::make_unique<ScanSource>(
+            ScanSource::Options{.app_consistent = options_.app_hooks, .try_clones = true},
+            *replicator_, *freezer_, std::move(scanned));
+        return {};
+    }
+    return open_nbd(options_.nbd_socket);
 }
 
 }  // namespace cw::agent

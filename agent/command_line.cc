@@ -58,6 +58,7 @@ T unwrap(const std::string& option, Result<T> result) {
 struct ProtectText {
     std::vector<std::string> servers, images, disks, names;
     std::string interval = "5s", linger = "20ms", memory = "128MiB", spool = "0";
+    std::string mode = "data";
     std::string nbd_listen, pre, post, hook_timeout = "60s";
 };
 
@@ -74,7 +75,11 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
     app.add_option("--state", options.state_directory, "directory for the agent's state")
         ->required();
     app.add_option("--image", text.images, "disk image to protect");
-    app.add_option("--disk", text.disks, "block device to protect");
+    app.add_option("--disk", text.disks, "block device to protect; with --qmp, a machine's disk");
+    app.add_option("--qmp", options.qmp_socket, "protect the virtual machine with this monitor");
+    app.add_option("--mode", text.mode, "with --qmp: every write, or what changed per interval")
+        ->check(CLI::IsMember({"data", "epoch"}))
+        ->capture_default_str();
     app.add_option("--disk-name", text.names, "names, images first; default: the file name");
     app.add_option("--machine-name", options.machine_name, "default: the host name");
     app.add_option("--interval", text.interval, "between recovery points")->capture_default_str();
@@ -100,7 +105,12 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
     for (const std::string& server : text.servers) {
         options.target.servers.push_back(unwrap("--server", parse_host_port(server)));
     }
-    for (const auto* paths : {&text.images, &text.disks}) {
+    if (!options.qmp_socket.empty()) {
+        options.qemu_disks = text.disks;
+        options.qemu_mode = text.mode == "epoch" ? QemuSource::Mode::epoch : QemuSource::Mode::data;
+    }
+    const std::vector<std::string> none;
+    for (const auto* paths : {&text.images, options.qmp_socket.empty() ? &text.disks : &none}) {
         for (const std::string& path : *paths) {
             const std::size_t index = options.disks.size();
             options.disks.push_back({index < text.names.size()
@@ -109,8 +119,8 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
                                      path});
         }
     }
-    if (options.disks.empty()) {
-        throw CLI::RequiredError("--image or --disk");
+    if (options.disks.empty() && options.qmp_socket.empty()) {
+        throw CLI::RequiredError("--image, --disk or --qmp");
     }
     if (options.machine_name.empty()) {
         std::array<char, 256> host{};

@@ -70,6 +70,22 @@ Result<bool> DiskCapture::log_block(std::uint64_t offset, Bytes data) {
     return try_log(ExtentOp::write, offset, static_cast<std::uint32_t>(data.size()), data);
 }
 
+Result<void> DiskCapture::miss(const BlockSet& blocks) {
+    const std::lock_guard guard(order_);
+    const std::uint64_t size = parts_.image.size();
+    for (const auto& [ordinal, mask] : blocks.words()) {
+        for (std::uint64_t bit = 0; bit < 64; ++bit) {
+            const std::uint64_t at = (std::uint64_t{ordinal} * 64 + bit) * map_block_bytes;
+            if ((mask >> bit & 1) != 0 && at < size) {
+                const std::uint64_t length = std::min(map_block_bytes, size - at);
+                CW_TRY(map_.mark_missed(at, length));
+                stop_logging(at, length);
+            }
+        }
+    }
+    return {};
+}
+
 DiskCapture::Position DiskCapture::position() {
     const std::lock_guard guard(order_);
     return {key_.generation, next_, logging_, map_.missed().bytes(), map_.uncommitted().bytes()};

@@ -62,6 +62,8 @@ public:
     Result<void> flush() { return parts_.image.flush(); }
     // Log only, for a scanner: at most 4 MiB. false: no room now, nothing was logged, try again.
     Result<bool> log_block(std::uint64_t offset, Bytes data);
+    // These blocks changed without passing here: a fence must read them.
+    Result<void> miss(const BlockSet& blocks);
     [[nodiscard]] BlockImage& image() noexcept { return parts_.image; }
 
     // --- the loop ---

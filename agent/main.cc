@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 #include "agent/command_line.h"
 #include "agent/progress_line.h"
+#include "base/core_files.h"
 #include "base/exit_code.h"
 #include "base/log.h"
 
@@ -16,8 +17,10 @@ namespace {
 using namespace cw;
 
 std::atomic<agent::Agent*> running{nullptr};
+std::atomic<bool> stop_asked{false};
 
 void on_signal(int) {
+    stop_asked = true;
     if (agent::Agent* const agent = running.load()) {
         agent->stop();
     }
@@ -28,7 +31,17 @@ int complain(const Error& error) {
     return exit_code_of(error.code);
 }
 
-int protect(agent::ProtectCommand& command) {
+// A virtual machine that is being started again needs a moment.
+bool wait_for_machine(const Error& error, bool before) {
+    if (!before || error.code != Errc::qmp_failed || stop_asked) {
+        return false;
+    }
+    log_info("agent.qemu.wait", {{"error", error}});
+    ::sleep(1);  // A signal ends it.
+    return !stop_asked;
+}
+
+int protect(const agent::ProtectCommand& command) {
     const auto level = parse_log_level(command.log_level);
     if (!level) {
         return complain(level.error());
@@ -36,22 +49,34 @@ int protect(agent::ProtectCommand& command) {
     set_log_level(*level);
     const auto clock = make_system_clock();
     const auto random = make_system_random();
-    auto agent = agent::Agent::create(std::move(command.options), *clock, *random);
-    if (!agent) {
-        return complain(agent.error());
-    }
-    running = agent->get();
     struct sigaction action{};
     action.sa_handler = on_signal;
     ::sigaction(SIGTERM, &action, nullptr);
     ::sigaction(SIGINT, &action, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
-    std::fprintf(stderr, "ready\n");
     agent::ProgressLine progress(*clock, command.progress || ::isatty(STDERR_FILENO) == 1);
-    const auto ended = (*agent)->run([&](const auto& status) { progress.show(status); });
-    running = nullptr;
-    progress.finish();
-    return ended ? 0 : complain(ended.error());
+    for (bool before = false;; before = true) {
+        auto agent = agent::Agent::create(command.options, *clock, *random);
+        if (!agent && wait_for_machine(agent.error(), before)) {
+            continue;
+        }
+        if (!agent) {
+            return stop_asked ? 0 : complain(agent.error());
+        }
+        running = agent->get();
+        if (stop_asked) {
+            (*agent)->stop();  // It came before there was anybody to tell.
+        }
+        if (!before) {
+            std::fprintf(stderr, "ready\n");
+        }
+        const auto ended = (*agent)->run([&](const auto& status) { progress.show(status); });
+        running = nullptr;
+        progress.finish();
+        if (!ended || !(*agent)->wants_restart()) {
+            return ended ? 0 : complain(ended.error());
+        }
+    }
 }
 
 int ask(const agent::AskCommand& command) {
@@ -65,6 +90,7 @@ int ask(const agent::AskCommand& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    cw::forbid_core_files();
     try {
         auto parsed = agent::parse_command_line(argc, argv);
         if (parsed.exit) {

@@ -11,6 +11,7 @@
 
 #include "agent/digest_table.h"
 #include "agent/freezer.h"
+#include "agent/point_source.h"
 #include "agent/replicator.h"
 
 #include <memory>
@@ -20,7 +21,7 @@
 
 namespace cw::agent {
 
-class ScanSource {
+class ScanSource final : public PointSource {
 public:
     struct Disk {
         DiskCapture* capture = nullptr;
@@ -33,13 +34,10 @@ public:
     };
     ScanSource(Options options, Replicator& replicator, Freezer& freezer, std::vector<Disk> disks);
 
-    // Starts a scan; false while one runs or the disks are not consistent yet.
-    bool begin(std::string tag);
-    [[nodiscard]] bool running() const noexcept { return phase_ != Phase::idle; }
-    // True if it did something (then call again soon).
-    bool step();
-    // The outcome of the last scan: its point, or why there is none.
-    [[nodiscard]] const std::optional<Result<PointId>>& outcome() const noexcept {
+    bool begin(std::string tag) override;
+    [[nodiscard]] bool running() const noexcept override { return phase_ != Phase::idle; }
+    bool step() override;
+    [[nodiscard]] const std::optional<Result<PointId>>& outcome() const noexcept override {
         return outcome_;
     }
     [[nodiscard]] std::uint64_t differing_bytes() const noexcept { return differing_bytes_; }

@@ -1,0 +1,153 @@
+# A tiny virtual machine for the tests: BIOS, boot loader, Debian's cloud kernel, busybox. It boots under TCG in a few
+# seconds and writes an application log. No root, no loop devices. Source it after tests/lib/demo.sh.
+#
+# The guest's disk has a FAT partition to boot from and an ext4 partition with /log ("line 1",
+# "line 2", …, each synced before the next) and /files. Each line is said on the serial console after its sync: what was
+# said there is what the guest was promised. If there is a second disk, it holds the number of the last line. The console
+# says the longest pause between two lines as well. A guest that finds a log says "FOUND last=…" first, and goes on.
+
+guest_cache=build/guest
+guest_root_mib=33
+guest_packages=(qemu-system-x86 syslinux syslinux-common mtools busybox-static cpio qemu-guest-agent)
+
+# The kernel of a Debian package that need not be installed. Kept in build/.
+guest_kernel() {
+    [ ! -e $guest_cache/kernel/ready ] || return 0
+    local work name
+    name=$(apt-cache search --names-only '^linux-image-6\.1\.0-[0-9]+-cloud-amd64$' | sort -V | tail -n 1 | cut -d' ' -f1)
+    [ -n "$name" ] || { echo "no cloud kernel in the package lists (apt-get update)" >&2; return 1; }
+    mkdir -p $guest_cache
+    work=$(mktemp -d "$PWD/$guest_cache/fetch.XXXXXX") &&
+        (cd "$work" && apt-get download "$name" >download.log 2>&1 && dpkg-deb -x ./*.deb x && rm -f ./*.deb) || return 1
+    mkdir -p "$work/kernel"
+    cp "$work"/x/boot/vmlinuz-* "$work/kernel/vmlinuz" || return 1
+    local module
+    for module in virtio/virtio virtio/virtio_ring virtio/virtio_pci_legacy_dev virtio/virtio_pci_modern_dev \
+        virtio/virtio_pci block/virtio_blk char/virtio_console; do
+        cp "$work"/x/lib/modules/*/kernel/drivers/$module.ko "$work/kernel/" || return 1
+    done
+    : > "$work/kernel/ready"
+    mv -T "$work/kernel" $guest_cache/kernel 2>/dev/null || [ -e $guest_cache/kernel/ready ]
+    rm -rf "$work"
+}
+
+guest_init() {
+    cat <<'INIT'
+#!/bin/sh
+mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev
+for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk virtio_console; do
+    insmod /lib/modules/$m.ko
+done
+until [ -b /dev/vda2 ]; do sleep 0.05; done
+mount -t ext4 /dev/vda2 /mnt || { echo "NO ROOT"; poweroff -f; }
+mkdir -p /mnt/files
+i=$(wc -l </mnt/log 2>/dev/null || echo 0)
+[ "$i" = 0 ] || echo "FOUND last=$(tail -n 1 /mnt/log | cut -d' ' -f2)"
+if [ -x /bin/qemu-ga ]; then
+    for n in 1 2 3 4 5 6 7 8 9 10; do [ -c /dev/vport1p1 ] || [ -c /dev/vport2p1 ] || sleep 0.05; done
+    for port in /dev/vport1p1 /dev/vport2p1; do
+        [ -c $port ] && /bin/qemu-ga -m virtio-serial -p $port -t /tmp -f /tmp/qga.pid &
+    done
+fi
+now() { read -r up idle < /proc/uptime; t=${up%.*}${up#*.}; }
+now; before=$t pause=0
+while :; do
+    i=$((i+1))
+    echo "line $i" >> /mnt/log; sync
+    [ -b /dev/vdb ] && echo "$i" | dd of=/dev/vdb bs=512 count=1 conv=sync,fsync 2>/dev/null
+    if [ $((i % 5)) = 0 ]; then
+        dd if=/dev/urandom of=/mnt/files/$i bs=4k count=$((i % 40 + 1)) 2>/dev/null
+        rm -f /mnt/files/$((i - 40))
+    fi
+    now; d=$((t - before)); before=$t; [ $d -gt $pause ] && pause=$d
+    echo "LINE $i pause=${pause}0ms"
+done
+INIT
+}
+
+# guest_image FILE: a fresh disk, about a second.
+guest_image() {
+    local image=$1 work i library
+    guest_kernel || return 1
+    work=$(mktemp -d "${TMPDIR:-/tmp}/causeway-guest.XXXXXX")
+    mkdir -p "$work"/i/{bin,dev,proc,sys,mnt,tmp,etc,lib/modules,var/run}
+    ln -s ../tmp "$work/i/run"
+    cp /usr/bin/busybox "$work/i/bin/"
+    for i in sh mount umount insmod cat echo ls mkdir sync sleep poweroff wc tail cut touch dd rm; do ln -s busybox "$work/i/bin/$i"; done
+    cp $guest_cache/kernel/*.ko "$work/i/lib/modules/"
+    if [ -n "${guest_with_agent:-}" ]; then
+        cp /usr/sbin/qemu-ga "$work/i/bin/"
+        ldd /usr/sbin/qemu-ga | grep -o '/[^ ]*' | while read -r library; do
+            mkdir -p "$work/i$(dirname "$library")"
+            cp -L "$library" "$work/i$library"
+        done
+    fi
+    guest_init > "$work/i/init" && chmod +x "$work/i/init"
+    (cd "$work/i" && find . | cpio -o -H newc --quiet | gzip -1) > "$work/initrd"
+    rm -f "$image" && truncate -s 97M "$image"
+    printf 'start=2048, size=65536, type=c, bootable\nstart=67584, size=131072, type=83\n' | sfdisk -q "$image" || return 1
+    # Syslinux wants an image of its own; the partition is put in afterwards.
+    truncate -s 32M "$work/boot"
+    mformat -i "$work/boot" -T 65536 -H 2048 -h 64 -s 32 ::
+    cat > "$work/syslinux.cfg" <<'CFG'
+SERIAL 0 115200
+DEFAULT linux
+PROMPT 0
+TIMEOUT 1
+LABEL linux
+ LINUX vmlinuz
+ INITRD initrd
+ APPEND quiet console=ttyS0 panic=-1
+CFG
+    mcopy -i "$work/boot" $guest_cache/kernel/vmlinuz "$work/initrd" "$work/syslinux.cfg" :: &&
+        syslinux --install "$work/boot" || return 1
+    dd if="$work/boot" of="$image" bs=1M seek=1 conv=notrunc,sparse status=none
+    truncate -s 64M "$work/root"
+    mke2fs -q -t ext4 -L root -F "$work/root" || return 1
+    dd if="$work/root" of="$image" bs=1M seek=$guest_root_mib conv=notrunc,sparse status=none
+    dd if=/usr/lib/syslinux/mbr/mbr.bin of="$image" bs=440 count=1 conv=notrunc status=none
+    rm -rf "$work"
+}
+
+# guest_start NAME IMAGE FORMAT [QEMU-ARGUMENT…]: console in $demo/NAME.console, monitor at $demo/NAME.qmp, guest agent at
+# $demo/NAME.qga; guest_pid.
+guest_start() {
+    local name=$1 image=$2 format=$3; shift 3
+    rm -f "$demo/$name.qmp" "$demo/$name.qga"
+    : > "$demo/$name.console"
+    qemu-system-x86_64 -accel tcg -m 192 -nodefaults -no-user-config -display none -no-reboot \
+        -serial "file:$demo/$name.console" -qmp "unix:$demo/$name.qmp,server=on,wait=off" \
+        -blockdev "driver=$format,node-name=$name-disk,file.driver=file,file.filename=$image,discard=unmap" \
+        -device "virtio-blk-pci,drive=$name-disk,id=vd0" \
+        -device virtio-serial-pci -chardev "socket,path=$demo/$name.qga,server=on,wait=off,id=qga" \
+        -device virtserialport,chardev=qga,name=org.qemu.guest_agent.0 "$@" 2>>"$demo/$name.log" &
+    guest_pid=$!
+    demo_pids+=($guest_pid)
+}
+guest_kill() { kill -9 "$1" 2>/dev/null; wait "$1" 2>/dev/null || true; }
+
+# guest_line NAME: the last line that the guest was promised.
+guest_line() { local n; n=$(grep -a -o '^LINE [0-9]* ' "$demo/$1.console" | tail -n 1 | tr -dc 0-9); echo "${n:-0}"; }
+guest_pause_ms() { local n; n=$(grep -a -o 'pause=[0-9]*ms' "$demo/$1.console" | tail -n 1 | tr -dc 0-9); echo "${n:-0}"; }
+guest_has_line() { [ "$(guest_line "$1")" -ge "$2" ]; }
+# guest_wrote NAME COUNT: waits until it has written that many lines more.
+guest_wrote() { wait_for 90 "the guest $1 to write $2 lines more" guest_has_line "$1" $(($(guest_line "$1") + $2)); }
+# guest_found NAME: what a guest said of the log that it found.
+guest_found() { grep -a -o 'FOUND last=[0-9]*' "$demo/$1.console" | tr -dc 0-9; }
+guest_said_found() { [ -n "$(guest_found "$1")" ]; }
+
+# guest_check_image IMAGE LEAST: the file system is whole after its journal was replayed, and the log has no gap and at
+# least LEAST lines. Leaves their number in guest_lines.
+guest_check_image() {
+    local root=$demo/root status=0
+    rm -f "$root"  # A copy of the partition: e2fsck cannot open one again at an offset.
+    dd if="$1" of="$root" bs=1M skip=$guest_root_mib conv=sparse status=none || return 1
+    guest_needs_recovery=no
+    ! dumpe2fs -h "$root" 2>/dev/null | grep -q needs_recovery || guest_needs_recovery=yes
+    e2fsck -fp "$root" >"$demo/fsck.log" 2>&1 || status=$?
+    [ $status -le 1 ] || { echo "e2fsck says $status:"; cat "$demo/fsck.log"; return 1; }
+    debugfs -R 'cat /log' "$root" 2>/dev/null > "$demo/log"
+    guest_lines=$(wc -l < "$demo/log")
+    seq -f 'line %.0f' "$guest_lines" | cmp -s - "$demo/log" || { echo "the log has a gap:"; tail -n 3 "$demo/log"; return 1; }
+    [ "$guest_lines" -ge "$2" ] || { echo "the log ends at $guest_lines; $2 was promised"; return 1; }
+}

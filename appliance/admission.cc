@@ -27,7 +27,8 @@ upload::StreamWatermark watermark_of(const cache::StreamState& state) {
     return {.key = state.key,
             .durable = state.durable,
             .fence = state.fence,
-            .base_ordinals = state.base_ordinals};
+            .base_ordinals = state.base_ordinals,
+            .base_lost = state.base_lost};
 }
 
 }  // namespace

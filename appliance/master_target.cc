@@ -92,10 +92,6 @@ Result<void> MasterTarget::open_cache() {
     CW_TRY_ASSIGN(spool_, cache::Spool::open(options, {*spool_disk_, *seams.clock, *seams.random,
                                                        context_.conditions, *seams.metrics}));
     CW_TRY_ASSIGN(spool_reader_, cache::SpoolReader::open(*spool_, *reader_disk_));
-    for (const cache::DamagedRange& range : spool_->damaged()) {
-        context_.conditions.raise(Errc::spool_lost_durable, "disk " + to_string(range.key.disk),
-                                  range.evidence);
-    }
     return {};
 }
 

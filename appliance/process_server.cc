@@ -165,10 +165,6 @@ Result<void> ProcessServer::open_cache() {
             recovered_.push_back(state.key.machine);
         }
     }
-    for (const cache::DamagedRange& range : spool_->damaged()) {
-        context_.conditions.raise(Errc::spool_lost_durable, "disk " + to_string(range.key.disk),
-                                  range.evidence);
-    }
     return {};
 }
 
@@ -347,10 +343,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
 
 // Runs on the publisher's thread.
 void ProcessServer::on_damaged(const upload::DamagedRecords& damaged) {
-    context_.conditions.raise(Errc::spool_lost_durable, "disk " + to_string(damaged.key.disk),
-                              "sequences " + std::to_string(raw(damaged.first)) + " to " +
-                                  std::to_string(raw(damaged.last)) + ": " + damaged.evidence);
-    // The next HELLO is answered with catch-up: the agent repairs the range.
+    // The publisher shows it until it is repaired. The next HELLO is answered with catch-up: the agent repairs the range.
     listener_->sessions().end_session(damaged.key.machine);
 }
 

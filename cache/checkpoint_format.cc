@@ -31,7 +31,7 @@ void write_stream(ByteAppender& w, const StreamKey& key, const StreamView& view,
     w.u64(raw(key.generation));
     w.u64(raw(view.seq));
     w.u64(raw(view.fence));
-    w.u32(view.fence_open ? 1 : 0);
+    w.u32(view.fence_open ? 1U + (view.base_lost ? 2U : 0U) : 0U);
     w.u32(static_cast<std::uint32_t>(ordinals ? view.ordinals.range_count() : 0));
     w.u32(static_cast<std::uint32_t>(view.beyond.size()));
     w.u32(0);
@@ -80,10 +80,12 @@ Result<void> read_stream(ByteReader& in, Checkpoint& out) {
     CW_TRY_ASSIGN(const std::uint32_t ranges, in.u32());
     CW_TRY_ASSIGN(const std::uint32_t beyond, in.u32());
     CW_TRY_ASSIGN(const std::uint32_t zero, in.u32());
-    if (flags > 1 || zero != 0 || seq > counter_max || fence > counter_max) {
+    const bool known = flags <= 1 || flags == 3;
+    if (!known || zero != 0 || seq > counter_max || fence > counter_max) {
         return corrupt("stream");
     }
-    view.fence_open = flags == 1;
+    view.fence_open = (flags & 1U) != 0;
+    view.base_lost = (flags & 2U) != 0;
     CW_TRY(read_beyond(in, beyond, view));
     for (std::uint32_t i = 0; i < ranges; ++i) {
         CW_TRY_ASSIGN(const std::uint32_t first, in.u32());

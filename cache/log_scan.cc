@@ -5,6 +5,11 @@
 
 namespace cw::cache {
 
+std::string to_string(const UnreadablePlace& what) {
+    return "region " + std::to_string(what.region) + " cannot be read at offset " +
+           std::to_string(what.place.offset) + ", " + std::to_string(what.place.length) + " bytes";
+}
+
 RegionEntry LogScan::known(std::uint32_t region) const {
     return checkpoint_ == nullptr ? RegionEntry{} : checkpoint_->regions[region];
 }
@@ -35,6 +40,7 @@ void LogScan::scan_chains() {
 void LogScan::take_chain(RegionScan& scan) {
     State& state = states_[scan.region()];
     const RegionEntry entry = known(scan.region());
+    note(scan);
     const std::uint64_t epoch = scan.epoch();
     highest_epoch_ = std::max(highest_epoch_, epoch);
     state.recycled = checkpoint_ != nullptr && epoch > entry.epoch;
@@ -114,6 +120,7 @@ void LogScan::search(std::vector<RegionScan::Range> ranges) {
     run_scans(target_.disk, scans);
     for (const auto& scan : scans) {
         State& state = states_[scan->region()];
+        note(*scan);
         for (const FoundBatch& batch : scan->found()) {
             state.epoch = std::max(state.epoch, batch.header.epoch);
         }
@@ -178,6 +185,82 @@ std::vector<BatchRun> LogScan::missing() const {
     }
     std::ranges::sort(out, {}, &BatchRun::first);
     return out;
+}
+
+FoundBatch* LogScan::find(std::uint64_t number) {
+    const auto it = batches_.find(number);
+    return it == batches_.end() ? nullptr : &it->second;
+}
+
+void LogScan::note(const RegionScan& scan) {
+    for (const Unreadable& place : scan.unreadable()) {
+        for (std::uint64_t at = place.offset; at < place.end(); at += block_bytes) {
+            note_unreadable(states_[scan.region()].unreadable, at);
+        }
+    }
+}
+
+bool LogScan::explained(std::uint32_t region, const Unreadable& place) const {
+    return std::ranges::any_of(batches_, [&](const auto& entry) {
+        const FoundBatch& batch = entry.second;
+        return batch.region == region && batch.header.offset <= place.offset &&
+               place.end() <= batch.end();
+    });
+}
+
+std::vector<UnreadablePlace> LogScan::unreadable() const {
+    std::vector<UnreadablePlace> out;
+    for (std::uint32_t region = 1; region < states_.size(); ++region) {
+        const bool used = states_[region].epoch > 0 || known(region).state != RegionState::free;
+        for (const Unreadable& place : states_[region].unreadable) {
+            if ((used || checkpoint_ == nullptr) && !explained(region, place)) {
+                out.push_back({region, place});
+            }
+        }
+    }
+    return out;
+}
+
+// Where the next batch of this region would begin, seen from batch `last`.
+std::uint64_t LogScan::frontier(std::uint32_t region, std::uint64_t last) const {
+    std::uint64_t at = target_.superblock.region_start(region);
+    for (const auto& [number, batch] : batches_) {
+        if (batch.region == region && number <= last) {
+            at = std::max(at, batch.end());
+        }
+    }
+    return at;
+}
+
+bool LogScan::header_begins(std::uint32_t region, std::uint64_t at, std::uint64_t number) const {
+    AlignedBuffer first(block_bytes);
+    if (!read_carefully(target_.disk, target_.file, at, first.bytes()).empty()) {
+        return true;
+    }
+    const auto begun = peek_batch_header(first.bytes());
+    return begun && begun->spool == target_.superblock.id && begun->offset == at &&
+           begun->number == number &&
+           (states_[region].epoch == 0 || begun->epoch == states_[region].epoch) &&
+           overlaps_any(states_[region].unreadable, at, at + begun->header_bytes);
+}
+
+std::optional<UnreadablePlace> LogScan::unreadable_behind(std::uint64_t last) const {
+    for (const UnreadablePlace& found : unreadable()) {
+        const RegionEntry entry = known(found.region);
+        if (entry.state == RegionState::sealed && !states_[found.region].recycled) {
+            continue;  // Complete up to its end, which is not behind the mark.
+        }
+        const std::uint64_t at = frontier(found.region, last);
+        // The batch before is not found either: it may lie anywhere in here, and the next behind.
+        const bool adrift = last > 0 && !batches_.contains(last) &&
+                            entry.state == RegionState::open && entry.first_batch <= last;
+        if (found.place.overlaps(at, at + block_bytes) || (adrift && found.place.end() > at) ||
+            (found.place.overlaps(at, at + batch_header_bytes_max) &&
+             header_begins(found.region, at, last + 1))) {
+            return found;
+        }
+    }
+    return std::nullopt;
 }
 
 std::uint64_t LogScan::drop_above(std::uint64_t last_kept) {

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <optional>
+#include <string>
 
 namespace cw::cache {
 
@@ -15,6 +16,12 @@ namespace cw::cache {
 struct BatchRun {
     std::uint64_t first = 0, last = 0;
 };
+
+struct UnreadablePlace {
+    std::uint32_t region = 0;
+    Unreadable place;
+};
+std::string to_string(const UnreadablePlace& what);
 
 class LogScan {
 public:
@@ -30,6 +37,12 @@ public:
     [[nodiscard]] std::uint64_t durable_through() const noexcept { return durable_through_; }
     // Batches at or below the mark that should be there and are not.
     [[nodiscard]] std::vector<BatchRun> missing() const;
+    // The batch of that number, or nullptr.
+    [[nodiscard]] FoundBatch* find(std::uint64_t number);
+    // A place that cannot be read where the batch behind `last` may lie, for all that is known.
+    [[nodiscard]] std::optional<UnreadablePlace> unreadable_behind(std::uint64_t last) const;
+    // All of them, in regions that are in use, save those inside batches that were found.
+    [[nodiscard]] std::vector<UnreadablePlace> unreadable() const;
     // Drops what lies above the torn end of the log. Returns how many.
     std::uint64_t drop_above(std::uint64_t last_kept);
     // The regions' entries to go on with, given the batches that are left.
@@ -42,6 +55,7 @@ private:
         std::uint64_t epoch = 0;       // Of the content that counts; 0: none.
         std::uint64_t stopped_at = 0;  // Where the chain ended.
         bool recycled = false;         // Its content is newer than the checkpoint.
+        std::vector<Unreadable> unreadable;
     };
 
     [[nodiscard]] RegionEntry known(std::uint32_t region) const;
@@ -51,6 +65,12 @@ private:
     [[nodiscard]] std::vector<RegionScan::Range> unsealed_rests() const;
     [[nodiscard]] std::vector<RegionScan::Range> holed_regions() const;
     void keep(FoundBatch batch);
+    void note(const RegionScan& scan);
+    [[nodiscard]] bool explained(std::uint32_t region, const Unreadable& place) const;
+    [[nodiscard]] std::uint64_t frontier(std::uint32_t region, std::uint64_t last) const;
+    // The rest of a header that would be batch `number` cannot be read.
+    [[nodiscard]] bool header_begins(std::uint32_t region, std::uint64_t at,
+                                     std::uint64_t number) const;
     void update_mark();
     // First batch after the last sealed region that must be there; nothing when unknown.
     [[nodiscard]] std::optional<std::uint64_t> tail_start() const;

@@ -15,6 +15,10 @@ constexpr std::int64_t pump_ns = ns_per_s / 10;
 constexpr std::int64_t slow_hold_ns = 10 * ns_per_s, gauge_period_ns = ns_per_s;
 constexpr std::int64_t loss_shown_ns = 30 * ns_per_s;
 
+std::string loss_subject(const StreamKey& key) {
+    return key.disk.is_nil() ? subject : "disk " + to_string(key.disk);
+}
+
 std::vector<double> sync_bounds() {
     return {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 2, 5};
 }
@@ -72,13 +76,7 @@ LogSpool::LogSpool(SpoolOptions options, Context context, SpoolFiles files, Reco
         streams_.restore(key, std::move(view));
     }
     for (const DamagedRange& range : damaged_) {
-        Seq& last = unrepaired_[range.key];
-        last = std::max(last, range.last);
-    }
-    if (!damaged_.empty()) {
-        context_.conditions.raise(
-            Errc::spool_lost_durable, subject,
-            std::to_string(damaged_.size()) + " ranges, the first: " + damaged_.front().evidence);
+        note_loss(range);
     }
 }
 
@@ -136,7 +134,7 @@ std::optional<StoredRecord> LogSpool::next_recovered() {
             return out;
         }
         damaged_.push_back({found.header.key, Seq{}, Seq{}, "unreadable after recovery"});
-        context_.conditions.raise(Errc::spool_lost_durable, subject, damaged_.back().evidence);
+        note_loss(damaged_.back());
         release(found.lsn);
     }
     recovered_.clear();
@@ -151,7 +149,9 @@ void LogSpool::settle_stream(const StreamKey& key, Seq committed, Seq open_fence
 
 void LogSpool::forget_stream(const StreamKey& key) {
     streams_.forget(key);
-    unrepaired_.erase(key);
+    if (unrepaired_.contains(key)) {
+        end_loss(key);
+    }
     table_changed_ = true;
 }
 
@@ -212,17 +212,38 @@ void LogSpool::release(Lsn lsn) {
     }
 }
 
+void LogSpool::note_loss(const DamagedRange& range) {
+    Seq& last = unrepaired_[range.key];
+    last = std::max(last, range.last);
+    log_warning("cache.damaged", {{"machine", range.key.machine},
+                                  {"disk", range.key.disk},
+                                  {"first", range.first},
+                                  {"last", range.last},
+                                  {"evidence", range.evidence}});
+    context_.conditions.raise(Errc::spool_lost_durable, loss_subject(range.key), range.evidence);
+}
+
+void LogSpool::end_loss(const StreamKey& key) {
+    unrepaired_.erase(key);
+    const bool other = std::ranges::any_of(
+        unrepaired_, [&](const auto& lost) { return lost.first.disk == key.disk; });
+    if (!other) {
+        context_.conditions.clear(Errc::spool_lost_durable, loss_subject(key));
+    }
+}
+
 void LogSpool::watch_losses() {
-    if (damaged_.empty() || !context_.conditions.standing(Errc::spool_lost_durable)) {
+    // Shown for a while even when nothing needed repair.
+    if (unrepaired_.empty() || context_.clock.boot() - opened_ < loss_shown_ns) {
         return;
     }
-    std::erase_if(unrepaired_, [&](const auto& lost) {
-        const Stream* stream = streams_.find(lost.first);
-        return raw(lost.second) == 0 || (stream != nullptr && stream->durable.seq >= lost.second);
-    });
-    // Shown for a while even when nothing needed repair.
-    if (unrepaired_.empty() && context_.clock.boot() - opened_ >= loss_shown_ns) {
-        context_.conditions.clear(Errc::spool_lost_durable, subject);
+    const std::map<StreamKey, Seq> all = unrepaired_;
+    for (const auto& [key, last] : all) {
+        const Stream* const stream = streams_.find(key);
+        const bool repaired = stream != nullptr && stream->durable.seq >= last;
+        if (raw(last) == 0 || repaired) {
+            end_loss(key);
+        }
     }
 }
 

@@ -52,6 +52,8 @@ private:
     [[nodiscard]] bool space_for(std::uint64_t bytes, std::uint64_t reserved_after) const;
     void say_full();
     void watch();  // Conditions and gauges.
+    void note_loss(const DamagedRange& range);
+    void end_loss(const StreamKey& key);
     void watch_losses();
     void fail_with(const Error& error);
 

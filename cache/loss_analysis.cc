@@ -124,22 +124,78 @@ Seq top_of(const Share& share) {
     return top;
 }
 
+// The record that opened the fence which is open at `end`, or nullptr when it is not held.
+const RecoveredRecord* begin_before(const Share& share, Seq end) {
+    const RecoveredRecord* found = nullptr;
+    for (const RecoveredRecord* record : share.records) {
+        if (record->header.type == RecordType::resync_begin && record->header.seq < end &&
+            (found == nullptr || record->header.seq > found->header.seq)) {
+            found = record;
+        }
+    }
+    return found;
+}
+
+Lsn lsn_of(const RecoveredRecord* record) {
+    return record == nullptr ? Lsn{} : record->lsn;
+}
+
+bool any_window_in(const std::vector<LossWindow>& windows, Lsn from, Lsn to) {
+    return std::ranges::any_of(windows, [&](const LossWindow& window) {
+        return window.after < to && from < window.before;
+    });
+}
+
+bool damaged_base_in(std::span<const RecoveredRecord* const> damaged, Lsn from, Lsn to) {
+    return std::ranges::any_of(damaged, [&](const RecoveredRecord* record) {
+        return record->header.type == RecordType::base && from < record->lsn && record->lsn < to;
+    });
+}
+
+std::map<StreamKey, Share> shares_of(const LossInput& input) {
+    std::map<StreamKey, Share> shares;
+    for (const auto& [key, view] : input.streams) {
+        shares[key].base = view;
+        shares[key].known = true;
+    }
+    for (const RecoveredRecord& record : input.records) {
+        shares[record.header.key].records.push_back(&record);
+    }
+    for (const RecoveredRecord& record : input.damaged) {
+        shares[record.header.key].damaged.push_back(&record);
+    }
+    return shares;
+}
+
+bool end_is_doubtful(const RecoveredRecord& end, const Share& share,
+                     const std::vector<LossWindow>& windows) {
+    const RecoveredRecord* const begin = begin_before(share, end.header.seq);
+    // The damage may be gone with its region; that this fence has lost something stays known.
+    const bool known_before = share.base.base_lost && end.header.seq > share.base.fence &&
+                              (begin == nullptr || begin->header.seq <= share.base.fence);
+    return known_before || any_window_in(windows, lsn_of(begin), end.lsn) ||
+           damaged_base_in(share.damaged, lsn_of(begin), end.lsn);
+}
+
 // Fence and ordinals as the records tell; super-chunks that may be lost are forgotten, so that the
 // agent sends them again.
-void apply_fences(const Share& share, bool windows, StreamView& view) {
+void apply_fences(const Share& share, const std::vector<LossWindow>& windows, StreamView& view) {
     for (const RecoveredRecord* record : share.records) {
         view.apply(record->header);
     }
-    if (!view.fence_open || (!windows && share.damaged.empty())) {
+    if (!view.fence_open || (windows.empty() && share.damaged.empty())) {
         return;
     }
+    const Lsn begin = lsn_of(begin_before(share, next(view.fence)));
+    view.base_lost = view.base_lost || any_window_in(windows, begin, lsn_max) ||
+                     damaged_base_in(share.damaged, begin, lsn_max);
     OrdinalSet held, lost;
     for (const RecoveredRecord* record : share.records) {
         if (record->header.type == RecordType::base && record->header.seq == view.fence) {
             held.insert(record->header.ordinal);
         }
     }
-    if (windows) {
+    if (!windows.empty()) {
         view.ordinals = held;
         return;
     }
@@ -154,7 +210,7 @@ void apply_fences(const Share& share, bool windows, StreamView& view) {
 StreamView view_of(const Share& share, const std::vector<LossWindow>& windows,
                    std::vector<SeqRange>& lost) {
     StreamView view = share.base;
-    apply_fences(share, !windows.empty(), view);
+    apply_fences(share, windows, view);
     const Seq top = top_of(share);
     lost = lost_ranges(share, top, windows);
     view.beyond.clear();
@@ -174,20 +230,26 @@ StreamView view_of(const Share& share, const std::vector<LossWindow>& windows,
 
 }  // namespace
 
-LossReport analyse_losses(const LossInput& input) {
-    std::map<StreamKey, Share> shares;
-    for (const auto& [key, view] : input.streams) {
-        shares[key].base = view;
-        shares[key].known = true;
-    }
+void distrust_ended_fences(LossInput& input) {
+    const std::map<StreamKey, Share> shares = shares_of(input);
+    std::vector<Lsn> doubtful;
     for (const RecoveredRecord& record : input.records) {
-        shares[record.header.key].records.push_back(&record);
+        if (record.header.type == RecordType::resync_end &&
+            end_is_doubtful(record, shares.at(record.header.key), input.windows)) {
+            doubtful.push_back(record.lsn);
+        }
     }
-    for (const RecoveredRecord& record : input.damaged) {
-        shares[record.header.key].damaged.push_back(&record);
+    for (const Lsn lsn : doubtful) {
+        const auto at = std::ranges::find(input.records, lsn, &RecoveredRecord::lsn);
+        input.damaged.push_back(*at);
+        input.records.erase(at);
     }
+    std::ranges::sort(input.damaged, {}, &RecoveredRecord::lsn);
+}
+
+LossReport analyse_losses(const LossInput& input) {
     LossReport report;
-    for (const auto& [key, share] : shares) {
+    for (const auto& [key, share] : shares_of(input)) {
         std::vector<SeqRange> lost;
         StreamView view = view_of(share, input.windows, lost);
         for (const SeqRange& range : lost) {

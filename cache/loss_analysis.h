@@ -31,6 +31,10 @@ struct LossReport {
     std::vector<DamagedRange> damaged;
 };
 
+// Moves RESYNC_END records to the damaged ones whose fence may have lost BASE: a fence that ended
+// over a hole would make points of a disk that never was. Call it before analyse_losses().
+void distrust_ended_fences(LossInput& input);
+
 LossReport analyse_losses(const LossInput& input);
 
 }  // namespace cw::cache

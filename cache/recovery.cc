@@ -1,10 +1,10 @@
 #include "cache/recovery.h"
 
 #include "base/crash_point.h"
-#include "cache/log_scan.h"
-#include "cache/payload_check.h"
+#include "cache/tail.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <set>
 
@@ -18,8 +18,8 @@ Result<std::optional<Checkpoint>> load_checkpoint(Disk& disk, File& file, const 
     std::optional<Checkpoint> best;
     for (unsigned copy = 0; copy < 2; ++copy) {
         AlignedBuffer first(block_bytes);
-        const auto got = read_at(disk, file, super.slot_offset(copy), first.bytes());
-        const auto bytes = got ? peek_checkpoint_bytes(first.bytes()) : fail(Errc::record_corrupt);
+        read_carefully(disk, file, super.slot_offset(copy), first.bytes());
+        const auto bytes = peek_checkpoint_bytes(first.bytes());
         if (!bytes || *bytes > super.slot_bytes()) {
             if (!bytes && bytes.error().code == Errc::format_unsupported) {
                 return std::unexpected(bytes.error());
@@ -27,9 +27,7 @@ Result<std::optional<Checkpoint>> load_checkpoint(Disk& disk, File& file, const 
             continue;
         }
         AlignedBuffer whole(*bytes);
-        if (!read_at(disk, file, super.slot_offset(copy), whole.bytes())) {
-            continue;
-        }
+        read_carefully(disk, file, super.slot_offset(copy), whole.bytes());
         auto decoded = decode_checkpoint(whole.bytes());
         const bool fits = decoded && decoded->spool == super.id &&
                           decoded->regions.size() == super.region_count();
@@ -38,48 +36,6 @@ Result<std::optional<Checkpoint>> load_checkpoint(Disk& disk, File& file, const 
         }
     }
     return best;
-}
-
-// Reads a batch whole, checks all of it, and returns its bytes for writing again.
-Result<AlignedBuffer> read_verified(Disk& disk, File& file, const FoundBatch& batch) {
-    AlignedBuffer bytes(batch.header.total_bytes());
-    CW_TRY_ASSIGN(const std::size_t got, read_at(disk, file, batch.header.offset, bytes.bytes()));
-    if (got != bytes.size()) {
-        return fail(Errc::record_corrupt, "batch cut short");
-    }
-    // Again from these bytes: they are what will be written.
-    CW_TRY_ASSIGN(const BatchHeader header, decode_batch_header(bytes.bytes()));
-    if (header.number != batch.header.number || header.offset != batch.header.offset) {
-        return fail(Errc::record_corrupt, "batch changed while it was read");
-    }
-    const std::vector<Place> places = batch.places();
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        const auto at = [&](std::uint64_t offset, std::uint32_t length) {
-            return Bytes(bytes.bytes()).subspan(offset - header.offset, length);
-        };
-        const Bytes data = at(places[i].data_offset, places[i].data_bytes);
-        CW_TRY(check_payload(header.records[i].header,
-                             at(places[i].table_offset, places[i].table_bytes), {&data, 1},
-                             std::max<std::size_t>(data.size(), 1)));
-    }
-    return bytes;
-}
-
-// The last batch above the mark that, with all before it, is whole. Each one is written again.
-Result<std::uint64_t> secure_tail(Disk& disk, File& file, const LogScan& log) {
-    std::uint64_t last = log.durable_through();
-    for (auto it = log.batches().upper_bound(last);
-         it != log.batches().end() && it->first == last + 1; ++it) {
-        const auto bytes = read_verified(disk, file, it->second);
-        if (!bytes) {
-            break;
-        }
-        CW_CRASH_POINT("cache.recovery.before_rewrite");
-        CW_TRY(write_at(disk, file, it->second.header.offset, bytes->bytes(), true));
-        CW_CRASH_POINT("cache.recovery.after_rewrite");
-        last = it->first;
-    }
-    return last;
 }
 
 // Between which LSNs the records of the missing batches lie.
@@ -125,7 +81,7 @@ void collect_records(const LogScan& log, Lsn released_below, LossInput& out) {
                 continue;
             }
             RecoveredRecord found{record.lsn, record.header, places[i]};
-            if (!batch.table_ok[i]) {
+            if (!batch.intact[i]) {
                 bad.emplace(record.lsn, found);
             } else if (seen.insert(record.lsn).second) {
                 out.records.push_back(found);
@@ -160,46 +116,84 @@ void build_regions(const LogScan& log, Recovered& out) {
     }
 }
 
+std::string text_of(const BatchRun& run) {
+    return "batches " + std::to_string(run.first) + " to " + std::to_string(run.last);
+}
+
+// Nobody can say whose they were: every history that the cache knows may have gone on there.
+void report_unknown(const std::string& evidence, Recovered& out) {
+    out.damaged.push_back({StreamKey{}, Seq{}, Seq{}, evidence});
+    for (const auto& known : out.streams) {
+        out.damaged.push_back({known.first, Seq{}, Seq{}, "may be affected: " + evidence});
+    }
+}
+
+void report_places(const std::vector<BatchRun>& missing, const LogScan& log,
+                   const SecuredTail& tail, Recovered& out) {
+    for (const BatchRun& run : missing) {
+        std::string evidence = text_of(run) + " are missing";
+        for (const UnreadablePlace& place : log.unreadable()) {
+            evidence += "; " + to_string(place);
+        }
+        report_unknown(evidence, out);
+    }
+    for (std::size_t i = 0; i < tail.lost.size(); ++i) {
+        report_unknown(to_string(tail.places[i]) + ": " + text_of(tail.lost[i]) +
+                           " may have lain there, acknowledged",
+                       out);
+    }
+}
+
+// Above every LSN that may have been given out: one that is given out twice would make of a lost
+// record that can be read again, some day, the older copy of another.
+Lsn next_lsn_of(const LogScan& log, const Checkpoint* checkpoint, bool losses,
+                const Superblock& super) {
+    std::uint64_t next = raw(log.highest_lsn()) + 1;
+    if (checkpoint != nullptr) {
+        next = std::max(next, raw(checkpoint->next_lsn));
+    }
+    return Lsn{next + (losses ? super.region_bytes / block_bytes * batch_records_max : 0)};
+}
+
 }  // namespace
 
 Result<Recovered> recover(Disk& disk, File& file, const Superblock& superblock) {
     CW_TRY_ASSIGN(const std::optional<Checkpoint> checkpoint,
                   load_checkpoint(disk, file, superblock));
-    LogScan log({disk, file, superblock}, checkpoint ? &*checkpoint : nullptr);
+    const RegionScan::Target target{disk, file, superblock};
+    LogScan log(target, checkpoint ? &*checkpoint : nullptr);
     log.run();
-    CW_TRY_ASSIGN(const std::uint64_t last, secure_tail(disk, file, log));
+    CW_TRY_ASSIGN(const SecuredTail tail, secure_tail(target, log));
     // What was written before a kill may still be in the device's cache only.
     CW_TRY(sync_file(disk, file));
     CW_CRASH_POINT("cache.recovery.after_sync");
 
     Recovered out(RegionTable(superblock.region_count(), superblock.region_bytes));
     out.rebuilt = !checkpoint;
-    out.durable_through = last;
+    out.durable_through = tail.last;
     out.epoch = log.highest_epoch();
-    out.next_lsn = Lsn{raw(log.highest_lsn()) + 1};
     const std::vector<BatchRun> missing = log.missing();
-    out.torn_batches = log.drop_above(last);
+    out.torn_batches = log.drop_above(tail.last);
+    const bool losses = !missing.empty() || !tail.lost.empty();
+    out.next_lsn = next_lsn_of(log, checkpoint ? &*checkpoint : nullptr, losses, superblock);
 
     LossInput input;
     if (checkpoint) {
         out.checkpoint_generation = checkpoint->generation;
-        out.next_lsn = std::max(out.next_lsn, checkpoint->next_lsn);
         input.streams = checkpoint->streams;
     }
     collect_records(log, checkpoint ? checkpoint->released_below : Lsn{}, input);
     input.windows = windows_of(missing, log);
+    std::ranges::copy(windows_of(tail.lost, log), std::back_inserter(input.windows));
     if (out.rebuilt) {
         input.windows.push_back({Lsn{}, lsn_max});
     }
+    distrust_ended_fences(input);
     LossReport report = analyse_losses(input);
     out.records = std::move(input.records);
     out.streams = std::move(report.streams);
     out.damaged = std::move(report.damaged);
-    for (const BatchRun& run : missing) {
-        out.damaged.push_back({StreamKey{}, Seq{}, Seq{},
-                               "batches " + std::to_string(run.first) + " to " +
-                                   std::to_string(run.last) + " are missing"});
-    }
+    report_places(missing, log, tail, out);
     build_regions(log, out);
     return out;
 }

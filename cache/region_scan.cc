@@ -3,6 +3,7 @@
 #include "cache/payload_check.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace cw::cache {
 namespace {
@@ -32,10 +33,6 @@ std::vector<Place> FoundBatch::places() const {
     return out;
 }
 
-bool FoundBatch::tables_ok() const noexcept {
-    return std::ranges::all_of(table_ok, [](bool ok) { return ok; });
-}
-
 RegionScan::RegionScan(Target target, Range range)
     : target_(target),
       range_(range),
@@ -59,7 +56,13 @@ void RegionScan::read_from(std::uint64_t offset, std::uint64_t wanted) {
         buffer_ = AlignedBuffer(length);
     }
     buffer_offset_ = offset;
-    part_ = {buffer_.data(), length};
+    window_blocks_ = length / block_bytes;
+    block_by_block_ = false;
+    submit(offset, buffer_.bytes().first(length));
+}
+
+void RegionScan::submit(std::uint64_t offset, MutableBytes into) {
+    part_ = {into.data(), into.size()};
     request_ = {.op = DiskOp::read, .file = &target_.file, .offset = offset};
     request_.parts = &part_;
     request_.part_count = 1;
@@ -74,17 +77,46 @@ void RegionScan::finish() {
 }
 
 void RegionScan::on_read() {
-    if (request_.result < static_cast<std::int64_t>(part_.iov_len)) {
-        unreadable_ = true;  // An I/O error, or the file ends early: both are damage, if anything.
-        if (!range_.deep) {
-            finish();
-            return;
-        }
-        at_ = buffer_offset_ + part_.iov_len;
-        read_from(at_, 0);
+    const bool whole = request_.result == static_cast<std::int64_t>(part_.iov_len);
+    if (block_by_block_) {
+        on_block();
+    } else if (whole) {
+        take_batches();
+    } else {
+        block_by_block_ = true;
+        block_ = 0;
+        tries_ = 0;
+        read_block();
+    }
+}
+
+void RegionScan::read_block() {
+    const std::uint64_t at = block_ * block_bytes;
+    submit(buffer_offset_ + at, buffer_.bytes().subspan(at, block_bytes));
+}
+
+void RegionScan::on_block() {
+    const bool whole = request_.result == static_cast<std::int64_t>(block_bytes);
+    // With much of the region gone, each block has one chance only.
+    const unsigned allowed = unreadable_bytes(unreadable_) < patience_bytes ? read_tries : 1;
+    if (!whole && ++tries_ < allowed) {
+        read_block();
         return;
     }
-    const std::uint64_t read_to = buffer_offset_ + part_.iov_len;
+    if (!whole) {
+        std::memset(part_.iov_base, 0, part_.iov_len);
+        note_unreadable(unreadable_, request_.offset);
+    }
+    tries_ = 0;
+    if (++block_ < window_blocks_) {
+        read_block();
+    } else {
+        take_batches();
+    }
+}
+
+void RegionScan::take_batches() {
+    const std::uint64_t read_to = buffer_offset_ + window_blocks_ * block_bytes;
     while (at_ + block_bytes <= read_to) {
         const Bytes here = buffer_.bytes().subspan(at_ - buffer_offset_, read_to - at_);
         switch (take_batch(here)) {
@@ -134,7 +166,7 @@ RegionScan::Step RegionScan::take_batch(Bytes here) {
     Bytes tables = here.subspan(batch.header.header_bytes());
     for (const BatchRecord& record : batch.header.records) {
         const Bytes table = tables.first(record.header.table_bytes);
-        batch.table_ok.push_back(check_table(record.header, table).has_value());
+        batch.intact.push_back(check_table(record.header, table).has_value());
         tables = tables.subspan(table.size());
     }
     last_number_ = batch.header.number;

@@ -2,12 +2,14 @@
 //
 // A chain scan follows batch after batch and stops at the first block that is not the next header.
 // A deep scan then tries every block, to find what lies behind damage. Every header found belongs
-// to this spool, lies where it says and has the wanted epoch; tables are checked. Asynchronous:
-// many run at once (run_scans). Thread-safety: none.
+// to this spool, lies where it says and has the wanted epoch; tables are checked. What the device
+// refuses to read is read again block by block, some times; what stays unreadable is noted and
+// treated as holding no header. Asynchronous: many run at once (run_scans). Thread-safety: none.
 #pragma once
 
 #include "base/disk.h"
 #include "cache/aligned_buffer.h"
+#include "cache/careful_read.h"
 #include "cache/spool_format.h"
 #include "cache/spool_index.h"
 
@@ -20,7 +22,7 @@ namespace cw::cache {
 
 struct FoundBatch {
     BatchHeader header;
-    std::vector<bool> table_ok;  // Per record.
+    std::vector<bool> intact;  // Per record: nothing of it is known to be damaged.
     std::uint32_t region = 0;
 
     [[nodiscard]] std::uint64_t end() const noexcept {
@@ -28,7 +30,6 @@ struct FoundBatch {
     }
     // Where record `index` lies.
     [[nodiscard]] std::vector<Place> places() const;
-    [[nodiscard]] bool tables_ok() const noexcept;
 };
 
 // A record and where it lies.
@@ -65,12 +66,18 @@ public:
         return found_.empty() ? 0 : found_.front().header.epoch;
     }
     [[nodiscard]] std::uint64_t stopped_at() const noexcept { return at_; }
-    [[nodiscard]] bool unreadable() const noexcept { return unreadable_; }
+    // What could not be read, ascending.
+    [[nodiscard]] const std::vector<Unreadable>& unreadable() const noexcept { return unreadable_; }
 
 private:
     enum class Step : std::uint8_t { found, nothing, need_more };
 
     void on_read();
+    // Reads block `block_` of the buffer on its own.
+    void read_block();
+    void on_block();
+    void take_batches();
+    void submit(std::uint64_t offset, MutableBytes into);
     void read_from(std::uint64_t offset, std::uint64_t wanted);
     // Tries to take the batch at at_, using `here`, the bytes read from there on.
     Step take_batch(Bytes here);
@@ -87,7 +94,10 @@ private:
     iovec part_{};
     DiskRequest request_;
     std::vector<FoundBatch> found_;
-    bool finished_ = false, unreadable_ = false;
+    std::vector<Unreadable> unreadable_;
+    std::size_t block_ = 0, window_blocks_ = 0;
+    unsigned tries_ = 0;
+    bool block_by_block_ = false, finished_ = false;
 };
 
 // Runs them all, some at a time, pumping the disk.

@@ -96,6 +96,8 @@ public:
     // Everything recovered and not known to be released, oldest first, without payload. Each comes
     // exactly once; the caller releases what it does not need.
     virtual std::optional<StoredRecord> next_recovered() = 0;
+    // Each is raised as SPOOL_LOST_DURABLE ("disk …", or "cache" when it is not known whose it
+    // was) until it is repaired, at least for half a minute.
     [[nodiscard]] virtual std::vector<DamagedRange> damaged() const = 0;
     // Watermarks of every history this spool knows, also of those whose records are all released.
     [[nodiscard]] virtual std::vector<StreamState> streams() const = 0;
@@ -156,7 +158,8 @@ public:
     // Starts reading the record `lsn` points at; `done` runs inside poll(). The table and slabs
     // of `record` are filled; its header is the one the spool gave out, its slabs must have been
     // provided (slab_count() of them). `record` stays in place until `done`.
-    // Errors: record_corrupt (bit rot, misdirected or lost write), not_found (released), io_error.
+    // Errors: record_corrupt (bit rot, misdirected or lost write; or the device has refused it at
+    // every attempt, some in a row), not_found (released), io_error: worth another attempt.
     virtual void read(Lsn lsn, Record& record, std::function<void(Result<void>)> done) = 0;
     virtual std::size_t poll() = 0;
     [[nodiscard]] virtual std::size_t in_flight() const noexcept = 0;

@@ -201,6 +201,18 @@ Result<std::uint32_t> peek_batch_header_bytes(Bytes first_block) {
     return bytes;
 }
 
+Result<BatchHeaderStart> peek_batch_header(Bytes first_block) {
+    BatchHeaderStart out;
+    CW_TRY_ASSIGN(out.header_bytes, peek_batch_header_bytes(first_block));
+    ByteReader in(first_block, Errc::record_corrupt);
+    CW_TRY(in.take(16));
+    CW_TRY_ASSIGN(out.spool, read_id<SpoolId>(in));
+    CW_TRY_ASSIGN(out.offset, in.u64());
+    CW_TRY_ASSIGN(out.epoch, in.u64());
+    CW_TRY_ASSIGN(out.number, in.u64());
+    return out;
+}
+
 Result<BatchHeader> decode_batch_header(Bytes header_blocks) {
     CW_TRY_ASSIGN(const std::uint32_t bytes, peek_batch_header_bytes(header_blocks));
     if (header_blocks.size() < bytes) {

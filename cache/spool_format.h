@@ -91,6 +91,14 @@ bool record_header_valid(const RecordHeader& header) noexcept;
 void encode_batch_header(const BatchHeader& header, MutableBytes out);
 // How many bytes decode_batch_header needs, told by the first block. Errors: record_corrupt.
 Result<std::uint32_t> peek_batch_header_bytes(Bytes first_block);
+// What the first block of a header says of itself; not proven, the CRC covers the whole header.
+struct BatchHeaderStart {
+    SpoolId spool;
+    std::uint64_t offset = 0, epoch = 0, number = 0;
+    std::uint32_t header_bytes = 0;
+};
+// Errors: record_corrupt, format_unsupported.
+Result<BatchHeaderStart> peek_batch_header(Bytes first_block);
 // Errors: record_corrupt, format_unsupported.
 Result<BatchHeader> decode_batch_header(Bytes header_blocks);
 

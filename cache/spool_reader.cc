@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <list>
+#include <map>
+#include <string>
 
 namespace cw::cache {
 namespace {
@@ -23,6 +25,7 @@ public:
 private:
     // One record on its way: its table and its data are two gathering reads.
     struct Read {
+        Lsn lsn{};
         Record* record = nullptr;
         Place place;
         bool pinned = false;
@@ -37,12 +40,18 @@ private:
     void start(Read& read, DiskRequest& request, std::uint64_t offset, const iovec* parts,
                std::size_t count);
     static Result<void> verify(const Read& read);
+    Result<void> judge(Lsn lsn, Result<void> outcome);
 
     std::shared_ptr<SpoolIndex> index_;
     std::unique_ptr<File> log_;
     Disk& disk_;
-    std::list<Read> reads_;  // Stable addresses.
+    std::list<Read> reads_;            // Stable addresses.
+    std::map<Lsn, unsigned> refused_;  // How often the device refused a record in a row.
 };
+
+// A caller pauses between its attempts: after so many the sectors are gone.
+constexpr unsigned attempts_max = 4;
+constexpr std::size_t refused_max = 4096;
 
 LogReader::~LogReader() {
     const auto open = [&] {
@@ -73,6 +82,7 @@ void LogReader::start(Read& read, DiskRequest& request, std::uint64_t offset, co
 
 void LogReader::read(Lsn lsn, Record& record, std::function<void(Result<void>)> done) {
     Read& read = reads_.emplace_back();
+    read.lsn = lsn;
     read.record = &record;
     read.done = std::move(done);
     const auto place = index_->acquire(lsn);
@@ -131,6 +141,22 @@ Result<void> LogReader::verify(const Read& read) {
                          std::span(pieces).first(record.slab_count()), pipeline::slab_bytes);
 }
 
+Result<void> LogReader::judge(Lsn lsn, Result<void> outcome) {
+    if (outcome || outcome.error().code != Errc::io_error) {
+        refused_.erase(lsn);
+        return outcome;
+    }
+    if (refused_.size() >= refused_max) {
+        refused_.clear();  // A device that is gone; and what was released meanwhile.
+    }
+    if (++refused_[lsn] < attempts_max) {
+        return outcome;
+    }
+    refused_.erase(lsn);
+    return fail(Errc::record_corrupt, "unreadable, tried " + std::to_string(attempts_max) +
+                                          " times: " + outcome.error().detail);
+}
+
 std::size_t LogReader::poll() {
     disk_.poll();
     std::size_t finished = 0;
@@ -146,7 +172,7 @@ std::size_t LogReader::poll() {
         if (read.pinned) {
             index_->unpin(read.place.region);
         }
-        read.done(verify(read));
+        read.done(judge(read.lsn, verify(read)));
         ++finished;
     }
     return finished;

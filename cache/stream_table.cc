@@ -19,6 +19,7 @@ void StreamView::settle(Seq committed, Seq open_fence) {
     }
     if (!fence_open || fence != open_fence) {
         ordinals.clear();
+        base_lost = false;
     }
     fence_open = raw(open_fence) != 0;
     fence = std::max(fence, open_fence);
@@ -31,6 +32,7 @@ void StreamView::apply(const RecordHeader& header) {
             if (header.seq > fence) {  // Bulk connections may overtake RESYNC_BEGIN.
                 fence = header.seq;
                 fence_open = true;
+                base_lost = false;
                 ordinals.clear();
             }
             if (header.seq == fence && fence_open) {
@@ -41,11 +43,13 @@ void StreamView::apply(const RecordHeader& header) {
             if (header.seq > fence) {
                 fence = header.seq;
                 fence_open = true;
+                base_lost = false;
                 ordinals.clear();
             }
             break;
         case RecordType::resync_end:
             fence_open = false;
+            base_lost = false;
             ordinals.clear();
             break;
         case RecordType::write:
@@ -145,12 +149,14 @@ void StreamTable::restore(const StreamKey& key, StreamView view) {
 }
 
 StreamState StreamTable::state(const StreamKey& key) const {
-    StreamState out{.key = key, .durable = {}, .fence = {}, .base_ordinals = {}};
+    StreamState out{
+        .key = key, .durable = {}, .fence = {}, .base_ordinals = {}, .base_lost = false};
     if (const Stream* stream = find(key)) {
         out.durable = stream->durable.seq;
         if (stream->durable.fence_open) {
             out.fence = stream->durable.fence;
             out.base_ordinals = stream->durable.ordinals.to_vector();
+            out.base_lost = stream->durable.base_lost;
         }
     }
     return out;

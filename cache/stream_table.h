@@ -26,6 +26,7 @@ struct StreamState {
     Seq durable{};  // Highest sequence without a (suspected) hole below it.
     Seq fence{};    // Open fence, 0 if none, and the super-chunks durable beneath it.
     std::vector<std::uint32_t> base_ordinals;
+    bool base_lost = false;  // As in StreamView.
 };
 
 struct SeqRange {
@@ -38,6 +39,9 @@ struct StreamView {
     Seq seq{};    // Highest without a hole below it.
     Seq fence{};  // Highest fence ever begun.
     bool fence_open = false;
+    // Damage may have taken BASE of the open fence that was acknowledged, so its end must not be
+    // believed: what lies beneath it has to come again under a new fence.
+    bool base_lost = false;
     OrdinalSet ordinals;           // Under the open fence.
     std::vector<SeqRange> beyond;  // Held above a hole that damage left; ascending, disjoint.
 

@@ -84,8 +84,9 @@ std::string gap_text(Seq durable, Seq oldest_held) {
 DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, Seq committed,
                            const vault::DiskEntry* entry) {
     const Seq cached = known.cached != nullptr ? known.cached->durable : Seq{};
-    const StreamWatermark* const usable = known.damaged ? nullptr : known.cached;
-    const Seq durable = known.damaged ? committed : std::max(committed, cached);
+    const bool damaged = known.damaged || (known.cached != nullptr && known.cached->base_lost);
+    const StreamWatermark* const usable = damaged ? nullptr : known.cached;
+    const Seq durable = damaged ? committed : std::max(committed, cached);
     if (hello.next_seq <= std::max(committed, cached)) {
         return begin_history(hello, known, false,
                              "the agent's history ends before sequence " +
@@ -96,15 +97,15 @@ DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, S
     DiskWelcome welcome = answer(hello, DiskAction::continue_);
     welcome.durable = durable;
     welcome.committed = committed;
-    if (known.damaged || hello.oldest_held > next(durable)) {
+    if (damaged || hello.oldest_held > next(durable)) {
         if (!hello.catch_up_possible) {
-            return begin_history(hello, known, false,
-                                 known.damaged ? "writes in the cache are damaged"
-                                               : gap_text(durable, hello.oldest_held));
+            return begin_history(
+                hello, known, false,
+                damaged ? "writes in the cache are damaged" : gap_text(durable, hello.oldest_held));
         }
         welcome.action = DiskAction::catch_up;
-        welcome.reason = known.damaged ? "writes in the cache are damaged"
-                                       : gap_text(durable, hello.oldest_held);
+        welcome.reason =
+            damaged ? "writes in the cache are damaged" : gap_text(durable, hello.oldest_held);
         return welcome;
     }
     fill_fence(welcome, entry, usable);

@@ -69,6 +69,7 @@ struct StreamWatermark {
     Seq durable{};
     Seq fence{};                               // Open fence, 0: none.
     std::vector<std::uint32_t> base_ordinals;  // Super-chunks durable beneath it.
+    bool base_lost = false;  // Others may be lost that were acknowledged: it must begin anew.
 };
 
 // --- Commands (Engine::post) ---

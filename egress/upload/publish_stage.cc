@@ -156,8 +156,10 @@ void PublishStage::report_damage(const MachineId& id, Machine& machine,
                                          {"evidence", damage.evidence}});
     if (!damage.key.disk.is_nil()) {
         machine.damaged.insert(damage.key.disk);
-        context_.conditions.raise(Errc::spool_lost_durable, subject_of(id), damage.evidence);
     }
+    context_.conditions.raise(Errc::spool_lost_durable, subject_of(id),
+                              "sequences " + std::to_string(raw(damage.first)) + " to " +
+                                  std::to_string(raw(damage.last)) + ": " + damage.evidence);
     outgoing_.emplace_back(damage);
 }
 

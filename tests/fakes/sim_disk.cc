@@ -137,6 +137,44 @@ void SimStorage::erase(const std::string& path) {
     durable_names_.erase(path);
 }
 
+void SimStorage::fail_reads(const std::string& path, std::uint64_t offset, std::uint64_t length,
+                            std::uint64_t times) {
+    CW_ASSERT(names_.contains(path) && length > 0);
+    for (std::uint64_t at = offset / block_bytes; at * block_bytes < offset + length; ++at) {
+        bad_blocks_[path][at] = times;
+    }
+}
+
+std::uint64_t SimStorage::unreadable_bytes(const std::string& path) const {
+    const auto bad = bad_blocks_.find(path);
+    return bad == bad_blocks_.end() ? 0 : bad->second.size() * block_bytes;
+}
+
+bool SimStorage::refuse_read(const std::string& path, std::uint64_t offset, std::uint64_t length) {
+    const auto bad = bad_blocks_.find(path);
+    if (bad == bad_blocks_.end()) {
+        return false;
+    }
+    const auto first = bad->second.lower_bound(offset / block_bytes);
+    if (first == bad->second.end() || first->first * block_bytes >= offset + length) {
+        return false;
+    }
+    if (first->second != UINT64_MAX && --first->second == 0) {
+        bad->second.erase(first);
+    }
+    return true;
+}
+
+void SimStorage::heal(const std::string& path, std::uint64_t offset, std::uint64_t length) {
+    const auto bad = bad_blocks_.find(path);
+    if (bad != bad_blocks_.end()) {
+        std::erase_if(bad->second, [&](const auto& block) {
+            return block.first * block_bytes + block_bytes > offset &&
+                   block.first * block_bytes < offset + length;
+        });
+    }
+}
+
 std::size_t SimStorage::dirty_sectors(const std::string& path) {
     return names_.at(path)->dirty_sectors();
 }
@@ -342,7 +380,12 @@ void SimDisk::perform(DiskRequest& request) {
 
 void SimDisk::perform_read(DiskRequest& request) {
     SimFile& file = file_of(request);
-    if (storage_.hit(storage_.plan_.read_error, file.path())) {
+    std::uint64_t wanted = 0;
+    for (unsigned i = 0; i < request.part_count; ++i) {
+        wanted += request.parts[i].iov_len;
+    }
+    if (storage_.hit(storage_.plan_.read_error, file.path()) ||
+        storage_.refuse_read(file.path(), request.offset, wanted)) {
         ++storage_.counts_.read_error;
         request.result = -EIO;
         return;
@@ -381,6 +424,7 @@ void SimDisk::perform_write(DiskRequest& request) {
         request.result = -ENOSPC;
         return;
     }
+    storage_.heal(file.path(), request.offset, bytes.size());
     write_faulty(request, bytes);
     if (!request.durable || request.result < 0) {
         return;

@@ -4,9 +4,9 @@
 // SimStorage is the device and its file system; it survives kill() and power_cut(). A SimDisk is
 // one process's submission context on it (base/disk.h). All randomness comes from one seed: same
 // calls, same outcome. What it models: unsynced sectors that power loss keeps, loses or tears;
-// phantom sectors after a failed sync; lost, misdirected and flipped writes; EIO; ENOSPC; directory
-// entries that need their own sync; completions that are late and in any order; slow syncs.
-// Thread-safety: none.
+// phantom sectors after a failed sync; lost, misdirected and flipped writes; EIO, also of chosen
+// sectors; ENOSPC; directory entries that need their own sync; completions that are late and in any
+// order; slow syncs. Thread-safety: none.
 #pragma once
 
 #include "base/clock.h"
@@ -66,6 +66,12 @@ public:
     void overwrite(const std::string& path, std::uint64_t offset, Bytes bytes);
     ByteVector contents(const std::string& path);
     void erase(const std::string& path);
+    // Reads that touch [offset, offset + length) fail with EIO, the next `times` of them; until
+    // something is written there, which is how a drive heals a bad sector.
+    void fail_reads(const std::string& path, std::uint64_t offset, std::uint64_t length,
+                    std::uint64_t times = UINT64_MAX);
+    // Bytes that cannot be read now.
+    [[nodiscard]] std::uint64_t unreadable_bytes(const std::string& path) const;
     [[nodiscard]] bool exists(const std::string& path) const { return names_.contains(path); }
     [[nodiscard]] std::size_t dirty_sectors(const std::string& path);
 
@@ -77,6 +83,8 @@ private:
         std::string renamed_from;
     };
     bool hit(std::uint32_t rate, const std::string& path);
+    bool refuse_read(const std::string& path, std::uint64_t offset, std::uint64_t length);
+    void heal(const std::string& path, std::uint64_t offset, std::uint64_t length);
     [[nodiscard]] std::uint64_t used_bytes() const;
     void record_change(NameChange change);
     static void apply_change(const NameChange& change,
@@ -89,6 +97,7 @@ private:
     std::map<std::string, std::shared_ptr<SimImage>> names_, durable_names_;
     std::set<std::string> directories_{"/", ".", ""};
     std::vector<NameChange> unsynced_names_;
+    std::map<std::string, std::map<std::uint64_t, std::uint64_t>> bad_blocks_;  // Failures left.
     std::vector<SimDisk*> disks_;
 };
 

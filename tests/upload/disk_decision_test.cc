@@ -54,6 +54,19 @@ TEST_F(DiskDecision, ANewServerCatchesUpWhatTheAgentFreed) {
     EXPECT_EQ(welcome.durable, Seq{90});
 }
 
+// The agent may have ended the fence already: going on from where the cache stands would end it over
+// a hole.
+TEST_F(DiskDecision, G5AFenceThatLostWhatWasAcknowledgedBeginsAnew) {
+    mark.fence = Seq{95};
+    mark.base_lost = true;
+    hello.catch_up_possible = true;
+    const auto welcome = decide();
+    EXPECT_EQ(welcome.action, DiskAction::catch_up);
+    EXPECT_FALSE(welcome.resync_open);
+    hello.catch_up_possible = false;
+    EXPECT_EQ(decide().action, DiskAction::resync);
+}
+
 TEST_F(DiskDecision, NeverInventsWhatNobodyHolds) {
     hello.oldest_held = Seq{95};
     const auto welcome = decide(false);

@@ -45,6 +45,12 @@ bool ChainWriter::step(blob::BlobStore& store) {
             begin(std::move(*draft));
             return true;
         }
+        case Phase::runs:
+            put_run(store);
+            return true;
+        case Phase::run_back:
+            read_run_back(store);
+            return true;
         case Phase::create:
             create(store);
             return true;
@@ -60,12 +66,94 @@ bool ChainWriter::step(blob::BlobStore& store) {
 
 void ChainWriter::begin(Draft draft) {
     draft_ = std::move(draft);
+    runs_stored_ = 0;
     if (!draft_->manifest) {
         CW_ASSERT(phase_ == Phase::idle);
         ledger_.fold(*draft_, {});
         settle();
         return;
     }
+    if (draft_->runs.empty()) {
+        seal();
+    } else {
+        next_run();
+    }
+}
+
+// A run's ref belongs to the manifest, so it is finished before that is. One is in memory at a
+// time.
+void ChainWriter::next_run() {
+    const vault::Manifest& manifest = *draft_->manifest;
+    const auto left = static_cast<std::uint32_t>(draft_->runs.size() - runs_stored_);
+    vault::IndexRunRef ref;
+    ref.id = manifest.run_counter - left + 1;
+    ref.epoch = manifest.epoch;
+    run_ = vault::seal_index_run(draft_->runs[runs_stored_], ref, *keys_, context_.random);
+    phase_ = Phase::runs;
+}
+
+void ChainWriter::put_run(blob::BlobStore& store) {
+    CW_CRASH_POINT("upload.before_run_put");
+    busy_ = true;
+    store.put({.name = segment_blob(index_run_name(draft_->manifest->machine, run_->ref)),
+               .body = {run_->bytes},
+               .metadata = {},
+               .condition = blob::PutCondition::if_absent,
+               .etag = {},
+               .lease_id = {}},
+              [this](blob::PutResult result) { run_put(std::move(result)); });
+}
+
+void ChainWriter::run_put(blob::PutResult result) {
+    busy_ = false;
+    if (result.outcome == blob::PutOutcome::stored) {
+        run_stored();
+        return;
+    }
+    const Error error = result.error.value_or(Error{Errc::blob_unavailable, "no answer"});
+    if (result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict) {
+        phase_ = Phase::run_back;
+    } else {
+        pause(Phase::runs, error);
+    }
+}
+
+void ChainWriter::read_run_back(blob::BlobStore& store) {
+    busy_ = true;
+    store.get({.name = segment_blob(index_run_name(draft_->manifest->machine, run_->ref)),
+               .offset = 0,
+               .length = 0,
+               .if_match = {}},
+              [this](const Result<blob::GetResult>& found) {
+                  busy_ = false;
+                  run_seen(found);
+              });
+}
+
+void ChainWriter::run_seen(const Result<blob::GetResult>& found) {
+    if (!found) {
+        const bool absent = found.error().code == Errc::blob_not_found;
+        pause(absent ? Phase::runs : Phase::run_back, found.error());
+    } else if (sha256(found->bytes) == run_->ref.hash) {
+        run_stored();
+    } else {
+        pause(Phase::run_back, {Errc::object_corrupt, "an index run was changed in the store"});
+    }
+}
+
+void ChainWriter::run_stored() {
+    CW_CRASH_POINT("upload.after_run_put");
+    succeed();
+    draft_->manifest->runs.push_back(std::move(run_->ref));
+    run_.reset();
+    if (++runs_stored_ < draft_->runs.size()) {
+        next_run();
+        return;
+    }
+    seal();
+}
+
+void ChainWriter::seal() {
     vault::Manifest& manifest = *draft_->manifest;
     context_.random.fill(manifest.nonce);
     manifest.time = context_.clock.wall();
@@ -76,6 +164,14 @@ void ChainWriter::begin(Draft draft) {
         log_error("upload.manifest.refused", {{"machine", manifest.machine},
                                               {"number", manifest.number},
                                               {"error", checked.error()}});
+    }
+    if (vault::manifest_object_bytes(manifest) > vault::manifest_bytes_max) {
+        // Nothing is lost: the cache holds it, and pruning makes room.
+        const std::string size = std::to_string(vault::manifest_object_bytes(manifest));
+        draft_.reset();
+        pause(Phase::idle, {Errc::out_of_budget, "the next manifest would have " + size +
+                                                     " bytes: protect fewer disks per machine"});
+        return;
     }
     CW_ASSERT(checked.has_value());  // The ledger drafted something it must not publish.
     sealed_ =
@@ -254,6 +350,7 @@ void ChainWriter::fence(std::string why) {
     phase_ = Phase::idle;
     draft_.reset();
     corrected_.reset();
+    run_.reset();
     context_.host.fenced(ledger_.state().newest.machine, {Errc::fenced, std::move(why)});
 }
 

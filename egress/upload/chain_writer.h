@@ -1,5 +1,6 @@
 // ChainWriter: writes one machine's manifests, one at a time.
 //
+//   (a checkpoint's index runs first, each under a name of its own)
 //   draft → create (If-None-Match: *) → stored?      → GC marks → settled: told and released
 //                                     → refused      → pause, the same bytes again
 //                                     → exists or unknown → read back: ours → as stored;
@@ -66,6 +67,8 @@ public:
 private:
     enum class Phase : std::uint8_t {
         idle,
+        runs,       // A checkpoint's index runs are to be stored before it.
+        run_back,   // Whether the next of them is there must be found out.
         create,     // The sealed manifest is to be offered (again).
         read_back,  // Whether it is there must be found out.
         check_gc,
@@ -73,6 +76,13 @@ private:
     };
 
     void begin(Draft draft);
+    void next_run();
+    void seal();
+    void put_run(blob::BlobStore& store);
+    void run_put(blob::PutResult result);
+    void read_run_back(blob::BlobStore& store);
+    void run_seen(const Result<blob::GetResult>& found);
+    void run_stored();
     void create(blob::BlobStore& store);
     void created(blob::PutResult result);
     void read_back(blob::BlobStore& store);
@@ -91,10 +101,12 @@ private:
     std::shared_ptr<vault::MachineKeys> keys_;  // Shared with the opener until it let go.
     Ledger ledger_;
     Phase phase_ = Phase::idle;
-    bool busy_ = false;               // A request is under way.
-    bool stopped_ = false;            // Fenced or closed.
-    std::optional<Draft> draft_;      // On its way into the store.
-    std::optional<Draft> corrected_;  // Stored, but not to be told before a correction.
+    bool busy_ = false;                    // A request is under way.
+    bool stopped_ = false;                 // Fenced or closed.
+    std::optional<Draft> draft_;           // On its way into the store.
+    std::optional<Draft> corrected_;       // Stored, but not to be told before a correction.
+    std::size_t runs_stored_ = 0;          // Of the draft's runs,
+    std::optional<vault::SealedRun> run_;  // and the next.
     vault::SealedManifest sealed_;
     Nanos not_before_{};
     std::uint32_t failures_ = 0;

@@ -58,6 +58,7 @@ Ledger::Ledger(vault::ChainState state, const EngineOptions& options, Nanos now)
     : state_(std::move(state)),
       options_(options),
       machine_name_(state_.newest.machine_name),
+      checkpoints_{state_.newest.checkpoint},
       extended_(now),
       next_age_check_(now + age_check_ns),
       last_point_(newest_state_point(state_)) {
@@ -199,7 +200,12 @@ std::optional<Draft> Ledger::end_walk(Walk walk, Nanos now) {
 Draft Ledger::draft_checkpoint() const {
     Draft draft;
     draft.lost_disks = lost_disks_;
-    draft.manifest = vault::make_checkpoint(state_);
+    vault::CheckpointPlan plan = vault::plan_checkpoint(state_, options_.runs);
+    draft.manifest = std::move(plan.manifest);
+    if (checkpoints_.size() >= options_.checkpoints_kept) {
+        draft.manifest->boundary = std::max(draft.manifest->boundary, checkpoints_.front());
+    }
+    draft.runs = std::move(plan.fresh);
     return draft;
 }
 
@@ -363,10 +369,13 @@ void Ledger::fold(const Draft& draft, const Sha256& hash) {
     if (!draft.manifest) {
         return;
     }
-    const auto folded = vault::apply_manifest(state_, *draft.manifest, hash);
+    const auto folded = vault::apply_manifest(state_, *draft.manifest, hash, draft.runs);
     CW_ASSERT(folded.has_value());  // It was checked before it was written.
-    for (const vault::SegmentRef& ref : draft.manifest->added) {
-        named_at_.emplace(ref.name, draft.manifest->number);
+    if (draft.manifest->kind == vault::ManifestKind::checkpoint) {
+        checkpoints_.push_back(draft.manifest->number);
+        if (checkpoints_.size() > options_.checkpoints_kept) {
+            checkpoints_.pop_front();
+        }
     }
     for (const StepId step : draft.segments) {
         steps_[raw(step) - raw(steps_.front().step.id)].named = true;

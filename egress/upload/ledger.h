@@ -26,6 +26,7 @@ struct Draft {
     pipeline::Committed told;
     std::vector<pipeline::PointKind> kinds;  // Parallel to told.points.
     std::vector<StepId> segments;            // Steps whose segments it names.
+    std::vector<vault::IndexRun> runs;       // A checkpoint's new ones: not yet in `manifest`.
     bool correction = false;                 // Replaces swept segments; tells nothing by itself.
     std::set<DiskId> lost_disks;             // Behind a lost segment after these steps.
     std::size_t prunes = 0, deks = 0;        // How many waiting ones it carries.
@@ -137,7 +138,7 @@ private:
     std::map<PointId, bool> results_;                   // Of group points that are still in steps_.
     std::set<DiskId> lost_disks_;                       // Behind a segment that is lost.
     std::map<StepId, vault::SegmentName> corrections_;  // Swept names, until replaced.
-    std::map<vault::SegmentName, std::uint64_t> named_at_;  // Since this opening.
+    std::deque<std::uint64_t> checkpoints_;             // The newest few, oldest first.
     std::deque<PruneCommand> prunes_;
     std::vector<vault::WrappedDek> deks_;
     bool flush_ = false;

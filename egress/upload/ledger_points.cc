@@ -249,9 +249,8 @@ bool Ledger::prune_allowed(const PruneCommand& command) const {
     // A segment that came after the decision was not judged by it.
     const bool segments_known =
         std::ranges::all_of(command.dropped, [&](const vault::SegmentName& name) {
-            const auto named = named_at_.find(name);
-            return state_.segments.contains(name) &&
-                   (named == named_at_.end() || named->second <= command.decided_at);
+            const auto alive = state_.segments.find(name);
+            return alive != state_.segments.end() && alive->second.manifest <= command.decided_at;
         });
     const bool additions_fresh = std::ranges::none_of(
         command.added,

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "egress/vault/index_run.h"
 #include "pipeline/codec_policy.h"
 #include "pipeline/transform.h"
 
@@ -56,6 +57,8 @@ struct EngineOptions {
     std::int64_t provisional_ns = 30 * ns_per_s;  // A group point without result becomes plain.
     std::int64_t segment_age_ns = 12 * 3600 * ns_per_s;  // Older ones are uploaded again first.
     std::uint32_t checkpoint_every = 64;
+    std::uint32_t checkpoints_kept = 4;  // Manifests before them may be deleted.
+    vault::RunLimits runs;  // When a checkpoint moves its entries into objects of their own.
     std::uint64_t dek_bytes = 1024 * gib;  // Stored bytes after which a new DEK is made.
 
     // Pauses after a failed request: doubling from the first to the second.

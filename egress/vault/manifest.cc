@@ -9,12 +9,13 @@ namespace cw::vault {
 namespace {
 
 constexpr std::uint32_t manifest_magic = 0x464d5743;  // "CWMF"
-constexpr std::uint16_t manifest_version = 1;
+constexpr std::uint16_t manifest_version = 2, manifest_version_oldest = 1;
 constexpr std::size_t header_bytes = 256;
 constexpr std::size_t overhead_bytes = header_bytes + sizeof(GcmTag) + sizeof(Signature);
 
 struct Parsed {
     ManifestHeader header;
+    std::uint16_t version = 0;
     std::array<std::byte, 32> salt{};
     Bytes clear;   // The header's bytes: the body's AAD.
     Bytes sealed;  // The body's ciphertext.
@@ -53,7 +54,7 @@ Result<Parsed> parse(Bytes object, const VaultIdentity& vault) {
     Parsed parsed;
     ManifestHeader& header = parsed.header;
     CW_TRY_ASSIGN(const std::uint32_t magic, in.u32());
-    CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
+    CW_TRY_ASSIGN(parsed.version, in.u16());
     CW_TRY_ASSIGN(const std::uint8_t kind, in.u8());
     CW_TRY_ASSIGN(const std::uint8_t zero, in.u8());
     CW_TRY_ASSIGN(header.machine.bytes, in.array<16>());
@@ -71,8 +72,8 @@ Result<Parsed> parse(Bytes object, const VaultIdentity& vault) {
     if (magic != manifest_magic) {
         return fail(Errc::object_corrupt, "not a manifest");
     }
-    if (version != manifest_version) {
-        return fail(Errc::format_unsupported, "manifest version " + std::to_string(version));
+    if (parsed.version < manifest_version_oldest || parsed.version > manifest_version) {
+        return fail(Errc::format_unsupported, "manifest version " + std::to_string(parsed.version));
     }
     CW_ASSERT(in.position() == header_bytes);
     parsed.clear = object.first(header_bytes);
@@ -97,6 +98,10 @@ Result<Parsed> parse(Bytes object, const VaultIdentity& vault) {
 }
 
 }  // namespace
+
+std::size_t manifest_object_bytes(const Manifest& manifest) {
+    return encode_manifest_body(manifest).size() + overhead_bytes;
+}
 
 SealedManifest seal_manifest(const Manifest& manifest, const VaultIdentity& vault,
                              const MachineKeys& keys, const ServerSigner& signer, Random& random) {
@@ -148,7 +153,7 @@ Result<Manifest> open_manifest(Bytes object, const VaultIdentity& vault, const M
     manifest.writer = parsed.header.writer;
     manifest.nonce = parsed.header.nonce;
     manifest.kind = parsed.header.kind;
-    CW_TRY(decode_manifest_body(body, manifest));
+    CW_TRY(decode_manifest_body(body, parsed.version, manifest));
     return manifest;
 }
 

@@ -9,6 +9,7 @@
 #include "egress/vault/keys.h"
 #include "egress/vault/segment.h"
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -42,6 +43,7 @@ struct PointEntry {
     // The manifest that first published it: orders points whatever the clocks did. 0: not yet; the
     // manifest that carries it fills it in.
     std::uint64_t manifest = 0;
+    RunPlace place;
 };
 
 struct DiskEntry {
@@ -66,6 +68,26 @@ struct GenerationEntry {
     std::uint64_t size_bytes = 0;  // Last known of that generation.
 };
 
+// An immutable object that holds entries for checkpoints, so that these stay small however much is
+// alive: index_run.h. Named by every checkpoint that uses it.
+struct IndexRunRef {
+    std::uint32_t id = 0;  // From 1; a chain never gives one twice.
+    Epoch epoch{};         // In which it was written.
+    AttemptId attempt{};
+    std::uint32_t segments = 0, points = 0;  // Entries; segments come first.
+    std::uint64_t object_bytes = 0;
+    Sha256 hash{};    // Of the object.
+    ByteVector dead;  // A bit per entry that this chain has left behind; may end early.
+};
+inline constexpr std::size_t index_run_bytes_max = 8ULL << 20;
+
+// What an index run holds.
+struct IndexRun {
+    std::vector<SegmentRef> segments;
+    std::vector<PointEntry> points;
+    [[nodiscard]] std::size_t size() const noexcept { return segments.size() + points.size(); }
+};
+
 enum class ManifestKind : std::uint8_t { takeover = 1, regular = 2, checkpoint = 3 };
 
 struct Manifest {
@@ -83,21 +105,29 @@ struct Manifest {
     std::uint64_t boundary = 0;    // GC's: numbers below may be gone (repeated in each manifest).
     std::uint64_t checkpoint = 0;  // Number of the newest checkpoint (itself for one).
     std::string machine_name;
-    std::vector<DiskEntry> disks;      // Full state of every disk, in every manifest.
-    std::vector<SegmentRef> added;     // New segments; a checkpoint: every live segment.
+    std::vector<DiskEntry> disks;  // Full state of every disk, in every manifest.
+    // New segments, and new or extended points; a checkpoint: all that its runs do not hold.
+    std::vector<SegmentRef> added;
     std::vector<SegmentName> dropped;  // Declared dead by retention or compaction.
-    std::vector<PointEntry> points;    // New or extended points; a checkpoint: every point.
+    std::vector<PointEntry> points;
     std::vector<PointId> pruned;
     std::vector<WrappedDek> deks;          // Newly made; a checkpoint: all.
     std::vector<GenerationEntry> lineage;  // A checkpoint: every generation known; else empty.
+    // A checkpoint: the runs it stands on, and the highest id given so far. Else empty and 0.
+    std::uint32_t run_counter = 0;
+    std::vector<IndexRunRef> runs;
 };
 
 struct SealedManifest {
     ByteVector bytes;
     Sha256 hash{};
 };
+// Asserts that it fits; manifest_object_bytes() tells whether it does.
 SealedManifest seal_manifest(const Manifest& manifest, const VaultIdentity& vault,
                              const MachineKeys& keys, const ServerSigner& signer, Random& random);
+
+// The sealed size, to be at most manifest_bytes_max.
+std::size_t manifest_object_bytes(const Manifest& manifest);
 
 // What anyone holding only the vault's public identity can check: signature, certificate, chain.
 struct ManifestHeader {
@@ -122,19 +152,27 @@ Result<void> check_successor(const Manifest& old, const Sha256& old_hash, const 
 // Everything a chain says, folded: checkpoint plus what followed. Value; used by publisher, readers
 // and GC alike.
 struct ChainState {
-    Manifest newest;  // Of number, epoch, disks …
+    Manifest newest;  // Of number, epoch, disks …; its lists of entries are empty.
     Sha256 hash{};
     std::map<SegmentName, SegmentRef> segments;
     std::map<PointId, PointEntry> points;
     std::map<std::uint32_t, WrappedDek> deks;  // Every one ever made, as wrapped.
     std::map<std::pair<DiskId, Generation>, GenerationEntry> lineage;
+    std::map<std::uint32_t, IndexRunRef> runs;  // By id; `dead` is kept as entries go.
+    std::uint32_t run_counter = 0;
 };
-// The state that a genesis manifest or a checkpoint stands for. Errors: object_corrupt.
-Result<ChainState> begin_chain(const Manifest& first, const Sha256& hash);
-// Folds `next` into `state` after check_successor(). On an error `state` is unchanged.
-Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha256& hash);
-// A checkpoint manifest that follows the state's newest manifest and repeats everything alive. The
-// nonce and the time are the caller's to set.
+// Gives what a checkpoint's run holds, by its place in Manifest::runs; asked once each, in order.
+using RunSource = std::function<Result<IndexRun>(std::size_t index)>;
+// The state that a genesis manifest or a checkpoint stands for. `runs` may be empty for one that
+// names none. Errors: object_corrupt, those of `runs`.
+Result<ChainState> begin_chain(const Manifest& first, const Sha256& hash,
+                               const RunSource& runs = {});
+// Folds `next` into `state` after check_successor(). `fresh` holds what those of its runs hold that
+// the state does not know yet, in their order. On an error `state` is unchanged.
+Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha256& hash,
+                            const std::vector<IndexRun>& fresh = {});
+// A checkpoint manifest that follows the state's newest manifest, stands on the state's runs and
+// repeats everything alive that they do not hold. The nonce and the time are the caller's to set.
 Manifest make_checkpoint(const ChainState& state);
 
 struct ChainWitness {  // Newest commit that someone remembers; number 0: none.

@@ -11,8 +11,8 @@ inline constexpr std::size_t wrapped_dek_bytes_max = 4096;
 
 // Everything below "Sealed." in Manifest; asserts the limits above.
 ByteVector encode_manifest_body(const Manifest& manifest);
-// Fills those fields of `manifest`, whose machine and number are already set. Errors:
-// object_corrupt.
-Result<void> decode_manifest_body(Bytes body, Manifest& manifest);
+// Fills those fields of `manifest`, whose machine and number are already set, from a body of format
+// `version` (1: without index runs). Errors: object_corrupt.
+Result<void> decode_manifest_body(Bytes body, std::uint16_t version, Manifest& manifest);
 
 }  // namespace cw::vault

@@ -2,9 +2,11 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "egress/vault/control.h"
+#include "egress/vault/index_run.h"
 #include "egress/vault/names.h"
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
 namespace cw::vault {
@@ -14,6 +16,7 @@ using blob::BlobStore;
 using blob::Container;
 
 constexpr std::size_t fetches_in_flight_max = 16;
+constexpr std::size_t runs_ahead_max = 4;  // Of at most index_run_bytes_max each.
 constexpr std::int64_t wait_slice_ns = 100 * ns_per_ms;
 
 std::unexpected<Error> about(const blob::BlobName& name, Error error) {
@@ -21,13 +24,13 @@ std::unexpected<Error> about(const blob::BlobName& name, Error error) {
     return std::unexpected(std::move(error));
 }
 
-// Fetches the manifests [from, to] of `machine` with several requests in flight. Those already in
-// `objects` are not fetched again. The first error wins; requests under way are waited for.
-class ManifestFetch {
+// Fetches the objects `name_of` numbers [from, to] with several requests in flight. Those already
+// in `objects` are not fetched again. The first error wins; requests under way are waited for.
+class ObjectFetch {
 public:
-    ManifestFetch(BlobStore& store, const MachineId& machine,
-                  std::map<std::uint64_t, ByteVector>& objects)
-        : store_(store), machine_(machine), objects_(objects) {}
+    using NameOf = std::function<blob::BlobName(std::uint64_t)>;
+    ObjectFetch(BlobStore& store, NameOf name_of, std::map<std::uint64_t, ByteVector>& objects)
+        : store_(store), name_of_(std::move(name_of)), objects_(objects) {}
 
     Result<void> run(std::uint64_t from, std::uint64_t to) {
         std::uint64_t next = from;
@@ -49,7 +52,7 @@ public:
 private:
     void start(std::uint64_t number) {
         ++in_flight_;
-        const blob::BlobName name = manifest_blob(machine_, number);
+        const blob::BlobName name = name_of_(number);
         store_.get({.name = name}, [this, number, name](Result<blob::GetResult> got) {
             --in_flight_;
             if (got) {
@@ -61,7 +64,7 @@ private:
     }
 
     BlobStore& store_;
-    const MachineId& machine_;
+    NameOf name_of_;
     std::map<std::uint64_t, ByteVector>& objects_;
     std::size_t in_flight_ = 0;
     std::optional<Error> error_;
@@ -84,7 +87,7 @@ public:
             return about(manifest_blob(keys_.machine, end),
                          {Errc::object_corrupt, "names a checkpoint that comes after it"});
         }
-        CW_TRY(ManifestFetch(store_, keys_.machine, objects_).run(first, end));
+        CW_TRY(fetch_manifests(first, end));
         CW_TRY_ASSIGN(ChainState state, fold(first, end));
         for (const auto& [version, dek] : state.deks) {
             CW_TRY(unwrap_dek(keys_, vault_, dek));
@@ -127,9 +130,34 @@ private:
         return highest;
     }
 
+    Result<void> fetch_manifests(std::uint64_t from, std::uint64_t to) {
+        const auto name = [this](std::uint64_t n) { return manifest_blob(keys_.machine, n); };
+        return ObjectFetch(store_, name, objects_).run(from, to);
+    }
+
+    // Reads the runs of `checkpoint` one after the other, a few ahead.
+    RunSource runs_of(const Manifest& checkpoint) {
+        return [this, &checkpoint, objects = std::map<std::uint64_t, ByteVector>{}](
+                   std::size_t index) mutable -> Result<IndexRun> {
+            const auto name = [&](std::uint64_t i) {
+                return segment_blob(index_run_name(keys_.machine, checkpoint.runs[i]));
+            };
+            if (!objects.contains(index)) {
+                const std::size_t end = std::min(index + runs_ahead_max, checkpoint.runs.size());
+                CW_TRY(ObjectFetch(store_, name, objects).run(index, end - 1));
+            }
+            auto run = open_index_run(objects.at(index), checkpoint.runs[index], keys_);
+            objects.erase(index);
+            if (!run) {
+                return about(name(index), std::move(run).error());
+            }
+            return run;
+        };
+    }
+
     // False if it does not exist.
     Result<bool> fetch(std::uint64_t number) {
-        auto got = ManifestFetch(store_, keys_.machine, objects_).run(number, number);
+        auto got = fetch_manifests(number, number);
         if (!got && got.error().code == Errc::blob_not_found) {
             return false;
         }
@@ -180,7 +208,8 @@ private:
 
     Result<ChainState> fold(std::uint64_t first, std::uint64_t end) {
         CW_TRY_ASSIGN(const Manifest start, open(first));
-        CW_TRY_ASSIGN(ChainState state, begin_chain(start, sha256(objects_.at(first))));
+        CW_TRY_ASSIGN(ChainState state,
+                      begin_chain(start, sha256(objects_.at(first)), runs_of(start)));
         for (std::uint64_t number = first + 1; number <= end; ++number) {
             CW_TRY_ASSIGN(const Manifest next, open(number));
             CW_TRY(apply_manifest(state, next, sha256(objects_.at(number))));

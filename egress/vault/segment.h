@@ -41,6 +41,13 @@ struct Chunk {
     std::vector<std::pair<std::uint64_t, Fingerprint>> fingerprints;
 };
 
+// Where a chain keeps what it says of something: entry `at` of index run `run`; run 0: in a
+// manifest. Known to whoever has read the chain; never part of an entry's own bytes.
+struct RunPlace {
+    std::uint32_t run = 0;
+    std::uint32_t at = 0;
+};
+
 // What a manifest says of a segment: enough to open it, and all that is believed.
 struct SegmentRef {
     SegmentName name;
@@ -56,6 +63,8 @@ struct SegmentRef {
     std::uint64_t raw_bytes = 0;    // For figures only.
     GcmTag index_tag{};
     Sha256 root{};  // SHA-256 over the chunk tags in ordinal order ‖ index tag.
+    RunPlace place;
+    std::uint64_t manifest = 0;  // That named it first, as far as who read the chain can tell.
 };
 
 // The keys and AADs of one segment. Thread-safe: many workers seal chunks of one segment at once.

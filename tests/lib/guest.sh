@@ -151,3 +151,78 @@ guest_check_image() {
     seq -f 'line %.0f' "$guest_lines" | cmp -s - "$demo/log" || { echo "the log has a gap:"; tail -n 3 "$demo/log"; return 1; }
     [ "$guest_lines" -ge "$2" ] || { echo "the log ends at $guest_lines; $2 was promised"; return 1; }
 }
+
+# --- protecting it ---
+
+# guest_site: a server, and a port that stays when it is started again.
+guest_site() {
+    demo_config "url = \"dir://$demo/vault\"" '[egress]
+commit_interval = "200ms"
+segment_deadline = "500ms"'
+    causeway --config "$demo/causeway.toml" vault create >/dev/null
+    demo_start_server
+    sed -i "s/^listen = .*/listen = \"127.0.0.1:$demo_port\"/" "$demo/causeway.toml"
+    : > "$demo/noted"
+}
+guest_protect() {
+    causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
+        --key "$demo/pki/machine.key" --state "$demo/agent" --machine-name demo-machine --qmp "$demo/vm.qmp" "$@" \
+        2>>"$demo/agent.log" &
+    demo_agent_pid=$!
+    demo_pids+=($demo_agent_pid)
+}
+agent_json() { causeway-agent status --state "$demo/agent" --json 2>/dev/null || true; }
+guest_protected() {
+    local phases
+    phases=$(agent_json | grep -o '"phase": *"[^"]*"') && ! grep -qv '"protected"' <<<"$phases"
+}
+
+# guest_point TAG: a point that must hold at least what the guest was promised before it was asked for.
+guest_point() {
+    local promised
+    promised=$(guest_line vm)
+    causeway-agent point --state "$demo/agent" --tag "$1" --wait committed --timeout 120s >>"$demo/points.log" 2>&1 || return 1
+    echo "$1 $promised" >> "$demo/noted"
+}
+guest_points() {
+    causeway --config "$demo/causeway.toml" --json points "$demo_machine" 2>>"$demo/cli.log" |
+        python3 -c 'import json, sys
+for point in json.load(sys.stdin): print(point["tag"] or "-", point["id"], point["kind"])' || true
+}
+# guest_restore POINT DISK FILE
+guest_restore() {
+    rm -f "$3"
+    causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$1" --disk "$2" --output "$3" >>"$demo/cli.log" 2>&1
+}
+# guest_check_points DISKS: every point that was noted is in the vault and right; with two disks they are of one moment:
+# the second is never ahead of the first, and at most one line behind.
+guest_check_points() {
+    local tag promised id second count=0
+    guest_points > "$demo/in-vault"
+    while read -r tag promised; do
+        id=$(awk -v tag="$tag" '$1 == tag { print $2 }' "$demo/in-vault")
+        [ -n "$id" ] || { echo "point $tag is not in the vault"; return 1; }
+        guest_restore "$id" vd0 "$demo/restored" || { echo "point $tag cannot be restored"; return 1; }
+        guest_check_image "$demo/restored" "$promised" || { echo "(point $tag)"; return 1; }
+        if [ "$1" = 2 ]; then
+            guest_restore "$id" vd1 "$demo/second" || { echo "point $tag cannot be restored"; return 1; }
+            second=$(head -n 1 "$demo/second" | tr -dc 0-9)
+            [ "$guest_lines" -ge "${second:-0}" ] && [ "$guest_lines" -le $((${second:-0} + 1)) ] ||
+                { echo "point $tag: the first disk is at $guest_lines, the second at $second"; return 1; }
+        fi
+        count=$((count + 1))
+    done < "$demo/noted"
+    echo "$count points restored: file systems whole, logs without a gap"
+}
+# guest_boots POINT LEAST: what is restored boots, and finds the log with at least LEAST lines.
+guest_boots() {
+    local found pid
+    guest_restore "$1" vd0 "$demo/failover.img" || return 1
+    guest_start failover "$demo/failover.img" raw
+    pid=$guest_pid
+    wait_for 90 "the restored machine to boot" guest_said_found failover
+    found=$(guest_found failover)
+    guest_kill "$pid"
+    echo "the restored machine boots and finds line $found; promised was $2"
+    [ "$found" -ge "$2" ]
+}

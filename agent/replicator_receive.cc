@@ -94,6 +94,7 @@ Result<void> Replicator::welcome(const wire::Welcome& welcome) {
     session_->welcomed(welcome.session, welcome.credit_bytes);
     secret_ = welcome.fingerprint_secret;
     std::vector<Seq> durable;
+    durable.reserve(welcome.disks.size());
     for (const auto& answer : welcome.disks) {
         durable.push_back(answer.durable);
     }

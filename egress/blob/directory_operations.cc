@@ -83,7 +83,7 @@ PutResult DirectoryOperations::publish(const PutRequest& request, const std::str
             versions.push_back({found->properties.etag, found->properties.metadata});
         }
         CW_TRY_ASSIGN(const struct stat status, tree_.status(temporary));
-        const std::string etag = etag_of(status);
+        std::string etag = etag_of(status);
         versions.insert(versions.begin(), MetadataVersion{etag, request.metadata});
         CW_TRY(write_metadata(name, versions));
         CW_TRY(tree_.make_parents(object_path(name)));

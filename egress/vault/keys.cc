@@ -115,7 +115,7 @@ Result<bool> create_object(BlobStore& store, const blob::BlobName& name, Bytes b
     // A conflict may be with our own request whose reply was lost.
     auto present = get_object(store, name);
     if (!present) {
-        return std::unexpected(std::move(present).error().code == Errc::blob_not_found
+        return std::unexpected(present.error().code == Errc::blob_not_found
                                    ? std::move(*put.error)
                                    : std::move(present).error());
     }

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <string>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -100,6 +102,35 @@ TEST_P(DiskTest, ReadsBackWhatItWrote) {
     EXPECT_EQ(read_at(*disk_, *file, 777, read).value(), read.size());
     EXPECT_EQ(read, written);
     EXPECT_TRUE(sync_file(*disk_, *file));
+}
+
+// Written bytes that a truncation found dirty in the page cache; the kernel counts them.
+std::uint64_t dirty_bytes_dropped() {
+    std::ifstream io("/proc/self/io");
+    std::string name;
+    std::uint64_t value = 0;
+    while (io >> name >> value) {
+        if (name == "cancelled_write_bytes:") {
+            return value;
+        }
+    }
+    return 0;
+}
+
+// RWF_DSYNC shows in what it leaves behind: nothing that only the page cache has.
+TEST_P(DiskTest, ADurableWriteLeavesNothingDirty) {
+    const auto dropped_after = [&](const char* name, bool durable) {
+        const auto file = open_new(name);
+        const ByteVector bytes(64 * block_bytes, std::byte{1});
+        EXPECT_TRUE(write_at(*disk_, *file, 0, bytes, durable));
+        const std::uint64_t before = dirty_bytes_dropped();
+        EXPECT_TRUE(disk_->resize(*file, 0, false));
+        return dirty_bytes_dropped() - before;
+    };
+    if (dropped_after("plain", false) == 0) {
+        GTEST_SKIP() << "this file system keeps no count of dirty pages";
+    }
+    EXPECT_EQ(dropped_after("durable", true), 0U);
 }
 
 TEST_P(DiskTest, StopsAtTheEndOfTheFile) {

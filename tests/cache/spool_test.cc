@@ -111,6 +111,28 @@ TEST_F(SpoolTest, RecyclesItsRegionsForEver) {
     EXPECT_FALSE(process->spool->failed());
 }
 
+// Agents stop for want of credit before anything has to be refused: nobody would ever say it.
+TEST_F(SpoolTest, B1IsFullWhenNothingMoreCanBePromisedThoughNothingWasRefused) {
+    const auto process = start();
+    const auto full = [&] {
+        clock_.advance(2 * ns_per_s);
+        process->spool->step(10);
+        return process->conditions->standing(Errc::spool_full);
+    };
+    EXPECT_FALSE(full());
+    const std::uint64_t room = process->spool->usage().room;
+    ASSERT_TRUE(process->spool->reserve(room));  // All of it, and not a byte too much.
+    EXPECT_TRUE(full());
+    // A little room is given and taken all the time: the condition does not flap with it.
+    const std::uint64_t little = process->spool->usage().capacity / 50;
+    process->spool->unreserve(little);
+    EXPECT_TRUE(full());
+    process->spool->unreserve(little / 2 + block_bytes);
+    EXPECT_FALSE(full());
+    process->spool->unreserve(room);
+    EXPECT_FALSE(full());
+}
+
 TEST_F(SpoolTest, RefusesWhenFullSaysSoAndGoesOnAfterRelease) {
     const auto process = start();
     std::vector<Lsn> held;

@@ -2,6 +2,7 @@
 // what was there. What was acknowledged is recovered or reported, never cut off as a torn tail.
 #include "cache/spool_format.h"
 #include "tests/cache/spool_harness.h"
+#include "tests/fakes/sanitizer.h"
 
 #include <algorithm>
 
@@ -215,7 +216,7 @@ TEST_F(SpoolUnreadableTest, ALostRecordThatCanBeReadAgainDoesNotHideANewerOne) {
 }
 
 TEST_F(SpoolUnreadableTest, B4ARandomPlaceUnderLoadIsReportedOrHoldsNothingAcknowledged) {
-    for (std::uint64_t seed = 1; seed <= 400; ++seed) {
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(300); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         const auto random = make_seeded_random(seed);
         fakes::SimStorage storage(seed, {.delay_polls_max = 4, .only_path = ""});

@@ -410,7 +410,9 @@ void SimDisk::perform_sync(DiskRequest& request) {
         request.result = -EIO;
         return;
     }
-    file.image().persist_all();
+    if (!storage_.plan_.sync_ignored) {
+        file.image().persist_all();
+    }
 }
 
 void SimDisk::perform_write(DiskRequest& request) {
@@ -426,7 +428,7 @@ void SimDisk::perform_write(DiskRequest& request) {
     }
     storage_.heal(file.path(), request.offset, bytes.size());
     write_faulty(request, bytes);
-    if (!request.durable || request.result < 0) {
+    if (!request.durable || request.result < 0 || storage_.plan_.durable_ignored) {
         return;
     }
     if (storage_.hit(storage_.plan_.sync_error, file.path())) {

@@ -33,6 +33,8 @@ struct FaultPlan {
     std::uint32_t delay_polls_max = 0;  // A completion waits for 0 … that many polls.
     std::int64_t durable_delay_ns = 0;  // Syncs and durable writes take that long by the clock.
     std::uint64_t capacity_bytes = UINT64_MAX;  // Above: ENOSPC.
+    // Devices that lie in one way only: what they report synced (or written durably) is not.
+    bool sync_ignored = false, durable_ignored = false;
     // Only faults on files whose path contains this, so that a test damages what it means to.
     std::string only_path;
 };

@@ -177,6 +177,9 @@ void Agent::tend_stop() {
 
 // Written last: until then the next start assumes the worst.
 Result<void> Agent::leave_state() {
+    if (scan_) {
+        scan_->stop();
+    }
     if (qemu_ && qemu_->state() == QemuSource::State::attached) {
         qemu_->detach();
     }

@@ -1,5 +1,6 @@
 // An agent whose disks are those of a running virtual machine.
 #include "agent/agent.h"
+#include "agent/qemu_epochs.h"
 #include "base/log.h"
 
 namespace cw::agent {
@@ -26,7 +27,12 @@ Result<void> Agent::attach_machine(const std::vector<bool>& provable) {
     if (options_.qemu_mode == QemuSource::Mode::data) {
         CW_TRY(open_nbd(socket));
     }
-    return qemu_->attach(captures, socket, provable);
+    CW_TRY(qemu_->attach(captures, socket, provable));
+    if (options_.qemu_mode == QemuSource::Mode::epoch) {
+        scan_ = std::make_unique<QemuEpochs>(QemuEpochs::Context{
+            *qemu_, *replicator_, std::move(captures), clock_, options_.state_directory});
+    }
+    return {};
 }
 
 // A machine that ended leaves a whole log behind; one that is back, or that runs without us seeing
@@ -52,6 +58,9 @@ void Agent::quiet_source(bool planned) {
             } else {
                 guest_paused_ = true;
             }
+        }
+        if (scan_ && !planned) {
+            scan_->stop();
         }
         qemu_->stop_capture();
     }

@@ -88,14 +88,16 @@ Result<void> DiskCapture::miss(const BlockSet& blocks) {
 
 DiskCapture::Position DiskCapture::position() {
     const std::lock_guard guard(order_);
-    return {key_.generation, next_, logging_, map_.missed().bytes(), map_.uncommitted().bytes()};
+    return {key_.generation, next_, logging_, map_.missed().bytes(), map_.uncommitted().bytes(),
+            fences_};
 }
 
 DiskCapture::Position DiskCapture::prepare_hello() {
     const std::lock_guard guard(order_);
     close_open();
     hello_next_ = next_;
-    return {key_.generation, next_, logging_, map_.missed().bytes(), map_.uncommitted().bytes()};
+    return {key_.generation, next_, logging_, map_.missed().bytes(), map_.uncommitted().bytes(),
+            fences_};
 }
 
 Nanos DiskCapture::close_older_than(std::int64_t linger_ns) {
@@ -129,6 +131,7 @@ Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool e
     push_control(RecordType::resync_begin, static_cast<std::uint64_t>(kind));
     logging_ = true;
     fence_open_ = true;
+    ++fences_;
     return fence;
 }
 

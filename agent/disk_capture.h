@@ -72,6 +72,7 @@ public:
         Seq next{};
         bool logging = false;
         std::uint64_t missed_bytes = 0, uncommitted_bytes = 0;
+        std::uint64_t fences = 0;  // Opened by this object so far.
     };
     [[nodiscard]] Position position();
     // Closes the open record and remembers where it ends: what HELLO promises.
@@ -130,6 +131,7 @@ private:
     Sha256 hash_{};
     bool logging_;
     bool fence_open_ = false;
+    std::uint64_t fences_ = 0;
     RecordBuilder open_;
     Nanos opened_{};
 };

@@ -20,6 +20,8 @@ public:
     [[nodiscard]] virtual bool running() const noexcept = 0;
     // True if it did something (then call again soon).
     virtual bool step() = 0;
+    // Gives up what is under way: its point is not made.
+    virtual void stop() {}
     // The outcome of the last one: its point, or why there is none.
     [[nodiscard]] virtual const std::optional<Result<PointId>>& outcome() const noexcept = 0;
 };

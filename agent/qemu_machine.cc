@@ -114,7 +114,7 @@ void QemuTransaction::merge_bitmap(const QemuDisk& disk, const std::string& from
 
 void QemuTransaction::fleece(const QemuDisk& disk, const std::string& target,
                              const std::string& job) {
-    // A guest's write that cannot be preserved ends the view, never the write.
+    // Errors of the target are for the job to report; see QemuEpochs about its room.
     add("blockdev-backup", dump({{"device", disk.node},
                                  {"target", target},
                                  {"sync", "none"},
@@ -156,22 +156,22 @@ Result<std::vector<QemuDisk>> QemuMachine::disks() {
     return disks;
 }
 
-Result<void> QemuMachine::clean() {
+Result<void> QemuMachine::clean(std::string_view prefix) {
     CW_TRY_ASSIGN(const auto jobs, job_names());
     for (const std::string& job : jobs) {
-        if (ours(job)) {
+        if (job.starts_with(prefix)) {
             CW_TRY(end_job(job, true));
         }
     }
     CW_TRY_ASSIGN(const json left, parse_list(client_->execute("query-jobs"), "query-jobs"));
     for (const json& job : left) {  // Of files being made: they stay until they are dismissed.
-        if (const std::string id = text_of(job, "id"); ours(id)) {
+        if (const std::string id = text_of(job, "id"); id.starts_with(prefix)) {
             (void)ask("job-dismiss", dump({{"id", id}}));
         }
     }
     CW_TRY_ASSIGN(const auto exports, export_names());
     for (const std::string& name : exports) {
-        if (ours(name)) {
+        if (name.starts_with(prefix)) {
             CW_TRY(remove_export(name));
         }
     }
@@ -181,7 +181,7 @@ Result<void> QemuMachine::clean() {
     // A node that another stands on can be removed only after that one: two rounds are enough.
     for (int round = 0; round < 2; ++round) {
         for (const json& node : nodes) {
-            if (const std::string name = text_of(node, "node-name"); ours(name)) {
+            if (const std::string name = text_of(node, "node-name"); name.starts_with(prefix)) {
                 (void)remove_node(name);  // Gone in the first round, or still held.
             }
         }

@@ -55,8 +55,8 @@ public:
 
     // Writable disks of the guest, in QEMU's order.
     Result<std::vector<QemuDisk>> disks();
-    // Ends and removes jobs, exports and nodes that an earlier agent left. Bitmaps stay.
-    Result<void> clean();
+    // Ends and removes jobs, exports and nodes whose names begin with `prefix`; bitmaps stay.
+    Result<void> clean(std::string_view prefix = qemu_prefix);
 
     Result<void> run(const QemuTransaction& transaction);
 
@@ -75,6 +75,7 @@ public:
                         const std::string& nbd_export);
     // Also waits until it is gone. `at_once`: without bringing anything to an end.
     Result<void> end_job(const std::string& job, bool at_once);
+    Result<std::vector<std::string>> job_names();
     // An empty qcow2 file in front of `disk`, as node `name`.
     Result<void> add_overlay(const QemuDisk& disk, const std::string& name,
                              const std::string& path);
@@ -93,7 +94,6 @@ private:
     QemuMachine(std::unique_ptr<QmpClient> client, Clock& clock)
         : client_(std::move(client)), clock_(clock) {}
     Result<void> ask(std::string_view command, const std::string& arguments);
-    Result<std::vector<std::string>> job_names();
     Result<std::vector<std::string>> export_names();
     // Polls until `list` no longer has `name`.
     Result<void> wait_gone(Result<std::vector<std::string>> (QemuMachine::*list)(),

@@ -57,6 +57,8 @@ public:
 
     // True if something changed.
     bool step();
+    // What was set up beside the machine cannot be relied on any more: attach anew.
+    void distrust(const Error& why) { end(State::detached, to_string(why)); }
     [[nodiscard]] State state() const noexcept { return state_; }
     [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
     [[nodiscard]] int fd() const noexcept { return machine_ ? machine_->fd() : -1; }

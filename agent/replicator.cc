@@ -221,8 +221,8 @@ bool Replicator::all_spooled() {
     return context_.outbox.empty();
 }
 
-Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag,
-                                       std::string hooks) {
+Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag, std::string hooks,
+                                       std::optional<WallMicros> at) {
     CW_ASSERT(tag.size() <= pipeline::point_tag_bytes_max);
     if (!context_.outbox.room()) {
         return fail(Errc::out_of_budget, "the queue is full");
@@ -242,7 +242,7 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
                 return fail(Errc::resync_required, "disk '" + disk.name + "' is not consistent");
             }
         }
-        point.source_time = context_.clock.wall();
+        point.source_time = at.value_or(context_.clock.wall());
         for (Disk& disk : disks_) {
             if (!disk.rejected) {
                 point.cuts.push_back(disk.capture->cut_locked());

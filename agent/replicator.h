@@ -70,9 +70,10 @@ public:
         return session_ && session_->link().wants_write();
     }
 
-    // A barrier across all disks. Errors: resync_required while a disk is not consistent;
-    // out_of_budget when the queue is full.
-    Result<PointId> make_point(pipeline::PointKind kind, std::string tag, std::string hooks = {});
+    // A barrier across all disks. `at`: the moment that the disks are of, if it is not now.
+    // Errors: resync_required while a disk is not consistent; out_of_budget when the queue is full.
+    Result<PointId> make_point(pipeline::PointKind kind, std::string tag, std::string hooks = {},
+                               std::optional<WallMicros> at = {});
     // True if every disk could take part in a point now.
     [[nodiscard]] bool consistent();
     // Nothing changed since the last point, and that one is still on its way.

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include <gtest/gtest.h>
 
@@ -9,10 +10,12 @@ namespace cw::pipeline {
 namespace {
 
 TEST(Ring, KeepsOrderAndEachItemOnceBetweenTwoThreads) {
-    for (const std::size_t capacity : {1, 2, 8}) {
+    // A small ring passes few items: on a busy machine each of them waits for both threads' turns.
+    using Round = std::pair<std::size_t, int>;
+    for (const auto& [capacity, count] :
+         {Round{1, 100}, Round{2, 200}, Round{8, 800}, Round{1'024, 100'000}}) {
         Ring<std::unique_ptr<int>> ring(capacity);
-        constexpr int count = 50'000;
-        std::jthread producer([&] {
+        std::jthread producer([&, count = count] {
             for (int i = 0; i < count; ++i) {
                 auto item = std::make_unique<int>(i);
                 while (!ring.try_push(item)) {

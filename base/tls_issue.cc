@@ -166,6 +166,12 @@ Result<Authority> load_authority(Disk& disk, const std::string& directory) {
     return authority;
 }
 
+// Nobody can be led to take a machine or an operator for a server: their certificates say so.
+const char* key_usage_of(Role role) noexcept {
+    const bool serves = role == Role::process_server || role == Role::master_target;
+    return serves ? "clientAuth,serverAuth" : "clientAuth";
+}
+
 Result<std::string> certify(const Authority& authority, EVP_PKEY* key,
                             const CertificateRequest& request) {
     CW_ASSERT(request.valid_seconds > 0);
@@ -175,7 +181,7 @@ Result<std::string> certify(const Authority& authority, EVP_PKEY* key,
     X509* const issuer = authority.certificate.get();
     add_extension(leaf.get(), issuer, NID_basic_constraints, "critical,CA:FALSE");
     add_extension(leaf.get(), issuer, NID_key_usage, "critical,digitalSignature");
-    add_extension(leaf.get(), issuer, NID_ext_key_usage, "clientAuth,serverAuth");
+    add_extension(leaf.get(), issuer, NID_ext_key_usage, key_usage_of(request.identity.role));
     add_extension(leaf.get(), issuer, NID_subject_key_identifier, "hash");
     add_extension(leaf.get(), issuer, NID_authority_key_identifier, "keyid");
     add_extension(leaf.get(), issuer, NID_subject_alt_name, names);

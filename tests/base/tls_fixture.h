@@ -49,6 +49,16 @@ protected:
     static CertificateRequest request_for(Role role) {
         return {identity_of(role), "test", "localhost,127.0.0.1,::1", one_day_s};
     }
+    // A client that names the protocol and nothing else.
+    static SslContext bare_client() {
+        SslContext context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+        const std::string list = "\x16" + std::string(replication_alpn);
+        CW_ASSERT(list[0] == static_cast<char>(replication_alpn.size()));
+        CW_ASSERT(SSL_CTX_set_alpn_protos(context.get(),
+                                          reinterpret_cast<const unsigned char*>(list.data()),
+                                          static_cast<unsigned>(list.size())) == 0);
+        return context;
+    }
     // A client with a certificate that our own functions would not issue: any alternative names
     // ("" for none), valid from yesterday until `valid_s` from now.
     static SslContext client_with(const std::string& names, std::int64_t valid_s) {
@@ -69,7 +79,7 @@ protected:
             CW_ASSERT(extension && X509_add_ext(leaf.get(), extension.get(), -1) == 1);
         }
         CW_ASSERT(X509_sign(leaf.get(), ca_key.get(), EVP_sha256()) > 0);
-        SslContext context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+        SslContext context = bare_client();
         CW_ASSERT(SSL_CTX_use_certificate(context.get(), leaf.get()) == 1);
         CW_ASSERT(SSL_CTX_use_PrivateKey(context.get(), key.get()) == 1);
         return context;

@@ -28,7 +28,7 @@ TEST_F(TlsTest, BothSidesLearnEachOthersIdentity) {
 
 TEST_F(TlsTest, AClientWithoutACertificateIsRefused) {
     server_context_ = TlsContext::server(files("server")).value();
-    const SslContext bare(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+    const SslContext bare = bare_client();
     const Outcome outcome = handshake(bare.get(), server_context_->get());
     ASSERT_FALSE(outcome.server);
     EXPECT_EQ(outcome.server.error().code, Errc::tls_failed);
@@ -44,7 +44,8 @@ TEST_F(TlsTest, AClientOfAnotherCaIsRefused) {
 }
 
 TEST_F(TlsTest, AServerOfAnotherCaIsRefused) {
-    const Outcome outcome = handshake(files("client"), files("stranger", "other"));
+    issue("other", Role::process_server, "strange-server");
+    const Outcome outcome = handshake(files("client"), files("strange-server", "other"));
     ASSERT_FALSE(outcome.client);
     EXPECT_EQ(outcome.client.error().code, Errc::tls_failed);
     EXPECT_THAT(outcome.client.error().detail, HasSubstr("certificate verify failed"));
@@ -94,7 +95,7 @@ TEST_F(TlsTest, ACertificateWithoutExactlyOneOfOurUrisHasNoIdentity) {
 }
 
 TEST_F(TlsTest, Tls12IsSpokenOnlyByExplicitSwitch) {
-    const SslContext old(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+    const SslContext old = bare_client();
     const TlsFiles client = files("client");
     ASSERT_EQ(SSL_CTX_use_certificate_chain_file(old.get(), client.cert_file.c_str()), 1);
     ASSERT_EQ(SSL_CTX_use_PrivateKey_file(old.get(), client.key_file.c_str(), SSL_FILETYPE_PEM), 1);
@@ -105,6 +106,25 @@ TEST_F(TlsTest, Tls12IsSpokenOnlyByExplicitSwitch) {
     server.allow_tls12 = true;
     server_context_ = TlsContext::server(server).value();
     EXPECT_TRUE(handshake(old.get(), server_context_->get()).server);
+}
+
+TEST_F(TlsTest, H4_Tls12IsNeverRenegotiated) {
+    const SslContext old = bare_client();
+    const TlsFiles client = files("client");
+    ASSERT_EQ(SSL_CTX_use_certificate_chain_file(old.get(), client.cert_file.c_str()), 1);
+    ASSERT_EQ(SSL_CTX_use_PrivateKey_file(old.get(), client.key_file.c_str(), SSL_FILETYPE_PEM), 1);
+    SSL_CTX_set_max_proto_version(old.get(), TLS1_2_VERSION);
+    TlsFiles server = files("server");
+    server.allow_tls12 = true;
+    server_context_ = TlsContext::server(server).value();
+    ASSERT_TRUE(handshake(old.get(), server_context_->get()).server);
+    ASSERT_EQ(SSL_renegotiate(client_.get()), 1);
+    (void)SSL_do_handshake(client_.get());  // Sends its new hello.
+    char byte = 0;
+    (void)SSL_read(server_.get(), &byte, 1);
+    EXPECT_EQ(SSL_num_renegotiations(server_.get()), 0);
+    EXPECT_NE(SSL_do_handshake(client_.get()), 1);
+    EXPECT_THAT(tls_error("renegotiation").detail, HasSubstr("no renegotiation"));
 }
 
 TEST_F(TlsTest, AKeyThatOthersMayReadIsRefused) {

@@ -1,5 +1,6 @@
 // causeway: the operator's program.
 #include "appliance/cli.h"
+#include "base/core_files.h"
 #include "base/exit_code.h"
 
 #include <cstdio>
@@ -61,6 +62,7 @@ void ProgressLine::update(std::uint64_t done, std::uint64_t total) {
 }  // namespace cw::appliance
 
 int main(int argc, char** argv) {
+    cw::forbid_core_files();
     using namespace cw::appliance;
     CLI::App app{"Causeway: provable disaster recovery. Every command takes --json.", "causeway"};
     app.set_version_flag("--version", "causeway 0.1.0");

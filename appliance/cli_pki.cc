@@ -1,6 +1,8 @@
-// causeway pki init | issue: a certificate authority on the local disk, for sites without their
-// own.
+// causeway pki init | issue | revoke: a certificate authority on the local disk, for sites without
+// their own, and the list of certificates that a server refuses.
 #include "appliance/cli.h"
+#include "base/log.h"
+#include "base/revocation.h"
 #include "base/tls.h"
 
 #include <cstdio>
@@ -64,6 +66,40 @@ Result<void> issue(Cli& cli, const IssueOptions& options) {
     return {};
 }
 
+// Appends to the list; a running server takes it with `causeway config reload`.
+Result<void> revoke(Cli& cli, const std::string& certificate, std::string list) {
+    constexpr std::size_t list_bytes_max = 1024 * 1024;
+    Disk& disk = *cli.seams.disk;
+    CW_TRY_ASSIGN(const std::string serial, serial_of_file(disk, certificate));
+    if (list.empty()) {
+        CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+        list = settings.security_revoked_file;
+    }
+    if (list.empty()) {
+        return fail(Errc::usage, "security.revoked_file is not set; name the file with --list");
+    }
+    std::string text;
+    CW_TRY_ASSIGN(const bool exists, disk.exists(list));
+    if (exists) {
+        CW_TRY_ASSIGN(const ByteVector bytes, read_file(disk, list, list_bytes_max));
+        text = as_text(bytes);
+        if (!text.empty() && !text.ends_with('\n')) {
+            text += '\n';
+        }
+    }
+    text += serial + "  # " + escape_for_display(certificate) + '\n';
+    RevocationList sound;  // A list that no server could read would be refused by its reload.
+    CW_TRY(sound.parse(text, list));
+    CW_TRY(write_file_atomically(disk, list, as_bytes(text), 0644));
+    if (cli.json) {
+        std::printf("{\"serial\":\"%s\"}\n", serial.c_str());
+    } else {
+        std::printf("%s is revoked in %s; now: causeway config reload\n", serial.c_str(),
+                    escape_for_display(list).c_str());
+    }
+    return {};
+}
+
 }  // namespace
 
 void add_pki_commands(CLI::App& app, Cli& cli) {
@@ -83,6 +119,14 @@ void add_pki_commands(CLI::App& app, Cli& cli) {
             return {};
         });
     });
+
+    CLI::App* revoke_command =
+        pki->add_subcommand("revoke", "Put a certificate on the list of those that are refused");
+    auto certificate = std::make_shared<std::string>(), list = std::make_shared<std::string>();
+    revoke_command->add_option("CERTIFICATE", *certificate, "Its PEM file")->required();
+    revoke_command->add_option("--list", *list, "Default: security.revoked_file of --config");
+    revoke_command->callback(
+        [&cli, certificate, list] { cli.run([&] { return revoke(cli, *certificate, *list); }); });
 
     CLI::App* issue_command = pki->add_subcommand("issue", "Issue a certificate for an identity");
     auto options = std::make_shared<IssueOptions>();

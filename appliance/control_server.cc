@@ -8,8 +8,6 @@
 
 #include <httplib.h>
 #include <nlohmann/json.hpp>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -72,40 +70,6 @@ void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
                 });
 }
 
-// Only operators may use the TCP port: any other valid certificate is refused in the handshake.
-int check_operator(int preverified, X509_STORE_CTX* store) {
-    if (preverified != 1 || X509_STORE_CTX_get_error_depth(store) != 0) {
-        return preverified;
-    }
-    auto* names = static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(
-        X509_STORE_CTX_get_current_cert(store), NID_subject_alt_name, nullptr, nullptr));
-    bool allowed = false;
-    for (int i = 0; names != nullptr && i < sk_GENERAL_NAME_num(names); ++i) {
-        const GENERAL_NAME* name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_URI) {
-            continue;
-        }
-        const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;
-        const auto identity =
-            parse_identity({reinterpret_cast<const char*>(ASN1_STRING_get0_data(uri)),
-                            static_cast<std::size_t>(ASN1_STRING_length(uri))});
-        allowed = identity && identity->role == Role::operator_;
-    }
-    GENERAL_NAMES_free(names);
-    if (!allowed) {
-        X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
-    }
-    return allowed ? 1 : 0;
-}
-
-bool set_up_tls(SSL_CTX& context, const TlsFiles& files) {
-    SSL_CTX_set_min_proto_version(&context, TLS1_3_VERSION);
-    SSL_CTX_set_verify(&context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, check_operator);
-    return SSL_CTX_use_certificate_chain_file(&context, files.cert_file.c_str()) == 1 &&
-           SSL_CTX_use_PrivateKey_file(&context, files.key_file.c_str(), SSL_FILETYPE_PEM) == 1 &&
-           SSL_CTX_load_verify_locations(&context, files.ca_file.c_str(), nullptr) == 1;
-}
-
 class HttpControlServer final : public ControlServer {
 public:
     explicit HttpControlServer(ControlHandlers handlers) : handlers_(std::move(handlers)) {}
@@ -139,11 +103,14 @@ public:
 
     Result<void> start_tcp(const std::string& listen, const TlsFiles& tls) {
         CW_TRY_ASSIGN(const HostPort address, parse_host_port(listen));
-        auto server = std::make_unique<httplib::SSLServer>(
-            [&tls](SSL_CTX& context) { return set_up_tls(context, tls); });
-        if (!server->is_valid()) {
-            return std::unexpected(tls_error("loading the control port's certificate"));
-        }
+        // Only operators may use this port: any other valid certificate is refused in the
+        // handshake.
+        Result<void> prepared;
+        auto server = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
+            prepared = TlsContext::set_up(context, tls, Role::operator_);
+            return prepared.has_value();
+        });
+        CW_TRY(prepared);
         const std::string host = address.host.empty() ? "0.0.0.0" : address.host;
         if (address.port == 0) {
             const int port = server->bind_to_any_port(host);

@@ -5,6 +5,7 @@
 #include "appliance/status_json.h"
 #include "appliance/vault_access.h"
 #include "base/conditions.h"
+#include "base/revocation.h"
 #include "config/settings.h"
 
 #include <memory>
@@ -43,6 +44,7 @@ struct DaemonContext {
     SystemSeams& seams;
     Conditions& conditions;
     ServerId server;
+    std::shared_ptr<const RevocationList> revoked;  // Main reloads it; every door asks it.
 };
 
 // Errors: config_invalid, unreachable (port), tls_failed, io_error, spool_tampered, vault errors.

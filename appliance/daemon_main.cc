@@ -3,6 +3,7 @@
 #include "appliance/daemon.h"
 #include "appliance/notify.h"
 #include "appliance/server_state.h"
+#include "base/core_files.h"
 #include "base/crash_point.h"
 #include "base/exit_code.h"
 #include "base/log.h"
@@ -13,7 +14,6 @@
 #include <mutex>
 
 #include <CLI/CLI.hpp>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -66,6 +66,8 @@ private:
     config::Settings settings_;
     std::unique_ptr<File> state_lock_, cache_lock_;  // Held until the daemon is gone.
     ServerId server_{};
+    // Two owners: this, which reloads it, and the TLS contexts of every port, which ask it.
+    std::shared_ptr<RevocationList> revoked_ = std::make_shared<RevocationList>();
     std::unique_ptr<Daemon> daemon_;
     std::unique_ptr<ControlServer> control_;
     sigset_t signals_{};
@@ -91,7 +93,6 @@ Result<void> Process::start() {
     }
     ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
-    ::prctl(PR_SET_DUMPABLE, 0);  // Keys must not reach a core file or another user's debugger.
     CW_TRY(arm_crash_point_from_environment());
 
     CW_TRY_ASSIGN(settings_, load());
@@ -103,7 +104,8 @@ Result<void> Process::start() {
     }
     CW_TRY_ASSIGN(server_,
                   load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
-    const DaemonContext context{seams_, conditions_, server_};
+    CW_TRY(revoked_->reload(*seams_.disk, settings_.security_revoked_file));
+    const DaemonContext context{seams_, conditions_, server_, revoked_};
     const auto start_role =
         settings_.server_role == "master-target" ? start_master_target : start_process_server;
     CW_TRY_ASSIGN(daemon_, start_role(settings_, context));
@@ -119,7 +121,8 @@ Result<void> Process::start() {
                                         .listen = settings_.control_listen,
                                         .tls = {.ca_file = settings_.security_ca_file,
                                                 .cert_file = settings_.security_cert_file,
-                                                .key_file = settings_.security_key_file}},
+                                                .key_file = settings_.security_key_file,
+                                                .revoked = revoked_}},
                                        std::move(handlers)));
     log_info("appliance.ready", {{"server", server_},
                                  {"role", settings_.server_role},
@@ -175,15 +178,9 @@ void Process::handle_signals(int fd, bool& stopping) {
 Result<std::string> Process::reload() {
     CW_TRY_ASSIGN(const config::Settings wanted, load());
     const std::lock_guard lock(mutex_);
-    const auto fixed = config::fixed_differences(settings_, wanted);
-    if (!fixed.empty()) {
-        std::string names;
-        for (const std::string& name : fixed) {
-            names += (names.empty() ? "" : ", ") + name;
-        }
-        return fail(Errc::needs_restart, names + "; nothing was changed");
-    }
+    CW_TRY(config::check_reload(settings_, wanted));
     CW_TRY_ASSIGN(const LogLevel level, parse_log_level(wanted.log_level));
+    CW_TRY(revoked_->reload(*seams_.disk, wanted.security_revoked_file));
     set_log_level(level);
     daemon_->apply(wanted);
     settings_ = wanted;
@@ -237,6 +234,7 @@ int run_daemon(const Arguments& arguments) {
 }  // namespace cw::appliance
 
 int main(int argc, char** argv) {
+    cw::forbid_core_files();
     cw::appliance::Arguments arguments;
     CLI::App app{"Causeway's daemon: process server or master target.", "causewayd"};
     app.set_version_flag("--version", "causewayd 0.1.0");

@@ -223,11 +223,13 @@ Result<void> MasterTarget::open_door(std::vector<ingest::ReactorPorts> doors) {
     options.tls = {.ca_file = settings_.security_ca_file,
                    .cert_file = settings_.security_cert_file,
                    .key_file = settings_.security_key_file,
-                   .allow_tls12 = settings_.security_allow_tls12};
+                   .allow_tls12 = settings_.security_allow_tls12,
+                   .revoked = context_.revoked};
+    options.role = Role::master_target;
     options.use_uring = settings_.cache_io_uring;
     options.limits.connections =
         static_cast<std::size_t>(settings_.ingest_max_connections) / options.reactors;
-    options.limits.handshake_ns =
+    options.limits.handshake_ns = options.limits.head_ns =
         static_cast<std::int64_t>(settings_.ingest_handshake_timeout_ms) * ns_per_ms;
     CW_TRY_ASSIGN(listener_,
                   ingest::Listener::create(options,

@@ -78,9 +78,8 @@ void MasterTarget::apply(const config::Settings& settings) {
 
 bool MasterTarget::tick() {
     MetricRegistry& metrics = *context_.seams.metrics;
-    const std::int64_t now_s = raw(context_.seams.clock->wall()) / 1'000'000;
     metrics.gauge("causeway_cert_expiry_seconds")
-        .set(static_cast<double>(listener_->certificate_expires_in_s(now_s)));
+        .set(static_cast<double>(listener_->watch_certificate()));
     metrics.gauge("causeway_stage_queue", {{"stage", "volume"}})
         .set(static_cast<double>(volume_stage_->stored().size()));
     const Nanos now = context_.seams.clock->boot();

@@ -284,11 +284,12 @@ Result<void> ProcessServer::open_door() {
     options.tls = {.ca_file = settings_.security_ca_file,
                    .cert_file = settings_.security_cert_file,
                    .key_file = settings_.security_key_file,
-                   .allow_tls12 = settings_.security_allow_tls12};
+                   .allow_tls12 = settings_.security_allow_tls12,
+                   .revoked = context_.revoked};
     options.use_uring = settings_.cache_io_uring;
     options.limits.connections =
         static_cast<std::size_t>(settings_.ingest_max_connections) / options.reactors;
-    options.limits.handshake_ns =
+    options.limits.handshake_ns = options.limits.head_ns =
         static_cast<std::int64_t>(settings_.ingest_handshake_timeout_ms) * ns_per_ms;
     CW_TRY_ASSIGN(listener_,
                   ingest::Listener::create(

@@ -115,13 +115,12 @@ void ProcessServer::show_metrics(const upload::EngineStatus& status) {
         .set(static_cast<double>(engine_->stored().size()));
     metrics.gauge("causeway_stage_queue", {{"stage", "transform"}})
         .set(static_cast<double>(status.jobs_running));
-    const std::int64_t now_s = raw(context_.seams.clock->wall()) / 1'000'000;
     DaemonStatus shown;
     fill_status(shown);
     shown.conditions = context_.conditions.list();
     health_metrics_.show(shown, judge_health(shown, settings_));
     metrics.gauge("causeway_cert_expiry_seconds")
-        .set(static_cast<double>(listener_->certificate_expires_in_s(now_s)));
+        .set(static_cast<double>(listener_->watch_certificate()));
 }
 
 std::vector<std::pair<std::string, double>> ProcessServer::cpu_by_stage() const {

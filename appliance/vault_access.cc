@@ -5,6 +5,8 @@
 #include "egress/blob/directory_store.h"
 #include "egress/blob/retry_store.h"
 
+#include <sys/stat.h>
+
 namespace cw::appliance {
 namespace {
 
@@ -17,6 +19,11 @@ Result<Secret<std::string>> read_secret(Disk& disk, const std::string& path,
     if (path.empty()) {
         return fail(Errc::config_invalid,
                     std::string(setting) + " is empty, but vault.auth needs it");
+    }
+    struct stat status{};
+    if (::stat(path.c_str(), &status) == 0 && (status.st_mode & 077) != 0) {
+        return fail(Errc::config_invalid,
+                    path + " (" + std::string(setting) + ") must be a file of mode 0600 or less");
     }
     CW_TRY_ASSIGN(ByteVector bytes, read_file(disk, path, secret_bytes_max));
     std::string text(as_text(bytes));

@@ -1,6 +1,7 @@
 #include "config/settings.h"
 
 #include "config/array_tables.h"
+#include "config/text_checks.h"
 
 #include <algorithm>
 #include <charconv>
@@ -77,6 +78,7 @@ void assign(std::uint64_t& field, std::int64_t value) {
 // Sets the field of row `name` from its text form.
 Result<void> set_field(Settings& settings, const SettingRow& row, std::string_view text) {
     const std::string name = row_name(row);
+    CW_TRY(check_text(name, text));
 #define CW_RANGED(field, section, key)                              \
     if (name == #section "." #key) {                                \
         CW_TRY_ASSIGN(const std::int64_t value, ranged(row, text)); \
@@ -317,6 +319,15 @@ std::vector<std::string> fixed_differences(const Settings& running, const Settin
         names.emplace_back("target");
     }
     return names;
+}
+
+Result<void> check_reload(const Settings& running, const Settings& wanted) {
+    std::string names;
+    for (const std::string& name : fixed_differences(running, wanted)) {
+        names += (names.empty() ? "" : ", ") + name;
+    }
+    return names.empty() ? Result<void>{}
+                         : fail(Errc::needs_restart, names + "; nothing was changed");
 }
 
 std::string explain_settings(const Settings& settings) {

@@ -74,6 +74,8 @@ Result<Settings> parse_settings(std::string_view toml, std::string_view file_nam
 Result<Settings> load_settings(Disk& disk, const std::string& path);
 // Keys that differ and cannot change while running.
 std::vector<std::string> fixed_differences(const Settings& running, const Settings& wanted);
+// Whether a running daemon may take `wanted`. Errors: needs_restart, naming every such key.
+Result<void> check_reload(const Settings& running, const Settings& wanted);
 // Every key with its value in force, "section.key = value", secrets being only file names anyway.
 std::string explain_settings(const Settings& settings);
 // docs/settings.md

@@ -17,8 +17,22 @@ namespace {
 constexpr std::size_t read_buffer_bytes = 64 * kib;
 constexpr std::int64_t linger_ns = 2 * ns_per_s;
 constexpr std::size_t linger_reads = 64;
+constexpr std::int64_t us_per_s = 1'000'000;
+constexpr std::int64_t expiry_soon_s = 7 * 86'400;
 
 }  // namespace
+
+bool show_expiry(Conditions& conditions, const std::string& subject, std::int64_t left_s) {
+    const bool soon = left_s < expiry_soon_s;
+    if (soon) {
+        conditions.raise(
+            Errc::certificate_expired, subject,
+            left_s > 0 ? "expires in " + std::to_string(left_s / 3600) + " h" : "has expired");
+    } else {
+        conditions.clear(Errc::certificate_expired, subject);
+    }
+    return soon;
+}
 
 Connection::Connection(Hub& hub, SSL_CTX* tls, Fd socket, std::uint64_t token, bool over_limit)
     : hub_(hub),
@@ -27,6 +41,7 @@ Connection::Connection(Hub& hub, SSL_CTX* tls, Fd socket, std::uint64_t token, b
       token_(token),
       over_limit_(over_limit),
       peer_(peer_name(socket_.get())),
+      revocations_seen_(hub.revoked != nullptr ? hub.revoked->generation() : 0),
       since_(hub.session.clock.boot()),
       last_byte_(since_) {
     CW_ASSERT(ssl_ && SSL_set_fd(ssl_.get(), socket_.get()) == 1);
@@ -70,6 +85,7 @@ void Connection::handshake(Turn& turn) {
     const int result = SSL_do_handshake(ssl_.get());
     if (result == 1) {
         last_byte_ = hub_.session.clock.boot();
+        certificate_ends_s_ = peer_expires_at_s(ssl_.get());
         enter(Stage::head);
         return;
     }
@@ -109,6 +125,7 @@ void Connection::read_head(Turn& turn) {
 void Connection::answer(std::size_t head_bytes) {
     GateState state;
     state.identity = peer_identity(ssl_.get());
+    state.replication = speaks_replication(ssl_.get());
     state.draining = hub_.draining;
     state.full = over_limit_;
     state.retry_after_s = hub_.session.limits.retry_after_s;
@@ -292,14 +309,38 @@ bool Connection::tick(Nanos now) {
     } else if (unsent_since_ && now - *unsent_since_ > limits.rate_grace_ns) {
         log_info("ingest.peer.not_reading", {{"peer", peer_}});
         enter(Stage::closed);
+    } else if (stage_ == Stage::head && !check_certificate()) {
+        hub_.refusals.add(1);
+        enter(Stage::closed);
     } else if (stage_ == Stage::frames) {
-        if (!check_rates(now)) {
+        if (const Result<void> sound = check_certificate(); !sound) {
+            session_->on_error(sound.error());
+        } else if (!check_rates(now)) {
             session_->on_error({Errc::peer_slow, "slower than the minimum rate within a frame"});
         }
         session_->on_tick(last_byte_);
         return session_->closing() || !session_->output().empty() || session_->outbox().record;
     }
     return stage_ == Stage::closed;
+}
+
+// Whoever was let in is looked at again: a session may outlive its certificate by months.
+Result<void> Connection::check_certificate() {
+    const std::int64_t left = certificate_ends_s_ - raw(hub_.session.clock.wall()) / us_per_s;
+    if (left <= 0) {
+        return fail(Errc::certificate_expired, "it expired during the session");
+    }
+    if (hub_.revoked != nullptr && hub_.revoked->generation() != revocations_seen_) {
+        revocations_seen_ = hub_.revoked->generation();
+        if (peer_revoked(ssl_.get(), *hub_.revoked)) {
+            return fail(Errc::certificate_revoked, "it was revoked during the session");
+        }
+    }
+    if (session_ && expiry_shown_soon_ != (left < expiry_soon_s)) {
+        expiry_shown_soon_ = show_expiry(
+            hub_.conditions, "certificate of machine " + to_string(session_->machine()), left);
+    }
+    return {};
 }
 
 // A frame that has begun must go on at the minimum rate.

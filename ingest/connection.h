@@ -5,6 +5,7 @@
 // Thread-safety: none; belongs to its reactor's thread. Lifetime: the Hub outlives it.
 #pragma once
 
+#include "base/conditions.h"
 #include "base/net.h"
 #include "ingest/frame_reader.h"
 #include "ingest/http_gate.h"
@@ -26,13 +27,18 @@ public:
     virtual bool deliver(Session& session) = 0;
 };
 
+// A condition while a certificate has less than a week left (negative: none): time to renew it.
+// True if it stands.
+bool show_expiry(Conditions& conditions, const std::string& subject, std::int64_t left_s);
+
 // What a connection needs of its reactor.
 struct Hub {
     Session::Context session;
     pipeline::SlabPool& pool;
     SessionPorts& ports;
-    Counter& payload_copies;  // Nothing raises it: frame_reader_test.cc holds the payload in place.
-    Counter& refusals;        // Handshakes and heads that were turned away.
+    Conditions& conditions;
+    const RevocationList* revoked;  // Null: none.
+    Counter& refusals;              // Handshakes and heads that were turned away.
     bool draining = false;
     // Lines that strangers may still cause in this tick: a flood of refusals must not fill the log.
     // The metrics count them all.
@@ -87,6 +93,7 @@ private:
     void note_want(int ssl_result, Turn& turn);
     [[nodiscard]] ByteVector& output() noexcept;
     bool check_rates(Nanos now);
+    Result<void> check_certificate();
 
     Hub& hub_;
     Fd socket_;
@@ -95,8 +102,11 @@ private:
     bool over_limit_;
     std::string peer_;
     Stage stage_ = Stage::handshake;
-    Nanos since_;          // When the stage was entered.
-    Nanos last_byte_;      // When the peer was last heard.
+    std::int64_t certificate_ends_s_ = 0;    // Wall seconds.
+    std::uint64_t revocations_seen_ = 0;     // Generation of the list that let this peer in.
+    std::optional<bool> expiry_shown_soon_;  // What people were told last.
+    Nanos since_;                            // When the stage was entered.
+    Nanos last_byte_;                        // When the peer was last heard.
     Nanos frame_since_{};  // When the frame under way began to count against the rate.
     std::uint64_t frame_bytes_ = 0;
     std::optional<Nanos> unsent_since_;  // Output has not moved since then.

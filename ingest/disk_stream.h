@@ -34,6 +34,8 @@ public:
     // An accepted frame has been handed over.
     void take(wire::FrameType type, Seq first, std::uint32_t count);
     void stop() noexcept { stopped_ = true; }
+    // Nothing of this disk is taken any more in this session.
+    void reject() noexcept { phase_ = Phase::rejected; }
     // The spool wants everything from here again. False if that is not behind `next`.
     bool rewind(Seq expected) noexcept;
     void resize(std::uint64_t bytes) noexcept { size_bytes_ = bytes; }

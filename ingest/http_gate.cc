@@ -67,7 +67,7 @@ GateAnswer answer_head(const Result<wire::HttpRequest>& request, const GateState
     if (state.identity->role != Role::machine) {
         return refuse({403, "Forbidden", "only machines replicate", Errc::authz_denied}, wait);
     }
-    if (!asks_for_upgrade(*request)) {
+    if (!state.replication || !asks_for_upgrade(*request)) {
         return refuse({426, "Upgrade Required", "GET with the upgrade named in this answer",
                        Errc::version_unsupported, false, true},
                       wait);

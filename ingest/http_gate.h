@@ -14,6 +14,7 @@ namespace cw::ingest {
 // What the server knows about itself and the peer at this moment.
 struct GateState {
     Result<Identity> identity = fail(Errc::identity_refused);
+    bool replication = true;  // The connection was made for it (ALPN), not only for a probe.
     bool draining = false;
     bool full = false;       // At the connection limit.
     bool clashing = false;   // Two agents share the identity.

@@ -6,6 +6,22 @@
 #include <algorithm>
 
 namespace cw::ingest {
+namespace {
+
+constexpr std::int64_t us_per_s = 1'000'000;
+
+// A server that showed another's certificate would be taken for that other, or for nobody.
+Result<TlsContext> load_certificate(const ListenerOptions& options) {
+    CW_TRY_ASSIGN(TlsContext tls, TlsContext::server(options.tls));
+    CW_TRY_ASSIGN(const Identity identity, tls.identity());
+    if (identity.role != options.role) {
+        return fail(Errc::identity_refused,
+                    options.tls.cert_file + " is that of " + to_string(identity));
+    }
+    return tls;
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Listener>> Listener::create(ListenerOptions options, Context context,
                                                    std::vector<ReactorPorts> ports,
@@ -14,7 +30,7 @@ Result<std::unique_ptr<Listener>> Listener::create(ListenerOptions options, Cont
     if (context.pool.count() < pipeline::slabs_per_record_max) {
         return fail(Errc::out_of_budget, "the slab pool cannot hold one frame of 8 MiB");
     }
-    CW_TRY_ASSIGN(TlsContext tls, TlsContext::server(options.tls));
+    CW_TRY_ASSIGN(TlsContext tls, load_certificate(options));
     std::unique_ptr<Listener> listener(
         new Listener(std::move(options), context, std::move(tls), std::move(authorise)));
     CW_TRY(listener->open(std::move(ports)));
@@ -40,7 +56,9 @@ Result<void> Listener::open(std::vector<ReactorPorts> ports) {
                                  .table = table_,
                                  .credit = context_.credit,
                                  .metrics = context_.metrics,
+                                 .conditions = context_.conditions,
                                  .tls = tls_,
+                                 .revoked = options_.tls.revoked.get(),
                                  .authorise = authorise_,
                                  .limits = options_.limits,
                                  .use_uring = options_.use_uring};
@@ -78,9 +96,15 @@ void Listener::stop() {
 }
 
 Result<void> Listener::reload_tls() {
-    CW_TRY_ASSIGN(TlsContext tls, TlsContext::server(options_.tls));
+    CW_TRY_ASSIGN(TlsContext tls, load_certificate(options_));
     tls_.replace(std::move(tls));
     return {};
+}
+
+std::int64_t Listener::watch_certificate() {
+    const std::int64_t left = tls_.current().expires_in_s(raw(context_.clock.wall()) / us_per_s);
+    show_expiry(context_.conditions, "this server's certificate", left);
+    return left;
 }
 
 std::size_t Listener::connection_count() const noexcept {

@@ -30,7 +30,8 @@ public:
     };
     // Opens the port (0: the kernel chooses) and loads the certificate; nothing runs yet.
     // `ports` has options.reactors entries. Errors: unreachable (port), tls_failed,
-    // certificate_expired, out_of_budget (pool too small).
+    // certificate_expired, identity_refused (the certificate is not a server's of
+    // options.role), out_of_budget (pool too small).
     static Result<std::unique_ptr<Listener>> create(ListenerOptions options, Context context,
                                                     std::vector<ReactorPorts> ports,
                                                     Authorise authorise = {});
@@ -51,9 +52,8 @@ public:
     [[nodiscard]] Reactor& reactor(std::size_t index) { return *reactors_.at(index); }
     [[nodiscard]] std::size_t reactor_count() const noexcept { return reactors_.size(); }
     [[nodiscard]] SessionTable& sessions() noexcept { return table_; }
-    [[nodiscard]] std::int64_t certificate_expires_in_s(std::int64_t now) const {
-        return tls_.current().expires_in_s(now);
-    }
+    // Seconds until our certificate expires; a condition stands while that is soon. Any thread.
+    std::int64_t watch_certificate();
 
 private:
     Listener(ListenerOptions options, Context context, TlsContext tls, Authorise authorise);

@@ -39,6 +39,7 @@ struct ListenerOptions {
     HostPort listen{"", 9443};
     std::size_t reactors = 1;
     TlsFiles tls{};
+    Role role = Role::process_server;  // What our own certificate must say.
     Limits limits{};
     bool use_uring = true;  // Otherwise, and where the kernel refuses, poll(2).
 };

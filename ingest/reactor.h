@@ -53,7 +53,9 @@ public:
         SessionTable& table;
         CreditPolicy& credit;
         MetricRegistry& metrics;
+        Conditions& conditions;
         TlsSlot& tls;
+        const RevocationList* revoked;  // Null: none.
         const Authorise& authorise;
         const Limits& limits;
         bool use_uring = true;

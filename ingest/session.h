@@ -112,7 +112,8 @@ private:
     // session_open.cc
     void on_hello(Bytes payload);
     Result<void> accept_hello(const wire::Hello& hello);
-    void welcome(const pipeline::MachineOpened& opened);
+    void welcome(pipeline::MachineOpened& opened);
+    void reject_quarantined(pipeline::MachineOpened& opened);
 
     // session_frames.cc
     void dispatch(InFrame&& frame);
@@ -127,6 +128,7 @@ private:
     Result<void> on_extents(const DiskStream& stream, Bytes payload);
     Result<void> on_hashes_request(std::uint16_t slot, Bytes payload);
     Result<void> on_goodbye(Bytes payload);
+    bool is_what_it_was(DiskStream& stream, const wire::FrameHeader& header, std::uint32_t count);
     bool admit(DiskStream& stream, const InFrame& frame, std::uint32_t count);
     void discard(const InFrame& frame);
     void nak(DiskStream& stream, wire::NakReason reason, std::string_view detail);

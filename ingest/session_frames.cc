@@ -53,6 +53,10 @@ void Session::dispatch(InFrame&& frame) {
                                               std::to_string(credit_.available())});
         return;
     }
+    if (frame.header.type == hello) {
+        close_with({Errc::frame_malformed, "HELLO comes once"});
+        return;
+    }
     if (frame.header.session != admission_.session) {
         discard(frame);
         return;
@@ -112,6 +116,10 @@ Result<void> Session::on_write(DiskStream& stream, InFrame&& frame) {
         return {};
     }
     const auto count = static_cast<std::uint32_t>(table->extents.size());
+    if (!is_what_it_was(stream, header, count)) {
+        discard(frame);
+        return {};
+    }
     if (!admit(stream, frame, count)) {
         return {};
     }
@@ -206,6 +214,23 @@ Result<void> Session::on_flush(DiskStream& stream, InFrame&& frame) {
     }
     hand_over(pipeline::Record{}, frame, &stream);
     return {};
+}
+
+// Whether a WRITE that may have come before has the content it had then; if not, the disk is
+// quarantined: neither content can be trusted, and the first is never overwritten.
+bool Session::is_what_it_was(DiskStream& stream, const wire::FrameHeader& header,
+                             std::uint32_t count) {
+    if (stream.rejected() || header.seq > stream.next_seq() ||
+        admission_.memory->note(stream.id(), stream.generation(), header.seq, count,
+                                header.table_crc)) {
+        return true;
+    }
+    const auto why = admission_.memory->quarantined(stream.id(), stream.generation());
+    CW_ASSERT(why.has_value());
+    context_.table.show_quarantine(machine_, stream.id(), why);
+    stream.reject();
+    nak(stream, wire::NakReason::conflict, *why);
+    return false;
 }
 
 // A sequenced frame's place in its stream. False: it was dealt with, and is not to be stored.

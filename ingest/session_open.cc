@@ -102,7 +102,21 @@ void Session::on_opened(pipeline::MachineOpened&& opened) {
     welcome(opened);
 }
 
-void Session::welcome(const pipeline::MachineOpened& opened) {
+// A quarantined stream stays so for every session, until the disk begins a new generation.
+void Session::reject_quarantined(pipeline::MachineOpened& opened) {
+    admission_.memory->begin(opened.disks);
+    for (pipeline::DiskWelcome& disk : opened.disks) {
+        const auto why = admission_.memory->quarantined(disk.disk, disk.generation);
+        context_.table.show_quarantine(machine_, disk.disk, why);
+        if (why) {
+            disk.action = pipeline::DiskAction::reject;
+            disk.reason = std::string(name_of(Errc::seq_conflict)) + ": " + *why;
+        }
+    }
+}
+
+void Session::welcome(pipeline::MachineOpened& opened) {
+    reject_quarantined(opened);
     for (std::size_t i = 0; i < opened.disks.size(); ++i) {
         streams_.emplace_back(hello_disks_[i], opened.disks[i]);
     }

@@ -50,7 +50,7 @@ Result<Admission> SessionTable::admit(const MachineId& machine, std::uint64_t bo
     entry.session = SessionId{last_session_};
     entry.fenced = std::make_shared<std::atomic<bool>>(false);
     ++live_;
-    return Admission{entry.session, entry.fenced};
+    return Admission{entry.session, entry.fenced, entry.memory};
 }
 
 void SessionTable::leave(const MachineId& machine, SessionId session) {
@@ -104,6 +104,16 @@ void SessionTable::forgive(const MachineId& machine) {
         it->second.boots.clear();
     }
     conditions_.clear(Errc::identity_refused, subject_of(machine));
+}
+
+void SessionTable::show_quarantine(const MachineId& machine, const DiskId& disk,
+                                   const std::optional<std::string>& why) {
+    const std::string subject = subject_of(machine) + " disk " + to_string(disk);
+    if (why) {
+        conditions_.raise(Errc::seq_conflict, subject, *why);
+    } else {
+        conditions_.clear(Errc::seq_conflict, subject);
+    }
 }
 
 std::size_t SessionTable::live_count() const {

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/ids.h"
 #include "base/random.h"
+#include "ingest/stream_memory.h"
 
 #include <atomic>
 #include <cstdint>
@@ -30,6 +31,8 @@ using Fence = std::shared_ptr<std::atomic<bool>>;
 struct Admission {
     SessionId session{};
     Fence fenced;
+    // Shared by the table and the machine's sessions, which follow each other.
+    std::shared_ptr<StreamMemory> memory;
 };
 
 class SessionTable {
@@ -51,11 +54,15 @@ public:
     // An operator has sorted it out.
     void forgive(const MachineId& machine);
     [[nodiscard]] std::size_t live_count() const;
+    // The machine's stream has been quarantined: seen by people until a session begins without it.
+    void show_quarantine(const MachineId& machine, const DiskId& disk,
+                         const std::optional<std::string>& why);
 
 private:
     struct Entry {
         SessionId session{};
-        Fence fenced;                     // Null: no live session.
+        Fence fenced;  // Null: no live session.
+        std::shared_ptr<StreamMemory> memory = std::make_shared<StreamMemory>();
         std::deque<std::uint64_t> boots;  // Seen lately, newest last; at most boots_max.
         unsigned returns = 0;
         Nanos last_return{};

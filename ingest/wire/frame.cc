@@ -7,27 +7,11 @@
 namespace cw::wire {
 namespace {
 
-enum class SlotRule : std::uint8_t { disk, machine };
-enum class SeqRule : std::uint8_t { zero, positive, any };
-
-// What a header of one type may say. Lengths are of the table part; `data_max` bounds the rest.
-struct Rule {
-    FrameType type;
-    std::string_view name;
-    SlotRule slot;
-    SeqRule seq;
-    std::uint32_t table_min, table_max;
-    std::uint32_t data_max = 0;
-    bool stored = false;   // The payload lies in blocks, as the spool keeps it.
-    bool ordinal = false;  // The ordinal field is used.
-    bool session = true;   // The session field may be set.
-};
-
 constexpr auto block = static_cast<std::uint32_t>(block_bytes);
 constexpr std::uint32_t hello_max = 96 * 1024, small_max = 2048, large_max = 128 * 1024;
 
 using enum FrameType;
-constexpr Rule rules[] = {
+constexpr FrameRule rules[] = {
     {.type = hello,
      .name = "HELLO",
      .slot = SlotRule::machine,
@@ -60,7 +44,7 @@ constexpr Rule rules[] = {
     {goodbye, "GOODBYE", SlotRule::machine, SeqRule::zero, 3, 4096},
 };
 
-const Rule* rule_of(FrameType type) noexcept {
+const FrameRule* rule_of(FrameType type) noexcept {
     const auto number = static_cast<std::size_t>(type);
     if (number == 0 || number > std::size(rules)) {
         return nullptr;
@@ -82,7 +66,7 @@ static_assert(rules_are_in_order());
 // What is wrong with the header, or nullptr. Asserted before a header is written and checked after
 // one is read.
 const char* flaw_of(const FrameHeader& header) noexcept {
-    const Rule* rule = rule_of(header.type);
+    const FrameRule* rule = rule_of(header.type);
     if (rule == nullptr) {
         return "unknown type";
     }
@@ -118,6 +102,10 @@ const char* flaw_of(const FrameHeader& header) noexcept {
 }
 
 }  // namespace
+
+std::span<const FrameRule> frame_rules() noexcept {
+    return rules;
+}
 
 std::array<std::byte, frame_header_bytes> encode_frame_header(const FrameHeader& header) {
     CW_ASSERT(flaw_of(header) == nullptr);
@@ -175,7 +163,7 @@ Result<FrameHeader> decode_frame_header(Bytes bytes) {
 }
 
 std::string_view name_of(FrameType type) noexcept {
-    const Rule* rule = rule_of(type);
+    const FrameRule* rule = rule_of(type);
     return rule == nullptr ? "?" : rule->name;
 }
 

@@ -18,6 +18,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace cw::wire {
@@ -68,6 +69,24 @@ struct FrameHeader {
 
     [[nodiscard]] std::uint32_t data_bytes() const noexcept { return payload_bytes - table_bytes; }
 };
+
+// What a header of one type may say: the table of PROTOCOL.md, section 2, as the codec uses it.
+// Lengths are of the table part; `data_max` bounds the rest.
+enum class SlotRule : std::uint8_t { disk, machine };
+enum class SeqRule : std::uint8_t { zero, positive, any };
+struct FrameRule {
+    FrameType type;
+    std::string_view name;
+    SlotRule slot;
+    SeqRule seq;
+    std::uint32_t table_min, table_max;
+    std::uint32_t data_max = 0;
+    bool stored = false;   // The payload lies in blocks, as the spool keeps it.
+    bool ordinal = false;  // The ordinal field is used.
+    bool session = true;   // The session field may be set.
+};
+// In the order of the types' numbers.
+std::span<const FrameRule> frame_rules() noexcept;
 
 // Asserts the bounds.
 std::array<std::byte, frame_header_bytes> encode_frame_header(const FrameHeader& header);

@@ -133,7 +133,7 @@ Result<Nak> decode<Nak>(Bytes payload) {
     ByteReader reader = message_reader(payload);
     Nak nak;
     CW_TRY_ASSIGN(nak.slot, read_bounded<std::uint16_t>(reader, 0, disks_max - 1, "slot"));
-    CW_TRY_ASSIGN(nak.reason, read_enum(reader, NakReason::quota));
+    CW_TRY_ASSIGN(nak.reason, read_enum(reader, NakReason::conflict));
     CW_TRY_ASSIGN(nak.expected, read_number<Seq>(reader));
     CW_TRY_ASSIGN(nak.detail, reader.text16(reason_bytes_max));
     if (raw(nak.expected) == 0) {

@@ -92,7 +92,14 @@ struct Credit {
     std::uint64_t cumulative_bytes = 0;  // Payload bytes of WRITE and BASE permitted since WELCOME.
 };
 
-enum class NakReason : std::uint8_t { gap = 1, corrupt = 2, generation = 3, size = 4, quota = 5 };
+enum class NakReason : std::uint8_t {
+    gap = 1,
+    corrupt = 2,
+    generation = 3,
+    size = 4,
+    quota = 5,
+    conflict = 6
+};
 struct Nak {
     std::uint16_t slot = 0;
     NakReason reason{};

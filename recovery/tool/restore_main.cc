@@ -1,5 +1,6 @@
 // causeway-restore: vault + key → list, verify, write a disk at a point. It is the promise that
 // neither the server nor its maker is needed.
+#include "base/core_files.h"
 #include "recovery/tool/tool.h"
 
 #include <cstdio>
@@ -193,5 +194,6 @@ int run(int argc, char** argv) {
 }  // namespace cw::recovery::tool
 
 int main(int argc, char** argv) {
+    cw::forbid_core_files();
     return cw::recovery::tool::run(argc, argv);
 }

@@ -76,6 +76,71 @@ TEST(Settings, OnlyFixedSettingsNeedARestart) {
     EXPECT_EQ(fixed_differences(running, wanted), std::vector<std::string>{"cache.path"});
 }
 
+TEST(Settings, G7_AReloadThatWouldChangeAFixedSettingChangesNothing) {
+    const Settings running = default_settings();
+    Settings wanted = running;
+    wanted.log_level = "debug";
+    EXPECT_TRUE(check_reload(running, wanted));
+    wanted.security_key_file = "/elsewhere";
+    wanted.ingest_listen = ":1";
+    const auto refused = check_reload(running, wanted);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::needs_restart);
+    EXPECT_EQ(refused.error().detail, "ingest.listen, security.key_file; nothing was changed");
+}
+
+TEST(Settings, AddressesUrlsPathsAndHoursAreCheckedWhereTheyAreWritten) {
+    const std::pair<const char*, const char*> wrong[] = {
+        {"ingest", "listen = \"9443\""},
+        {"ingest", "listen = \"\""},
+        {"ingest", "listen = \"h:65536\""},
+        {"ingest", "listen = \"a b:1\""},
+        {"control", "listen = \"[::1:8443\""},
+        {"server", "state_dir = \"state\""},
+        {"server", "state_dir = \"\""},
+        {"server", "name = \"a\\nb\""},
+        {"server", "name = \"\u202egnp.exe\""},
+        {"cache", "path = \"../cache\""},
+        {"cache", "path = \"/a\\u0000b\""},
+        {"vault", "url = \"dir://relative\""},
+        {"vault", "url = \"ftp://h/x\""},
+        {"vault", "url = \"https:///x\""},
+        {"vault", "url = \"https://user@h/x\""},
+        {"vault", "url = \"https://h/x?sig=abc\""},
+        {"vault", "url = \"https://h\\r\\nX: y/\""},
+        {"vault", "proxy = \"h:3128\""},
+        {"vault", "proxy = \"http://h:3128/path\""},
+        {"vault", "identity_endpoint = \"localhost\""},
+        {"vault", "key_file = \"key\""},
+        {"resync", "window = \"22-06\""},
+        {"resync", "window = \"22:00-25:00\""},
+        {"security", "kek_file = \"\""},
+        {"security", "revoked_file = \"revoked\""},
+    };
+    for (const auto& [section, line] : wrong) {
+        const std::string text = refusal("[" + std::string(section) + "]\n" + line + "\n");
+        EXPECT_EQ(text.substr(0, 9), "f.toml:2:") << line << ": " << text;
+        EXPECT_NE(text.find(std::string(section) + "."), std::string::npos) << text;
+        EXPECT_EQ(text.find_first_of("\r\n"), std::string::npos) << text;
+    }
+    const char* const right[] = {
+        "[ingest]\nlisten = \"[::]:0\"\n",
+        "[control]\nlisten = \"127.0.0.1:8443\"\n",
+        "[vault]\nurl = \"https://acc.blob.core.windows.net/site\"\nproxy = \"http://p:3128\"\n",
+        "[vault]\nurl = \"http://127.0.0.1:10000/devstoreaccount1/site\"\n",
+        "[vault]\nurl = \"dir:///srv/vault\"\nproxy = \"\"\n",
+        "[resync]\nwindow = \"22:00-06:00\"\n",
+    };
+    for (const char* text : right) {
+        EXPECT_TRUE(parse_settings(text, "f.toml")) << text;
+    }
+}
+
+TEST(Settings, TenKilobytesOfNameAreRefused) {
+    EXPECT_NE(refusal("[server]\nname = \"" + std::string(10'000, 'n') + "\"\n").find("128"),
+              std::string::npos);
+}
+
 TEST(Settings, ExplainShowsEveryRowAndMarksDefaults) {
     Settings settings = default_settings();
     settings.egress_upload_threads_per_vm = 9;

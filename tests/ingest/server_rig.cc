@@ -112,9 +112,11 @@ ListenerRig::ListenerRig(RigOptions options) {
         ports.push_back(backends.back()->ports([this] { runner->doorbell().ring(); }));
         runner->add(*backends.back());
     }
+    TlsFiles tls = certificates().server();
+    tls.revoked = options.revoked;
     auto created = ingest::Listener::create({.listen = {"127.0.0.1", 0},
                                              .reactors = options.reactors,
-                                             .tls = certificates().server(),
+                                             .tls = tls,
                                              .limits = options.limits,
                                              .use_uring = options.use_uring},
                                             {.clock = *clock,

@@ -54,6 +54,18 @@ private:
     std::uint32_t data_crc_ = 0;
 };
 
+// The system's clock, whose wall time a test may move.
+class ShiftedClock final : public Clock {
+public:
+    Nanos boot() override { return system_->boot(); }
+    WallMicros wall() override { return WallMicros{raw(system_->wall()) + shift_us}; }
+
+    std::atomic<std::int64_t> shift_us{0};
+
+private:
+    std::unique_ptr<Clock> system_ = make_system_clock();
+};
+
 struct RigOptions {
     std::size_t reactors = 1;
     std::size_t slabs = 32;
@@ -61,6 +73,7 @@ struct RigOptions {
     bool use_uring = true;
     ingest::Limits limits{};
     ingest::Authorise authorise{};
+    std::shared_ptr<const RevocationList> revoked{};
 };
 
 class ListenerRig {
@@ -78,7 +91,7 @@ public:
 
     static TestCertificates& certificates();
 
-    std::unique_ptr<Clock> clock = make_system_clock();
+    std::unique_ptr<ShiftedClock> clock = std::make_unique<ShiftedClock>();
     std::unique_ptr<Random> random = make_system_random();
     Conditions conditions{*clock};
     std::unique_ptr<MetricRegistry> metrics = make_metric_registry();

@@ -44,6 +44,7 @@ public:
         return {.session = session_, .slot = slot, .seq = Seq{seq}};
     }
     [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+    [[nodiscard]] SSL* ssl() const noexcept { return ssl_.get(); }
 
 private:
     TestClient() : ssl_(nullptr, &SSL_free) {}

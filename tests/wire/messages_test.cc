@@ -168,7 +168,7 @@ TEST(Messages, SmallMessagesCheckEachField) {
     };
     refuse(samples::nak(), 0, std::uint16_t{256});
     refuse(samples::nak(), 2, std::uint8_t{0});
-    refuse(samples::nak(), 2, std::uint8_t{6});
+    refuse(samples::nak(), 2, std::uint8_t{7});
     refuse(samples::nak(), 3, std::uint64_t{0});
     refuse(samples::nak(), 11, std::uint16_t{513});
     refuse(samples::point_status(), 16, std::uint8_t{5});

@@ -94,17 +94,20 @@ run_script() {
     [ $status -eq 0 ] && [ $had_failure = no ] || tail -n 40 "$log"
 }
 
-# run_counted NAME COMMAND…: a program whose last words are "N passed, M failed"; its lines "FAIL name" are cases.
+# run_counted NAME COMMAND…: a program whose lines "ok name" or "PASS name" and "FAIL name" are cases; or it says
+# "N passed, M failed" at the end. One that says neither has failed.
 run_counted() {
     local name=$1 log=build/results/${1// /-}.log status=0 passed= failed=0 line; shift
     "$@" >"$log" 2>&1 || status=$?
     read -r passed failed < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$log" | tail -n 1)
-    total_passed=$((total_passed + ${passed:-0}))
+    [ -n "$passed" ] || passed=$(grep -caE '^(ok|PASS) ' "$log")
+    total_passed=$((total_passed + passed))
     while read -r line; do
         failed_case "$name: ${line#FAIL }" "$(grep -aF -A 10 -- "$line" "$log" | cut -c1-300 | head -n 11)"
         failed=$((failed - 1))
     done < <(grep -aE '^FAIL ' "$log")
-    if [ "${failed:-0}" -gt 0 ] || { [ $status -ne 0 ] && ! grep -qaE '^FAIL ' "$log"; } || [ -z "$passed" ]; then
+    if [ "${failed:-0}" -gt 0 ] || { [ $status -ne 0 ] && ! grep -qaE '^FAIL ' "$log"; } ||
+        { [ $status -eq 0 ] && [ "$passed" = 0 ]; }; then
         failed_case "$name (exit status $status)" "$(telling_lines "$log")"
     fi
     [ $status -eq 0 ] || tail -n 40 "$log"

@@ -1,0 +1,318 @@
+#include "tests/sim/machine.h"
+
+#include "tests/sim/server.h"
+#include "tests/sim/world.h"
+
+namespace cw::sim {
+namespace {
+
+constexpr std::size_t log_slabs = 24, base_slabs = 12;
+const std::string state_directory = "/agent";
+
+// What one disk starts with.
+struct DiskStart {
+    agent::DirtyMap map;
+    agent::DiskCapture::Start start;
+};
+
+}  // namespace
+
+// Reaches the server the machine means, if it runs.
+class Machine::Dial final : public agent::Connector {
+public:
+    explicit Dial(Machine& machine) : machine_(machine) {}
+    void begin() override {
+        const auto wait = static_cast<std::int64_t>(machine_.world_.random->below(50)) * ns_per_ms;
+        due_ = machine_.world_.clock.boot() + wait;
+    }
+    std::optional<Result<std::unique_ptr<agent::Link>>> poll() override {
+        World& world = machine_.world_;
+        if (!due_ || world.clock.boot() < *due_) {
+            return std::nullopt;
+        }
+        due_.reset();
+        Server& server = *world.servers[machine_.server_];
+        if (server.process() == nullptr || !server.awake()) {
+            return fail(Errc::unreachable, "refused");
+        }
+        auto wire = world.network.connect(machine_.index_, machine_.server_);
+        server.process()->accept(wire, machine_.id_);
+        world.event("connect", machine_.index_, machine_.server_);
+        machine_.wire_ = wire;
+        return std::make_unique<SimLink>(world.network, wire);
+    }
+    [[nodiscard]] std::optional<Nanos> due() const { return due_; }
+
+private:
+    Machine& machine_;
+    std::optional<Nanos> due_;
+};
+
+Machine::Machine(World& world, std::size_t index)
+    : world_(world),
+      index_(index),
+      server_(world.random->below(world.settings.servers)),
+      storage_(world.random->next_u64()),
+      random_(make_seeded_random(world.random->next_u64())),
+      pool_(&pool_for(index, "agent", log_slabs)),
+      base_pool_(&pool_for(index, "agent base", base_slabs)) {
+    id_.bytes.fill(std::byte{static_cast<unsigned char>(0xa0 + index)});
+    for (std::size_t i = 0; i < world.settings.disks; ++i) {
+        images_.push_back(std::make_unique<agent::test::MemoryImage>(world.settings.disk_bytes));
+    }
+    write_some(4);
+}
+
+Machine::~Machine() {
+    take_down();
+}
+
+DiskId Machine::disk_id(std::size_t slot) const {
+    DiskId id;
+    id.bytes.fill(std::byte{static_cast<unsigned char>(16 * (index_ + 1) + slot)});
+    return id;
+}
+
+void Machine::take_down() {
+    replicator_.reset();
+    dial_.reset();
+    captures_.clear();
+    outbox_.reset();
+    state_.reset();
+    disk_.reset();
+}
+
+// As agent::Agent::start() and open_disk() decide it.
+void Machine::start() {
+    disk_ = storage_.make_disk();
+    state_ = agent::StateFile::open(*disk_, state_directory).value();
+    outbox_ = std::make_unique<agent::Outbox>(4 * mib);
+    outbox_->on_push([this] { pushed_ = true; });
+    dial_ = std::make_unique<Dial>(*this);
+    const bool provable = provable_ && !fresh_;
+    agent::AgentState before = state_->get();
+    if (before.disks.empty()) {
+        before.disks.resize(images_.size());
+    }
+    std::vector<DiskStart> disks;
+    for (std::size_t i = 0; i < images_.size(); ++i) {
+        agent::DiskState& disk = before.disks[i];
+        disk.id = disk_id(i);
+        disk.size_bytes = images_[i]->size();
+        const agent::DirtyMap::Target target{state_directory + "/map" + std::to_string(i), disk.id,
+                                             disk.size_bytes};
+        auto map = provable ? agent::DirtyMap::open(*disk_, target)
+                            : agent::DirtyMap::create(*disk_, target);
+        bool holds = provable && raw(disk.generation) != 0;
+        if (!map) {
+            holds = false;
+            map = agent::DirtyMap::create(*disk_, target);
+        }
+        const bool exact = holds && clean_ && raw(disk.next) != 0;
+        disk.generation = holds ? disk.generation : Generation{};
+        disks.push_back({std::move(map).value(),
+                         {.key = {id_, disk.id, disk.generation},
+                          .slot = static_cast<std::uint16_t>(i),
+                          .next = exact ? disk.next : disk.limit,
+                          .limit = disk.limit,
+                          .stream_hash = disk.stream_hash,
+                          .logging = exact}});
+        disk.next = {};
+    }
+    ++before.boot_counter;
+    before.clean = false;
+    CW_ASSERT(state_->update([&](agent::AgentState& s) { s = before; }).has_value());
+    replicator_ = std::make_unique<agent::Replicator>(
+        agent::Replicator::Options{id_, "machine", "simulated", 20 * ns_per_ms},
+        agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, world_.clock,
+                                   *random_});
+    for (std::size_t i = 0; i < images_.size(); ++i) {
+        const bool holds = raw(before.disks[i].generation) != 0;
+        captures_.push_back(std::make_unique<agent::DiskCapture>(
+            disks[i].start, std::move(disks[i].map),
+            agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, world_.clock, *state_}));
+        replicator_->add_disk(*captures_.back(), "disk" + std::to_string(i), holds);
+    }
+    fresh_ = clean_ = false;
+    world_.event("agent.start", index_, provable ? 1 : 0);
+}
+
+void Machine::kill(bool power_cut) {
+    if (!up()) {
+        return;
+    }
+    world_.event(power_cut ? "agent.power_cut" : "agent.kill", index_);
+    world_.trace.count(power_cut ? "fault.agent_power_cut" : "fault.agent_kill");
+    take_down();
+    provable_ = !power_cut;
+    if (power_cut) {
+        storage_.power_cut();
+        // What the guest had not flushed may be gone.
+        const std::uint64_t sector = random_->below(images_[0]->size() / sector_bytes);
+        CW_ASSERT(images_[0]->zero(sector * sector_bytes, sector_bytes, false).has_value());
+    } else {
+        storage_.kill();
+    }
+    start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(3000)) * ns_per_ms;
+}
+
+// As agent::Agent::leave_state(); without waiting for the server.
+void Machine::stop_cleanly() {
+    if (!up()) {
+        return;
+    }
+    world_.event("agent.stop", index_);
+    world_.trace.count("fault.agent_stop");
+    const bool all_spooled = replicator_->all_spooled();
+    std::vector<agent::DiskState> disks = state_->get().disks;
+    for (std::size_t i = 0; i < captures_.size(); ++i) {
+        CW_ASSERT(captures_[i]->sync_map().has_value());
+        const auto at = captures_[i]->position();
+        const bool exact = all_spooled && at.logging && !captures_[i]->fence_open();
+        disks[i].next = exact ? at.next : Seq{};
+        disks[i].generation = at.generation;
+        const auto lock = captures_[i]->lock();
+        disks[i].stream_hash = captures_[i]->stream_hash_locked();
+    }
+    const auto [number, hash] = replicator_->witness();
+    CW_ASSERT(state_
+                  ->update([&](agent::AgentState& s) {
+                      s.disks = disks;
+                      s.clean = true;
+                      s.witness_number = number;
+                      s.witness_hash = hash;
+                  })
+                  .has_value());
+    take_down();
+    storage_.kill();
+    provable_ = clean_ = true;
+    start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(2000)) * ns_per_ms;
+}
+
+void Machine::tend() {
+    if (!up() && world_.clock.boot() >= start_at_) {
+        start();
+    }
+}
+
+bool Machine::step() {
+    if (!up()) {
+        return false;
+    }
+    pushed_ = false;
+    busy_ = replicator_->step();
+    return busy_;
+}
+
+Nanos Machine::wakes_at() {
+    if (!up()) {
+        return start_at_;
+    }
+    if (busy_ || pushed_) {
+        return Nanos{0};
+    }
+    Nanos due = replicator_->next_deadline();
+    if (dial_->due()) {
+        due = std::min(due, *dial_->due());
+    }
+    if (const auto wire = wire_.lock(); wire && !wire->agent_gone) {
+        due = std::min(due, wire->down.next_due());
+        if (wire->agent_told && wire->down.in_flight() == 0) {
+            due = Nanos{0};
+        }
+    }
+    return std::min(due, world_.clock.boot() + ns_per_s);
+}
+
+void Machine::write_some(std::size_t count) {
+    for (std::size_t n = 0; n < count; ++n) {
+        const std::size_t slot = random_->below(images_.size());
+        const std::uint64_t disk_sectors = images_[slot]->size() / sector_bytes;
+        const std::uint64_t most = random_->below(8) == 0 ? 128 : 12;
+        const std::uint64_t sectors = 1 + random_->below(std::min(most, disk_sectors));
+        // A hot place, so that versions of one block are many.
+        const std::uint64_t room = disk_sectors - sectors + 1;
+        const std::uint64_t at =
+            random_->below(random_->below(2) == 0 ? std::min<std::uint64_t>(room, 48) : room);
+        const std::uint64_t offset = at * sector_bytes, length = sectors * sector_bytes;
+        if (captures_.empty()) {  // Nobody protects it now.
+            ByteVector data(length);
+            random_->fill(data);
+            if (fresh_) {
+                CW_ASSERT(images_[slot]->write(offset, data).has_value());
+            }
+            continue;
+        }
+        agent::DiskCapture& capture = *captures_[slot];
+        if (random_->below(8) == 0) {
+            const auto op =
+                random_->below(2) == 0 ? pipeline::ExtentOp::zero : pipeline::ExtentOp::discard;
+            CW_ASSERT(capture.zero(offset, length, op, false).has_value());
+            continue;
+        }
+        ByteVector data(length, std::byte{static_cast<unsigned char>(random_->below(256))});
+        if (random_->below(3) != 0) {
+            random_->fill(MutableBytes(data).first(std::min<std::size_t>(length, 512)));
+        }
+        CW_ASSERT(capture.write(offset, data).has_value());
+    }
+}
+
+Machine::Images Machine::images() const {
+    Images out;
+    for (std::size_t i = 0; i < images_.size(); ++i) {
+        out.emplace(disk_id(i), images_[i]->copy());
+    }
+    return out;
+}
+
+bool Machine::make_point() {
+    if (!consistent()) {
+        return false;
+    }
+    const auto made = replicator_->make_point(pipeline::PointKind::crash, "simulated");
+    if (!made) {
+        return false;
+    }
+    points_.emplace(*made, images());
+    newest_ = *made;
+    world_.event("point.made", index_, points_.size());
+    world_.trace.count("points.made");
+    return true;
+}
+
+bool Machine::final_point() {
+    final_made_ = final_made_ || (live() && make_point());
+    return final_made_;
+}
+
+bool Machine::live() {
+    return up() && replicator_->status().link == agent::LinkState::live;
+}
+
+bool Machine::settled() {
+    if (!live() || !consistent() || !replicator_->all_spooled() || !newest_) {
+        return false;
+    }
+    const agent::TrackedPoint* const point = replicator_->points().find(*newest_);
+    return point != nullptr && point->phase == agent::PointPhase::committed;
+}
+
+std::string Machine::state() {
+    if (!up()) {
+        return "agent down";
+    }
+    const auto status = replicator_->status();
+    std::string out(agent::name_of(status.link));
+    if (status.last_error) {
+        out += " (" + to_string(*status.last_error) + ")";
+    }
+    for (const auto& disk : status.disks) {
+        out += "; " + disk.phase + " " + disk.reason + " next " + std::to_string(raw(disk.next)) +
+               " spooled " + std::to_string(raw(disk.spooled)) + " committed " +
+               std::to_string(raw(disk.committed));
+    }
+    return out;
+}
+
+}  // namespace cw::sim

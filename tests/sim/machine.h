@@ -1,0 +1,87 @@
+// Machine: a protected machine: its disks, somebody who writes to them, and the real agent, which
+// is killed, cut off, restarted and pointed at other servers. Remembers the disks at every point it
+// made: what a reader of the vault must find there.
+// Thread-safety: none.
+#pragma once
+
+#include "agent/replicator.h"
+#include "tests/agent/memory_image.h"
+#include "tests/fakes/sim_disk.h"
+#include "tests/sim/network.h"
+
+#include <map>
+#include <memory>
+#include <vector>
+
+namespace cw::sim {
+
+class World;
+
+class Machine {
+public:
+    Machine(World& world, std::size_t index);
+    ~Machine();
+
+    // One round of the agent's loop. True if it did something.
+    bool step();
+    [[nodiscard]] Nanos wakes_at();
+
+    void write_some(std::size_t count);
+    bool make_point();
+    // kill -9, or the power: then the images may lose what was written last.
+    void kill(bool power_cut);
+    void stop_cleanly();
+    void aim_at(std::size_t server) noexcept { server_ = server; }
+    [[nodiscard]] std::size_t server() const noexcept { return server_; }
+    // Starts the agent if it does not run and its time has come.
+    void tend();
+
+    [[nodiscard]] const MachineId& id() const noexcept { return id_; }
+    [[nodiscard]] bool up() const noexcept { return replicator_ != nullptr; }
+    [[nodiscard]] bool live();
+    [[nodiscard]] bool consistent() { return up() && replicator_->consistent(); }
+    [[nodiscard]] agent::Replicator* replicator() noexcept { return replicator_.get(); }
+    // A last point, made when it can be made. True once it is there.
+    bool final_point();
+    // Everything logged is spooled and everything dirty committed.
+    [[nodiscard]] bool settled();
+    [[nodiscard]] std::string state();
+
+    // The disks as they were when each point was cut, by disk.
+    using Images = std::map<DiskId, ByteVector>;
+    [[nodiscard]] const std::map<PointId, Images>& points() const noexcept { return points_; }
+    [[nodiscard]] std::optional<PointId> newest_point() const { return newest_; }
+    [[nodiscard]] Images images() const;
+
+private:
+    class Dial;  // The agent's connector.
+    void start();
+    void take_down();
+    [[nodiscard]] DiskId disk_id(std::size_t slot) const;
+
+    World& world_;
+    std::size_t index_;
+    MachineId id_;
+    std::size_t server_ = 0;
+    fakes::SimStorage storage_;
+    std::vector<std::unique_ptr<agent::test::MemoryImage>> images_;
+    std::map<PointId, Images> points_;
+    std::optional<PointId> newest_;
+
+    std::unique_ptr<Random> random_;
+    std::unique_ptr<Disk> disk_;
+    std::unique_ptr<agent::StateFile> state_;
+    pipeline::SlabPool *pool_, *base_pool_;
+    std::unique_ptr<agent::Outbox> outbox_;
+    std::unique_ptr<Dial> dial_;
+    std::weak_ptr<Wire> wire_;  // The newest connection, if its link still lives.
+    std::vector<std::unique_ptr<agent::DiskCapture>> captures_;
+    std::unique_ptr<agent::Replicator> replicator_;
+    bool fresh_ = true;      // No state yet.
+    bool provable_ = false;  // The next start may continue the history.
+    bool clean_ = false;
+    bool busy_ = false, pushed_ = false, final_made_ = false;
+    Nanos start_at_{};
+};
+
+}  // namespace cw::sim

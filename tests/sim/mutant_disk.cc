@@ -1,0 +1,61 @@
+#include "tests/sim/mutant_disk.h"
+
+#include <algorithm>
+
+namespace cw::sim {
+
+MutantDisk::~MutantDisk() = default;
+
+Result<std::unique_ptr<File>> MutantDisk::open(const std::string& path, OpenOptions options) {
+    if (mutant_ == Mutant::trusts_page_cache) {
+        options.direct = false;
+    }
+    return inner_->open(path, options);
+}
+
+Result<void> MutantDisk::sync_directory(const std::string& directory) {
+    return mutant_ == Mutant::unsynced_directory ? Result<void>{}
+                                                 : inner_->sync_directory(directory);
+}
+
+void MutantDisk::start(DiskRequest& request) {
+    const bool syncs = request.op == DiskOp::sync || request.durable;
+    if (mutant_ == Mutant::ack_before_sync && request.op == DiskOp::write) {
+        request.durable = false;
+    } else if (mutant_ == Mutant::sync_error_retried && syncs) {
+        auto retry = std::make_unique<Retry>(Retry{request, &request, this});
+        retry->request.done = first_done;
+        retry->request.context = retry.get();
+        inner_->start(retry->request);
+        retries_.push_back(std::move(retry));
+        return;
+    }
+    inner_->start(request);
+}
+
+// "It may have been a hiccup": the sync is asked for again, and the kernel, which has forgotten the
+// failure, says that all is well.
+void MutantDisk::first_done(DiskRequest& request) {
+    auto& retry = *static_cast<Retry*>(request.context);
+    MutantDisk& disk = *retry.disk;
+    if (request.result < 0 && !retry.again) {
+        retry.again = true;
+        retry.request.op = DiskOp::sync;
+        retry.request.durable = false;
+        disk.inner_->start(retry.request);
+        return;
+    }
+    DiskRequest& original = *retry.original;
+    original.result = request.result;
+    if (retry.again && request.result >= 0 && original.op == DiskOp::write) {
+        for (unsigned i = 0; i < original.part_count; ++i) {
+            original.result += static_cast<std::int64_t>(original.parts[i].iov_len);
+        }
+    }
+    const auto mine = std::ranges::find(disk.retries_, &retry, &std::unique_ptr<Retry>::get);
+    const std::unique_ptr<Retry> keep = std::move(*mine);
+    disk.retries_.erase(mine);
+    original.done(original);
+}
+
+}  // namespace cw::sim

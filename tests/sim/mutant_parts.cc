@@ -1,0 +1,86 @@
+#include "tests/sim/mutant_parts.h"
+
+#include "base/checksum.h"
+#include "pipeline/extent_table.h"
+#include "tests/sim/mutant_disk.h"
+#include "tests/sim/mutant_spool.h"
+#include "tests/sim/world.h"
+
+namespace cw::sim {
+namespace {
+
+// Believes what it reads: checksums are made to fit the bytes, wherever those come from.
+class UncheckedReader final : public upload::RecordReader {
+public:
+    explicit UncheckedReader(upload::RecordReader& inner) : inner_(inner) {}
+    void read(pipeline::Lsn lsn, pipeline::Record& record,
+              std::function<void(Result<void>)> done) override {
+        inner_.read(lsn, record, [&record, done = std::move(done)](Result<void> result) {
+            if (!result && result.error().code == Errc::record_corrupt && believe(record)) {
+                result = {};
+            }
+            done(std::move(result));
+        });
+    }
+    std::size_t poll() override { return inner_.poll(); }
+    [[nodiscard]] std::size_t in_flight() const noexcept override { return inner_.in_flight(); }
+    [[nodiscard]] int event_fd() const override { return inner_.event_fd(); }
+
+private:
+    static bool believe(pipeline::Record& record) {
+        auto table =
+            pipeline::read_extent_table(record.table.bytes(), record.header.data_bytes, UINT64_MAX);
+        if (!table || !record.has_data()) {
+            return false;
+        }
+        for (pipeline::Extent& extent : table->extents) {
+            std::uint32_t crc = 0;
+            for (std::uint32_t at = 0; at < extent.length && extent.op == pipeline::ExtentOp::write;
+                 at += sector_bytes) {
+                crc = crc32c(record.data_in_slab(extent.data_position + at, sector_bytes), crc);
+            }
+            extent.crc = crc;
+        }
+        pipeline::write_extent_table(*table, record.table.bytes());
+        record.header.table_crc = crc32c(record.table.bytes());
+        return true;
+    }
+    upload::RecordReader& inner_;
+};
+
+}  // namespace
+
+std::unique_ptr<Random> make_process_random(World& world, std::size_t server) {
+    const std::uint64_t fresh = world.random->next_u64();
+    // "Seeded from the server's name": every start draws the same keys and names again.
+    return make_seeded_random(world.mutant == Mutant::nonce_reused ? 77 + server : fresh);
+}
+
+std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage) {
+    switch (world.mutant) {
+        case Mutant::ack_before_sync:
+        case Mutant::sync_error_retried:
+        case Mutant::trusts_page_cache:
+        case Mutant::unsynced_directory:
+            return std::make_unique<MutantDisk>(storage.make_disk(), world.mutant);
+        default:
+            return storage.make_disk();
+    }
+}
+
+std::unique_ptr<cache::Spool> wrap_spool(World& world, std::unique_ptr<cache::Spool> spool) {
+    switch (world.mutant) {
+        case Mutant::trimmed_before_commit:
+        case Mutant::torn_tail_in_the_middle:
+            return std::make_unique<MutantSpool>(std::move(spool), world.mutant);
+        default:
+            return spool;
+    }
+}
+
+std::unique_ptr<upload::RecordReader> wrap_reader(World& world, upload::RecordReader& reader) {
+    return world.mutant == Mutant::no_payload_checksum ? std::make_unique<UncheckedReader>(reader)
+                                                       : nullptr;
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,23 @@
+// Where decorated parts are put between a process and its seams. Without a mutant each function
+// hands back the plain part.
+#pragma once
+
+#include "base/random.h"
+#include "cache/spool.h"
+#include "egress/upload/ports.h"
+#include "tests/fakes/sim_disk.h"
+
+#include <memory>
+
+namespace cw::sim {
+
+class World;
+
+std::unique_ptr<Random> make_process_random(World& world, std::size_t server);
+std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage);
+std::unique_ptr<cache::Spool> wrap_spool(World& world, std::unique_ptr<cache::Spool> spool);
+
+// Null: the plain reader does.
+std::unique_ptr<upload::RecordReader> wrap_reader(World& world, upload::RecordReader& reader);
+
+}  // namespace cw::sim

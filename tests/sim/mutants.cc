@@ -1,0 +1,60 @@
+#include "tests/sim/mutants.h"
+
+#include <algorithm>
+#include <array>
+
+namespace cw::sim {
+namespace {
+
+constexpr std::array rows{
+    MutantRow{Mutant::ack_before_sync, "ack-before-sync",
+              "writes are reported durable without being on the platter", 300},
+    MutantRow{Mutant::sync_error_retried, "sync-error-retried",
+              "after a failed sync the kernel is asked again, and believed", 1000},
+    MutantRow{Mutant::trusts_page_cache, "trusts-page-cache",
+              "a restart reads its log through the page cache", 1000},
+    MutantRow{Mutant::unsynced_directory, "unsynced-directory",
+              "new files are used without a sync of their directory", 300},
+    MutantRow{Mutant::no_payload_checksum, "no-payload-checksum",
+              "what is read back from the cache is not compared with its checksums", 1000},
+    MutantRow{Mutant::timeout_is_success, "timeout-is-success",
+              "a put whose outcome is unknown counts as stored", 300},
+    MutantRow{Mutant::unconditional_manifest, "unconditional-manifest",
+              "manifests overwrite what is there", 300},
+    MutantRow{Mutant::name_without_attempt, "name-without-attempt",
+              "segments have no attempt in their names", 1000},
+    MutantRow{Mutant::trimmed_before_commit, "trimmed-before-commit",
+              "the cache forgets what is only durable", 300},
+    MutantRow{Mutant::stale_frames_accepted, "stale-frames-accepted",
+              "a session that was displaced is still listened to", 1000},
+    MutantRow{Mutant::nonce_reused, "nonce-reused",
+              "every start draws the same random numbers again", 300},
+    MutantRow{Mutant::gc_without_boundary, "gc-without-boundary",
+              "the collector deletes without announcing it", 1000},
+    MutantRow{Mutant::torn_tail_in_the_middle, "torn-tail-in-the-middle",
+              "damage in the middle of the log is taken for its end", 1000},
+    MutantRow{Mutant::coalesced_across_point, "coalesced-across-point",
+              "a barrier is taken for one record later than it came", 300},
+    MutantRow{Mutant::base_over_writes, "base-over-writes", "initial data lies over newer writes",
+              300},
+    MutantRow{Mutant::credit_leak, "credit-leak",
+              "some payload never leaves the account of what was promised", 300},
+    MutantRow{Mutant::lost_wake_up, "lost-wake-up",
+              "the assembler is not always woken when records wait for it", 300},
+    MutantRow{Mutant::slab_leak, "slab-leak", "a slab now and then does not come home", 300},
+    MutantRow{Mutant::prune_too_much, "prune-too-much",
+              "retention drops a segment that is still needed", 1000},
+};
+
+}  // namespace
+
+std::span<const MutantRow> mutant_rows() {
+    return rows;
+}
+
+std::optional<Mutant> find_mutant(std::string_view name) {
+    const auto found = std::ranges::find(rows, name, &MutantRow::name);
+    return found == rows.end() ? std::nullopt : std::optional(found->mutant);
+}
+
+}  // namespace cw::sim

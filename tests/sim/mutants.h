@@ -1,0 +1,48 @@
+// Planted bugs: what the simulator must notice, or it proves nothing.
+//
+// Each is a decorator around a seam or a wrong connection between two real parts, compiled into
+// this one program and chosen by name; no shipped library knows of them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace cw::sim {
+
+enum class Mutant : std::uint8_t {
+    none,
+    ack_before_sync,
+    sync_error_retried,
+    trusts_page_cache,
+    no_payload_checksum,
+    timeout_is_success,
+    unconditional_manifest,
+    name_without_attempt,
+    trimmed_before_commit,
+    stale_frames_accepted,
+    nonce_reused,
+    gc_without_boundary,
+    torn_tail_in_the_middle,
+    coalesced_across_point,
+    base_over_writes,
+    credit_leak,
+    lost_wake_up,
+    unsynced_directory,
+    slab_leak,
+    prune_too_much,
+};
+
+struct MutantRow {
+    Mutant mutant;
+    std::string_view name;
+    std::string_view what;          // For people.
+    std::uint64_t seeds_max;        // It must be caught within so many seeds.
+    std::string_view equivalent{};  // Why it cannot be seen, if it cannot.
+};
+
+std::span<const MutantRow> mutant_rows();
+std::optional<Mutant> find_mutant(std::string_view name);
+
+}  // namespace cw::sim

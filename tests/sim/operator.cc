@@ -1,0 +1,129 @@
+#include "tests/sim/operator.h"
+
+#include "tests/sim/machine.h"
+#include "tests/sim/oracles/oracles.h"
+#include "tests/sim/server.h"
+#include "tests/sim/world.h"
+
+#include <vector>
+
+namespace cw::sim {
+namespace {
+
+template <typename T>
+T& any(World& world, std::vector<std::unique_ptr<T>>& all) {
+    return *all[world.random->below(all.size())];
+}
+
+}  // namespace
+
+Operator::Operator(World& world)
+    : world_(world),
+      stores_(make_process_stores(world.vault.factory(), life_, *world.oracles, world.mutant)) {
+    ServerId id;
+    id.bytes.fill(std::byte{0x6c});
+    const auto store = world.vault.factory()->make();
+    world.vault.set_rates({});
+    auto signer = vault::make_server_signer(*store, *world.kek, *world.keys_random, id);
+    world.vault.set_rates(world.settings.blob);
+    CW_ASSERT(signer.has_value());
+    signer_ = std::move(*signer);
+}
+
+void Operator::disturb() {
+    disturb_network();
+    disturb_servers();
+    disturb_machines();
+    Machine& machine = any(world_, world_.machines);
+    const Settings& s = world_.settings;
+    if (world_.hit(s.collect * 5)) {
+        collect(machine, s.gc_grace_us);
+    }
+    if (world_.hit(s.prune * 5)) {
+        prune(machine);
+    }
+    if (world_.hit(s.rotate * 5)) {
+        rotate(machine);
+    }
+    if (world_.hit(s.wall_jump * 5)) {
+        const auto hours = static_cast<std::int64_t>(world_.random->below(72)) - 24;
+        world_.clock.jump_wall(hours * 3600 * 1'000'000);
+        world_.event("wall clock jumps", static_cast<std::uint64_t>(hours + 24));
+        world_.trace.count("fault.wall_jump");
+    }
+}
+
+void Operator::disturb_network() {
+    const Settings& s = world_.settings;
+    for (const auto& wire : world_.network.wires()) {
+        if (wire->agent_gone || wire->server_gone) {
+            continue;
+        }
+        if (world_.hit(s.cut)) {
+            world_.network.cut(*wire);
+            world_.event("network.cut", wire->machine);
+            world_.trace.count("fault.cut");
+        } else if (world_.hit(s.stale_session)) {
+            world_.network.leave_stale(*wire);
+            world_.event("network.stale", wire->machine);
+            world_.trace.count("fault.stale_session");
+        } else if (world_.hit(s.half_open)) {
+            world_.network.half_open(*wire);
+            world_.event("network.half_open", wire->machine);
+            world_.trace.count("fault.half_open");
+        }
+    }
+}
+
+void Operator::disturb_servers() {
+    const Settings& s = world_.settings;
+    for (const auto& server : world_.servers) {
+        if (world_.hit(s.server_kill)) {
+            server->kill(false);
+        } else if (world_.hit(s.server_power_cut)) {
+            server->kill(true);
+        } else if (world_.hit(s.server_pause)) {
+            server->pause(static_cast<std::int64_t>(world_.random->below(150)) * ns_per_s);
+        }
+        if (world_.hit(s.rot) && server->rot()) {
+            server->kill(false);  // It is found when it is read.
+        }
+    }
+}
+
+void Operator::disturb_machines() {
+    const Settings& s = world_.settings;
+    for (const auto& machine : world_.machines) {
+        if (world_.hit(s.agent_kill)) {
+            machine->kill(false);
+        } else if (world_.hit(s.agent_power_cut)) {
+            machine->kill(true);
+        } else if (world_.hit(s.agent_stop)) {
+            machine->stop_cleanly();
+        }
+        if (world_.hit(s.takeover)) {
+            take_over(*machine);
+        }
+    }
+}
+
+// The machine is pointed elsewhere; the server it leaves is not asked and may go on.
+void Operator::take_over(Machine& machine) {
+    machine.aim_at(world_.random->below(world_.servers.size()));
+    world_.event("takeover", machine.server());
+    world_.trace.count("fault.takeover");
+    if (world_.random->below(2) == 0) {
+        machine.kill(false);
+    }
+}
+
+void Operator::rotate(Machine& machine) {
+    Process* const process = world_.servers[machine.server()]->process();
+    if (process != nullptr && !process->running()) {
+        process->engine().post(upload::RotateDekCommand{.machine = machine.id()});
+        world_.event("rotate");
+        world_.trace.count("fault.rotation");
+    }
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,48 @@
+// Operator: everybody who does something to the world that is not replication: faults, people,
+// retention, garbage collection, and in the end the adversary.
+#pragma once
+
+#include "recovery/gc.h"
+#include "tests/sim/store.h"
+
+#include <map>
+#include <set>
+#include <vector>
+
+namespace cw::sim {
+
+class World;
+class Machine;
+
+class Operator {
+public:
+    explicit Operator(World& world);
+
+    // Each class of disturbance, at its rate.
+    void disturb();
+    // Garbage collection until nothing is left to collect; what remains must be named.
+    void collect_everything();
+    // Somebody with write access changes one object; readers must say so or be right.
+    void tamper();
+
+private:
+    void disturb_network();
+    void disturb_servers();
+    void disturb_machines();
+    void take_over(Machine& machine);
+    void collect(Machine& machine, std::int64_t grace_us);
+    void prune(Machine& machine);
+    // Segments that neither a point outside `pruned` nor the newest state can see.
+    static Result<std::vector<vault::SegmentName>> dead_segments(blob::BlobStore& store,
+                                                                 const recovery::Catalog& catalog,
+                                                                 const std::set<PointId>& pruned);
+    void rotate(Machine& machine);
+
+    World& world_;
+    ProcessLife life_;  // Of the collector and planner; they do not die.
+    std::unique_ptr<blob::StoreFactory> stores_;
+    vault::ServerSigner signer_;
+    std::map<MachineId, recovery::GcMemory> gc_memory_;
+};
+
+}  // namespace cw::sim

@@ -1,0 +1,83 @@
+#include "tests/sim/oracles/durability.h"
+
+#include <algorithm>
+
+namespace cw::sim {
+namespace {
+
+std::string text_of(const pipeline::StreamKey& key) {
+    return "disk " + to_string(key.disk) + " generation " + std::to_string(raw(key.generation));
+}
+
+}  // namespace
+
+void DurabilityOracle::on_spooled(std::size_t server, const pipeline::Spooled& notice) {
+    if (notice.key.disk.is_nil()) {
+        return;
+    }
+    Acked& acked = acked_[{server, notice.key}];
+    acked.seq = std::max(acked.seq, notice.durable);
+    if (notice.fence > acked.fence) {
+        acked.fence = notice.fence;
+        acked.ordinals.clear();
+    }
+    if (notice.fence == acked.fence) {
+        acked.ordinals.insert(notice.base_ordinals.begin(), notice.base_ordinals.end());
+    }
+}
+
+void DurabilityOracle::on_committed(const pipeline::Committed& committed) {
+    for (const pipeline::Committed::Disk& disk : committed.disks) {
+        Seq& known = committed_[{committed.machine, disk.disk, disk.generation}];
+        if (disk.committed < known) {
+            complain_("durability", "COMMITTED of " + to_string(disk.disk) + " went back from " +
+                                        std::to_string(raw(known)) + " to " +
+                                        std::to_string(raw(disk.committed)));
+        }
+        known = std::max(known, disk.committed);
+    }
+}
+
+void DurabilityOracle::on_opened(std::size_t server, const pipeline::MachineOpened& opened) {
+    if (opened.refused) {
+        return;
+    }
+    for (const pipeline::DiskWelcome& disk : opened.disks) {
+        std::erase_if(acked_, [&](const auto& entry) {
+            const pipeline::StreamKey& key = entry.first.second;
+            return entry.first.first == server && key.machine == opened.machine &&
+                   key.disk == disk.disk && key.generation != disk.generation;
+        });
+        const auto known = committed_.find({opened.machine, disk.disk, disk.generation});
+        if (known != committed_.end() && disk.committed < known->second &&
+            disk.action != pipeline::DiskAction::reject) {
+            complain_("durability", "WELCOME of " + to_string(disk.disk) + " knows " +
+                                        std::to_string(raw(disk.committed)) +
+                                        " as committed, told were " +
+                                        std::to_string(raw(known->second)));
+        }
+    }
+}
+
+void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spool, bool damaged) {
+    const std::vector<cache::StreamState> streams = spool.streams();
+    for (auto& [key, acked] : acked_) {
+        if (key.first != server) {
+            continue;
+        }
+        const auto found = std::ranges::find(streams, key.second, &cache::StreamState::key);
+        const Seq held = found == streams.end() ? Seq{} : found->durable;
+        if (std::max(held, committed_[key.second]) >= acked.seq) {
+            continue;
+        }
+        if (!damaged) {
+            complain_("durability", "server " + std::to_string(server) + " acknowledged " +
+                                        std::to_string(raw(acked.seq)) + " of " +
+                                        text_of(key.second) + " and came back with " +
+                                        std::to_string(raw(held)));
+        }
+        acked.seq = held;
+    }
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,38 @@
+// A server that comes back with its disk still has what it called SPOOLED, or has it in the vault.
+#pragma once
+
+#include "tests/sim/oracles/watch.h"
+
+#include <map>
+#include <set>
+#include <vector>
+
+namespace cw::sim {
+
+class DurabilityOracle {
+public:
+    explicit DurabilityOracle(Complain complain) : complain_(std::move(complain)) {}
+
+    // The cache of `server` is about to let sessions acknowledge this.
+    void on_spooled(std::size_t server, const pipeline::Spooled& notice);
+    // The vault holds it: the cache may forget.
+    void on_committed(const pipeline::Committed& committed);
+    // A session is told where it stands; other generations of these disks are over.
+    void on_opened(std::size_t server, const pipeline::MachineOpened& opened);
+    // The process has come back. `damaged`: more was done to its disk than it promises to survive;
+    // then what is missing must be reported as lost, and is not asked for again.
+    void on_recovered(std::size_t server, const cache::Spool& spool, bool damaged);
+
+private:
+    struct Acked {
+        Seq seq{};
+        Seq fence{};
+        std::set<std::uint32_t> ordinals;  // Super-chunks beneath the fence.
+    };
+    using Key = std::pair<std::size_t, pipeline::StreamKey>;
+    Complain complain_;
+    std::map<Key, Acked> acked_;
+    std::map<pipeline::StreamKey, Seq> committed_;
+};
+
+}  // namespace cw::sim

@@ -1,0 +1,125 @@
+#include "tests/sim/oracles/oracles.h"
+
+#include "tests/sim/machine.h"
+#include "tests/sim/server.h"
+#include "tests/sim/world.h"
+
+namespace cw::sim {
+namespace {
+
+Complain complain_to(World& world) {
+    return [&world](std::string oracle, std::string what) {
+        world.violated(std::move(oracle), std::move(what));
+    };
+}
+
+ByteVector gathered(const blob::PutRequest& request) {
+    ByteVector out;
+    for (const Bytes part : request.body) {
+        out.insert(out.end(), part.begin(), part.end());
+    }
+    return out;
+}
+
+}  // namespace
+
+Oracles::Oracles(World& shared)
+    : world(shared),
+      durability(complain_to(shared)),
+      points(complain_to(shared)),
+      nonces(complain_to(shared)),
+      fencing(complain_to(shared)),
+      credit(complain_to(shared)),
+      memory(complain_to(shared)),
+      gc(complain_to(shared)) {}
+
+void Oracles::on_put(const blob::PutRequest& request) {
+    const ByteVector object = gathered(request);
+    const Sha256 content = sha256(object);
+    world.event("put " + to_string(request.name), object.size(),
+                static_cast<std::uint64_t>(content[0]));
+    nonces.on_put(request, object, content);
+    fencing.on_put(request, content);
+}
+
+void Oracles::on_remove(const blob::BlobName& name) {
+    world.event("remove " + to_string(name));
+    fencing.on_remove(name);
+}
+
+void Oracles::on_committed(std::size_t server, const pipeline::Committed& committed) {
+    (void)server;
+    durability.on_committed(committed);
+    points.on_committed(committed);
+    fencing.on_committed(committed);
+}
+
+void Oracles::on_recovered(std::size_t server, const cache::Spool& spool) {
+    durability.on_recovered(server, spool, world.servers[server]->damaged());
+}
+
+void Oracles::verify(bool again, bool may_fail) {
+    const auto store = world.readers->make();
+    for (const auto& machine : world.machines) {
+        const auto catalog = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
+        if (!catalog) {
+            if (!may_fail) {
+                world.violated("points",
+                               "the vault cannot be opened: " + to_string(catalog.error()));
+            }
+            continue;
+        }
+        const std::size_t compared =
+            points.verify(*store, *catalog, machine->points(), again, may_fail);
+        world.trace.count("points.compared", compared);
+        if (!may_fail) {
+            points.check_complete(*catalog);
+        }
+    }
+    fencing.check([this](const blob::BlobName& name) { return world.vault.bytes(name); });
+}
+
+void Oracles::check_newest(Machine& machine) {
+    const auto newest = machine.newest_point();
+    if (!newest || machine.points().at(*newest) != machine.images()) {
+        world.violated("convergence", "the last point is not what the disks hold");
+    }
+}
+
+void Oracles::check_vault() {
+    const auto store = world.readers->make();
+    std::set<blob::BlobName> present;
+    for (const blob::BlobName& name : world.vault.names()) {
+        if (name.container == blob::Container::data) {
+            present.insert(name);
+        }
+    }
+    std::size_t unnamed = present.size();
+    for (const auto& machine : world.machines) {
+        const auto catalog = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
+        if (!catalog) {
+            world.violated("gc", "the vault cannot be opened: " + to_string(catalog.error()));
+            return;
+        }
+        gc.check_named(catalog->state(), present);
+        for (const auto& entry : catalog->state().segments) {
+            unnamed -= present.contains(vault::segment_blob(entry.first)) ? 1 : 0;
+        }
+    }
+    for (const blob::BlobName& name : present) {  // Index runs: named by checkpoints.
+        const auto segment = vault::parse_segment_blob(name);
+        unnamed -= segment && segment->disk.is_nil() ? 1 : 0;
+    }
+    gc.check_leaks(unnamed, 0);
+}
+
+void Oracles::check_resources() {
+    for (const auto& server : world.servers) {
+        if (Process* const process = server->process(); process != nullptr && process->quiet()) {
+            credit.check(process->credit().reserved(), process->door().unused_credit());
+            memory.check(process->slabs_out(), "although nothing is queued");
+        }
+    }
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,42 @@
+// All oracles of a schedule, and what tells them.
+#pragma once
+
+#include "tests/sim/oracles/durability.h"
+#include "tests/sim/oracles/points.h"
+#include "tests/sim/oracles/resources.h"
+#include "tests/sim/oracles/writing.h"
+#include "tests/sim/store.h"
+
+namespace cw::sim {
+
+class World;
+class Machine;
+
+struct Oracles final : StoreWatcher {
+    explicit Oracles(World& world);
+
+    void on_put(const blob::PutRequest& request) override;
+    void on_stored(const blob::BlobName& name) override { (void)name; }
+    void on_remove(const blob::BlobName& name) override;
+    void on_committed(std::size_t server, const pipeline::Committed& committed);
+    void on_recovered(std::size_t server, const cache::Spool& spool);
+    // Reads the vault as anyone with the keys would; all of it with `again`.
+    void verify(bool again, bool may_fail);
+    // The newest point of the machine, as it is now, is in the vault.
+    void check_newest(Machine& machine);
+    // After the last garbage collection: nothing named is gone, nothing unnamed is left.
+    void check_vault();
+    // When all is still.
+    void check_resources();
+
+    World& world;
+    DurabilityOracle durability;
+    PointOracle points;
+    NonceOracle nonces;
+    FencingOracle fencing;
+    CreditOracle credit;
+    MemoryOracle memory;
+    GcOracle gc;
+};
+
+}  // namespace cw::sim

@@ -1,0 +1,101 @@
+#include "tests/sim/oracles/points.h"
+
+#include "recovery/image_reader.h"
+
+#include <algorithm>
+
+namespace cw::sim {
+namespace {
+
+std::string where(Bytes a, Bytes b) {
+    const auto [at, other] = std::ranges::mismatch(a, b);
+    return "byte " + std::to_string(at - a.begin());
+}
+
+}  // namespace
+
+void PointOracle::on_committed(const pipeline::Committed& committed) {
+    for (const pipeline::PointStatus& point : committed.points) {
+        if (point.state == pipeline::PointState::committed) {
+            committed_[committed.machine].insert(point.id);
+        }
+    }
+}
+
+Result<bool> PointOracle::equal(blob::BlobStore& store, const recovery::Catalog& catalog,
+                                const vault::PointEntry& point, const Images& images) {
+    if (point.cuts.size() != images.size()) {
+        complain_("points", "point " + to_string(point.id) + " has " +
+                                std::to_string(point.cuts.size()) + " disks");
+        return false;
+    }
+    for (const auto& cut : point.cuts) {
+        const ByteVector& expected = images.at(cut.disk);
+        CW_TRY_ASSIGN(const auto reader,
+                      recovery::ImageReader::open(store, catalog, catalog.disk_at(cut), {}));
+        ByteVector bytes(reader->size_bytes());
+        CW_TRY(reader->read(0, bytes));
+        if (bytes != expected) {
+            complain_("points", "point " + to_string(point.id) + " differs on disk " +
+                                    to_string(cut.disk) + " at cut " +
+                                    std::to_string(raw(cut.cut)) + " from " +
+                                    where(bytes, expected));
+            return false;
+        }
+    }
+    return true;
+}
+
+std::size_t PointOracle::verify(blob::BlobStore& store, const recovery::Catalog& catalog,
+                                const std::map<PointId, Images>& made, bool again, bool may_fail) {
+    std::size_t compared = 0;
+    for (const vault::PointEntry* point : catalog.points()) {
+        const auto known = made.find(point->id);
+        if (known == made.end()) {
+            complain_("points", "nobody made point " + to_string(point->id));
+            continue;
+        }
+        if (!again && verified_.contains(point->id)) {
+            continue;
+        }
+        const auto same = equal(store, catalog, *point, known->second);
+        if (!same) {
+            if (!may_fail) {
+                complain_("points", "point " + to_string(point->id) +
+                                        " cannot be read: " + to_string(same.error()));
+            }
+            continue;
+        }
+        verified_.insert(point->id);
+        ++compared;
+    }
+    return compared;
+}
+
+std::size_t PointOracle::verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
+                                         const std::map<PointId, Images>& made) {
+    std::size_t refused = 0;
+    for (const vault::PointEntry* point : catalog.points()) {
+        const auto known = made.find(point->id);
+        if (known == made.end()) {
+            complain_("points", "a tampered vault shows point " + to_string(point->id));
+            continue;
+        }
+        refused += equal(store, catalog, *point, known->second) ? 0 : 1;
+    }
+    return refused;
+}
+
+void PointOracle::check_complete(const recovery::Catalog& catalog) {
+    const auto committed = committed_.find(catalog.machine());
+    if (committed == committed_.end()) {
+        return;
+    }
+    for (const PointId& id : committed->second) {
+        if (!pruned_.contains(id) && !catalog.state().points.contains(id)) {
+            complain_("points", "committed point " + to_string(id) + " is not in the vault");
+        }
+    }
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,40 @@
+// Every point in the vault reads, byte for byte, as the machine's disks were when it was cut; what
+// was called committed is there. Read through the real catalog and image reader.
+#pragma once
+
+#include "recovery/catalog.h"
+#include "tests/sim/oracles/watch.h"
+
+#include <map>
+#include <set>
+
+namespace cw::sim {
+
+class PointOracle {
+public:
+    using Images = std::map<DiskId, ByteVector>;
+    explicit PointOracle(Complain complain) : complain_(std::move(complain)) {}
+
+    void on_committed(const pipeline::Committed& committed);
+    void on_pruned(const std::vector<PointId>& points) {
+        pruned_.insert(points.begin(), points.end());
+    }
+    // Reads every point of the catalog that was not read before, or all with `again`. Returns how
+    // many it compared. An error of the store ends it without complaint when `may_fail`.
+    std::size_t verify(blob::BlobStore& store, const recovery::Catalog& catalog,
+                       const std::map<PointId, Images>& made, bool again, bool may_fail);
+    // As verify(), of a vault somebody has tampered with: an error is an answer, wrong bytes not.
+    std::size_t verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
+                                const std::map<PointId, Images>& made);
+    // Of `machine`: committed and not pruned must be in the catalog.
+    void check_complete(const recovery::Catalog& catalog);
+
+private:
+    Result<bool> equal(blob::BlobStore& store, const recovery::Catalog& catalog,
+                       const vault::PointEntry& point, const Images& images);
+    Complain complain_;
+    std::map<MachineId, std::set<PointId>> committed_;
+    std::set<PointId> pruned_, verified_;
+};
+
+}  // namespace cw::sim

@@ -1,0 +1,42 @@
+// Two oracles over everything that is put into the vault.
+#pragma once
+
+#include "base/checksum.h"
+#include "egress/blob/store.h"
+#include "tests/sim/oracles/watch.h"
+
+#include <map>
+#include <string>
+
+namespace cw::sim {
+
+// No key is used for two contents: a segment's key commitment and a manifest's salt each stand for
+// one key whose nonces begin anew.
+class NonceOracle {
+public:
+    explicit NonceOracle(Complain complain) : complain_(std::move(complain)) {}
+    void on_put(const blob::PutRequest& request, Bytes object, const Sha256& content);
+
+private:
+    Complain complain_;
+    std::map<std::string, Sha256> used_;  // By key identity.
+};
+
+// Segments and manifests are created, never replaced; a name has one content for ever; what was
+// told as committed under a number is what the vault has under it.
+class FencingOracle {
+public:
+    explicit FencingOracle(Complain complain) : complain_(std::move(complain)) {}
+    void on_put(const blob::PutRequest& request, const Sha256& content);
+    void on_committed(const pipeline::Committed& committed);
+    void on_remove(const blob::BlobName& name) { content_.erase(name); }
+    // Each object's first content, if it is still there, must be its last.
+    void check(const std::function<std::optional<ByteVector>(const blob::BlobName&)>& bytes_of);
+
+private:
+    Complain complain_;
+    std::map<blob::BlobName, Sha256> content_;  // Data: of all puts; a name is tried by one only.
+    std::map<std::pair<MachineId, std::uint64_t>, Sha256> told_;
+};
+
+}  // namespace cw::sim

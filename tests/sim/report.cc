@@ -1,0 +1,195 @@
+#include "tests/sim/report.h"
+
+#include <algorithm>
+#include <cstdio>
+
+namespace cw::sim {
+namespace {
+
+using Number = unsigned long long;
+
+std::string classes_of(const CampaignResult& result, const std::string& prefix) {
+    std::string out;
+    for (const auto& [name, n] : result.counts) {
+        if (name.starts_with(prefix) && n > 0) {
+            out += " " + name.substr(prefix.size()) + "=" + std::to_string(n);
+        }
+    }
+    return out.empty() ? " none" : out;
+}
+
+std::uint64_t total_of(const CampaignResult& result, const std::string& prefix) {
+    std::uint64_t sum = 0;
+    for (const auto& [name, n] : result.counts) {
+        sum += name.starts_with(prefix) ? n : 0;
+    }
+    return sum;
+}
+
+std::uint64_t count_of(const CampaignResult& result, const std::string& name) {
+    const auto found = result.counts.find(name);
+    return found == result.counts.end() ? 0 : found->second;
+}
+
+// Every class of fault must have happened, or the schedules prove less than they say.
+bool all_classes_hit(const CampaignResult& result) {
+    bool all = true;
+    for (const char* name : {"fault.kill",
+                             "fault.power_cut",
+                             "fault.torn_cut",
+                             "fault.sync_error",
+                             "fault.write_error",
+                             "fault.bit_rot",
+                             "fault.cut",
+                             "fault.half_open",
+                             "fault.stale_session",
+                             "fault.takeover",
+                             "fault.pause",
+                             "fault.agent_kill",
+                             "fault.agent_power_cut",
+                             "fault.agent_stop",
+                             "fault.wall_jump",
+                             "fault.rotation",
+                             "fault.tampered",
+                             "fault.blob.unavailable",
+                             "fault.blob.throttled",
+                             "fault.blob.lost_reply",
+                             "fault.blob.lost_request",
+                             "fault.blob.late",
+                             "seen.fenced",
+                             "seen.spool_failed",
+                             "gc.deleted_segments",
+                             "prune.points",
+                             "points.compared"}) {
+        if (count_of(result, name) == 0) {
+            std::printf("FAIL sim: %s never happened\n", name);
+            all = false;
+        }
+    }
+    return all;
+}
+
+}  // namespace
+
+void print_findings(const CampaignResult& result, const CampaignOptions& options) {
+    std::size_t shown = 0;
+    for (const Finding& finding : result.findings) {
+        if (++shown > 20) {
+            std::printf("  ... and %zu more\n", result.findings.size() - 20);
+            break;
+        }
+        std::printf("seed %llu: %s: %s\n", static_cast<Number>(finding.seed),
+                    finding.oracle.c_str(), finding.what.c_str());
+        if (shown <= 3) {
+            for (const std::string& event : finding.events) {
+                std::printf("    %s\n", event.c_str());
+            }
+        }
+        std::string mutant;
+        for (const MutantRow& row : mutant_rows()) {
+            if (row.mutant == options.mutant) {
+                mutant = " --mutant " + std::string(row.name);
+            }
+        }
+        std::printf("  again: causeway_sim --seeds %llu..%llu --trace%s\n",
+                    static_cast<Number>(finding.seed), static_cast<Number>(finding.seed),
+                    mutant.c_str());
+    }
+}
+
+void print_summary(const char* claim, const CampaignResult& result,
+                   const CampaignOptions& options) {
+    print_findings(result, options);
+    std::printf("%s sim: %llu %s, %zu violations, %.1f per second\n",
+                result.findings.empty() ? "ok  " : "FAIL", static_cast<Number>(result.schedules),
+                claim, result.findings.size(),
+                result.seconds > 0 ? static_cast<double>(result.schedules) / result.seconds : 0.0);
+    std::printf("     faults %llu:%s\n", static_cast<Number>(total_of(result, "fault.")),
+                classes_of(result, "fault.").c_str());
+    std::printf("     seen:%s\n", classes_of(result, "seen.").c_str());
+    std::printf("     conditions:%s\n", classes_of(result, "condition.").c_str());
+    std::printf("     points made %llu, compared %llu; gc:%s; simulated %.1f days\n",
+                static_cast<Number>(count_of(result, "points.made")),
+                static_cast<Number>(count_of(result, "points.compared")),
+                classes_of(result, "gc.").c_str(),
+                static_cast<double>(count_of(result, "simulated_s")) / 86400);
+    std::fflush(stdout);
+}
+
+void print_json(const CampaignResult& result, const CampaignOptions& options) {
+    std::printf("{\"from\":%llu,\"to\":%llu,\"schedules\":%llu,\"seconds\":%.3f,\"counts\":{",
+                static_cast<Number>(options.from), static_cast<Number>(options.to),
+                static_cast<Number>(result.schedules), result.seconds);
+    const char* comma = "";
+    for (const auto& [name, n] : result.counts) {
+        std::printf("%s\"%s\":%llu", comma, name.c_str(), static_cast<Number>(n));
+        comma = ",";
+    }
+    std::printf("},\"violations\":[");
+    comma = "";
+    for (const Finding& finding : result.findings) {
+        std::printf("%s{\"seed\":%llu,\"oracle\":\"%s\"}", comma, static_cast<Number>(finding.seed),
+                    finding.oracle.c_str());
+        comma = ",";
+    }
+    std::printf("]}\n");
+}
+
+void list_mutants() {
+    for (const MutantRow& row : mutant_rows()) {
+        std::printf(
+            "%-26s %5llu seeds  %s%s%s\n", std::string(row.name).c_str(),
+            static_cast<Number>(row.seeds_max), std::string(row.what).c_str(),
+            row.equivalent.empty() ? "" : "; equivalent: ", std::string(row.equivalent).c_str());
+    }
+}
+
+bool run_mutants(unsigned processes) {
+    std::size_t caught = 0, equivalent = 0;
+    for (const MutantRow& row : mutant_rows()) {
+        if (!row.equivalent.empty()) {
+            ++equivalent;
+            continue;
+        }
+        const CampaignResult result = run_campaign({.from = 1,
+                                                    .to = row.seeds_max,
+                                                    .mutant = row.mutant,
+                                                    .processes = processes,
+                                                    .stop_at_first = true});
+        const bool dead = !result.findings.empty();
+        caught += dead ? 1 : 0;
+        std::printf("%s mutant %-26s %s\n", dead ? "ok  " : "FAIL", std::string(row.name).c_str(),
+                    dead ? ("caught by seed " + std::to_string(result.findings[0].seed) + " (" +
+                            result.findings[0].oracle + ")")
+                               .c_str()
+                         : "survives");
+        std::fflush(stdout);
+    }
+    const std::size_t all = mutant_rows().size();
+    std::printf("%s sim: %zu of %zu planted bugs caught, %zu equivalent\n",
+                caught + equivalent == all ? "ok  " : "FAIL", caught, all, equivalent);
+    return caught + equivalent == all;
+}
+
+bool run_ci(bool sanitized, unsigned processes) {
+    CampaignOptions options{
+        .from = 1, .to = sanitized ? ci_schedules_asan : ci_schedules, .processes = processes};
+    CampaignResult result = run_campaign(options);
+    print_summary("schedules", result, options);
+    bool good = result.findings.empty();
+    if (sanitized) {
+        return good;
+    }
+    good &= all_classes_hit(result);
+    options.to = ci_twice;
+    options.twice = true;
+    result = run_campaign(options);
+    print_findings(result, options);
+    std::printf("%s sim: %llu seeds run twice, %zu with another trace\n",
+                result.findings.empty() ? "ok  " : "FAIL", static_cast<Number>(result.schedules),
+                result.findings.size());
+    good &= result.findings.empty();
+    return run_mutants(processes) && good;
+}
+
+}  // namespace cw::sim

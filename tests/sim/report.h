@@ -1,0 +1,23 @@
+// What the simulator says to people and to CI: one line per claim, findings with the command that
+// repeats them, and the cumulative ledger behind docs/fault-report.md.
+#pragma once
+
+#include "tests/sim/campaign.h"
+
+namespace cw::sim {
+
+inline constexpr std::uint64_t ci_schedules = 10'000, ci_schedules_asan = 1'000, ci_twice = 500;
+
+void print_findings(const CampaignResult& result, const CampaignOptions& options);
+void print_summary(const char* claim, const CampaignResult& result, const CampaignOptions& options);
+void print_json(const CampaignResult& result, const CampaignOptions& options);
+void list_mutants();
+// True: each was caught within its number of seeds, or is written down as equivalent.
+bool run_mutants(unsigned processes);
+bool run_ci(bool sanitized, unsigned processes);
+// Runs the seeds (if any) and adds them to the ledger as one line; then prints the report made of
+// all its lines, as Markdown.
+bool report_to_ledger(const std::string& path, const std::string& commit,
+                      const CampaignOptions& options);
+
+}  // namespace cw::sim

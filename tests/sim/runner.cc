@@ -1,0 +1,50 @@
+#include "tests/sim/runner.h"
+
+#include <algorithm>
+
+namespace cw::sim {
+
+Nanos SimRunner::wakes_at() const {
+    Nanos soonest = deadline_;
+    for (const auto& due : sources_) {
+        soonest = std::min(soonest, due());
+    }
+    return soonest;
+}
+
+bool SimRunner::step(bool rung) {
+    if (running_) {
+        return false;
+    }
+    if (parked_) {
+        if (!rung && wakes_at() > clock_.boot()) {
+            return false;
+        }
+        doorbell_.consume();
+        parked_ = announced_ = false;
+    }
+    running_ = true;
+    bool worked = false;
+    for (pipeline::Stage* stage : stages_) {
+        worked |= stage->step(1 + random_.below(64)) == pipeline::Progress::worked;
+    }
+    running_ = false;
+    if (worked) {
+        if (announced_) {
+            doorbell_.cancel();
+            announced_ = false;
+        }
+    } else if (!announced_) {
+        doorbell_.prepare();  // The next round is the re-check.
+        announced_ = true;
+    } else {
+        deadline_ = Nanos{INT64_MAX};
+        for (const pipeline::Stage* stage : stages_) {
+            deadline_ = std::min(deadline_, stage->next_deadline());
+        }
+        parked_ = true;
+    }
+    return worked;
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,146 @@
+#include "tests/sim/schedule.h"
+
+#include "tests/sim/machine.h"
+#include "tests/sim/operator.h"
+#include "tests/sim/oracles/oracles.h"
+#include "tests/sim/server.h"
+
+#include <cstdio>
+
+namespace cw::sim {
+namespace {
+
+constexpr std::size_t rounds_per_action_max = 3000, rounds_to_converge = 60'000;
+constexpr std::int64_t converge_ns = 4 * 3600 * ns_per_s;
+
+class Schedule {
+public:
+    Schedule(const Settings& settings, Mutant mutant, bool print)
+        : world_(settings, mutant, print), operator_(world_) {}
+
+    void run() {
+        for (std::uint32_t i = 0; i < world_.settings.actions && !world_.violation; ++i) {
+            pass_time();
+            act();
+        }
+        converge();
+        if (!world_.violation) {
+            last_look();
+        }
+        add_counts();
+    }
+    World& world() noexcept { return world_; }
+
+private:
+    void pass_time() {
+        // Mostly a moment, now and then long enough for every timeout.
+        const std::uint64_t ms = world_.random->below(10) == 0 ? world_.random->below(100'000)
+                                                               : world_.random->below(600);
+        const Nanos until = world_.clock.boot() + static_cast<std::int64_t>(ms) * ns_per_ms;
+        for (std::size_t n = 0; n < rounds_per_action_max && world_.clock.boot() < until; ++n) {
+            world_.round(until);
+        }
+    }
+    void act() {
+        Machine& machine = *world_.machines[world_.random->below(world_.machines.size())];
+        machine.write_some(world_.random->below(6));
+        if (world_.random->below(3) == 0) {
+            machine.make_point();
+        }
+        operator_.disturb();
+        if (world_.random->below(16) == 0) {
+            world_.oracles->verify(false, true);
+        }
+    }
+    bool still() {
+        for (const auto& machine : world_.machines) {
+            if (!machine->settled()) {
+                return false;
+            }
+        }
+        return true;
+    }
+    void converge() {
+        world_.end_faults();
+        const Nanos limit = world_.clock.boot() + converge_ns;
+        std::size_t rounds = 0;
+        bool final_points = false;
+        while (!world_.violation) {
+            world_.round();
+            if (++rounds % 16 != 0) {
+                continue;
+            }
+            if (!final_points) {
+                final_points = true;
+                for (const auto& machine : world_.machines) {
+                    final_points &= machine->final_point();
+                }
+            } else if (still()) {
+                return;
+            }
+            if (rounds > rounds_to_converge || world_.clock.boot() > limit) {
+                std::string who;
+                for (const auto& machine : world_.machines) {
+                    who += "\n  " + machine->state();
+                }
+                world_.violated("convergence", "not still after " + std::to_string(rounds) +
+                                                   " rounds without faults:" + who);
+            }
+        }
+    }
+    void last_look() {
+        for (std::size_t n = 0; n < 400; ++n) {  // Acknowledgements and credit come to rest.
+            world_.round();
+        }
+        world_.oracles->verify(true, false);
+        world_.oracles->check_resources();
+        for (const auto& machine : world_.machines) {
+            world_.oracles->check_newest(*machine);
+        }
+        operator_.collect_everything();
+        if (world_.settings.tamper && !world_.violation) {
+            operator_.tamper();
+        }
+    }
+
+    void add_counts() {
+        for (const auto& server : world_.servers) {
+            server->add_counts();
+        }
+        const std::pair<fakes::BlobFault, const char*> faults[] = {
+            {fakes::BlobFault::unavailable, "fault.blob.unavailable"},
+            {fakes::BlobFault::throttled, "fault.blob.throttled"},
+            {fakes::BlobFault::lost_reply, "fault.blob.lost_reply"},
+            {fakes::BlobFault::lost_request, "fault.blob.lost_request"},
+            {fakes::BlobFault::late, "fault.blob.late"}};
+        for (const auto& [fault, name] : faults) {
+            world_.trace.count(name, world_.vault.faults(fault));
+        }
+    }
+
+    World world_;
+    Operator operator_;
+};
+
+}  // namespace
+
+Outcome run_schedule(std::uint64_t seed, Mutant mutant, bool print) {
+    const Settings settings = draw_settings(seed);
+    if (print) {
+        std::printf("%s\n", describe(settings).c_str());
+    }
+    Outcome outcome;
+    Schedule schedule(settings, mutant, print);
+    schedule.run();
+    World& world = schedule.world();
+    world.trace.count("simulated_s",
+                      static_cast<std::uint64_t>(raw(world.clock.boot()) / ns_per_s));
+    outcome.violation = world.violation;
+    outcome.trace_hash = world.trace.hash();
+    outcome.events = world.trace.events();
+    outcome.counts = world.trace.counts();
+    outcome.last_events = world.trace.last();
+    return outcome;
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,47 @@
+// Server: one process-server machine: its disk, its state directory, and the process that runs on
+// it now and then. It is restarted as systemd would, whatever ended the process.
+// Thread-safety: none.
+#pragma once
+
+#include "tests/sim/process.h"
+
+#include <map>
+#include <memory>
+
+namespace cw::sim {
+
+class Server {
+public:
+    Server(World& world, std::size_t index);
+    ~Server();
+
+    void kill(bool power_cut);
+    void pause(std::int64_t ns);
+    // At the top level only: removes what is dead, restarts what should run, ticks.
+    void tend();
+    // No faults of its device any more; it runs from here on.
+    void end_faults();
+
+    [[nodiscard]] bool up() const noexcept { return process_ && process_->ready(); }
+    [[nodiscard]] bool awake() const;
+    [[nodiscard]] Nanos wakes_at() const noexcept { return std::max(paused_until_, restart_at_); }
+    [[nodiscard]] Process* process() noexcept { return up() ? process_.get() : nullptr; }
+    [[nodiscard]] fakes::SimStorage& storage() noexcept { return storage_; }
+    // A bit flips in what the cache holds.
+    bool rot();
+    // What was acknowledged may have been damaged by more than the promise covers.
+    [[nodiscard]] bool damaged() const noexcept { return damaged_; }
+    void add_counts();
+
+private:
+    World& world_;
+    std::size_t index_;
+    fakes::SimStorage storage_;
+    std::map<MachineId, vault::ChainWitness> witnesses_;
+    std::unique_ptr<Process> process_;
+    Nanos restart_at_{}, paused_until_{}, next_tick_{};
+    unsigned failed_starts_ = 0;
+    bool damaged_ = false;
+};
+
+}  // namespace cw::sim

@@ -1,0 +1,127 @@
+#include "tests/sim/settings.h"
+
+#include "base/ids.h"
+
+#include <sstream>
+
+namespace cw::sim {
+namespace {
+
+class Dice {
+public:
+    explicit Dice(std::uint64_t seed) : random_(make_seeded_random(seed * 2 + 1)) {}
+    std::uint64_t between(std::uint64_t low, std::uint64_t high) {
+        return low + random_->below(high - low + 1);
+    }
+    bool one_in(std::uint64_t n) { return random_->below(n) == 0; }
+    // Off in half of the schedules, else 1..max.
+    std::uint32_t rate(std::uint32_t max) {
+        return one_in(2) ? 0 : static_cast<std::uint32_t>(between(1, max));
+    }
+    template <typename T>
+    T pick(std::initializer_list<T> choices) {
+        return choices.begin()[random_->below(choices.size())];
+    }
+
+private:
+    std::unique_ptr<Random> random_;
+};
+
+void draw_limits(Settings& s, Dice& dice) {
+    s.region_bytes = dice.pick({1 * mib, 2 * mib, 4 * mib});
+    if (s.disk_bytes > 512 * kib) {
+        s.region_bytes = 8 * mib;
+    }
+    s.spool_bytes = std::max<std::uint64_t>(dice.between(20, 40) * mib, 8 * s.region_bytes) /
+                    s.region_bytes * s.region_bytes;
+    s.batch_bytes = dice.pick<std::uint32_t>({64 * kib, 256 * kib, 1 * mib});
+    s.batches_in_flight = static_cast<std::uint32_t>(dice.between(1, 4));
+    s.ingest_slabs = dice.between(18, 28);
+    s.upload_stages = dice.between(1, 2);
+    s.rings = dice.pick<std::size_t>({2, 8, 64, 256});
+    s.seal_after_ns = static_cast<std::int64_t>(dice.between(10, 2000)) * ns_per_ms;
+    s.commit_interval_ns = static_cast<std::int64_t>(dice.between(1, 1000)) * ns_per_ms;
+    s.checkpoint_every = static_cast<std::uint32_t>(dice.between(3, 12));
+    s.upload_threads = static_cast<std::uint32_t>(dice.between(1, 6));
+    s.jobs = static_cast<std::uint32_t>(dice.between(1, 4));
+    s.resident_bytes = dice.between(0, 8) * mib;
+    s.backlog_records = dice.pick<std::uint64_t>({16, 256, 65536});
+    s.gc_grace_us = static_cast<std::int64_t>(dice.between(30, 600)) * 1'000'000;
+}
+
+void draw_faults(Settings& s, Dice& dice) {
+    s.latency_ns_max = static_cast<std::int64_t>(dice.between(0, 30)) * ns_per_ms;
+    s.dribble_bytes = dice.pick<std::size_t>({0, 0, 0, 1500, 40});
+    s.cut = dice.rate(400);
+    s.half_open = dice.rate(200);
+    s.stale_session = dice.rate(300);
+    s.server_kill = dice.rate(400);
+    s.server_power_cut = dice.rate(500);
+    s.server_pause = dice.rate(200);
+    s.takeover = s.servers > 1 ? dice.rate(400) : 0;
+    s.agent_kill = dice.rate(200);
+    s.agent_power_cut = dice.rate(100);
+    s.agent_stop = dice.rate(100);
+    s.wall_jump = dice.rate(100);
+    s.rotate = dice.rate(100);
+    s.collect = dice.rate(400);
+    s.prune = dice.rate(300);
+    s.disk.delay_polls_max = dice.pick<std::uint32_t>({0, 2, 10});
+    s.disk.durable_delay_ns = dice.pick<std::int64_t>({0, ns_per_ms, 20 * ns_per_ms});
+    s.disk.sync_error = dice.rate(100);
+    s.disk.write_error = dice.rate(60);
+    s.disk.only_path = "spool";
+    s.rot = dice.one_in(6) ? static_cast<std::uint32_t>(dice.between(1, 100)) : 0;
+    const auto chance = [&](double max) {
+        return dice.one_in(2) ? 0.0 : max * static_cast<double>(dice.between(1, 100)) / 100;
+    };
+    s.blob = {.unavailable = chance(0.1),
+              .throttled = chance(0.1),
+              .lost_reply = chance(0.15),
+              .lost_request = chance(0.1),
+              .late = chance(0.1)};
+    s.blob_latency_ns = static_cast<std::int64_t>(dice.between(0, 200)) * ns_per_ms;
+    s.blob_late_ns = static_cast<std::int64_t>(dice.between(1, 120)) * ns_per_s;
+    s.worm = dice.one_in(8);
+    s.tamper = dice.one_in(4);
+}
+
+}  // namespace
+
+Settings draw_settings(std::uint64_t seed) {
+    Dice dice(seed);
+    Settings s;
+    s.seed = seed;
+    s.servers = dice.between(1, 3);
+    s.machines = dice.one_in(4) ? 2 : 1;
+    s.disks = dice.between(1, 2);
+    // Mostly one super-chunk per disk; sometimes several, which costs time.
+    s.disk_bytes =
+        dice.one_in(16) ? 4 * mib + dice.between(1, 16) * 64 * kib : dice.between(1, 8) * 32 * kib;
+    s.actions = static_cast<std::uint32_t>(dice.between(30, 120));
+    draw_limits(s, dice);
+    draw_faults(s, dice);
+    return s;
+}
+
+std::string describe(const Settings& s) {
+    std::ostringstream out;
+    out << "seed=" << s.seed << " servers=" << s.servers << " machines=" << s.machines
+        << " disks=" << s.disks << "x" << s.disk_bytes / kib << "KiB actions=" << s.actions
+        << " spool=" << s.spool_bytes / mib << "MiB/" << s.region_bytes / mib << "MiB"
+        << " rings=" << s.rings << " backlog=" << s.backlog_records
+        << " resident=" << s.resident_bytes / mib << "MiB dribble=" << s.dribble_bytes
+        << " cut=" << s.cut << " half_open=" << s.half_open << " stale=" << s.stale_session
+        << " kill=" << s.server_kill << " power=" << s.server_power_cut
+        << " pause=" << s.server_pause << " takeover=" << s.takeover
+        << " agent(kill=" << s.agent_kill << " power=" << s.agent_power_cut
+        << " stop=" << s.agent_stop << ") disk(sync=" << s.disk.sync_error
+        << " write=" << s.disk.write_error << " delay=" << s.disk.delay_polls_max
+        << " rot=" << s.rot << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
+        << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
+        << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
+        << " rotate=" << s.rotate << " worm=" << s.worm << " tamper=" << s.tamper;
+    return out.str();
+}
+
+}  // namespace cw::sim

@@ -1,0 +1,54 @@
+// What one seed decides before anything runs: sizes, limits, and which faults may happen how often.
+//
+// Every schedule has its own mix ("swarm"): a fault class that is off lets others be seen that it
+// would mask. Rates are per 10,000 decisions of their kind unless a name says otherwise.
+#pragma once
+
+#include "tests/fakes/memory_vault.h"
+#include "tests/fakes/sim_disk.h"
+
+#include <cstdint>
+#include <string>
+
+namespace cw::sim {
+
+struct Settings {
+    std::uint64_t seed = 1;
+
+    // Who takes part.
+    std::size_t servers = 1, machines = 1, disks = 1;
+    std::uint64_t disk_bytes = 0;
+    std::uint32_t actions = 60;  // What the schedule's author does in the safety phase.
+
+    // Limits of the process servers.
+    std::uint64_t region_bytes = 0, spool_bytes = 0;
+    std::uint32_t batch_bytes = 0, batches_in_flight = 4;
+    std::size_t ingest_slabs = 0, upload_stages = 1, rings = 64;
+    std::int64_t seal_after_ns = 0, commit_interval_ns = 0;
+    std::uint32_t checkpoint_every = 64, upload_threads = 4, jobs = 4;
+    std::uint64_t resident_bytes = 0, backlog_records = 0;
+    std::int64_t gc_grace_us = 0;
+
+    // Network.
+    std::int64_t latency_ns_max = 0;
+    std::size_t dribble_bytes = 0;  // 0: a read gets all there is.
+    std::uint32_t cut = 0, half_open = 0, stale_session = 0;
+
+    // Processes.
+    std::uint32_t server_kill = 0, server_power_cut = 0, server_pause = 0, takeover = 0;
+    std::uint32_t agent_kill = 0, agent_power_cut = 0, agent_stop = 0;
+    std::uint32_t wall_jump = 0, rotate = 0, collect = 0, prune = 0;
+
+    // Disk and store.
+    fakes::FaultPlan disk;
+    std::uint32_t rot = 0;  // Bits that flip in the cache at rest.
+    fakes::BlobFaultRates blob;
+    std::int64_t blob_latency_ns = 0, blob_late_ns = 0;
+    bool worm = false;
+    bool tamper = false;  // The adversary comes when all has converged.
+};
+
+Settings draw_settings(std::uint64_t seed);
+std::string describe(const Settings& settings);
+
+}  // namespace cw::sim

@@ -1,0 +1,189 @@
+#include "tests/sim/world.h"
+
+#include "base/assert.h"
+#include "tests/sim/machine.h"
+#include "tests/sim/oracles/oracles.h"
+#include "tests/sim/server.h"
+#include "tests/vault/vault_rig.h"
+
+#include <algorithm>
+#include <map>
+
+#include <poll.h>
+
+namespace cw::sim {
+namespace {
+
+constexpr int depth_max = 3;
+
+}  // namespace
+
+World::World(const Settings& wanted, Mutant planted, bool print)
+    : settings(wanted),
+      mutant(planted),
+      trace(print),
+      random(make_seeded_random(wanted.seed)),
+      vault(clock, {.seed = wanted.seed * 3 + 1,
+                    .shuffle = true,
+                    .latency_ns_max = wanted.blob_latency_ns,
+                    .late_ns = wanted.blob_late_ns,
+                    .page_entries = 50,
+                    .on_wait = [this](std::int64_t ns) { wait_for_store(ns); }}),
+      keys_random(make_seeded_random(wanted.seed * 5 + 2)),
+      kek(fakes::make_test_kek("sim", *keys_random)),
+      network(clock, *random,
+              {.latency_ns_max = wanted.latency_ns_max, .dribble_bytes = wanted.dribble_bytes}),
+      oracles(std::make_unique<Oracles>(*this)),
+      readers(make_process_stores(vault.factory(), readers_life, *oracles, planted)) {
+    const auto store = vault.factory()->make();
+    depth_ = depth_max;  // Nobody else is there yet.
+    const auto made = vault::create_vault(*store, *kek, *keys_random);
+    CW_ASSERT(made.has_value());
+    depth_ = 0;
+    identity = *made;
+    if (settings.worm) {
+        vault.set_worm(blob::Container::data, 20 * ns_per_s);
+        vault.set_worm(blob::Container::manifest, 20 * ns_per_s);
+    }
+    vault.set_rates(settings.blob);
+    for (std::size_t i = 0; i < settings.servers; ++i) {
+        servers.push_back(std::make_unique<Server>(*this, i));
+    }
+    for (std::size_t i = 0; i < settings.machines; ++i) {
+        machines.push_back(std::make_unique<Machine>(*this, i));
+    }
+}
+
+World::~World() {
+    depth_ = depth_max;
+    machines.clear();
+    servers.clear();
+}
+
+void World::violated(std::string oracle, std::string what) {
+    event("VIOLATION " + oracle + ": " + what);
+    if (!violation) {
+        violation = Violation{std::move(oracle), std::move(what)};
+    }
+}
+
+void World::end_faults() {
+    event("faults end");
+    vault.set_rates({});
+    vault.land_late();
+    network.calm();
+    for (const auto& server : servers) {
+        server->end_faults();
+    }
+}
+
+// Somebody blocks on the store: everybody else goes on meanwhile.
+void World::wait_for_store(std::int64_t timeout_ns) {
+    if (depth_ >= depth_max) {
+        clock.advance(std::clamp<std::int64_t>(timeout_ns, ns_per_ms, 20 * ns_per_ms));
+        return;
+    }
+    const Nanos until = clock.boot() + std::max<std::int64_t>(timeout_ns, ns_per_ms);
+    ++depth_;
+    round(std::min(until, std::max(vault.next_event().value_or(until), clock.boot() + 1)));
+    --depth_;
+}
+
+bool World::turn_all() {
+    struct Turn {
+        Server* server = nullptr;
+        SimRunner* runner = nullptr;
+        Machine* machine = nullptr;
+        bool rung = false;
+    };
+    std::vector<Turn> turns;
+    std::vector<pollfd> bells;
+    std::vector<std::size_t> belongs;
+    for (const auto& server : servers) {
+        if (!server->awake()) {
+            continue;
+        }
+        for (const auto& runner : server->process()->runners()) {
+            if (runner->running()) {
+                continue;
+            }
+            if (runner->parked()) {
+                bells.push_back({.fd = runner->doorbell().fd(), .events = POLLIN, .revents = 0});
+                belongs.push_back(turns.size());
+            }
+            turns.push_back({.server = server.get(), .runner = runner.get()});
+        }
+    }
+    if (!bells.empty() && ::poll(bells.data(), bells.size(), 0) > 0) {
+        for (std::size_t i = 0; i < bells.size(); ++i) {
+            turns[belongs[i]].rung = bells[i].revents != 0;
+        }
+    }
+    for (const auto& machine : machines) {
+        if (machine->up() && machine->wakes_at() <= clock.boot()) {
+            turns.push_back({.machine = machine.get()});
+        }
+    }
+    bool worked = false;
+    for (std::size_t left = turns.size(); left > 0; --left) {
+        std::swap(turns[random->below(left)], turns[left - 1]);
+        const Turn& turn = turns[left - 1];
+        if (turn.machine != nullptr) {
+            worked |= turn.machine->step();
+        } else if (turn.server->awake()) {
+            worked |= turn.runner->step(turn.rung);
+        }
+    }
+    return worked;
+}
+
+void World::advance_time(Nanos until) {
+    Nanos next = std::min(until, clock.boot() + 60 * ns_per_s);
+    for (const auto& server : servers) {
+        if (!server->awake()) {
+            next = std::min(next, std::max(server->wakes_at(), clock.boot() + 1));
+            continue;
+        }
+        for (const auto& runner : server->process()->runners()) {
+            if (!runner->running()) {
+                const Nanos due = runner->parked() ? runner->wakes_at() : clock.boot();
+                next = std::min(next, due);
+            }
+        }
+    }
+    for (const auto& machine : machines) {
+        next = std::min(next, machine->wakes_at());
+    }
+    // Devices are slow, too: what is due at once takes a moment.
+    clock.advance(std::max<std::int64_t>(next - clock.boot(), 20 * ns_per_us));
+}
+
+void World::round(Nanos until) {
+    if (depth_ == 0) {
+        for (const auto& server : servers) {
+            server->tend();
+        }
+        for (const auto& machine : machines) {
+            machine->tend();
+        }
+        network.forget_dead();
+    }
+    if (!turn_all()) {
+        advance_time(until);
+    } else {
+        clock.advance(static_cast<std::int64_t>(random->below(100)) * ns_per_us);
+    }
+}
+
+pipeline::SlabPool& pool_for(std::size_t server, std::string_view kind, std::size_t count) {
+    using Key = std::tuple<std::size_t, std::string, std::size_t>;
+    static std::map<Key, std::unique_ptr<pipeline::SlabPool>> pools;
+    auto& pool = pools[Key{server, std::string(kind), count}];
+    if (!pool) {
+        pool = pipeline::SlabPool::create(std::string(kind), count).value();
+    }
+    CW_ASSERT(pool->free_count() == pool->count());
+    return *pool;
+}
+
+}  // namespace cw::sim

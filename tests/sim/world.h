@@ -1,0 +1,80 @@
+// World: what all actors of one schedule share: time, the vault, the network, chance, the trace,
+// and those who watch. Everything is drawn from one seed.
+// Thread-safety: none; one world per thread.
+#pragma once
+
+#include "base/clock.h"
+#include "egress/vault/keys.h"
+#include "tests/fakes/memory_vault.h"
+#include "tests/sim/mutants.h"
+#include "tests/sim/network.h"
+#include "tests/sim/oracles/watch.h"
+#include "tests/sim/settings.h"
+#include "tests/sim/store.h"
+#include "tests/sim/trace.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cw::sim {
+
+class Server;
+class Machine;
+struct Oracles;
+
+// Why a schedule fails.
+struct Violation {
+    std::string oracle, what;
+};
+
+class World {
+public:
+    World(const Settings& wanted, Mutant planted, bool print);
+    ~World();
+    World(const World&) = delete;
+    World& operator=(const World&) = delete;
+
+    // One turn for everybody who is awake, in random order; if nobody is, time moves on to the next
+    // thing that will happen, but never beyond `until`.
+    void round(Nanos until = Nanos{INT64_MAX});
+    void violated(std::string oracle, std::string what);
+    void event(std::string_view what, std::uint64_t a = 0, std::uint64_t b = 0) {
+        trace.event(raw(clock.boot()), what, a, b);
+    }
+    bool hit(std::uint32_t per_10000) {
+        return per_10000 != 0 && random->below(10'000) < per_10000;
+    }
+    // From here on nothing fails any more.
+    void end_faults();
+
+    Settings settings;
+    const Mutant mutant;
+    Trace trace;
+    ManualClock clock;
+    std::unique_ptr<Random> random;
+    fakes::MemoryVault vault;
+    std::unique_ptr<Random> keys_random;
+    std::unique_ptr<vault::KeyService> kek;
+    vault::VaultIdentity identity;
+    Network network;
+    std::unique_ptr<Oracles> oracles;
+    ProcessLife readers_life;
+    std::unique_ptr<blob::StoreFactory> readers;  // What people who only look have.
+    std::vector<std::unique_ptr<Server>> servers;
+    std::vector<std::unique_ptr<Machine>> machines;
+    std::optional<Violation> violation;
+
+private:
+    void wait_for_store(std::int64_t timeout_ns);
+    bool turn_all();
+    void advance_time(Nanos until);
+    int depth_ = 0;  // Of blocking calls on the stack.
+};
+
+// Slab pools live as long as the program and are lent to one process after the other: all slabs
+// must have come home in between.
+pipeline::SlabPool& pool_for(std::size_t server, std::string_view kind, std::size_t count);
+
+}  // namespace cw::sim

@@ -53,6 +53,7 @@ bool Agent::round() {
         busy = scan_->step() || busy;
     }
     tend_machine();
+    tend_guest();
     tend_points();
     tend_waiters();
     tend_stop();
@@ -81,13 +82,16 @@ void Agent::park(bool busy) {
     if (qemu_ && qemu_->state() == QemuSource::State::attached) {
         waiting.push_back({qemu_->fd(), POLLIN, 0});
     }
+    if (guest_ && guest_->fd() >= 0) {
+        waiting.push_back({guest_->fd(), POLLIN, 0});
+    }
     const Nanos now = clock_.boot();
     std::int64_t wait = std::min(idle_wait_ns, replicator_->next_deadline() - now);
     wait = std::min(wait, next_point_ - now);
     if (spiller_ && spiller_->busy()) {
         wait = std::min(wait, ns_per_ms);
     }
-    if (scan_ && scan_->running()) {
+    if ((scan_ && scan_->running()) || (guest_ && guest_->fd() >= 0)) {
         wait = std::min(wait, child_wait_ns);  // A hook ends without telling.
     }
     const auto wait_ms =

@@ -5,7 +5,9 @@
 #pragma once
 
 #include "agent/control_socket.h"
+#include "agent/guest_freeze.h"
 #include "agent/nbd_server.h"
+#include "agent/qemu_epochs.h"
 #include "agent/qemu_source.h"
 #include "agent/replicator.h"
 #include "agent/scan_source.h"
@@ -33,6 +35,8 @@ struct AgentOptions {
     std::string qmp_socket;  // The disks are a virtual machine's; `disks` is empty then.
     std::vector<std::string> qemu_disks;  // Which of them; empty: all.
     QemuSource::Mode qemu_mode = QemuSource::Mode::data;
+    std::string guest_agent_socket;    // Empty: points are crash-consistent.
+    std::int64_t app_interval_ns = 0;  // Between points of a frozen guest; 0: when asked for.
     std::int64_t interval_ns = 5 * ns_per_s;
     std::int64_t linger_ns = 20 * ns_per_ms;
     std::uint64_t memory_bytes = 128 * mib;
@@ -65,6 +69,7 @@ private:
         std::optional<PointId> point;  // Not made yet: the next scan makes it.
         PointPhase until{};
         Nanos deadline{};
+        bool frozen = false;  // Of a guest that is frozen first.
     };
     Agent(AgentOptions options, Clock& clock, Random& random);
 
@@ -101,8 +106,18 @@ private:
     Result<void> leave_state();
     // agent_control.cc
     void control(std::uint64_t client, const std::string& line);
-    void control_point(std::uint64_t client, const std::string& tag, PointPhase until,
-                       std::int64_t timeout_ms);
+    struct PointRequest {
+        std::string tag;
+        PointPhase until{};
+        std::int64_t timeout_ms = 0;
+        bool frozen = false;
+    };
+    void control_point(std::uint64_t client, const PointRequest& request);
+    // The point of a waiter that has none yet. False: it was answered with a refusal.
+    bool find_point(Waiter& waiter);
+    // agent_qemu.cc
+    void tend_guest();
+    void cut_frozen();
     std::string status_json();
 
     AgentOptions options_;
@@ -126,12 +141,17 @@ private:
     std::unique_ptr<Freezer> freezer_;
     std::unique_ptr<PointSource> scan_;
     std::unique_ptr<QemuSource> qemu_;
+    QemuEpochs* epochs_ = nullptr;  // scan_, if it is that.
+    std::unique_ptr<GuestFreeze> guest_;
     std::unique_ptr<NbdServer> nbd_;
     std::unique_ptr<ControlServer> control_;
 
     std::vector<Waiter> waiters_;
     std::optional<std::uint64_t> stop_client_;
-    std::string scan_tag_;
+    std::string scan_tag_, frozen_tag_;
+    bool frozen_wanted_ = false;
+    std::optional<Result<PointId>> frozen_outcome_;
+    Nanos next_frozen_{};
     bool scan_wanted_ = false;
     bool wants_restart_ = false;
     bool guest_paused_ = false;

@@ -73,10 +73,11 @@ void Agent::control(std::uint64_t client, const std::string& line) {
         control_->reply(client, status_json());
     } else if (command == "point") {
         const auto timeout = asked.find("timeout_ms");
-        control_point(client, text("tag", ""), phase_of(text("wait", "sent")),
-                      timeout != asked.end() && timeout->is_number_integer()
-                          ? timeout->get<std::int64_t>()
-                          : 60'000);
+        const bool timed = timeout != asked.end() && timeout->is_number_integer();
+        control_point(client, {.tag = text("tag", ""),
+                               .until = phase_of(text("wait", "sent")),
+                               .timeout_ms = timed ? timeout->get<std::int64_t>() : 60'000,
+                               .frozen = text("frozen", "no") == "yes"});
     } else if (command == "stop") {
         stop_client_ = client;
         stop_asked_.store(text("final", "no") == "yes" ? 2 : 1);
@@ -85,22 +86,29 @@ void Agent::control(std::uint64_t client, const std::string& line) {
     }
 }
 
-void Agent::control_point(std::uint64_t client, const std::string& tag, PointPhase until,
-                          std::int64_t timeout_ms) {
-    if (tag.size() > pipeline::point_tag_bytes_max) {
+void Agent::control_point(std::uint64_t client, const PointRequest& request) {
+    if (request.tag.size() > pipeline::point_tag_bytes_max) {
         return control_->reply(client, refusal({Errc::usage, "the tag is longer than 256 bytes"}));
     }
-    Waiter waiter{
-        client, {}, until, clock_.boot() + std::max<std::int64_t>(timeout_ms, 0) * ns_per_ms};
-    if (scan_) {
+    if (request.frozen && !guest_) {
+        return control_->reply(client,
+                               refusal({Errc::usage, "the agent was started without --qga"}));
+    }
+    const std::int64_t limit_ns = std::max<std::int64_t>(request.timeout_ms, 0) * ns_per_ms;
+    Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, request.frozen};
+    if (request.frozen) {
+        frozen_tag_ = request.tag;
+        frozen_wanted_ = true;
+        frozen_outcome_.reset();
+    } else if (scan_) {
         if (!replicator_->consistent() && !scan_->running()) {
             return control_->reply(
                 client, refusal({Errc::resync_required, "the disks are not synchronised yet"}));
         }
-        scan_tag_ = tag;
+        scan_tag_ = request.tag;
         scan_wanted_ = true;  // The next scan, so that it begins after this request.
     } else {
-        const auto made = replicator_->make_point(pipeline::PointKind::crash, tag);
+        const auto made = replicator_->make_point(pipeline::PointKind::crash, request.tag);
         if (!made) {
             return control_->reply(client, refusal(made.error()));
         }
@@ -109,15 +117,29 @@ void Agent::control_point(std::uint64_t client, const std::string& tag, PointPha
     waiters_.push_back(waiter);
 }
 
+bool Agent::find_point(Waiter& waiter) {
+    const std::optional<Result<PointId>>* outcome = nullptr;
+    if (waiter.frozen) {
+        outcome = &frozen_outcome_;
+    } else if (scan_ && !scan_wanted_ && !scan_->running()) {
+        outcome = &scan_->outcome();
+    }
+    if (waiter.point || outcome == nullptr || !*outcome) {
+        return true;
+    }
+    if (!**outcome) {
+        control_->reply(waiter.client, refusal((**outcome).error()));
+        return false;
+    }
+    waiter.point = ***outcome;
+    return true;
+}
+
 void Agent::tend_waiters() {
     for (auto it = waiters_.begin(); it != waiters_.end();) {
-        if (!it->point && scan_ && !scan_wanted_ && !scan_->running() && scan_->outcome()) {
-            if (!*scan_->outcome()) {
-                control_->reply(it->client, refusal(scan_->outcome()->error()));
-                it = waiters_.erase(it);
-                continue;
-            }
-            it->point = **scan_->outcome();
+        if (!find_point(*it)) {
+            it = waiters_.erase(it);
+            continue;
         }
         const TrackedPoint* const point =
             it->point ? replicator_->points().find(*it->point) : nullptr;

@@ -1,6 +1,5 @@
 // An agent whose disks are those of a running virtual machine.
 #include "agent/agent.h"
-#include "agent/qemu_epochs.h"
 #include "base/log.h"
 
 namespace cw::agent {
@@ -29,8 +28,16 @@ Result<void> Agent::attach_machine(const std::vector<bool>& provable) {
     }
     CW_TRY(qemu_->attach(captures, socket, provable));
     if (options_.qemu_mode == QemuSource::Mode::epoch) {
-        scan_ = std::make_unique<QemuEpochs>(QemuEpochs::Context{
+        auto epochs = std::make_unique<QemuEpochs>(QemuEpochs::Context{
             *qemu_, *replicator_, std::move(captures), clock_, options_.state_directory});
+        epochs_ = epochs.get();
+        scan_ = std::move(epochs);
+    }
+    if (!options_.guest_agent_socket.empty()) {
+        GuestFreeze::Options freeze;
+        freeze.socket = options_.guest_agent_socket;
+        guest_ = std::make_unique<GuestFreeze>(freeze, clock_);
+        next_frozen_ = clock_.boot() + options_.app_interval_ns;
     }
     return {};
 }
@@ -65,6 +72,64 @@ void Agent::quiet_source(bool planned) {
         qemu_->stop_capture();
     }
     nbd_.reset();
+}
+
+// Points of a frozen guest, by interval or when asked for.
+void Agent::tend_guest() {
+    if (!guest_) {
+        return;
+    }
+    const Nanos now = clock_.boot();
+    if (options_.app_interval_ns > 0 && now - next_frozen_ >= 0) {
+        next_frozen_ = now + options_.app_interval_ns;
+        frozen_wanted_ = true;
+    }
+    const bool ready = stopping_ == Stopping::no && replicator_->consistent() &&
+                       !(scan_ && scan_->running()) &&
+                       qemu_->state() == QemuSource::State::attached;
+    if (guest_->state() == GuestFreeze::State::idle) {
+        if (!frozen_wanted_ || !ready) {
+            return;
+        }
+        frozen_wanted_ = false;
+        guest_->begin();
+        if (guest_->error()) {
+            cut_frozen();
+        }
+        return;
+    }
+    const auto before = guest_->state();
+    const auto after = guest_->step();
+    const bool gave_up = guest_->error() && (before == GuestFreeze::State::asking ||
+                                             before == GuestFreeze::State::freezing);
+    if (after == GuestFreeze::State::frozen || (gave_up && after != before)) {
+        cut_frozen();
+    }
+}
+
+// A guest that did not freeze gets a crash point that says so.
+void Agent::cut_frozen() {
+    const bool frozen = guest_->state() == GuestFreeze::State::frozen;
+    const auto kind = !frozen              ? pipeline::PointKind::crash
+                      : options_.app_hooks ? pipeline::PointKind::app
+                                           : pipeline::PointKind::filesystem;
+    if (!frozen) {
+        log_warning("agent.point.unfrozen", {{"error", *guest_->error()}});
+    }
+    const std::string hooks = frozen ? guest_->summary() : to_string(*guest_->error());
+    if (epochs_ == nullptr) {
+        frozen_outcome_ = replicator_->make_point(kind, frozen_tag_, hooks);
+    } else if (epochs_->begin_as(kind, frozen_tag_, hooks)) {
+        for (Waiter& waiter : waiters_) {
+            waiter.frozen = false;  // Its point is the epoch's.
+        }
+    } else {
+        frozen_outcome_ = fail(Errc::resync_required, "the disks lost their place meanwhile");
+    }
+    if (frozen) {
+        guest_->thaw();
+    }
+    frozen_tag_.clear();
 }
 
 void Agent::resume_guest() {

@@ -58,7 +58,7 @@ T unwrap(const std::string& option, Result<T> result) {
 struct ProtectText {
     std::vector<std::string> servers, images, disks, names;
     std::string interval = "5s", linger = "20ms", memory = "128MiB", spool = "0";
-    std::string mode = "data";
+    std::string mode = "data", app_interval = "1h";
     std::string nbd_listen, pre, post, hook_timeout = "60s";
 };
 
@@ -74,6 +74,11 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
         ->required();
     app.add_option("--state", options.state_directory, "directory for the agent's state")
         ->required();
+    app.add_option("--qga", options.guest_agent_socket,
+                   "with --qmp: the guest agent's socket, to freeze the guest for a point");
+    app.add_option("--app-interval", text.app_interval,
+                   "with --qga: between points of a frozen guest; 0: only when asked for")
+        ->capture_default_str();
     app.add_option("--image", text.images, "disk image to protect");
     app.add_option("--disk", text.disks, "block device to protect; with --qmp, a machine's disk");
     app.add_option("--qmp", options.qmp_socket, "protect the virtual machine with this monitor");
@@ -128,6 +133,7 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
         options.machine_name = host.data();
     }
     options.interval_ns = duration_ns("--interval", text.interval);
+    options.app_interval_ns = duration_ns("--app-interval", text.app_interval);
     options.linger_ns = duration_ns("--linger", text.linger);
     options.memory_bytes = size_bytes("--memory", text.memory);
     options.spool_bytes = size_bytes("--spool-size", text.spool);
@@ -176,7 +182,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     add_protect(*app.add_subcommand("protect", "protect disks, in the foreground"), protect, text);
     AskCommand ask;
     std::string state, tag, wait = "sent", timeout = "60s";
-    bool final = false;
+    bool final = false, frozen = false;
     CLI::App* const status = app.add_subcommand("status", "how protection goes");
     CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
     CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
@@ -186,6 +192,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     status->add_flag("--json", ask.json);
     point->add_flag("--json", ask.json);
     point->add_option("--tag", tag, "a word of yours, at most 256 bytes");
+    point->add_flag("--frozen", frozen, "freeze the guest for it; the agent needs --qga");
     point->add_option("--wait", wait)->check(CLI::IsMember({"sent", "durable", "committed"}));
     point->add_option("--timeout", timeout)->capture_default_str();
     stop->add_flag("--final", final, "a last point first, then a planned GOODBYE");
@@ -207,6 +214,7 @@ CommandLine parse_command_line(int argc, char** argv) {
             {"tag", tag},
             {"wait", wait},
             {"final", final ? "yes" : "no"},
+            {"frozen", frozen ? "yes" : "no"},
             {"timeout_ms",
              timeout_ms}}.dump(-1, ' ', false, json::error_handler_t::replace);
         out.ask = std::move(ask);

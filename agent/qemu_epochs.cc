@@ -21,7 +21,7 @@ std::string overlay_path(const std::string& directory, std::size_t slot) {
 
 }  // namespace
 
-bool QemuEpochs::begin(std::string tag) {
+bool QemuEpochs::begin_as(pipeline::PointKind kind, std::string tag, std::string hooks) {
     if (running_) {
         return false;
     }
@@ -32,7 +32,9 @@ bool QemuEpochs::begin(std::string tag) {
     if (!context_.replicator.consistent()) {
         return false;
     }
+    kind_ = kind;
     tag_ = std::move(tag);
+    hooks_ = std::move(hooks);
     outcome_.reset();
     running_ = true;
     logged_bytes_ = 0;
@@ -178,7 +180,7 @@ Result<PointId> QemuEpochs::finish() {
                         "the view of disk '" + context_.source.disk_name(slot) + "' ended early");
         }
     }
-    return context_.replicator.make_point(pipeline::PointKind::crash, tag_, {}, cut_time_);
+    return context_.replicator.make_point(kind_, tag_, hooks_, cut_time_);
 }
 
 void QemuEpochs::end(Result<PointId> outcome) {

@@ -32,7 +32,11 @@ public:
     };
     explicit QemuEpochs(Context context) : context_(std::move(context)) {}
 
-    bool begin(std::string tag) override;
+    bool begin(std::string tag) override {
+        return begin_as(pipeline::PointKind::crash, std::move(tag), {});
+    }
+    // The guest was made still for the moment of this call.
+    bool begin_as(pipeline::PointKind kind, std::string tag, std::string hooks);
     [[nodiscard]] bool running() const noexcept override { return running_; }
     bool step() override;
     void stop() override;
@@ -63,7 +67,8 @@ private:
     Context context_;
     bool running_ = false;
     bool was_cut_ = false;  // Old bitmaps stand still, and must be settled or given back.
-    std::string tag_;
+    pipeline::PointKind kind_{};
+    std::string tag_, hooks_;
     WallMicros cut_time_{};
     std::uint64_t fences_before_ = 0, logged_bytes_ = 0;
     std::vector<View> views_;

@@ -38,19 +38,27 @@ int wait_ms_until(Clock& clock, Nanos deadline) {
 
 Result<std::unique_ptr<QmpClient>> QmpClient::connect(const std::string& path, Dialect dialect,
                                                       Clock& clock, std::int64_t timeout_ns) {
+    CW_TRY_ASSIGN(auto client, open(path, dialect, clock));
+    CW_TRY(client->greet(dialect, timeout_ns));
+    return client;
+}
+
+Result<std::unique_ptr<QmpClient>> QmpClient::open(const std::string& path, Dialect dialect,
+                                                   Clock& clock) {
     CW_TRY_ASSIGN(Fd socket, connect_unix(path));
     std::unique_ptr<QmpClient> client(new QmpClient(std::move(socket), clock, path));
-    CW_TRY(client->greet(dialect, timeout_ns));
+    if (dialect == Dialect::guest_agent) {
+        // What an earlier client left unread has numbers below ours and is dropped.
+        client->last_number_ = static_cast<std::uint64_t>(clock.boot()) / ns_per_us;
+        client->greeted_ = true;
+    }
     return client;
 }
 
 Result<void> QmpClient::greet(Dialect dialect, std::int64_t timeout_ns) {
     const Nanos deadline = clock_.boot() + timeout_ns;
     if (dialect == Dialect::guest_agent) {
-        // What an earlier client left unread has numbers below ours and is dropped.
-        last_number_ = static_cast<std::uint64_t>(clock_.boot()) / ns_per_us;
         const std::string number = std::to_string(last_number_);
-        greeted_ = true;
         CW_TRY_ASSIGN(const std::string back,
                       execute("guest-sync", R"({"id":)" + number + "}", timeout_ns));
         return back == number ? Result<void>{}

@@ -35,6 +35,10 @@ public:
                                                       Clock& clock,
                                                       std::int64_t timeout_ns = patience_ns);
 
+    // Connects and asks nothing yet.
+    static Result<std::unique_ptr<QmpClient>> open(const std::string& path, Dialect dialect,
+                                                   Clock& clock);
+
     // The reply's data as JSON. `arguments`: a JSON object. Errors: qmp_failed, with the command
     // and QEMU's own words.
     Result<std::string> execute(std::string_view command, std::string_view arguments = "{}",

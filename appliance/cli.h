@@ -5,13 +5,15 @@
 // with code, cause, evidence and next step.
 #pragma once
 
-#include "appliance/vault_access.h"
+#include "appliance/jobs.h"
+#include "appliance/read_access.h"
 #include "config/settings.h"
-#include "recovery/catalog.h"
 
 #include <functional>
 #include <memory>
 #include <string>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace CLI {
 class App;
@@ -54,21 +56,25 @@ private:
     bool visible_ = false;
 };
 
-// The read path's view of one machine, opened from the configuration alone.
-struct OpenedCatalog {
-    VaultAccess access;
-    std::unique_ptr<blob::BlobStore> store;
-    std::unique_ptr<recovery::Catalog> catalog;
-    std::size_t download_threads = 4;
-};
 // Errors: usage (not a machine's id), and those of open_vault_access and Catalog::open.
 Result<OpenedCatalog> open_catalog(Cli& cli, const std::string& machine_text, bool accept_stale);
+
+// The records of machines, for writing: signed by a key that is certified for this host.
+// Errors: key_unavailable, those of the store.
+Result<std::unique_ptr<MachineRecords>> open_records(Cli& cli, const OpenedCatalog& opened);
+// What is known of a machine's state and jobs, as JSON and as text.
+Result<void> show_machine(Cli& cli, const std::string& machine_text);
+nlohmann::json job_json(const Job& job, const MachineId& machine, WallMicros now);
+// The whole document on stdout; bytes that are not UTF-8 are replaced.
+void print_json(const nlohmann::json& value);
 
 void add_config_commands(CLI::App& app, Cli& cli);    // config check | explain | reload | manual
 void add_pki_commands(CLI::App& app, Cli& cli);       // pki init | issue
 void add_vault_commands(CLI::App& app, Cli& cli);     // vault create, machines, points, verify
 void add_status_commands(CLI::App& app, Cli& cli);    // status, events, disks
-void add_recovery_commands(CLI::App& app, Cli& cli);  // failover
+void add_recovery_commands(CLI::App& app, Cli& cli);  // failover, export
+void add_job_commands(CLI::App& app, Cli& cli);       // jobs, commit, reprotect
+void add_mount_command(CLI::App& app, Cli& cli);      // mount
 void add_failback_command(CLI::App& app, Cli& cli);   // failback
 void add_target_commands(CLI::App& app, Cli& cli);    // target list | switch | cancel
 

@@ -186,10 +186,27 @@ Result<recovery::FailbackReport> fail_back(Cli& cli, const FailbackOptions& opti
     CW_TRY_ASSIGN(const OpenedCatalog opened,
                   open_catalog(cli, options.machine, options.accept_stale));
     request.reader.download_threads = opened.download_threads;
+    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    CW_TRY_ASSIGN(JobRun run,
+                  JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
+                                {.machine = opened.catalog->machine(), .verb = Verb::failback}));
     ProgressLine progress(*cli.seams.clock, "compared");
-    return recovery::failback_disk(
-        *opened.store, *opened.catalog, context, request,
-        [&](std::uint64_t done, std::uint64_t all) { progress.update(done, all); });
+    const auto report =
+        recovery::failback_disk(*opened.store, *opened.catalog, context, request,
+                                [&](std::uint64_t done, std::uint64_t all) {
+                                    progress.update(done, all);
+                                    run.note("comparing " + request.target.path, done, all);
+                                });
+    progress.finish();
+    if (!report) {
+        return run.failed(report.error());
+    }
+    JobEnd end;
+    end.point = report->point;
+    end.point_time = report->point_time;
+    end.detail = request.target.path;
+    CW_TRY(run.end(end));
+    return report;
 }
 
 Result<void> failback(Cli& cli, const FailbackOptions& options) {

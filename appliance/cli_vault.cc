@@ -1,6 +1,5 @@
 // causeway vault create, machines, points, verify: straight from the vault, without any daemon.
 #include "appliance/cli.h"
-#include "appliance/server_state.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
 #include "recovery/verify.h"
@@ -15,10 +14,6 @@ namespace cw::appliance {
 namespace {
 
 using nlohmann::json;
-
-void print_json(const json& value) {
-    std::puts(value.dump(2, ' ', false, json::error_handler_t::replace).c_str());
-}
 
 // What people or peers chose, as a terminal may see it.
 std::string shown(const json& text) {
@@ -210,24 +205,13 @@ Result<void> verify(Cli& cli, const std::string& machine_text, recovery::VerifyD
 
 }  // namespace
 
+void print_json(const json& value) {
+    std::puts(value.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+}
+
 Result<OpenedCatalog> open_catalog(Cli& cli, const std::string& machine_text, bool accept_stale) {
-    CW_TRY_ASSIGN(const MachineId machine, parse_id<MachineId>(machine_text));
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
-    OpenedCatalog opened;
-    CW_TRY_ASSIGN(opened.access, open_vault_access(settings, cli.seams));
-    opened.store = opened.access.stores->make();
-    opened.download_threads = static_cast<std::size_t>(settings.egress_download_threads_per_vm);
-    // What this server remembers of the chain; on another machine there is nothing, and that is
-    // fine.
-    WitnessFile witness(settings.server_state_dir + "/witness");
-    CW_TRY(witness.load(*cli.seams.disk));
-    recovery::CatalogOptions options;
-    options.witness = witness.of(machine);
-    options.accept_stale = accept_stale;
-    CW_TRY_ASSIGN(auto catalog,
-                  recovery::Catalog::open(*opened.store, *opened.access.kek, machine, options));
-    opened.catalog = std::make_unique<recovery::Catalog>(std::move(catalog));
-    return opened;
+    return open_catalog(settings, cli.seams, machine_text, accept_stale);
 }
 
 void add_vault_commands(CLI::App& app, Cli& cli) {
@@ -237,11 +221,14 @@ void add_vault_commands(CLI::App& app, Cli& cli) {
         ->add_subcommand("create", "Make the key file (if absent) and the vault's containers, once")
         ->callback([&cli] { cli.run([&] { return create(cli); }); });
 
-    app.add_subcommand("machines", "Machines that have a history in the vault")->callback([&cli] {
-        cli.run([&] { return machines(cli); });
+    auto machine = std::make_shared<std::string>();
+    CLI::App* machines_command = app.add_subcommand(
+        "machines", "Machines with a history in the vault; or one: its state and what is allowed");
+    machines_command->add_option("MACHINE", *machine, "Its id");
+    machines_command->callback([&cli, machine] {
+        cli.run([&] { return machine->empty() ? machines(cli) : show_machine(cli, *machine); });
     });
 
-    auto machine = std::make_shared<std::string>();
     CLI::App* points_command = app.add_subcommand("points", "Recovery points, oldest first");
     points_command->add_option("MACHINE", *machine, "Its id")->required();
     points_command->callback([&cli, machine] { cli.run([&] { return points(cli, *machine); }); });

@@ -1,5 +1,6 @@
 #include "appliance/vault_access.h"
 
+#include "appliance/page_access.h"
 #include "base/log.h"
 #include "egress/blob/azure_store.h"
 #include "egress/blob/directory_store.h"
@@ -132,6 +133,15 @@ Result<VaultAccess> create_vault_access(const config::Settings& settings, System
     const auto store = access.stores->make();
     CW_TRY_ASSIGN(access.identity, vault::create_vault(*store, *access.kek, *seams.random));
     return access;
+}
+
+Result<std::unique_ptr<blob::PageBlobStore>> open_page_blobs(const config::Settings& settings,
+                                                             SystemSeams& seams) {
+    if (settings.vault_url.starts_with("dir://")) {
+        return fail(Errc::usage, "a vault in a directory has no storage account for page blobs");
+    }
+    CW_TRY_ASSIGN(blob::AzureOptions options, azure_options(settings, *seams.disk));
+    return blob::make_page_blob_store(std::move(options), *seams.clock, *seams.random);
 }
 
 }  // namespace cw::appliance

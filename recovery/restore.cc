@@ -3,9 +3,7 @@
 #include <algorithm>
 
 namespace cw::recovery {
-namespace {
 
-// The same image is the same VHD, whenever and wherever it is written.
 std::array<std::byte, 16> image_id(const PointId& point, const DiskId& disk) {
     ByteVector both(point.bytes.begin(), point.bytes.end());
     both.insert(both.end(), disk.bytes.begin(), disk.bytes.end());
@@ -14,8 +12,6 @@ std::array<std::byte, 16> image_id(const PointId& point, const DiskId& disk) {
     std::copy_n(digest.begin(), id.size(), id.begin());
     return id;
 }
-
-}  // namespace
 
 Result<RestoreReport> restore_disk(blob::BlobStore& store, vault::KeyService& kek, Disk& disk,
                                    const RestoreRequest& request, const Progress& progress) {

@@ -26,6 +26,9 @@ struct RestoreReport {
     Sha256 manifest_hash{};
 };
 
+// The same image is the same VHD, whenever and wherever it is written.
+std::array<std::byte, 16> image_id(const PointId& point, const DiskId& disk);
+
 // Blocking. Errors: those of Catalog::open, find_point, find_disk, ImageReader and write_image.
 Result<RestoreReport> restore_disk(blob::BlobStore& store, vault::KeyService& kek, Disk& disk,
                                    const RestoreRequest& request, const Progress& progress);

@@ -6,6 +6,7 @@
 #include "egress/blob/azure_errors.h"
 #include "egress/blob/common.h"
 #include "egress/blob/completion_queue.h"
+#include "egress/blob/page_blob.h"
 
 #include <algorithm>
 #include <atomic>
@@ -94,6 +95,10 @@ public:
     void set_concurrency(std::size_t operations) override {
         concurrency_ = std::max<std::size_t>(operations, 1);
     }
+    void enqueue(std::unique_ptr<AzureCall> call) {
+        waiting_.push_back({std::move(call), uuid_text(make_uuid_bytes(vault_->random))});
+        pump();
+    }
 
 private:
     struct Pending {
@@ -109,10 +114,6 @@ private:
             finished_.push([done, error = checked.error()] { done(std::unexpected(error)); });
         }
         return checked.has_value();
-    }
-    void enqueue(std::unique_ptr<AzureCall> call) {
-        waiting_.push_back({std::move(call), uuid_text(make_uuid_bytes(vault_->random))});
-        pump();
     }
     void pump();
     void send(Pending pending);
@@ -237,6 +238,23 @@ void AzureStore::send_token_request() {
     });
 }
 
+// The same connections, credentials and retries for calls outside the contract.
+class AzurePageStore final : public PageBlobStore {
+public:
+    explicit AzurePageStore(std::shared_ptr<AzureVault> vault) : store_(std::move(vault)) {}
+    void create(PageCreate request, Done<PutResult> done) override {
+        store_.enqueue(make_page_create_call(std::move(request), std::move(done)));
+    }
+    void write(PageWrite request, Done<PutResult> done) override {
+        store_.enqueue(make_page_write_call(std::move(request), std::move(done)));
+    }
+    std::size_t poll() override { return store_.poll(); }
+    void wait(std::int64_t timeout_ns) override { store_.wait(timeout_ns, -1); }
+
+private:
+    AzureStore store_;
+};
+
 class AzureFactory final : public StoreFactory {
 public:
     explicit AzureFactory(std::shared_ptr<AzureVault> vault) : vault_(std::move(vault)) {}
@@ -322,8 +340,10 @@ Result<AzureAuth> parse_azure_auth(std::string_view text) {
     return fail(Errc::config_invalid, "unknown vault auth");
 }
 
-Result<std::unique_ptr<StoreFactory>> make_azure_factory(AzureOptions options, Clock& clock,
-                                                         Random& random) {
+namespace {
+
+Result<std::shared_ptr<AzureVault>> make_vault(AzureOptions options, Clock& clock,
+                                               Random& random) {
     CW_TRY_ASSIGN(AzureEndpoint endpoint, parse_azure_url(options.url));
     if (options.page_entries < 1 || options.page_entries > 5000) {
         return fail(Errc::config_invalid, "a list page has 1 to 5000 entries");
@@ -340,7 +360,21 @@ Result<std::unique_ptr<StoreFactory>> make_azure_factory(AzureOptions options, C
     vault->http.reply_timeout_ns = options.reply_timeout_ns;
     vault->concurrency = std::max<std::size_t>(options.concurrency, 1);
     vault->authorizer = std::move(authorizer);
+    return vault;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<StoreFactory>> make_azure_factory(AzureOptions options, Clock& clock,
+                                                         Random& random) {
+    CW_TRY_ASSIGN(auto vault, make_vault(std::move(options), clock, random));
     return std::make_unique<AzureFactory>(std::move(vault));
+}
+
+Result<std::unique_ptr<PageBlobStore>> make_page_blob_store(AzureOptions options, Clock& clock,
+                                                            Random& random) {
+    CW_TRY_ASSIGN(auto vault, make_vault(std::move(options), clock, random));
+    return std::make_unique<AzurePageStore>(std::move(vault));
 }
 
 }  // namespace cw::blob

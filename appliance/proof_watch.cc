@@ -1,0 +1,74 @@
+#include "appliance/proof_watch.h"
+
+#include "egress/vault/manifest.h"
+
+#include <chrono>
+#include <tuple>
+
+namespace cw::appliance {
+namespace {
+
+constexpr std::chrono::seconds look_pause{60};
+
+}  // namespace
+
+Result<void> look_for_overdue_proofs(blob::BlobStore& store, const vault::VaultIdentity& vault,
+                                     std::int64_t limit_us, WallMicros now,
+                                     Conditions& conditions) {
+    CW_TRY_ASSIGN(const auto machines, vault::list_machines(store));
+    MachineRecords records(store, vault);
+    for (const MachineId& machine : machines) {
+        const std::string subject = "machine " + to_string(machine);
+        CW_TRY_ASSIGN(const MachineRecord record, records.load(machine));
+        const std::int64_t age_us = raw(now) - raw(record.proven_time);
+        if (limit_us == 0 || (!record.proven.is_nil() && age_us <= limit_us)) {
+            conditions.clear(Errc::proof_overdue, subject);
+            continue;
+        }
+        conditions.raise(Errc::proof_overdue, subject,
+                         record.proven.is_nil()
+                             ? "no point was ever proven by a drill"
+                             : "the newest proven point is " +
+                                   std::to_string(age_us / 3'600'000'000) + " h old");
+    }
+    return {};
+}
+
+ProofWatch::ProofWatch(const config::Settings& settings, Conditions& conditions)
+    : settings_(settings),
+      seams_(make_system_seams()),
+      conditions_(conditions),
+      limit_ms_(settings.points_proof_limit_ms),
+      thread_([this] { run(); }) {}
+
+ProofWatch::~ProofWatch() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_all();
+}
+
+void ProofWatch::run() {
+    std::unique_lock lock(mutex_);
+    std::uint64_t looked_with = 0;
+    while (!stopping_) {
+        const std::uint64_t limit_ms = limit_ms_;
+        if (limit_ms != 0 || looked_with != 0) {  // Once more after it was switched off: clears.
+            lock.unlock();
+            const auto access = open_vault_access(settings_, seams_);
+            if (access) {
+                const auto store = access->stores->make();
+                // A vault that cannot be read has conditions of its own.
+                std::ignore = look_for_overdue_proofs(*store, access->identity,
+                                                      static_cast<std::int64_t>(limit_ms) * 1000,
+                                                      seams_.clock->wall(), conditions_);
+                looked_with = limit_ms;
+            }
+            lock.lock();
+        }
+        wake_.wait_for(lock, look_pause, [this] { return stopping_; });
+    }
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,44 @@
+// ProofWatch: raises PROOF_OVERDUE for machines whose newest proven point is older than allowed, or
+// that were never proven. It reads the machines' records in the vault, where drills write, from
+// whatever host they were run.
+#pragma once
+
+#include "appliance/machine_records.h"
+#include "appliance/vault_access.h"
+#include "base/conditions.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+namespace cw::appliance {
+
+// One look at every machine of the vault. `limit_us` 0: nothing is overdue. What cannot be read is
+// left as it stands. Errors: those of the store.
+Result<void> look_for_overdue_proofs(blob::BlobStore& store, const vault::VaultIdentity& vault,
+                                     std::int64_t limit_us, WallMicros now, Conditions& conditions);
+
+// Looks every minute on a thread of its own.
+class ProofWatch {
+public:
+    ProofWatch(const config::Settings& settings, Conditions& conditions);
+    ~ProofWatch();
+    ProofWatch(const ProofWatch&) = delete;
+    ProofWatch& operator=(const ProofWatch&) = delete;
+    void set_limit_ms(std::uint64_t limit_ms) noexcept { limit_ms_ = limit_ms; }  // Any thread.
+
+private:
+    void run();
+
+    config::Settings settings_;
+    SystemSeams seams_;  // Its own: a Disk belongs to one thread.
+    Conditions& conditions_;
+    std::atomic<std::uint64_t> limit_ms_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    bool stopping_ = false;
+    std::jthread thread_;  // Last: it uses the rest.
+};
+
+}  // namespace cw::appliance

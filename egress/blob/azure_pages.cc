@@ -1,0 +1,114 @@
+// The calls of page blobs: create and write.
+#include "base/assert.h"
+#include "base/checksum.h"
+#include "egress/blob/azure_call_parts.h"
+#include "egress/blob/azure_errors.h"
+#include "egress/blob/page_blob.h"
+
+#include <algorithm>
+
+namespace cw::blob {
+namespace {
+
+std::string path_of(const AzureEndpoint& endpoint, const PageBlobName& blob) {
+    return (endpoint.path_style ? "/" + endpoint.account : "") + "/" + blob.container + "/" +
+           blob.name;
+}
+
+PutResult result_of(const HttpReply& reply, const std::string& what, std::int64_t now_s) {
+    if (answered(reply, 201)) {
+        return {PutOutcome::stored, unquoted(header_of(reply.headers, "etag")), {}};
+    }
+    Judgement judgement = judge_failure(reply, what, now_s);
+    return {judgement.in_doubt ? PutOutcome::unknown : PutOutcome::refused,
+            {},
+            std::move(judgement.error)};
+}
+
+class PageCreateCall final : public AzureCall {
+public:
+    PageCreateCall(PageCreate request, Done<PutResult> done)
+        : request_(std::move(request)), done_(std::move(done)) {}
+    HttpRequest build(const AzureWire& wire) override {
+        HttpRequest http{.method = "PUT", .path = path_of(wire.endpoint, request_.blob)};
+        http.headers.emplace_back("x-ms-blob-type", "PageBlob");
+        http.headers.emplace_back("x-ms-blob-content-length", std::to_string(request_.bytes));
+        http.headers.emplace_back("x-ms-blob-sequence-number", std::to_string(request_.sequence));
+        if (!request_.replace) {
+            http.headers.emplace_back("if-none-match", "*");
+        }
+        return http;
+    }
+    std::unique_ptr<AzureCall> judge(HttpReply& reply, std::int64_t now_s) override {
+        done_(result_of(reply,
+                        "create page blob " + request_.blob.container + "/" + request_.blob.name,
+                        now_s));
+        return nullptr;
+    }
+    void fail_unsent(Error error) override { done_({PutOutcome::refused, {}, std::move(error)}); }
+
+private:
+    const PageCreate request_;
+    const Done<PutResult> done_;
+};
+
+class PageWriteCall final : public AzureCall {
+public:
+    PageWriteCall(PageWrite request, Done<PutResult> done)
+        : request_(std::move(request)), done_(std::move(done)) {}
+    HttpRequest build(const AzureWire& wire) override {
+        HttpRequest http{.method = "PUT", .path = path_of(wire.endpoint, request_.blob)};
+        http.query = {{"comp", "page"}};
+        http.headers.emplace_back("x-ms-page-write", "update");
+        http.headers.emplace_back("x-ms-range",
+                                  "bytes=" + std::to_string(request_.offset) + "-" +
+                                      std::to_string(request_.offset + request_.bytes.size() - 1));
+        http.headers.emplace_back("x-ms-if-sequence-number-eq", std::to_string(request_.sequence));
+        if (wire.crc64) {
+            http.headers.emplace_back("x-ms-content-crc64",
+                                      crc64_text(crc64nvme(request_.bytes, 0)));
+        }
+        http.body = {request_.bytes};
+        return http;
+    }
+    std::unique_ptr<AzureCall> judge(HttpReply& reply, std::int64_t now_s) override {
+        done_(result_of(
+            reply, "write pages of " + request_.blob.container + "/" + request_.blob.name, now_s));
+        return nullptr;
+    }
+    void fail_unsent(Error error) override { done_({PutOutcome::refused, {}, std::move(error)}); }
+
+private:
+    const PageWrite request_;
+    const Done<PutResult> done_;
+};
+
+}  // namespace
+
+Result<PageBlobName> parse_page_blob_name(std::string_view text) {
+    const auto slash = text.find('/');
+    PageBlobName out{std::string(text.substr(0, slash)),
+                     slash == std::string_view::npos ? "" : std::string(text.substr(slash + 1))};
+    const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+    };
+    if (out.container.size() < 3 || out.container.size() > 63 ||
+        !std::ranges::all_of(out.container, plain) || !check_name({Container::data, out.name})) {
+        return fail(Errc::usage,
+                    "a page blob is CONTAINER/NAME of lower-case letters, digits, '.', '-', '/'");
+    }
+    return out;
+}
+
+std::unique_ptr<AzureCall> make_page_create_call(PageCreate request, Done<PutResult> done) {
+    CW_ASSERT(request.bytes % page_bytes == 0);
+    return std::make_unique<PageCreateCall>(std::move(request), std::move(done));
+}
+
+std::unique_ptr<AzureCall> make_page_write_call(PageWrite request, Done<PutResult> done) {
+    CW_ASSERT(!request.bytes.empty() && request.bytes.size() <= page_write_bytes_max &&
+              request.bytes.size() % page_bytes == 0 && request.offset % page_bytes == 0);
+    return std::make_unique<PageWriteCall>(std::move(request), std::move(done));
+}
+
+}  // namespace cw::blob

@@ -1,0 +1,176 @@
+#include "recovery/page_blob_writer.h"
+
+#include "base/assert.h"
+#include "base/checksum.h"
+#include "recovery/vhd.h"
+
+#include <algorithm>
+#include <deque>
+
+namespace cw::recovery {
+namespace {
+
+constexpr std::uint64_t window_bytes = blob::page_write_bytes_max, grain_bytes = 64 * kib;
+constexpr unsigned attempts_max = 8;
+constexpr std::int64_t pause_ns = 500 * ns_per_ms, wait_ns = 100 * ns_per_ms;
+
+// Ranges on their way; what is refused for a while or unknown is written again: the same bytes.
+class PageWrites {
+public:
+    PageWrites(blob::PageBlobStore& store, const PageBlobOptions& options)
+        : store_(store), options_(options) {}
+    ~PageWrites() {
+        while (in_flight_ > 0) {  // They borrow our buffers.
+            store_.wait(wait_ns);
+            store_.poll();
+        }
+    }
+    PageWrites(const PageWrites&) = delete;
+    PageWrites& operator=(const PageWrites&) = delete;
+
+    Result<void> write(std::uint64_t offset, Bytes bytes) {
+        while (jobs_.size() >= options_.writes_in_flight) {
+            CW_TRY(step());
+        }
+        Job& job = jobs_.emplace_back();
+        job.offset = offset;
+        job.bytes.assign(bytes.begin(), bytes.end());
+        start(job);
+        return {};
+    }
+    Result<void> finish() {
+        while (!jobs_.empty()) {
+            CW_TRY(step());
+        }
+        return {};
+    }
+
+private:
+    struct Job {
+        std::uint64_t offset = 0;
+        ByteVector bytes;
+        unsigned attempts = 0;
+        std::optional<blob::PutResult> result;
+    };
+
+    void start(Job& job) {
+        ++job.attempts;
+        ++in_flight_;
+        job.result.reset();
+        // A deque: others stay where they are when jobs come and go at its ends.
+        store_.write({.blob = options_.blob,
+                      .offset = job.offset,
+                      .bytes = job.bytes,
+                      .sequence = options_.sequence},
+                     [this, &job](blob::PutResult result) {
+                         --in_flight_;
+                         job.result.emplace(std::move(result));
+                     });
+    }
+
+    Result<void> step() {
+        store_.wait(wait_ns);
+        store_.poll();
+        for (Job& job : jobs_) {
+            if (job.result && job.result->outcome != blob::PutOutcome::stored) {
+                CW_ASSERT(job.result->error.has_value());
+                const Error error = *job.result->error;
+                const Action action = action_of(error.code);
+                const bool again = job.result->outcome == blob::PutOutcome::unknown ||
+                                   action == Action::retry || action == Action::throttle;
+                if (!again || job.attempts >= attempts_max) {
+                    return std::unexpected(error);
+                }
+                store_.wait(pause_ns);
+                start(job);
+            }
+        }
+        while (!jobs_.empty() && jobs_.front().result &&
+               jobs_.front().result->outcome == blob::PutOutcome::stored) {
+            jobs_.pop_front();
+        }
+        return {};
+    }
+
+    blob::PageBlobStore& store_;
+    const PageBlobOptions& options_;
+    std::deque<Job> jobs_;
+    std::size_t in_flight_ = 0;
+};
+
+Result<void> create_blob(blob::PageBlobStore& store, const PageBlobOptions& options,
+                         std::uint64_t bytes) {
+    std::optional<blob::PutResult> result;
+    store.create({.blob = options.blob,
+                  .bytes = bytes,
+                  .sequence = options.sequence,
+                  .replace = options.force},
+                 [&](blob::PutResult done) { result.emplace(std::move(done)); });
+    while (!result) {
+        store.wait(wait_ns);
+        store.poll();
+    }
+    if (result->outcome == blob::PutOutcome::stored) {
+        return {};
+    }
+    if (result->error->code == Errc::blob_conflict) {
+        return fail(Errc::file_exists, options.blob.container + "/" + options.blob.name);
+    }
+    return std::unexpected(*result->error);
+}
+
+// The runs of a window that are not zero.
+Result<std::uint64_t> write_window(PageWrites& writes, std::uint64_t offset, Bytes bytes) {
+    std::uint64_t written = 0;
+    for (std::size_t begin = 0; begin < bytes.size();) {
+        std::size_t end = begin;
+        while (end < bytes.size()) {
+            const std::size_t n = std::min<std::size_t>(grain_bytes, bytes.size() - end);
+            if (all_zero(bytes.subspan(end, n))) {
+                break;
+            }
+            end += n;
+        }
+        if (end == begin) {
+            begin += std::min<std::size_t>(grain_bytes, bytes.size() - begin);
+            continue;
+        }
+        CW_TRY(writes.write(offset + begin, bytes.subspan(begin, end - begin)));
+        written += end - begin;
+        begin = end;
+    }
+    return written;
+}
+
+}  // namespace
+
+Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& store,
+                                    const PageBlobOptions& options, const Progress& progress) {
+    WriteReport report;
+    report.image_bytes = reader.size_bytes();
+    const std::uint64_t disk_bytes = vhd_disk_bytes(report.image_bytes);
+    report.file_bytes = disk_bytes + vhd_footer_bytes;
+    CW_TRY(create_blob(store, options, report.file_bytes));
+    PageWrites writes(store, options);
+    ByteVector buffer(window_bytes);
+    for (std::uint64_t at = 0; at < report.image_bytes; at += window_bytes) {
+        const std::uint64_t length = std::min(window_bytes, report.image_bytes - at);
+        const auto pieces = reader.map().pieces(at, length);
+        if (pieces.size() != 1 || pieces.front().chunk != LayerMap::zero_chunk) {
+            const MutableBytes part = MutableBytes(buffer).first(length);
+            CW_TRY(reader.read(at, part));
+            CW_TRY_ASSIGN(const std::uint64_t written, write_window(writes, at, part));
+            report.written_bytes += written;
+        }
+        if (progress) {
+            progress(at + length, report.image_bytes);
+        }
+    }
+    CW_TRY(writes.finish());  // The footer says that what is before it is whole.
+    CW_TRY(writes.write(disk_bytes, vhd_footer(disk_bytes, options.image_id, options.created)));
+    CW_TRY(writes.finish());
+    report.written_bytes += vhd_footer_bytes;
+    return report;
+}
+
+}  // namespace cw::recovery

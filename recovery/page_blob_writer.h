@@ -1,0 +1,25 @@
+// Writes an image as a fixed VHD in a page blob: what Azure attaches or imports as a disk. Holes
+// are skipped (a new page blob is all zeros), the footer comes last and says that all before it is
+// whole, and every write names the sequence number that the blob was created with, so that a writer
+// that was left behind cannot touch what a later one makes.
+#pragma once
+
+#include "egress/blob/page_blob.h"
+#include "recovery/image_writer.h"
+
+namespace cw::recovery {
+
+struct PageBlobOptions {
+    blob::PageBlobName blob;
+    bool force = false;  // Replace an existing blob.
+    std::uint64_t sequence = 0;
+    std::array<std::byte, 16> image_id{};
+    WallMicros created{};
+    std::size_t writes_in_flight = 4;
+};
+
+// Blocking. Errors: those of reading; file_exists; those of the store after bounded retries.
+Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& store,
+                                    const PageBlobOptions& options, const Progress& progress);
+
+}  // namespace cw::recovery

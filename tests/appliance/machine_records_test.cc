@@ -1,0 +1,128 @@
+// Records in the vault: conditions, lost answers, forgery; and jobs told from dead ones.
+#include "appliance/machine_records.h"
+
+#include "appliance/jobs.h"
+#include "tests/recovery/world.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::appliance {
+namespace {
+
+using fakes::BlobFault;
+using fakes::BlobOp;
+
+class MachineRecordsTest : public testing::Test {
+protected:
+    MachineRecords records() {
+        auto signer = vault::make_server_signer(*world_.store, *world_.kek, *world_.random,
+                                                make_id<ServerId>(*world_.random));
+        CW_ASSERT(signer.has_value());
+        return MachineRecords(*world_.store, world_.rig.vault, std::move(*signer));
+    }
+    Result<JobRun> begin(MachineRecords& in, Verb verb) {
+        return JobRun::begin(in, world_.clock, *world_.random,
+                             {.machine = world_.machine, .verb = verb});
+    }
+
+    recovery::World world_{5};
+};
+
+TEST_F(MachineRecordsTest, AJobAndItsStateAreSeenByWhoeverReadsTheVault) {
+    MachineRecords mine = records();
+    auto run = begin(mine, Verb::failover);
+    ASSERT_TRUE(run) << to_string(run.error());
+    run->note("writing", 5, 10);
+
+    const auto other_store = world_.factory->make();
+    MachineRecords theirs(*other_store, world_.rig.vault);
+    auto seen = theirs.load(world_.machine);
+    ASSERT_TRUE(seen) << to_string(seen.error());
+    EXPECT_EQ(seen->state, MachineState::failing_over);
+    ASSERT_NE(seen->find(run->id()), nullptr);
+    EXPECT_EQ(seen->find(run->id())->step, "writing");
+    EXPECT_TRUE(job_alive(*seen->find(run->id()), this_holder(), world_.clock.wall()));
+
+    JobEnd end;
+    end.point = make_id<PointId>(*world_.random);
+    ASSERT_TRUE(run->end(end));
+    seen = theirs.load(world_.machine);
+    ASSERT_TRUE(seen);
+    EXPECT_EQ(seen->state, MachineState::failed_over);
+}
+
+TEST_F(MachineRecordsTest, TheSecondOfTwoFailoversIsRefusedWhileTheFirstLives) {
+    MachineRecords mine = records(), theirs = records();
+    auto first = begin(mine, Verb::failover);
+    ASSERT_TRUE(first);
+    const auto second = begin(theirs, Verb::failover);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error().code, Errc::transition_refused);
+}
+
+TEST_F(MachineRecordsTest, AChangeWhoseAnswerWasLostIsMadeOnce) {
+    MachineRecords mine = records();
+    world_.memory.script(BlobOp::put, BlobFault::lost_reply, 3);
+    auto run = begin(mine, Verb::failover);
+    ASSERT_TRUE(run) << to_string(run.error());
+    const auto record = mine.load(world_.machine);
+    ASSERT_TRUE(record);
+    EXPECT_EQ(record->jobs.size(), 1u);
+    EXPECT_EQ(record->before, MachineState::protected_);
+}
+
+TEST_F(MachineRecordsTest, AChangeThatAnotherMadeMeanwhileIsNotOverwritten) {
+    MachineRecords mine = records(), theirs = records();
+    unsigned rounds = 0;
+    const auto mine_stored = mine.update(world_.machine, [&](MachineRecord& record) {
+        if (rounds++ == 0) {
+            const auto between = theirs.update(world_.machine, [](MachineRecord& other) {
+                other.manifest = 77;
+                return Result<void>{};
+            });
+            EXPECT_TRUE(between);
+        }
+        record.proven_at = WallMicros{5};
+        return Result<void>{};
+    });
+    ASSERT_TRUE(mine_stored);
+    EXPECT_EQ(rounds, 2u);
+    EXPECT_EQ(mine_stored->manifest, 77u);
+    EXPECT_EQ(mine_stored->revision, 2u);
+}
+
+TEST_F(MachineRecordsTest, AForgedOrForeignRecordIsRefused) {
+    MachineRecords mine = records();
+    ASSERT_TRUE(begin(mine, Verb::drill));
+    const blob::BlobName name = machine_record_blob(world_.machine);
+    const std::size_t bits = world_.memory.bytes(name)->size() * 8;
+    for (std::size_t bit = 0; bit < bits; bit += 97) {
+        ASSERT_TRUE(world_.memory.flip_bit(name, bit));
+        const auto damaged = mine.load(world_.machine);
+        ASSERT_FALSE(damaged) << "bit " << bit;
+        ASSERT_TRUE(world_.memory.flip_bit(name, bit));
+    }
+    ASSERT_TRUE(mine.load(world_.machine));
+
+    const auto other = make_id<MachineId>(*world_.random);
+    world_.rig.store_object(machine_record_blob(other), *world_.memory.bytes(name));
+    const auto foreign = mine.load(other);
+    ASSERT_FALSE(foreign);
+    EXPECT_EQ(foreign.error().code, Errc::object_corrupt);
+}
+
+TEST_F(MachineRecordsTest, AJobOfADeadProcessIsNotAlive) {
+    Job job;
+    job.holder = this_holder();
+    EXPECT_TRUE(job_alive(job, this_holder(), WallMicros{}));
+    job.holder.started += 1;  // The number was given to another process since.
+    EXPECT_FALSE(job_alive(job, this_holder(), WallMicros{}));
+    job.holder.host = {};  // Elsewhere: by what it last told.
+    job.updated = WallMicros{1'000'000'000};
+    EXPECT_TRUE(job_alive(job, this_holder(), job.updated));
+    EXPECT_FALSE(
+        job_alive(job, this_holder(), WallMicros{raw(job.updated) + job_silence_max_us + 1}));
+}
+
+}  // namespace
+}  // namespace cw::appliance

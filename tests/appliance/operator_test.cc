@@ -1,0 +1,209 @@
+// What operators rest on: receipts that cannot be forged, overdue proofs that are seen, plans that
+// are read exactly and go on where they stopped, children that end.
+#include "appliance/drill.h"
+#include "appliance/plan.h"
+#include "appliance/proof_watch.h"
+#include "appliance/subprocess.h"
+#include "tests/recovery/world.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace cw::appliance {
+namespace {
+
+using testing::HasSubstr;
+
+class OperatorTest : public testing::Test {
+protected:
+    vault::ServerSigner signer() {
+        auto made = vault::make_server_signer(*world_.store, *world_.kek, *world_.random,
+                                              make_id<ServerId>(*world_.random));
+        CW_ASSERT(made.has_value());
+        return std::move(*made);
+    }
+    // A plan of two scripts; the second fails until `mended`.
+    std::string plan_text(const std::string& second) {
+        return "name = \"p\"\n[[group]]\nname = \"g\"\n"
+               "[[group.step]]\nname = \"one\"\nscript = [\"/bin/true\"]\n"
+               "[[group.step]]\nname = \"two\"\nscript = [\"" +
+               second + "\"]\n";
+    }
+    Result<PlanRun> run(const std::string& text, bool restart = false) {
+        PlanRuns runs(*world_.store, world_.rig.vault, signer());
+        CW_TRY_ASSIGN(const Plan plan, parse_plan(text, "plan.toml"));
+        told_.clear();
+        const PlanContext context{
+            *clock_, *world_.random, "causeway", "none",
+            [&](const PlanStep& step, StepState state, const std::string&) {
+                told_.push_back(step.name + " " + std::string(name_of(state)));
+            }};
+        return run_plan(plan, runs, context, {}, restart);
+    }
+
+    recovery::World world_{9};
+    std::unique_ptr<Clock> clock_ = make_system_clock();
+    std::vector<std::string> told_;
+};
+
+TEST_F(OperatorTest, AReceiptIsGenuineOnlyAsItWasSigned) {
+    world_.model.publish_point();
+    const recovery::Catalog catalog = world_.catalog();
+    DrillReport report;
+    report.point = *catalog.points().back();
+    report.findings.push_back({"disk", "ext4: clean"});
+    const std::string receipt = make_receipt(report, world_.rig.vault, catalog, signer());
+    const auto checked = check_receipt(receipt, world_.rig.vault);
+    ASSERT_TRUE(checked) << to_string(checked.error());
+    EXPECT_THAT(checked->text, HasSubstr(to_string(report.point.id)));
+
+    std::string forged = receipt;
+    forged.replace(forged.find("clean"), 5, "dirty");
+    EXPECT_EQ(check_receipt(forged, world_.rig.vault).error().code, Errc::object_corrupt);
+    vault::VaultIdentity other = world_.rig.vault;
+    other.signing_key[3] ^= std::byte{1};
+    EXPECT_EQ(check_receipt(receipt, other).error().code, Errc::object_corrupt);
+    EXPECT_EQ(check_receipt("{}", world_.rig.vault).error().code, Errc::usage);
+    EXPECT_FALSE(check_receipt("nonsense", world_.rig.vault));
+}
+
+TEST_F(OperatorTest, ADamagedPointFailsItsDrillAndAnUnreachableVaultDoesNot) {
+    world_.model.publish_point();
+    SystemSeams seams = make_system_seams();
+    OpenedCatalog opened;
+    opened.store = world_.factory->make();
+    opened.catalog = std::make_unique<recovery::Catalog>(world_.catalog());
+    const vault::PointEntry point = *opened.catalog->points().back();
+    DrillOptions options;
+    options.scratch = testing::TempDir();
+    const auto drill = [&] {
+        return drill_point(opened, seams, point, options,
+                           [](const std::string&, std::uint64_t, std::uint64_t) {});
+    };
+    const auto proven = drill();
+    ASSERT_TRUE(proven) << to_string(proven.error());
+    EXPECT_GT(proven->bytes, 0u);
+    EXPECT_FALSE(proven->checked);  // Random bytes hold no file system.
+
+    world_.memory.set_rates({.unavailable = 1});
+    const auto unreachable = drill();
+    ASSERT_FALSE(unreachable);
+    EXPECT_NE(unreachable.error().code, Errc::drill_failed);
+    world_.memory.set_rates({});
+
+    for (const blob::BlobName& name : world_.memory.names()) {
+        if (name.container == blob::Container::data) {
+            const std::size_t bits = world_.memory.bytes(name)->size() * 8;
+            ASSERT_TRUE(world_.memory.flip_bit(name, bits / 2));
+        }
+    }
+    const auto damaged = drill();
+    ASSERT_FALSE(damaged);
+    EXPECT_EQ(damaged.error().code, Errc::drill_failed);
+    EXPECT_THAT(damaged.error().detail, HasSubstr("OBJECT_CORRUPT"));
+}
+
+TEST_F(OperatorTest, AnOverdueProofIsRaisedAndClearedByADrill) {
+    world_.model.publish_point();
+    Conditions conditions(world_.clock);
+    constexpr std::int64_t limit_us = 1'000'000;
+    const WallMicros now{10'000'000};
+    const auto look = [&](std::int64_t limit, WallMicros at) {
+        ASSERT_TRUE(
+            look_for_overdue_proofs(*world_.store, world_.rig.vault, limit, at, conditions));
+    };
+    look(limit_us, now);
+    EXPECT_TRUE(conditions.standing(Errc::proof_overdue));
+
+    MachineRecords records(*world_.store, world_.rig.vault, signer());
+    auto job = JobRun::begin(records, world_.clock, *world_.random,
+                             {.machine = world_.machine, .verb = Verb::drill});
+    ASSERT_TRUE(job);
+    JobEnd end;
+    end.point = make_id<PointId>(*world_.random);
+    end.point_time = now;
+    ASSERT_TRUE(job->end(end));
+    look(limit_us, now);
+    EXPECT_FALSE(conditions.standing(Errc::proof_overdue));
+    look(limit_us, WallMicros{raw(now) + limit_us + 1});
+    EXPECT_TRUE(conditions.standing(Errc::proof_overdue));
+    look(0, WallMicros{raw(now) + limit_us + 1});
+    EXPECT_FALSE(conditions.standing(Errc::proof_overdue));
+}
+
+TEST_F(OperatorTest, AFailedStepNamesItselfAndFinishedOnesAreKept) {
+    const auto failed = run(plan_text("/bin/false"));
+    ASSERT_FALSE(failed);
+    EXPECT_EQ(failed.error().code, Errc::plan_failed);
+    EXPECT_THAT(failed.error().detail, HasSubstr("step two of group g"));
+
+    // Another file is another plan: what was begun is not mixed with it.
+    const auto other = run(plan_text("/bin/true"));
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.error().code, Errc::transition_refused);
+
+    EXPECT_FALSE(run(plan_text("/bin/false")));
+    EXPECT_THAT(told_, testing::ElementsAre("two running", "two failed"));
+
+    const auto anew = run(plan_text("/bin/true"), true);
+    ASSERT_TRUE(anew) << to_string(anew.error());
+    EXPECT_EQ(anew->state, JobState::succeeded);
+    EXPECT_THAT(told_, testing::ElementsAre("one running", "one done", "two running", "two done"));
+}
+
+TEST_F(OperatorTest, APlanWithAnErrorIsRefusedByName) {
+    const std::array<std::pair<const char*, const char*>, 7> wrong{{
+        {"name = ", "plan.toml:1"},
+        {"nam = \"x\"", "unknown key nam"},
+        {"name = \"x\"", "no [[group]]"},
+        {"name = \"x\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"s\"\n", "step s"},
+        {"name = \"x\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"s\"\nscript = \"ls\"\n",
+         "list of texts"},
+        {"name = \"x\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"s\"\nmachine = \"m\"\n",
+         ""},
+        {"name = \"x\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"s\"\nmanual = \"m\"\n"
+         "[[group.step]]\nname = \"s\"\nmanual = \"m\"\n",
+         "two steps"},
+    }};
+    for (const auto& [text, what] : wrong) {
+        const auto plan = parse_plan(text, "plan.toml");
+        ASSERT_FALSE(plan) << text;
+        EXPECT_THAT(plan.error().detail, HasSubstr(what));
+    }
+}
+
+TEST_F(OperatorTest, APlansRunComesBackEqualAndDamagedOnesAreRefused) {
+    PlanRun plan_run;
+    plan_run.steps.push_back({.name = "one", .ended = {}, .detail = "ok"});
+    const ByteVector bytes = encode_plan_run(plan_run);
+    const auto back = decode_plan_run(bytes);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(encode_plan_run(*back), bytes);
+    for (std::size_t n = 0; n < bytes.size(); ++n) {
+        EXPECT_FALSE(decode_plan_run(Bytes(bytes).first(n))) << n;
+    }
+}
+
+TEST_F(OperatorTest, AChildThatHangsIsEndedWithItsChildren) {
+    const Nanos began = clock_->boot();
+    const auto hung = run_command({"/bin/sh", "-c", "echo started; sleep 600 & wait"}, *clock_,
+                                  {.timeout_ns = ns_per_s});
+    ASSERT_FALSE(hung);
+    EXPECT_THAT(hung.error().detail, HasSubstr("started"));
+    EXPECT_LT(clock_->boot() - began, 60 * ns_per_s);
+    const auto missing = run_command({"no-such-program-anywhere"}, *clock_, {});
+    ASSERT_FALSE(missing);
+    EXPECT_EQ(missing.error().code, Errc::not_found);
+}
+
+TEST_F(OperatorTest, AChildsOutputIsBoundedAndItsCodeKept) {
+    const auto much =
+        run_command({"/bin/sh", "-c", "head -c 2000000 /dev/zero; echo end; exit 7"}, *clock_, {});
+    ASSERT_TRUE(much) << to_string(much.error());
+    EXPECT_EQ(much->exit_code, 7);
+    EXPECT_LE(much->output.size(), output_bytes_max);
+    EXPECT_THAT(much->output.substr(much->output.size() - 4), "end\n");
+}
+
+}  // namespace
+}  // namespace cw::appliance

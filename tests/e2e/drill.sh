@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# A drill proves a point and says so in writing: file systems are checked, a guest boots, the receipt stands on its own;
+# a corrupted point fails. Plans run in order, stop where they must and go on. Doctor and support bundle.
+# Usage: drill.sh BUILD_DIRECTORY
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$build/tests:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+source tests/lib/guest.sh
+
+cli() { causeway --config "$demo/causeway.toml" "$@"; }
+exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
+said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
+
+demo_begin
+demo_interval=1s
+guest_image "$demo/guest.img" || die "no guest image"
+demo_image_from "$demo/guest.img"
+demo_server
+demo_agent
+demo_wait_points 2
+demo_stop_agent
+mkdir "$demo/scratch"
+last=$(demo_point_ids | tail -n 1)
+
+check "a drill boots the point and checks its file systems" exit_code_is 0 \
+    cli drill "$demo_machine" --boot --expect "LINE 1 " --receipt "$demo/receipt.json" --scratch "$demo/scratch"
+cat "$demo/last.out"
+check "the file system was checked" said 'ext4: '
+check "the guest's console was seen" said 'the console said'
+check "nothing is left behind" test -z "$(ls -A "$demo/scratch")"
+check "the receipt is genuine" exit_code_is 0 cli drill --check "$demo/receipt.json"
+check "it names the point" said "$last"
+sed 's/"bytes": [0-9]*/"bytes": 1/' "$demo/receipt.json" > "$demo/forged.json"
+check "a forged receipt is not" exit_code_is 1 cli drill --check "$demo/forged.json"
+check "the machine knows its newest proven point" bash -c "causeway --config '$demo/causeway.toml' machines $demo_machine | grep -q 'proven point: $last'"
+check "a console that stays silent fails the drill" exit_code_is 1 \
+    cli drill "$demo_machine" --boot --expect "never said" --boot-timeout 8s --scratch "$demo/scratch"
+check "by its code" said DRILL_FAILED
+
+# Plans.
+cat > "$demo/plan.toml" <<P
+name = "demo"
+[[group]]
+name = "before"
+[[group.step]]
+name = "prepare"
+script = ["/bin/sh", "-c", "echo prepare >> $demo/order"]
+[[group]]
+name = "machines"
+[[group.step]]
+name = "disk"
+machine = "$demo_machine"
+output = "$demo/plan.qcow2"
+format = "qcow2"
+[[group]]
+name = "after"
+[[group.step]]
+name = "broken"
+script = ["/bin/sh", "-c", "echo broken >> $demo/order; test -e $demo/mended"]
+[[group.step]]
+name = "look"
+manual = "Look whether it is there"
+[[group.step]]
+name = "end"
+script = ["/bin/sh", "-c", "echo end >> $demo/order"]
+P
+check "a plan can be checked before" exit_code_is 0 cli plan check "$demo/plan.toml"
+check "a step that fails fails the plan" exit_code_is 1 cli plan run "$demo/plan.toml"
+check "by its code and name" said 'PLAN_FAILED.*step broken'
+check "what was done is kept" bash -c "causeway --config '$demo/causeway.toml' plan show '$demo/plan.toml' | grep -q 'done .*disk'"
+touch "$demo/mended"
+check "mended, it goes on to the manual step and waits" exit_code_is 3 cli plan run "$demo/plan.toml"
+check "it says what is to be done" said 'Look whether it is there'
+check "confirmed, it ends" exit_code_is 0 cli plan run "$demo/plan.toml" --confirm look
+check "each step was run in order, finished ones once" test "$(tr '\n' ' ' < "$demo/order")" = "prepare broken broken end "
+check "the disk is there" qemu-img info "$demo/plan.qcow2"
+printf 'name = "x"\n[[group]]\nname = "g"\n[[group.step]]\nname = "s"\n' > "$demo/bad.toml"
+check "a plan with an error is refused before anything" exit_code_is 2 cli plan run "$demo/bad.toml"
+
+# Doctor, bundle, and the rest of a day.
+check "doctor finds nothing that fails" exit_code_is 0 cli doctor
+cli doctor | sed 's/^/  /'
+check "support bundle" exit_code_is 0 cli support-bundle --output "$demo/bundle.json"
+check "it holds the jobs" grep -q '"verb": "drill"' "$demo/bundle.json"
+leaked=no
+for secret in "$demo/kek" "$demo/pki/server.key" "$demo/pki/machine.key" "$demo/pki/ca.key"; do
+    grep -v -e '^-----' "$secret" | grep . | while read -r line; do
+        ! grep -q -F -- "${line:0:40}" "$demo/bundle.json" "$demo/receipt.json" || echo "$secret is in the bundle"
+    done
+done | grep . && leaked=yes
+check "no secret is in bundle or receipt" test $leaked = no
+for verb in "disks $demo_machine" policy keys cost jobs; do
+    check "$verb" exit_code_is 0 cli $verb
+    check "$verb in JSON" bash -c "causeway --config '$demo/causeway.toml' --json $verb | python3 -m json.tool >/dev/null"
+done
+
+# A point with a damaged segment is not proven, and the drill says so.
+segment=$(find "$demo/vault" -path '*data*' -type f -size +64k -printf '%s %p\n' | sort -rn | head -n 1 | cut -d' ' -f2-)
+python3 - "$segment" <<'PY'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(20000); byte = f.read(1)[0]; f.seek(20000); f.write(bytes([byte ^ 1]))
+PY
+check "a drill of a corrupted point fails" exit_code_is 1 cli drill "$demo_machine" --scratch "$demo/scratch"
+check "by its code" said 'DRILL_FAILED.*OBJECT_CORRUPT'
+check "the job keeps the reason" bash -c "causeway --config '$demo/causeway.toml' jobs | grep -q DRILL_FAILED"
+mv "$demo/kek" "$demo/kek.away"
+check "doctor sees a missing key" exit_code_is 1 cli doctor
+cases_end

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# An operator's life: failover, another point, commit, reprotect from the other site, failback; what is not allowed is
+# refused; jobs outlive the program that ran them. Usage: verbs.sh BUILD_DIRECTORY
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$build/tests:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+
+sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
+cli() { causeway --config "$demo/causeway.toml" "$@"; }
+exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
+said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
+field() { python3 -c 'import json, sys
+value = json.load(sys.stdin)
+for key in sys.argv[1:]: value = value[int(key) if key.lstrip("-").isdigit() else key]
+print(value)' "$@"; }
+state() { cli --json machines "$demo_machine" | field state; }
+state_is() { [ "$(state)" = "$1" ] || { cli machines "$demo_machine"; false; }; }
+refused() { exit_code_is 3 cli "$@" && said TRANSITION_REFUSED && said 'allowed now'; }
+
+demo_begin
+demo_interval=1s
+head -c 8M /dev/urandom > "$demo/given.img" && truncate -s 24M "$demo/given.img"
+demo_image_from "$demo/given.img"
+demo_server
+demo_agent
+demo_wait_points 2
+demo_stop_agent
+mapfile -t points < <(demo_point_ids)
+first=${points[0]} last=${points[-1]}
+
+check "a machine begins protected" state_is protected
+check "no failover, no commit" refused commit "$demo_machine"
+check "no commit, no reprotect" refused reprotect "$demo_machine"
+
+# Formats: each is the point, byte for byte.
+truth=$(demo_truth_of "$last")
+check "failover to raw" exit_code_is 0 cli failover "$demo_machine" --point "$last" --output "$demo/out.raw" --verify
+check "it is the source" test "$(sum_of "$demo/out.raw")" = "$truth"
+for format in qcow2 vhdx vmdk vhd; do
+    driver=$format; [ $format != vhd ] || driver=vpc
+    check "failover to $format" exit_code_is 0 \
+        cli failover "$demo_machine" --point "$last" --output "$demo/out.$format" --format $format --verify
+    # A fixed VHD is padded to a whole MiB.
+    check "$format holds the same disk" exit_code_is 0 \
+        qemu-img compare -f raw -F $driver "$demo/out.raw" "$demo/out.$format"
+done
+check "an existing image is not replaced" exit_code_is 3 \
+    cli failover "$demo_machine" --output "$demo/out.qcow2" --format qcow2
+check "export records nothing" exit_code_is 0 cli export "$demo_machine" --point "$first" --output "$demo/exported.raw"
+check "export is the other point" test "$(sum_of "$demo/exported.raw")" = "$(demo_truth_of "$first")"
+
+check "the machine is failed over" state_is failed-over
+check "its point is told" test "$(cli --json machines "$demo_machine" | field point)" = "$last"
+check "another point before the commit" exit_code_is 0 cli failover "$demo_machine" --point "$first" --output "$demo/first.raw"
+check "its point has changed" test "$(cli --json machines "$demo_machine" | field point)" = "$first"
+check "a failover can be given up" exit_code_is 0 cli undo-failover "$demo_machine"
+check "then the machine is protected" state_is protected
+
+# A job whose program is killed is interrupted, its state undone by the next.
+cli failover "$demo_machine" --point "$last" --format qcow2 --output "$demo/killed.qcow2" >/dev/null 2>&1 &
+killed=$!
+for _ in $(seq 600); do
+    [ "$(cli --json jobs | field -1 state 2>/dev/null)" = running ] && break
+    kill -0 $killed 2>/dev/null || break
+done
+kill -9 $killed 2>/dev/null; wait $killed 2>/dev/null
+job=$(cli --json jobs | field -1 id)
+case $(cli --json jobs "$job" | field 0 state) in
+    interrupted | succeeded) pass "a killed failover's job is told for what it is" ;;
+    *) cli jobs; fail "a killed failover's job is told for what it is" ;;
+esac
+check "jobs outlive the program" exit_code_is 0 cli jobs "${job:0:8}"
+check "an unknown job is not found" exit_code_is 4 cli jobs 00000000
+
+check "planned failover: the point holds every write" exit_code_is 0 \
+    cli failover "$demo_machine" --planned --output "$demo/planned.raw"
+check "commit" exit_code_is 0 cli commit "$demo_machine"
+check "the machine is committed" state_is committed
+check "a committed failover is final" refused failover "$demo_machine" --output "$demo/never.raw"
+check "a refused failover writes nothing" test ! -e "$demo/never.raw"
+check "reprotect waits for the other site" exit_code_is 0 cli reprotect "$demo_machine"
+check "it says for what" said 'start the agent'
+check "the machine is reprotecting" state_is reprotecting
+
+# The machine that runs now is protected from the other site: its own state, the same certificate.
+cp "$demo/planned.raw" "$demo/disk.img"
+rm -rf "$demo/agent"
+demo_agent
+reprotected() { cli reprotect "$demo_machine" >/dev/null 2>&1; [ "$(state)" = reprotected ]; }
+wait_for 90 "a recovery point of the other site" reprotected
+pass "reprotected by the first point of the other site"
+demo_stop_agent
+
+check "failback" exit_code_is 0 cli failback "$demo_machine" --target "$demo/first.raw"
+check "every verb is a job" test "$(cli --json jobs --machine "$demo_machine" | field -1 verb)" = failback
+check "the machine is failed back" state_is failed-back
+check "commit ends the round" exit_code_is 0 cli commit "$demo_machine"
+check "the machine is protected again" state_is protected
+check "an unknown verb is told with a guess" exit_code_is 2 cli failver
+check "the guess is right" said "failover"
+cases_end

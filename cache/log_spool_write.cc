@@ -86,7 +86,9 @@ bool LogSpool::fits_open(const BatchItem& item) const {
 }
 
 bool LogSpool::has_room(const std::deque<BatchItem>& queue, bool may_use_reserve) const {
-    if (queue.empty()) {
+    // What moving has opened out of the reserve is for moving alone. A crash seals the open region,
+    // whatever little is in it: with new records in there, each crash would cost a region for good.
+    if (queue.empty() || (!may_use_reserve && regions_.ready() < reserve_regions)) {
         return false;
     }
     return fits_open(queue.front()) ||
@@ -306,7 +308,7 @@ void LogSpool::finish_checkpoint() {
 }
 
 void LogSpool::start_cleaning() {
-    const std::uint32_t ready = regions_.free_count() + (regions_.next() ? 1 : 0);
+    const std::uint32_t ready = regions_.ready();
     const std::uint32_t low = std::max(reserve_regions + 2, regions_.count() / 8);
     if (ready == 0 || ready > low) {
         return;

@@ -110,8 +110,8 @@ std::uint64_t RegionTable::open_left() const {
 }
 
 std::uint64_t RegionTable::writable_bytes(std::uint32_t reserve) const {
-    const std::uint32_t whole = free_ + (next_ ? 1 : 0);
-    return open_left() + (whole > reserve ? (whole - reserve) * region_bytes_ : 0);
+    const std::uint32_t whole = ready();
+    return whole < reserve ? 0 : open_left() + (whole - reserve) * region_bytes_;
 }
 
 std::uint64_t RegionTable::used_bytes() const {

@@ -33,6 +33,8 @@ public:
     [[nodiscard]] std::optional<std::uint32_t> open() const noexcept { return open_; }
     [[nodiscard]] std::optional<std::uint32_t> next() const noexcept { return next_; }
     [[nodiscard]] std::uint32_t free_count() const noexcept { return free_; }
+    // Regions that can be written one after the other from now on, besides the open one.
+    [[nodiscard]] std::uint32_t ready() const noexcept { return free_ + (next_ ? 1 : 0); }
 
     // The free region that has been free for the longest: `usable(region)` may refuse one.
     template <typename Usable>
@@ -56,7 +58,7 @@ public:
     [[nodiscard]] std::optional<std::uint32_t> emptiest(std::uint64_t live_max) const;
 
     // Bytes that new batches can still take before the last `reserve` regions: whole free regions
-    // and the rest of the open one.
+    // and the rest of the open one. Nothing while the open one is itself out of the reserve.
     [[nodiscard]] std::uint64_t writable_bytes(std::uint32_t reserve) const;
     [[nodiscard]] std::uint64_t open_left() const;
     [[nodiscard]] std::uint64_t live_bytes() const noexcept { return live_; }

@@ -265,6 +265,48 @@ TEST(SpoolCrash, RecoveryMayBeKilledTenTimesOver) {
     set_log_level(LogLevel::info);
 }
 
+// Each start goes on in a fresh region. However many lives are too short for anything but to begin
+// one, and while little is released: what lives is moved together by the first that lasts.
+TEST(SpoolCrash, CrashesAloneNeverFillTheCache) {
+    set_log_level(LogLevel::error);
+    const StreamKey key = make_key(1, 1);
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(20); ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        const auto random = make_seeded_random(seed);
+        ManualClock clock;
+        fakes::SimStorage storage(seed, {.delay_polls_max = 3, .only_path = ""});
+        std::deque<Lsn> live;
+        for (int life = 1; life <= 80; ++life) {
+            Process process(storage, clock, *random, small_options(12));
+            ASSERT_FALSE(process.refused);
+            live.clear();
+            for (const StoredRecord& stored : process.recovered()) {
+                live.push_back(stored.lsn);
+            }
+            const bool lasts = life % 40 == 0;
+            std::uint64_t taken = 0;
+            for (std::uint64_t i = lasts ? 500 : 1 + random->below(12); i > 0; --i) {
+                const Stream* const known = process.spool->stream_table().find(key);
+                Record record =
+                    make_write(key, known == nullptr ? Seq{1} : next(known->appended.seq), 3);
+                process.spool->append(record);
+                process.spool->step(1);
+                while (const auto stored = process.spool->take_durable()) {
+                    live.push_back(stored->lsn);
+                    ++taken;
+                }
+                for (; live.size() > 40;
+                     live.pop_front()) {  // A quarter of what there is room for.
+                    process.spool->release(live.front());
+                }
+            }
+            ASSERT_TRUE(!lasts || taken > 0) << "full for ever in life " << life;
+            storage.kill();
+        }
+    }
+    set_log_level(LogLevel::info);
+}
+
 TEST(SpoolCrash, FailingSyncsAndWritesLoseNothingAcknowledged) {
     run_seeds(
         1000,

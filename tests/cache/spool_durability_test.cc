@@ -1,7 +1,9 @@
 // Each link of the chain between "the device said so" and "it is still there", alone. Recovery
 // secures its tail twice, by writing it again and by a sync, so that a device which lies in one way
 // loses nothing: with an honest device each of the two makes the other superfluous, and only these
-// tests can tell whether both are there.
+// tests can tell whether both are there. For the same reason nothing can tell whether recovery
+// reads with O_DIRECT: what only the page cache has (phantoms of a failed sync) lies above the
+// mark, and is made real by being written again; together with a missing rewrite it is seen here.
 #include "cache/spool_format.h"
 #include "tests/cache/spool_harness.h"
 #include "tests/fakes/sanitizer.h"
@@ -22,8 +24,9 @@ protected:
     SpoolDurabilityTest() { set_log_level(LogLevel::error); }
     ~SpoolDurabilityTest() override { set_log_level(LogLevel::info); }
 
-    std::unique_ptr<Process> start(fakes::SimStorage& storage) {
-        return std::make_unique<Process>(storage, clock_, *random_, small_options());
+    std::unique_ptr<Process> start(fakes::SimStorage& storage,
+                                   SpoolOptions options = small_options()) {
+        return std::make_unique<Process>(storage, clock_, *random_, std::move(options));
     }
     static Held held_by(Process& process) {
         Held out;
@@ -66,6 +69,24 @@ protected:
         EXPECT_TRUE(std::ranges::includes(found, promised)) << "promised after the restart, lost";
         EXPECT_TRUE(std::ranges::includes(promised, acknowledged));
         return promised.size() > acknowledged.size();
+    }
+
+    // Every region that begins with a batch is known, with that epoch, to a checkpoint.
+    static void check_regions(const ByteVector& bytes, std::set<std::uint64_t>& epochs) {
+        std::vector<RegionEntry> named(bytes.size() / region_bytes);
+        for (const std::uint64_t slot : {block_bytes, region_bytes / 2 + block_bytes}) {
+            const auto found = decode_checkpoint(Bytes(bytes).subspan(slot, region_bytes / 4));
+            for (std::size_t i = 0; found && i < named.size(); ++i) {
+                named[i].epoch = std::max(named[i].epoch, found->regions[i].epoch);
+            }
+        }
+        for (std::size_t region = 1; region < named.size(); ++region) {
+            const auto header = decode_batch_header(Bytes(bytes).subspan(region * region_bytes));
+            if (header) {
+                EXPECT_LE(header->epoch, named[region].epoch) << "region " << region;
+                epochs.insert(header->epoch);
+            }
+        }
     }
 
     ManualClock clock_;
@@ -143,64 +164,31 @@ TEST_F(SpoolDurabilityTest, B3AFailedSyncIsFinalAndItsPhantomsAreNotBelieved) {
     }
 }
 
-// A region is written only after a durable checkpoint has named it: else a restart would take
-// acknowledged batches whose first one is damaged for what an earlier use has left behind.
-TEST_F(SpoolDurabilityTest, DamageAtTheStartOfARegionIsNoticedHoweverFreshItIs) {
-    int damaged_starts = 0;
-    for (std::uint64_t seed = 1; seed <= fakes::seeds(300); ++seed) {
+// Rule 1 of FORMAT.md. Else a restart would take what lies in a region behind a damaged first batch
+// for what an earlier use has left there, and lose it in silence.
+TEST_F(SpoolDurabilityTest, NoRegionIsWrittenBeforeADurableCheckpointNamesIt) {
+    std::uint64_t regions_seen = 0;
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(15); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         fakes::SimStorage storage(seed, {.delay_polls_max = 6, .only_path = ""});
-        const auto random = make_seeded_random(seed);
-        Held acknowledged;
-        {
-            const auto process = start(storage);
-            std::uint64_t seq = 1;
-            for (std::uint64_t i = 30 + random->below(60); i > 0; --i) {
-                Record record = make_write(make_key(1, 1), Seq{seq}, 8);
-                seq += process->spool->append(record) ? 1 : 0;
-                process->spool->step(2);
-                while (const auto stored = process->spool->take_durable()) {
-                    acknowledged.emplace(stored->record.header.key, stored->record.header.seq);
-                }
+        SpoolOptions options = small_options(12);
+        options.batch_bytes_max = 200 * kib;  // A batch fills a region: each waits for the next.
+        const auto process = start(storage, options);
+        std::uint64_t seq = 1;
+        std::set<std::uint64_t> epochs;
+        for (int i = 0; i < 60; ++i) {
+            Record record = make_write(make_key(1, 1), Seq{seq}, 20);
+            seq += process->spool->append(record) ? 1 : 0;
+            process->spool->step(2);
+            while (const auto stored = process->spool->take_durable()) {
+                process->spool->release(stored->lsn);
             }
-            storage.kill();
+            check_regions(storage.contents(log_file), epochs);
         }
-        // The newest region that begins with an acknowledged batch which others vouch for.
-        const ByteVector bytes = storage.contents(log_file);
-        std::uint64_t newest = 0, start_at = 0, vouched = 0;
-        for (std::uint64_t at = region_bytes; at < bytes.size(); at += block_bytes) {
-            const auto header = decode_batch_header(Bytes(bytes).subspan(at));
-            if (!header || header->offset != at) {
-                continue;
-            }
-            vouched = std::max(vouched, header->durable_through);
-            if (at % region_bytes == 0 && header->number > newest) {
-                newest = header->number;
-                start_at = at;
-            }
-        }
-        if (newest == 0 || vouched < newest) {
-            continue;
-        }
-        ++damaged_starts;
-        storage.overwrite(log_file, start_at, ByteVector(block_bytes));
-        const auto process = start(storage);
-        ASSERT_FALSE(process->refused);
-        const Held found = held_by(*process);
-        std::vector<std::pair<StreamKey, Seq>> lost;
-        std::ranges::set_difference(acknowledged, found, std::back_inserter(lost));
-        EXPECT_FALSE(lost.empty());
-        for (const auto& [key, seq] : lost) {
-            const bool told =
-                std::ranges::any_of(process->spool->damaged(), [&](const DamagedRange& range) {
-                    const bool suspected = raw(range.last) == 0;
-                    return range.key == key &&
-                           (suspected || (range.first <= seq && seq <= range.last));
-                });
-            EXPECT_TRUE(told) << raw(seq) << " lost in silence";
-        }
+        regions_seen += epochs.size();
+        storage.kill();
     }
-    EXPECT_GT(damaged_starts, 20);
+    EXPECT_GT(regions_seen, 100U);
 }
 
 }  // namespace

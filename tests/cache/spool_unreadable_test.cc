@@ -216,7 +216,7 @@ TEST_F(SpoolUnreadableTest, ALostRecordThatCanBeReadAgainDoesNotHideANewerOne) {
 }
 
 TEST_F(SpoolUnreadableTest, B4ARandomPlaceUnderLoadIsReportedOrHoldsNothingAcknowledged) {
-    for (std::uint64_t seed = 1; seed <= fakes::seeds(300); ++seed) {
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(150); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));
         const auto random = make_seeded_random(seed);
         fakes::SimStorage storage(seed, {.delay_polls_max = 4, .only_path = ""});

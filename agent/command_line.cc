@@ -101,6 +101,7 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
     app.add_option("--spool-size", text.spool, "queue on disk, in the state directory")
         ->capture_default_str();
     app.add_flag("--progress", out.progress, "a line of progress also when not on a terminal");
+    app.add_flag("--json", out.json, "progress as one JSON object per second on standard output");
     app.add_option("--log-level", out.log_level, "trace, debug, info, warning or error")
         ->capture_default_str();
 }

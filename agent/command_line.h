@@ -11,7 +11,7 @@ namespace cw::agent {
 struct ProtectCommand {
     AgentOptions options;
     std::string log_level = "info";
-    bool progress = false;
+    bool progress = false, json = false;
 };
 
 struct AskCommand {  // status, point, stop

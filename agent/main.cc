@@ -54,7 +54,11 @@ int protect(const agent::ProtectCommand& command) {
     ::sigaction(SIGTERM, &action, nullptr);
     ::sigaction(SIGINT, &action, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
-    agent::ProgressLine progress(*clock, command.progress || ::isatty(STDERR_FILENO) == 1);
+    using Form = agent::ProgressLine::Form;
+    const bool line = command.progress || ::isatty(STDERR_FILENO) == 1;
+    agent::ProgressLine progress(*clock, command.json ? Form::json
+                                         : line       ? Form::text
+                                                      : Form::none);
     for (bool before = false;; before = true) {
         auto agent = agent::Agent::create(command.options, *clock, *random);
         if (!agent && wait_for_machine(agent.error(), before)) {

@@ -32,11 +32,15 @@ double smooth(double before, double now) {
 
 }  // namespace
 
-ProgressLine::ProgressLine(Clock& clock, bool wanted)
-    : clock_(clock), wanted_(wanted), terminal_(::isatty(STDERR_FILENO) == 1) {}
+ProgressLine::ProgressLine(Clock& clock, Form form)
+    : clock_(clock), form_(form), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 void ProgressLine::show(const Replicator::Status& status) {
-    if (!wanted_) {
+    if (form_ == Form::json) {
+        show_json(status);
+        return;
+    }
+    if (form_ == Form::none) {
         return;
     }
     const std::string line = text(status);
@@ -50,9 +54,31 @@ void ProgressLine::show(const Replicator::Status& status) {
 }
 
 void ProgressLine::finish() {
-    if (wanted_ && terminal_) {
+    if (form_ == Form::text && terminal_) {
         std::fprintf(stderr, "\n");
     }
+}
+
+void ProgressLine::show_json(const Replicator::Status& status) {
+    if (clock_.boot() - printed_ < ns_per_s) {
+        return;
+    }
+    printed_ = clock_.boot();
+    // Names of phases and errors are ours: nothing in them needs quoting.
+    std::string disks;
+    for (const auto& disk : status.disks) {
+        disks += fmt::format(
+            R"({}{{"id":"{}","phase":"{}","sync_total_bytes":{},"sync_done_bytes":{},)"
+            R"("missed_bytes":{},"committed":{}}})",
+            disks.empty() ? "" : ",", to_string(disk.id), disk.phase, disk.base.total_bytes,
+            disk.base.done_bytes, disk.missed_bytes, raw(disk.committed));
+    }
+    fmt::print(R"({{"link":"{}","sent_bytes":{},"queued_bytes":{},"rpo_ms":{},"error":"{}",)"
+               R"("disks":[{}]}})"
+               "\n",
+               name_of(status.link), status.sent_bytes, status.queued_bytes, status.rpo_ms,
+               status.last_error ? name_of(status.last_error->code) : "", disks);
+    std::fflush(stdout);
 }
 
 std::string ProgressLine::text(const Replicator::Status& status) {

@@ -217,7 +217,7 @@ Result<void> Replicator::end_politely() {
 }
 
 bool Replicator::all_spooled() {
-    tend_open_records();
+    close_open_records(0);
     return context_.outbox.empty();
 }
 

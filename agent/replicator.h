@@ -132,6 +132,7 @@ private:
     Result<bool> send_hash_requests();
     Result<void> tend_fences();
     void tend_open_records();
+    void close_open_records(std::int64_t older_than_ns);
     void wake_at(Nanos when) noexcept { deadline_ = std::min(deadline_, when); }
 
     const Options options_;

@@ -140,9 +140,17 @@ Result<void> Replicator::tend_fences() {
 }
 
 void Replicator::tend_open_records() {
-    const std::int64_t linger = stopping_ ? 0 : options_.linger_ns;
+    // What cannot be sent yet may as well grow: each closed record holds a slab, however small it
+    // is, and an outage of seconds under small writes would use up the memory of hours.
+    const bool waits = link_state_ != LinkState::live || context_.outbox.next_unsent() != nullptr;
+    if (stopping_ || !waits) {
+        close_open_records(stopping_ ? 0 : options_.linger_ns);
+    }
+}
+
+void Replicator::close_open_records(std::int64_t older_than_ns) {
     for (Disk& disk : disks_) {
-        wake_at(disk.capture->close_older_than(linger));
+        wake_at(disk.capture->close_older_than(older_than_ns));
     }
 }
 

@@ -111,6 +111,28 @@ TEST(Replicator, AFullQueueDegradesToTheMapAndCatchesUp) {
     EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::catch_up);
 }
 
+TEST(Replicator, AnOutageUnderSmallWritesIsKeptInOrderInLittleMemory) {
+    Harness h({.disk_bytes = 16 * mib, .memory_slabs = 6});
+    ASSERT_TRUE(h.run_until_protected());
+    const std::size_t begins = h.server.begins.size();
+    h.connector.up = false;
+    h.server.crash();
+    // Ten seconds of 4 KiB every 20 ms: 2 MB of data, in 500 lingers.
+    for (std::uint64_t i = 0; i < 500; ++i) {
+        h.write(0, i * 4096, 4096, static_cast<std::uint8_t>(1 + i % 250));
+        h.clock.advance(20 * ns_per_ms);
+        h.steps(1);
+    }
+    EXPECT_TRUE(h.captures[0]->position().logging);
+    const auto id = h.point();
+    ASSERT_TRUE(id.has_value());
+    h.connector.up = true;
+    ASSERT_TRUE(h.run_until([&] { return committed(h, *id); }));
+    h.check_points();
+    h.expect_no_violations();
+    EXPECT_EQ(h.server.begins.size(), begins);  // Nothing had to be caught up.
+}
+
 TEST(Replicator, WithADiskSpoolAnOutageKeepsEveryWriteAndEveryPointInOrder) {
     Harness h({.disk_bytes = 16 * mib, .memory_slabs = 12});
     h.spiller =
@@ -163,6 +185,7 @@ TEST(Replicator, ARecordLostByTheDiskSpoolIsCaughtUpFromTheMap) {
         h.random_write();
         h.clock.advance(ns_per_s / 10);
         h.steps(2);
+        EXPECT_FALSE(h.replicator->all_spooled());  // Closes the record that is open.
     }
     ASSERT_FALSE(h.outbox->empty());
     h.outbox->entries().front().spill.place = SpillState::Place::lost;  // As a damaged spool says.

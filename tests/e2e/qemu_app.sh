@@ -49,12 +49,16 @@ done
 
 # Nobody answers at that socket: what comes is a crash point, and it says why.
 rm -f "$demo/nobody"
-guest_protect --qga "$demo/nobody" --app-hooks --interval 3600s
+guest_protect --qga "$demo/nobody" --app-hooks --interval 3600s --json >"$demo/progress.json"
 wait_for 90 "protection" guest_protected
 point unfrozen --frozen
 guest_points > "$demo/in-vault"
 check "without an answer the point is a crash point" [ "$(kind_of unfrozen)" = crash ]
 check "and the agent says why" grep -q GUEST_UNFROZEN "$demo/agent.log"
+says_json() { python3 -c 'import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+sys.exit(not lines or lines[-1]["disks"][0]["phase"] != "protected")' "$demo/progress.json"; }
+check "--json says how it goes, for programs" says_json
 check "every point is right" guest_check_points 1
 guest_kill "$vm_pid"
 cases_end

@@ -76,6 +76,7 @@ void add_recovery_commands(CLI::App& app, Cli& cli);  // failover, export
 void add_job_commands(CLI::App& app, Cli& cli);       // jobs, commit, reprotect
 void add_mount_command(CLI::App& app, Cli& cli);      // mount
 void add_failback_command(CLI::App& app, Cli& cli);   // failback
+void add_gc_command(CLI::App& app, Cli& cli);         // gc
 void add_target_commands(CLI::App& app, Cli& cli);    // target list | switch | cancel
 
 }  // namespace cw::appliance

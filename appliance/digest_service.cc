@@ -14,7 +14,8 @@ namespace {
 
 // 32 GiB of disk: at most 8.5 MiB of fingerprints per table.
 constexpr std::uint64_t table_blocks = 512 * 1024;
-constexpr std::size_t tables_max = 8;
+constexpr std::size_t tables_max = 4;
+constexpr std::uint64_t table_bytes_max = table_blocks * (sizeof(Fingerprint) + 1);
 constexpr std::size_t requests_at_once = 4;
 constexpr std::chrono::milliseconds retry_pause{100};
 
@@ -45,6 +46,10 @@ DigestReply reply_to(const DigestRequest& request, const BlockDigests* digests) 
 }
 
 }  // namespace
+
+std::uint64_t DigestService::bytes_max() noexcept {
+    return tables_max * table_bytes_max;
+}
 
 DigestService::~DigestService() {
     stop();

@@ -32,6 +32,7 @@ namespace cw::appliance {
 class DigestService {
 public:
     static constexpr std::int64_t wait_ns_max = 60 * ns_per_s;
+    static std::uint64_t bytes_max() noexcept;  // What all tables together take at most.
 
     struct Ports {
         Clock& clock;

@@ -10,7 +10,14 @@ namespace {
 
 constexpr unsigned disk_queue_depth = 64;
 constexpr std::uint64_t connection_bytes = 96 * kib;  // TLS state, read-ahead and output buffers.
-constexpr std::uint64_t fixed_bytes = 96 * mib;       // Code, the index of the cache, the backlog.
+constexpr std::uint64_t code_bytes = 24 * mib;  // Code, stacks, small tables, the heap's slack.
+// Segments that upkeep writes again: chunks, the object, and what a request holds of it.
+constexpr std::uint64_t upkeep_bytes = 24 * mib;
+// Of the whole budget, for what chains keep alive: once with the publisher, once with a reader
+// (upkeep or digests) and once with whoever opens a machine.
+constexpr std::uint64_t chains_share = 16;
+constexpr std::size_t backlog_records = 512 * 1024;
+constexpr std::uint64_t backlog_record_bytes = 112;  // EngineOptions::backlog_records
 constexpr std::uint32_t jobs_at_once = 4;
 constexpr std::uint32_t records_at_once_per_reactor = 4;
 
@@ -94,6 +101,9 @@ ProcessServer::~ProcessServer() {
     if (digests_) {
         digests_->stop();
     }
+    if (maintenance_) {
+        maintenance_->stop();
+    }
     for (pipeline::Runner* runner :
          {admission_runner_.get(), spool_runner_.get(), assembly_runner_.get()}) {
         if (runner != nullptr) {
@@ -122,6 +132,7 @@ Result<void> ProcessServer::start() {
     make_engine();
     CW_TRY(open_door());
     make_digests();
+    CW_TRY(make_maintenance());
     start_threads();
     return {};
 }
@@ -139,7 +150,14 @@ Result<void> ProcessServer::plan_memory() {
     needs.upload_connections = static_cast<std::uint32_t>(settings_.egress_total_connections);
     needs.connection_bytes = connection_bytes;
     needs.ingest_connections = static_cast<std::uint32_t>(settings_.ingest_max_connections);
-    needs.fixed_bytes = fixed_bytes;
+    needs.fixed_bytes = code_bytes;
+    needs.others = {
+        {"backlog", backlog_records * backlog_record_bytes,
+         "records known and not committed, without their payload"},
+        {"chains", needs.limit_bytes / chains_share, "live segments and points, three times"},
+        {"digests", DigestService::bytes_max(), "fingerprints of disks that are compared"},
+        {"upkeep", upkeep_bytes, "segments that are written again"},
+    };
     CW_TRY_ASSIGN(plan_, pipeline::plan_memory(needs));
     const pipeline::SlabSplit& slabs = plan_.slabs;
     CW_TRY_ASSIGN(ingest_slabs_, pipeline::SlabPool::create("ingest", slabs.ingest));
@@ -215,6 +233,9 @@ void ProcessServer::make_engine() {
     options.segment_slabs = static_cast<std::uint32_t>(
         std::min<std::size_t>(options.segment_slabs, plan_.slabs.readback));
     options.ingest_slabs_low = plan_.slabs.ingest / 4;
+    options.backlog_records = backlog_records;
+    options.pace = vault_.pace;
+    options.chain_bytes_max = settings_.pipeline_memory / chains_share / 3;
     engine_ = upload::Engine::create(
         {clock, *seams.random, *compute_, *vault_.stores, *vault_.kek, vault_.identity, signer_,
          *ingest_slabs_, *readback_slabs_, *segment_slabs_, *reader_, *link_, context_.conditions,
@@ -315,6 +336,7 @@ void ProcessServer::start_threads() {
     assembly_runner_->start();
     spool_runner_->start();
     digests_->start();
+    maintenance_->start();
     admission_runner_->start();
     listener_->start();
 }
@@ -372,6 +394,40 @@ void ProcessServer::make_digests() {
     };
     digests_ = std::make_unique<DigestService>(DigestService::Ports{
         *context_.seams.clock, *vault_.stores, *vault_.kek, open_fence, reply});
+}
+
+Result<void> ProcessServer::make_maintenance() {
+    SystemSeams& seams = context_.seams;
+    if (settings_.gc_auth != "none") {
+        CW_TRY_ASSIGN(gc_stores_, open_gc_stores(settings_, seams));
+    }
+    const auto owned = [this] {
+        std::vector<MachineId> machines;
+        for (const upload::MachineStatus& machine : engine_->status().machines) {
+            if (machine.mode == upload::MachineMode::active) {
+                machines.push_back(machine.machine);
+            }
+        }
+        return machines;
+    };
+    maintenance_ = std::make_unique<Maintenance>(
+        Maintenance::Ports{
+            .clock = *seams.clock,
+            .random = *seams.random,
+            .disk = *seams.disk,
+            .conditions = context_.conditions,
+            .stores = *vault_.stores,
+            .gc_stores = gc_stores_.get(),
+            .kek = *vault_.kek,
+            .signer = signer_,
+            .owned = owned,
+            .prune = [this](upload::PruneCommand prune) { engine_->post(std::move(prune)); },
+            .state_dir = settings_.server_state_dir},
+        Maintenance::Options{
+            .interval_ns = static_cast<std::int64_t>(settings_.gc_interval_ms) * ns_per_ms,
+            .retention_us = static_cast<std::int64_t>(settings_.points_retention_ms) * 1000,
+            .grace_us = static_cast<std::int64_t>(settings_.gc_grace_ms) * 1000});
+    return {};
 }
 
 }  // namespace cw::appliance

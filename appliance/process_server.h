@@ -12,6 +12,7 @@
 #include "appliance/digest_service.h"
 #include "appliance/engine_link.h"
 #include "appliance/health_metrics.h"
+#include "appliance/maintenance.h"
 #include "appliance/reactor_rings.h"
 #include "appliance/reader_pump.h"
 #include "appliance/server_state.h"
@@ -57,6 +58,7 @@ private:
     void on_damaged(const upload::DamagedRecords& damaged);
     [[nodiscard]] Result<void> authorise(const Identity& identity, const wire::Hello& hello) const;
     void make_digests();
+    Result<void> make_maintenance();
 
     config::Settings settings_;  // Main thread.
     DaemonContext context_;
@@ -89,6 +91,8 @@ private:
     std::unique_ptr<upload::Engine> engine_;
     std::unique_ptr<ingest::Listener> listener_;
     std::unique_ptr<DigestService> digests_;
+    std::unique_ptr<blob::StoreFactory> gc_stores_;  // Null: this server never deletes.
+    std::unique_ptr<Maintenance> maintenance_;
 
     std::mutex witness_mutex_;
     WitnessFile witness_;

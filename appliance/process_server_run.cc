@@ -41,6 +41,7 @@ void ProcessServer::apply(const config::Settings& settings) {
         {.upload_threads_per_vm = static_cast<std::uint32_t>(settings.egress_upload_threads_per_vm),
          .total_connections = static_cast<std::uint32_t>(settings.egress_total_connections)});
     apply_bandwidth();
+    maintenance_->set_retention(static_cast<std::int64_t>(settings.points_retention_ms) * 1000);
     if (const auto reloaded = listener_->reload_tls(); !reloaded) {
         context_.conditions.raise(reloaded.error().code, "certificate", reloaded.error().detail);
     }

@@ -1,6 +1,7 @@
 #include "appliance/vault_access.h"
 
 #include "appliance/page_access.h"
+#include "base/assert.h"
 #include "base/log.h"
 #include "egress/blob/azure_store.h"
 #include "egress/blob/directory_store.h"
@@ -79,8 +80,9 @@ Result<blob::AzureOptions> azure_options(const config::Settings& settings, Disk&
     return options;
 }
 
-Result<std::unique_ptr<blob::StoreFactory>> plain_stores(const config::Settings& settings,
-                                                         SystemSeams& seams, bool create) {
+Result<std::unique_ptr<blob::StoreFactory>> plain_stores(
+    const config::Settings& settings, SystemSeams& seams, bool create,
+    std::shared_ptr<const blob::SendPace> pace) {
     constexpr std::string_view directory = "dir://";
     if (settings.vault_url.empty()) {
         return fail(Errc::config_invalid, "vault.url is not set");
@@ -94,6 +96,7 @@ Result<std::unique_ptr<blob::StoreFactory>> plain_stores(const config::Settings&
                                             *seams.random);
     }
     CW_TRY_ASSIGN(blob::AzureOptions options, azure_options(settings, *seams.disk));
+    options.pace = std::move(pace);
     return blob::make_azure_factory(std::move(options), *seams.clock, *seams.random);
 }
 
@@ -104,16 +107,34 @@ SystemSeams make_system_seams() {
             make_metric_registry()};
 }
 
-Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& settings,
-                                                        SystemSeams& seams, bool create) {
-    CW_TRY_ASSIGN(auto plain, plain_stores(settings, seams, create));
+Result<std::unique_ptr<blob::StoreFactory>> open_stores(
+    const config::Settings& settings, SystemSeams& seams, bool create,
+    std::shared_ptr<const blob::SendPace> pace) {
+    CW_TRY_ASSIGN(auto plain, plain_stores(settings, seams, create, std::move(pace)));
     return blob::make_retry_factory(std::move(plain), blob::RetryOptions{}, *seams.clock,
                                     *seams.random, *seams.metrics);
 }
 
+Result<std::unique_ptr<blob::StoreFactory>> open_gc_stores(config::Settings settings,
+                                                           SystemSeams& seams) {
+    CW_ASSERT(settings.gc_auth != "none");
+    settings.vault_auth = settings.gc_auth;
+    const auto take = [](std::string& to, const std::string& from) {
+        if (!from.empty()) {
+            to = from;
+        }
+    };
+    take(settings.vault_key_file, settings.gc_key_file);
+    take(settings.vault_sas_file, settings.gc_sas_file);
+    take(settings.vault_client_id, settings.gc_client_id);
+    take(settings.vault_client_secret_file, settings.gc_client_secret_file);
+    return open_stores(settings, seams, false);
+}
+
 Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams) {
     VaultAccess access;
-    CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, false));
+    access.pace = std::make_shared<blob::SendPace>();
+    CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, false, access.pace));
     CW_TRY_ASSIGN(access.kek,
                   vault::open_kek_file(*seams.disk, settings.security_kek_file, *seams.random));
     const auto store = access.stores->make();

@@ -7,6 +7,7 @@
 #include "base/metrics.h"
 #include "base/random.h"
 #include "config/settings.h"
+#include "egress/blob/send_pace.h"
 #include "egress/blob/store.h"
 #include "egress/vault/keys.h"
 
@@ -25,14 +26,20 @@ SystemSeams make_system_seams();
 
 struct VaultAccess {
     std::unique_ptr<blob::StoreFactory> stores;  // Retrying.
+    std::shared_ptr<blob::SendPace> pace;        // Theirs; set by the upload engine.
     std::unique_ptr<vault::KeyService> kek;
     vault::VaultIdentity identity;
 };
 
 // The store named by vault.url with vault.auth, with retries. Errors: config_invalid,
 // vault_missing, io_error (credential files).
-Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& settings,
-                                                        SystemSeams& seams, bool create);
+Result<std::unique_ptr<blob::StoreFactory>> open_stores(
+    const config::Settings& settings, SystemSeams& seams, bool create,
+    std::shared_ptr<const blob::SendPace> pace = nullptr);
+// The same store under gc.auth, the only identity that may delete; gc.auth is not "none". Its empty
+// credential settings are taken from [vault]. Errors: as open_stores.
+Result<std::unique_ptr<blob::StoreFactory>> open_gc_stores(config::Settings settings,
+                                                           SystemSeams& seams);
 // Opens an existing vault. Errors: those, key_unavailable, object_corrupt.
 Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams);
 // Makes the KEK file if absent, and the vault. Errors: vault_exists.

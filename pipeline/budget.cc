@@ -37,6 +37,9 @@ MemoryBudget other_terms(const BudgetNeeds& needs) {
         std::uint64_t{needs.ingest_connections} + needs.upload_connections;
     budget.add("connections", connections * needs.connection_bytes,
                counted(connections, "connections, in and out"));
+    for (const BudgetTerm& other : needs.others) {
+        budget.add(other.name, other.bytes, other.why);
+    }
     budget.add("fixed", needs.fixed_bytes, "code, tables and the index of the spool");
     return budget;
 }

@@ -2,9 +2,11 @@
 
 #include "base/assert.h"
 #include "egress/vault/control.h"
+#include "egress/vault/index_run.h"
 #include "egress/vault/names.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 namespace cw::recovery {
@@ -20,7 +22,11 @@ public:
 
     // What is unnamed for long enough to go.
     Result<void> mark(const Catalog& catalog) {
-        std::set<DiskId> disks;
+        std::set<DiskId> disks{DiskId{}};  // The index runs lie where no disk's segments do.
+        runs_.clear();
+        for (const auto& [id, run] : catalog.state().runs) {
+            runs_.insert(index_run_name(catalog.machine(), run));
+        }
         for (const auto& [key, generation] : catalog.state().lineage) {
             disks.insert(key.first);
         }
@@ -39,13 +45,34 @@ public:
 
     // Announces the deletion; after this a writer that names one of them will notice.
     Result<void> announce(const Catalog& catalog) {
+        const MachineId& machine = catalog.machine();
         vault::GcBoundary note;
         note.boundary = announced_boundary_ = catalog.state().newest.boundary;
         note.sweep_epoch = catalog.state().newest.epoch;
         for (const auto& [name, bytes] : doomed_) {
-            note.sweep.push_back(name.attempt);
+            if (!is_index_run(name)) {  // Those can never be named again.
+                note.sweep.push_back(name.attempt);
+            }
         }
-        return write_gc_boundary(store_, catalog.machine(), note, signer_);
+        blob::PutRequest request{.name = vault::gc_boundary_blob(machine)};
+        const auto before = blob::get_and_wait(store_, {.name = request.name});
+        if (before) {
+            request.condition = blob::PutCondition::if_match;
+            request.etag = before->properties.etag;
+            const auto old = decode_gc_boundary(before->bytes, catalog.vault(), machine);
+            if (old) {
+                keep_announced(*old, note);
+            }
+        } else if (before.error().code != Errc::blob_not_found) {
+            return std::unexpected(before.error());
+        }
+        const ByteVector bytes = encode_gc_boundary(note, machine, signer_);
+        request.body = {bytes};
+        blob::PutResult put = blob::put_and_wait(store_, std::move(request));
+        if (put.outcome == blob::PutOutcome::stored) {
+            return {};
+        }
+        return std::unexpected(put.error.value_or(Error{Errc::blob_unavailable, "no answer"}));
     }
 
     Result<void> sweep(const Catalog& fresh) {
@@ -73,6 +100,37 @@ public:
     }
 
 private:
+    // What another collector announced in this epoch and may be deleting now: while it is unnamed
+    // and there, a writer has to hear of it.
+    void keep_announced(const vault::GcBoundary& old, vault::GcBoundary& note) {
+        note.boundary = std::max(note.boundary, old.boundary);
+        if (old.sweep_epoch != note.sweep_epoch) {
+            return;
+        }
+        const std::set<vault::AttemptId> mine(note.sweep.begin(), note.sweep.end());
+        for (const vault::AttemptId& attempt : old.sweep) {
+            if (unnamed_.contains(attempt) && !mine.contains(attempt)) {
+                note.sweep.push_back(attempt);
+            }
+        }
+        while (note.sweep.size() > vault::sweep_attempts_max) {  // The others' come first.
+            const auto last = std::ranges::find_if(
+                doomed_, [](const auto& entry) { return !is_index_run(entry.first); });
+            CW_ASSERT(last != doomed_.end());
+            std::erase(note.sweep, last->first.attempt);
+            doomed_.erase(last);
+        }
+    }
+
+    // Named, or an index run that its writer may still be about to name.
+    bool may_be_needed(const vault::ChainState& state, const SegmentName& name) const {
+        if (!is_index_run(name)) {
+            return state.segments.contains(name);
+        }
+        return runs_.contains(name) || name.epoch > state.newest.epoch ||
+               (name.epoch == state.newest.epoch && raw(name.first_seq) > state.run_counter);
+    }
+
     Result<void> mark_disk(const Catalog& catalog, const DiskId& disk,
                            std::map<SegmentName, WallMicros>& still_unnamed) {
         const SegmentName any{catalog.machine(), disk, {}, {}, {}, {}};
@@ -81,11 +139,12 @@ private:
         CW_TRY_ASSIGN(const auto entries, blob::list_all(store_, blob::Container::data, prefix));
         for (const auto& entry : entries) {
             const auto segment = vault::parse_segment_blob({blob::Container::data, entry.name});
-            if (!segment || catalog.state().segments.contains(*segment)) {
+            if (!segment || may_be_needed(catalog.state(), *segment)) {
                 continue;  // What is not ours by its name is not ours to delete.
             }
             ++report_.unnamed_segments;
             report_.unnamed_bytes += entry.size;
+            unnamed_.insert(segment->attempt);
             const auto seen = memory_.unnamed_since.find(*segment);
             // A clock that went back starts the grace again.
             const bool known = seen != memory_.unnamed_since.end() && seen->second <= now_;
@@ -132,12 +191,43 @@ private:
     GcMemory& memory_;
     const GcOptions& options_;
     WallMicros now_;
+    std::set<vault::AttemptId> unnamed_;           // Found.
+    std::set<SegmentName> runs_;                   // That the newest checkpoint names.
     std::map<SegmentName, std::uint64_t> doomed_;  // And their sizes.
     std::uint64_t announced_boundary_ = 0;
     GcReport report_;
 };
 
 }  // namespace
+
+std::string to_text(const GcMemory& memory) {
+    std::string out;
+    for (const auto& [name, since] : memory.unnamed_since) {
+        out += segment_blob(name).name + ' ' + std::to_string(raw(since)) + '\n';
+    }
+    return out;
+}
+
+GcMemory parse_gc_memory(std::string_view text) {
+    GcMemory memory;
+    while (!text.empty()) {
+        const std::string_view line = text.substr(0, text.find('\n'));
+        text.remove_prefix(std::min(text.size(), line.size() + 1));
+        const auto space = line.find(' ');
+        if (space == std::string_view::npos) {
+            continue;
+        }
+        const std::string_view number = line.substr(space + 1);
+        std::int64_t since = 0;
+        const auto parsed = std::from_chars(number.data(), number.data() + number.size(), since);
+        const auto name =
+            vault::parse_segment_blob({blob::Container::data, std::string(line.substr(0, space))});
+        if (name && parsed.ec == std::errc{} && parsed.ptr == number.data() + number.size()) {
+            memory.unnamed_since.emplace(*name, WallMicros{since});
+        }
+    }
+    return memory;
+}
 
 Result<GcReport> collect_garbage(blob::BlobStore& store, vault::KeyService& kek,
                                  const MachineId& machine, const vault::ServerSigner& signer,

@@ -2,6 +2,9 @@
 // the owner has published. It never appends to the chain and runs under its own identity, the only
 // one that may delete.
 //
+// Safe against another collector at the same time: the note is changed only from what was read (by
+// its etag), and what another one announced and may be deleting stays in it.
+//
 // Safe against a writer that is about to name what is being deleted: an object is deleted only
 // after it has been seen unnamed for the grace time, the sweep has been written durably to
 // control/gc, and the chain, read again after that, still does not name it. The writer reads the
@@ -11,6 +14,8 @@
 #include "recovery/catalog.h"
 
 #include <map>
+#include <string>
+#include <string_view>
 
 namespace cw::recovery {
 
@@ -26,6 +31,10 @@ struct GcMemory {
     std::map<vault::SegmentName, WallMicros> unnamed_since;
 };
 
+// As text, one line per segment; what cannot be understood is left out, which is safe.
+std::string to_text(const GcMemory& memory);
+GcMemory parse_gc_memory(std::string_view text);
+
 struct GcReport {
     std::uint64_t live_segments = 0, live_bytes = 0;
     std::uint64_t unnamed_segments = 0, unnamed_bytes = 0;  // Found, deleted or not.
@@ -36,7 +45,8 @@ struct GcReport {
 };
 
 // Blocking. Aborts at the first error of a list or of the store, having deleted only what was safe
-// to delete. Errors: those of Catalog::open, list and remove.
+// to delete. Errors: those of Catalog::open, list and remove; blob_conflict (another collector was
+// faster: run again).
 Result<GcReport> collect_garbage(blob::BlobStore& store, vault::KeyService& kek,
                                  const MachineId& machine, const vault::ServerSigner& signer,
                                  GcMemory& memory, const GcOptions& options, WallMicros now);

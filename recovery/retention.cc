@@ -110,6 +110,17 @@ RetentionPolicy default_retention() {
              {15 * 24 * us_per_hour, 4 * us_per_hour}}};
 }
 
+RetentionPolicy retention_for(std::int64_t keep_us) {
+    keep_us = std::max<std::int64_t>(keep_us, 1'000'000);
+    RetentionPolicy policy = default_retention();
+    const auto beyond = std::ranges::find_if(
+        policy.rules, [keep_us](const RetentionRule& rule) { return rule.until_us >= keep_us; });
+    policy.rules.erase(beyond == policy.rules.end() ? beyond : std::next(beyond),
+                       policy.rules.end());
+    policy.rules.back().until_us = keep_us;
+    return policy;
+}
+
 Result<void> check_policy(const RetentionPolicy& policy) {
     std::int64_t before = -1;
     for (const RetentionRule& rule : policy.rules) {

@@ -27,6 +27,9 @@ struct RetentionPolicy {
 };
 // All points for 2 hours, hourly for 1 day, 2-hourly for 7 days, 4-hourly for 15 days.
 RetentionPolicy default_retention();
+// The default table for another length of time: cut off there, or its last rule continued. At least
+// a second. What is newest is kept whatever this says: plan_pruning().
+RetentionPolicy retention_for(std::int64_t keep_us);
 // Errors: config_invalid (no rule, not ascending, negative).
 Result<void> check_policy(const RetentionPolicy& policy);
 

@@ -356,6 +356,7 @@ Result<std::shared_ptr<AzureVault>> make_vault(AzureOptions options, Clock& cloc
                    .page_entries = options.page_entries};
     vault->http.ca_file = std::move(options.ca_file);
     vault->http.proxy = std::move(options.proxy);
+    vault->http.pace = std::move(options.pace);
     vault->http.progress_timeout_ns = options.progress_timeout_ns;
     vault->http.reply_timeout_ns = options.reply_timeout_ns;
     vault->concurrency = std::max<std::size_t>(options.concurrency, 1);

@@ -7,7 +7,10 @@
 
 #include "base/random.h"
 #include "base/secret.h"
+#include "egress/blob/send_pace.h"
 #include "egress/blob/store.h"
+
+#include <memory>
 
 namespace cw::blob {
 
@@ -41,6 +44,7 @@ struct AzureOptions {
     std::string api_version = "2023-11-03";
     std::size_t concurrency = 16;     // Operations in flight per store, until set_concurrency().
     std::size_t page_entries = 1000;  // Of a list; at most 5000.
+    std::shared_ptr<const SendPace> pace;  // Shared with who sets it; null: none.
     std::int64_t progress_timeout_ns = 20 * ns_per_s;
     std::int64_t reply_timeout_ns = 60 * ns_per_s;
 };

@@ -55,7 +55,9 @@ struct HttpClient::State {
     std::vector<Easy> spare;
     std::map<CURL*, std::unique_ptr<Transfer>> transfers;
     Nanos deadlines_checked{0};
+    std::uint64_t pace = 0;  // Bytes per second that the transfers know.
 
+    void follow_pace();
     void finish(CURL* easy, CURLcode code, std::string_view cause);
     void check_deadlines();
     [[nodiscard]] std::string_view overdue(const Transfer& transfer, Nanos now) const;
@@ -99,12 +101,26 @@ void HttpClient::start(HttpRequest request, std::function<void(HttpReply&)> done
         state_->spare.pop_back();
     }
     prepare(*transfer, state_->options);
+    set_pace(*transfer, state_->pace);
     CURL* easy = transfer->easy.get();
     state_->transfers.emplace(easy, std::move(transfer));
     CW_ASSERT(curl_multi_add_handle(state_->multi.handle, easy) == CURLM_OK);
 }
 
+// Also for what is on its way: curl looks at the limit each time it moves bytes.
+void HttpClient::State::follow_pace() {
+    const std::uint64_t wanted = options.pace ? options.pace->bytes_per_s.load() : 0;
+    if (wanted == pace) {
+        return;
+    }
+    pace = wanted;
+    for (const auto& [easy, transfer] : transfers) {
+        set_pace(*transfer, pace);
+    }
+}
+
 std::size_t HttpClient::poll() {
+    state_->follow_pace();
     int running = 0;
     (void)curl_multi_perform(state_->multi.handle, &running);
     std::vector<std::pair<CURL*, CURLcode>> finished;

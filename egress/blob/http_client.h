@@ -9,6 +9,7 @@
 
 #include "base/secret.h"
 #include "egress/blob/http_parse.h"
+#include "egress/blob/send_pace.h"
 #include "egress/blob/store.h"
 
 namespace cw::blob {
@@ -51,7 +52,8 @@ std::string percent_encode(std::string_view text, bool keep_slash = false);
 struct HttpClientOptions {
     std::string ca_file = {};  // PEM; empty: the system's.
     std::string proxy = {};    // "http://host:port"; empty: none (the environment is ignored).
-    std::size_t connections_max = 64;  // Kept for reuse.
+    std::shared_ptr<const SendPace> pace;  // Of request bodies, live; null: none.
+    std::size_t connections_max = 64;      // Kept for reuse.
     std::int64_t connect_timeout_ns = 15 * ns_per_s;
     std::int64_t progress_timeout_ns = 20 * ns_per_s;  // Without a byte moved.
     std::int64_t reply_timeout_ns = 60 * ns_per_s;     // From the last body byte to the reply.

@@ -20,6 +20,9 @@ std::size_t send_body(char* out, std::size_t size, std::size_t count, void* cont
     auto& transfer = *static_cast<Transfer*>(context);
     const std::vector<Bytes>& parts = transfer.request.body;
     std::size_t room = size * count, written = 0;
+    if (transfer.pace > 0) {  // Small pieces: a large one would be sent at once, then nothing.
+        room = std::min<std::size_t>(room, std::max<std::uint64_t>(transfer.pace / 8, 4096));
+    }
     while (room > 0 && transfer.part < parts.size()) {
         const Bytes rest = parts[transfer.part].subspan(transfer.part_offset);
         const std::size_t n = std::min(room, rest.size());
@@ -171,6 +174,11 @@ void set_connection(Transfer& transfer, const HttpClientOptions& options) {
 }
 
 }  // namespace
+
+void set_pace(Transfer& transfer, std::uint64_t bytes_per_s) {
+    transfer.pace = bytes_per_s;
+    set(transfer.easy.get(), CURLOPT_MAX_SEND_SPEED_LARGE, static_cast<curl_off_t>(bytes_per_s));
+}
 
 void prepare(Transfer& transfer, const HttpClientOptions& options) {
     CURL* easy = transfer.easy.get();

@@ -24,6 +24,7 @@ struct Transfer {
     Clock* clock = nullptr;
     Nanos progress{0};                      // When a byte last moved.
     std::size_t part = 0, part_offset = 0;  // Next body byte to send.
+    std::uint64_t pace = 0;                 // Bytes per second; 0: as fast as it goes.
     bool body_sent = false;
     bool reply_begun = false;
     bool too_large = false;
@@ -33,5 +34,7 @@ struct Transfer {
 
 // Tells curl everything about `transfer.request`. The transfer must not move afterwards.
 void prepare(Transfer& transfer, const HttpClientOptions& options);
+// At any time.
+void set_pace(Transfer& transfer, std::uint64_t bytes_per_s);
 
 }  // namespace cw::blob

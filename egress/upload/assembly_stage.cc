@@ -60,6 +60,9 @@ pipeline::Progress AssemblyStage::step(std::size_t budget) {
     worked |= builder_.step();
     worked |= start_jobs();
     worked |= dispatch();
+    if (context_.options.pace) {
+        context_.options.pace->bytes_per_s.store(lanes_.pace());
+    }
     worked |= flush_releases();
     const bool sent = context_.events.flush();
     for (Channel<UploadOrder>* const orders : context_.orders) {

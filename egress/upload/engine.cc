@@ -103,14 +103,16 @@ EngineImpl::EngineImpl(const EngineContext& context, const EngineDoorbells& door
                                                              .open_tasks = opening_.forth,
                                                              .open_outcomes = opening_.back,
                                                              .board = board_});
-    opener_ = std::make_unique<OpenStage>(OpenStage::Context{.clock = context.clock,
-                                                             .random = context.random,
-                                                             .store = context.stores.make(),
-                                                             .kek = context.kek,
-                                                             .vault = context.vault,
-                                                             .signer = context.signer,
-                                                             .tasks = opening_.forth,
-                                                             .outcomes = opening_.back});
+    opener_ =
+        std::make_unique<OpenStage>(OpenStage::Context{.clock = context.clock,
+                                                       .random = context.random,
+                                                       .store = context.stores.make(),
+                                                       .kek = context.kek,
+                                                       .vault = context.vault,
+                                                       .signer = context.signer,
+                                                       .tasks = opening_.forth,
+                                                       .outcomes = opening_.back,
+                                                       .memory_max = options_.chain_bytes_max});
     for (std::size_t i = 0; i < uploading_.size(); ++i) {
         uploaders_.push_back(
             std::make_unique<UploadStage>(UploadStage::Context{.clock = context.clock,

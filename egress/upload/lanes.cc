@@ -119,6 +119,12 @@ void Lanes::finished(const MachineId& id, bool throttled) {
     }
 }
 
+std::uint64_t Lanes::pace() const noexcept {
+    constexpr std::uint64_t least = 4096;  // Slower than that is silence to a peer.
+    const std::uint64_t limit = bandwidth_.limit();
+    return limit == 0 ? 0 : std::max(limit / std::max(in_use_, 1U), least);
+}
+
 Nanos Lanes::next_start(Nanos now) const {
     Nanos soonest{INT64_MAX};
     if (in_use_ >= allowed()) {

@@ -47,6 +47,8 @@ public:
     [[nodiscard]] std::uint64_t waiting_bytes() const noexcept { return waiting_bytes_; }
     [[nodiscard]] const LaneOptions& options() const noexcept { return options_; }
     [[nodiscard]] std::uint64_t bandwidth_limit() const noexcept { return bandwidth_.limit(); }
+    // How fast each segment on the wire may be sent so that all together keep the limit; 0: none.
+    [[nodiscard]] std::uint64_t pace() const noexcept;
     // What total_connections is right now, after the store's throttling.
     [[nodiscard]] std::uint32_t allowed() const noexcept;
 

@@ -68,6 +68,14 @@ Ledger::Ledger(vault::ChainState state, const EngineOptions& options, Nanos now)
     }
 }
 
+std::uint64_t Ledger::memory_bytes(const vault::ChainState& state) noexcept {
+    constexpr std::uint64_t node = 48;  // Of a tree, as malloc'd.
+    constexpr std::uint64_t segment = node + sizeof(vault::SegmentName) + sizeof(vault::SegmentRef);
+    constexpr std::uint64_t point = node + sizeof(PointId) + sizeof(vault::PointEntry);
+    const std::uint64_t cuts = state.newest.disks.size() * sizeof(vault::PointEntry::Cut);
+    return state.segments.size() * segment + state.points.size() * (point + cuts);
+}
+
 void Ledger::declare(const std::vector<pipeline::DiskHello>& disks, std::string machine_name) {
     declared_.clear();
     news_ = true;
@@ -253,7 +261,7 @@ bool Ledger::visit_segment(Walk& walk, const Entry& entry) {
     if (walk.draft.lost_disks.contains(step.disk)) {
         return true;  // Behind a hole: of no use until the agent has repaired it.
     }
-    if (!entry.stored) {
+    if (!entry.stored || held_) {
         return false;
     }
     vault::DiskEntry* const disk = find_disk(walk, step.disk);

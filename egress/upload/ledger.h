@@ -58,6 +58,13 @@ public:
         news_ = true;
     }
     void publish_now() noexcept { flush_ = news_ = true; }
+    // While held, no segment and no point behind one is published; pruning goes on.
+    void hold(bool on) noexcept {
+        news_ |= held_ && !on;
+        held_ = on;
+    }
+    // What a chain's entries take in memory, about.
+    static std::uint64_t memory_bytes(const vault::ChainState& state) noexcept;
 
     // The next manifest (numbers, nonce and time are the writer's), or nothing to do yet.
     std::optional<Draft> draft(Nanos now);
@@ -142,6 +149,7 @@ private:
     std::deque<PruneCommand> prunes_;
     std::vector<vault::WrappedDek> deks_;
     bool flush_ = false;
+    bool held_ = false;
     bool news_ = true;               // Something changed since draft() last found nothing to do.
     Nanos first_stored_{INT64_MAX};  // Since when a finished segment waits at the head.
     Nanos provisional_until_{INT64_MAX};

@@ -8,6 +8,8 @@
 namespace cw::upload {
 namespace {
 
+constexpr std::size_t dropped_per_manifest_max = 65536;
+
 bool same_cuts(const vault::PointEntry& entry, const pipeline::Point& point) {
     return entry.cuts.size() == point.cuts.size() &&
            std::ranges::all_of(point.cuts, [&entry](const pipeline::DiskCut& cut) {
@@ -295,6 +297,9 @@ void Ledger::drop_dead_generations(Walk& walk) const {
     for (const auto& [name, ref] : state_.segments) {
         const auto reach = needed.find({name.disk, name.generation});
         const bool dead = reach == needed.end() || name.first_seq > reach->second;
+        if (walk.next.dropped.size() >= dropped_per_manifest_max) {
+            break;  // The rest is as dead at the next decision.
+        }
         if (dead && !named.contains(name)) {
             walk.next.dropped.push_back(name);
         }

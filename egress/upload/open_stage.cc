@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "egress/upload/ledger.h"
 #include "egress/vault/control.h"
 #include "egress/vault/names.h"
 
@@ -90,6 +91,12 @@ Result<ChainClaim> OpenStage::open(const OpenTask& task) {
     }
     if (state) {
         CW_TRY(check_control(*state));
+        const std::uint64_t limit = context_.memory_max;
+        if (limit > 0 && Ledger::memory_bytes(*state) > limit) {
+            return fail(Errc::out_of_budget,
+                        std::to_string(state->segments.size()) +
+                            " segments are alive: raise pipeline.memory to open this machine");
+        }
     }
     return claim(task, std::move(keys), std::move(state));
 }

@@ -24,6 +24,7 @@ public:
         const vault::ServerSigner& signer;
         Channel<OpenTask>& tasks;
         Channel<OpenOutcome>& outcomes;
+        std::uint64_t memory_max = 0;  // EngineOptions::chain_bytes_max
     };
     explicit OpenStage(Context context) : context_(std::move(context)) {}
 

@@ -4,11 +4,13 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "egress/blob/send_pace.h"
 #include "egress/vault/index_run.h"
 #include "pipeline/codec_policy.h"
 #include "pipeline/transform.h"
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace cw::upload {
@@ -58,8 +60,15 @@ struct EngineOptions {
     std::int64_t segment_age_ns = 12 * 3600 * ns_per_s;  // Older ones are uploaded again first.
     std::uint32_t checkpoint_every = 64;
     std::uint32_t checkpoints_kept = 4;  // Manifests before them may be deleted.
+    // Memory for what is alive of all chains together (Ledger::memory_bytes); 0: no limit. At the
+    // limit nothing new is published until pruning has made room.
+    std::uint64_t chain_bytes_max = 0;
     vault::RunLimits runs;  // When a checkpoint moves its entries into objects of their own.
     std::uint64_t dek_bytes = 1024 * gib;  // Stored bytes after which a new DEK is made.
+
+    // Told how fast each upload may be sent, so that a limit is kept smoothly within an object too;
+    // null: the limit only decides when objects start.
+    std::shared_ptr<blob::SendPace> pace;
 
     // Pauses after a failed request: doubling from the first to the second.
     std::int64_t pause_first_ns = 250 * ns_per_ms;

@@ -313,8 +313,38 @@ Nanos PublishStage::next_deadline() const {
     return soonest;
 }
 
+// Nothing is lost at the limit: the cache keeps what is not published, and retention makes room.
+void PublishStage::bound_chains() {
+    if (context_.options.chain_bytes_max == 0) {
+        return;
+    }
+    std::uint64_t bytes = 0, segments = 0;
+    for (const auto& [id, machine] : machines_) {
+        if (machine.writer != nullptr) {
+            bytes += Ledger::memory_bytes(machine.writer->ledger().state());
+            segments += machine.writer->ledger().state().segments.size();
+        }
+    }
+    const bool full = bytes >= context_.options.chain_bytes_max;
+    for (auto& [id, machine] : machines_) {
+        if (machine.writer != nullptr) {
+            machine.writer->ledger().hold(full);
+        }
+    }
+    const std::string subject = "recovery points in memory";
+    if (full) {
+        context_.conditions.raise(Errc::out_of_budget, subject,
+                                  std::to_string(segments) + " segments are alive and take " +
+                                      std::to_string(bytes / mib) +
+                                      " MiB: raise pipeline.memory or shorten points.retention");
+    } else {
+        context_.conditions.clear(Errc::out_of_budget, subject);
+    }
+}
+
 void PublishStage::refresh_status(Nanos now) {
     status_due_ = now + ns_per_s;
+    bound_chains();
     std::vector<MachineStatus> all;
     all.reserve(machines_.size());
     for (const auto& [id, machine] : machines_) {

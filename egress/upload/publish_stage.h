@@ -117,6 +117,7 @@ private:
     bool flush_outgoing();
     bool offer(Outgoing& outgoing);
     void refresh_status(Nanos now);
+    void bound_chains();
     [[nodiscard]] MachineStatus status_of(const MachineId& id, const Machine& machine) const;
     [[nodiscard]] bool quiet() const;
     void reply(const MachineId& id, decltype(PublishEvent::what) what);

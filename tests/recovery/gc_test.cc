@@ -1,7 +1,10 @@
 #include "recovery/gc.h"
 
 #include "egress/vault/control.h"
+#include "egress/vault/index_run.h"
 #include "tests/recovery/world.h"
+
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -131,6 +134,83 @@ TEST_F(Gc, DeletesManifestsBelowThePublishedBoundaryOnly) {
     EXPECT_TRUE(world_.memory.bytes(vault::manifest_blob(world_.machine, 1)));
     EXPECT_TRUE(world_.memory.bytes(vault::manifest_blob(world_.machine, bounded.boundary)));
     expect_all_points_readable();
+}
+
+TEST_F(Gc, D14ALockedObjectGoesWhenItsLockHasEnded) {
+    world_.memory.set_worm(blob::Container::data, 1000 * ns_per_s);
+    const auto lost = orphan();
+    ASSERT_TRUE(collect(0));
+    ASSERT_TRUE(collect(grace));
+    EXPECT_TRUE(present(lost));
+    world_.clock.advance(1001 * ns_per_s);
+    const auto report = collect(grace + 1);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->deleted_segments, 1U);
+    EXPECT_FALSE(present(lost));
+}
+
+TEST_F(Gc, WhatAnotherCollectorAnnouncedStaysAnnouncedWhileItIsThere) {
+    const auto first = orphan();
+    ASSERT_TRUE(collect(0));
+    world_.memory.script(BlobOp::remove, BlobFault::unavailable, 1);
+    EXPECT_EQ(collect(grace).error().code, Errc::blob_unavailable);  // It stopped half-way.
+    // Another one, which has not seen `first` for long enough, sweeps something else.
+    GcMemory other;
+    const auto second = orphan();
+    other.unnamed_since[second.name] = WallMicros{0};
+    GcOptions options;
+    options.dry_run = false;
+    world_.memory.script(BlobOp::remove, BlobFault::unavailable, 1);
+    EXPECT_FALSE(collect_garbage(*world_.store, *world_.kek, world_.machine, world_.rig.signer,
+                                 other, options, WallMicros{grace}));
+    const auto note = read_gc_boundary(*world_.store, world_.rig.vault, world_.machine);
+    ASSERT_TRUE(note && *note);
+    EXPECT_EQ(std::set(((*note)->sweep).begin(), (*note)->sweep.end()),
+              (std::set{first.name.attempt, second.name.attempt}));
+    ASSERT_TRUE(collect(grace));
+    ASSERT_TRUE(collect(grace));  // What is gone need not be announced any more.
+    const auto after = read_gc_boundary(*world_.store, world_.rig.vault, world_.machine);
+    ASSERT_TRUE(after && *after);
+    EXPECT_EQ((*after)->sweep, std::vector{second.name.attempt});
+}
+
+TEST_F(Gc, RemembersAcrossRuns) {
+    const auto lost = orphan();
+    ASSERT_TRUE(collect(77));
+    const GcMemory again = parse_gc_memory("garbage\n" + to_text(memory_) + "x y\n\n");
+    EXPECT_EQ(again.unnamed_since, memory_.unnamed_since);
+    EXPECT_EQ(again.unnamed_since.at(lost.name), WallMicros{77});
+}
+
+// A run that is stored before its checkpoint must not be taken for garbage; one that the newest
+// checkpoint has left behind must.
+TEST_F(Gc, IndexRunsGoOnlyWhenTheyCanNeverBeNamedAgain) {
+    const auto store_run = [this](std::uint32_t id) {
+        vault::IndexRun run;
+        run.segments.push_back(world_.rig.state.segments.begin()->second);
+        vault::IndexRunRef ref;
+        ref.id = id;
+        ref.epoch = world_.rig.state.newest.epoch;
+        const vault::SealedRun sealed =
+            vault::seal_index_run(run, ref, world_.rig.keys, *world_.random);
+        const auto name = segment_blob(vault::index_run_name(world_.machine, sealed.ref));
+        world_.rig.store_object(name, sealed.bytes);
+        return name;
+    };
+    vault::Manifest checkpoint = make_checkpoint(world_.rig.state);
+    checkpoint.run_counter = 3;
+    world_.rig.publish(checkpoint);
+    const auto left_behind = store_run(3), pending = store_run(4);
+    ASSERT_TRUE(collect(0));
+    const auto report = collect(grace);
+    ASSERT_TRUE(report);
+    EXPECT_FALSE(world_.memory.bytes(left_behind));
+    EXPECT_TRUE(world_.memory.bytes(pending));
+    world_.rig.take_over();
+    world_.rig.publish(world_.rig.next());
+    ASSERT_TRUE(collect(grace));
+    ASSERT_TRUE(collect(2 * grace));
+    EXPECT_FALSE(world_.memory.bytes(pending));  // Of an epoch that is over.
 }
 
 }  // namespace

@@ -143,5 +143,21 @@ TEST(Retention, RefusesImpossiblePolicies) {
     EXPECT_FALSE(check_policy({{{2, -1}}}));
 }
 
+TEST(Retention, AnotherLengthCutsOrContinuesTheTable) {
+    const RetentionPolicy short_one = retention_for(60'000'000);
+    ASSERT_EQ(short_one.rules.size(), 1U);
+    EXPECT_EQ(short_one.rules[0].until_us, 60'000'000);
+    EXPECT_EQ(short_one.rules[0].every_us, 0);
+    const RetentionPolicy one_day = retention_for(24 * us_per_hour);
+    ASSERT_EQ(one_day.rules.size(), 2U);
+    EXPECT_EQ(one_day.rules[1].every_us, us_per_hour);
+    const RetentionPolicy one_year = retention_for(365 * 24 * us_per_hour);
+    ASSERT_EQ(one_year.rules.size(), 4U);
+    EXPECT_EQ(one_year.rules[3].until_us, 365 * 24 * us_per_hour);
+    for (const std::int64_t keep : {0L, 1L, 3'600'000'000L * 2, 3'600'000'000L * 24 * 15}) {
+        EXPECT_TRUE(check_policy(retention_for(keep)));
+    }
+}
+
 }  // namespace
 }  // namespace cw::recovery

@@ -1,5 +1,7 @@
 #include "egress/upload/lanes.h"
 
+#include <map>
+
 #include <gtest/gtest.h>
 
 namespace cw::upload {
@@ -116,6 +118,41 @@ TEST_F(LanesTest, BandwidthKeepsItsMeanWhateverTheSizes) {
     lanes.set_bandwidth({});  // Live: no limit.
     EXPECT_NE(lanes.take(now + 61 * ns_per_s, noon), nullptr);
     EXPECT_NE(lanes.take(now + 61 * ns_per_s, noon), nullptr);
+}
+
+TEST_F(LanesTest, UnderALimitMachinesShareAlikeWhateverTheirBacklogAndSizes) {
+    Lanes lanes({.upload_threads_per_vm = 4, .total_connections = 64},
+                {.bytes_per_s = 1'000'000, .rules = {}, .utc_offset_minutes = 0});
+    for (int i = 0; i < 600; ++i) {
+        add(lanes, 1, now + -100 * ns_per_s, 100'000);
+        add(lanes, 2, now + -1 * ns_per_s, 30'000);
+    }
+    std::map<MachineId, std::uint64_t> sent;
+    for (int ms = 0; ms < 20'000; ms += 10) {
+        while (SegmentWork* const work = lanes.take(now + ms * ns_per_ms, noon)) {
+            sent[work->machine] += work->object_bytes();
+            lanes.finished(work->machine, false);
+        }
+    }
+    EXPECT_NEAR(static_cast<double>(sent[machine(1)]), static_cast<double>(sent[machine(2)]),
+                200'000.0);
+}
+
+TEST_F(LanesTest, WhatIsOnTheWireSharesTheLimit) {
+    Lanes lanes({.upload_threads_per_vm = 4, .total_connections = 64},
+                {.bytes_per_s = 1'000'000, .rules = {}, .utc_offset_minutes = 0});
+    for (int i = 0; i < 4; ++i) {
+        add(lanes, 1, now, 1000);
+    }
+    ASSERT_NE(lanes.take(now, noon), nullptr);
+    EXPECT_EQ(lanes.pace(), 1'000'000U);
+    ASSERT_NE(lanes.take(now + ns_per_s, noon), nullptr);
+    EXPECT_EQ(lanes.pace(), 500'000U);
+    lanes.finished(machine(1), false);
+    EXPECT_EQ(lanes.pace(), 1'000'000U);
+    lanes.set_bandwidth({});
+    ASSERT_NE(lanes.take(now + 2 * ns_per_s, noon), nullptr);
+    EXPECT_EQ(lanes.pace(), 0U);
 }
 
 TEST(BandwidthRules, FollowWeekdayAndHour) {

@@ -371,5 +371,63 @@ TEST_F(Publish, CheckpointsComeInTime) {
     EXPECT_EQ(check_points(world, source, state), 11U);
 }
 
+TEST_F(Publish, AtTheMemoryLimitOfChainsPublishingWaitsForPruning) {
+    EngineOptions options = quick();
+    options.chain_bytes_max = 1;
+    Server small(world, options, 3);
+    small.start();
+    ASSERT_FALSE(small.hello(source.machine, source.disks).refused.has_value());
+    source.sync_all(small);
+    const PointId whole = source.point(small);
+    ASSERT_TRUE(small.run_until([&] { return small.conditions->standing(Errc::out_of_budget); }));
+    ASSERT_TRUE(small.run_until([&] { return small.listener.points.contains(whole); }));
+    source.write(small, source.disks[0]);
+    const PointId held = source.point(small);
+    for (int i = 0; i < 300; ++i) {
+        small.step(10 * ns_per_ms);
+    }
+    EXPECT_FALSE(small.listener.points.contains(held));
+    EXPECT_FALSE(small.cache.records.empty());  // Nothing is lost, and the cache holds it.
+    const vault::ChainState state = chain();
+    PruneCommand all{.machine = source.machine,
+                     .decided_at = state.newest.number,
+                     .points = {whole},
+                     .dropped = {},
+                     .added = {}};
+    for (const auto& [name, ref] : state.segments) {
+        all.dropped.push_back(name);
+    }
+    small.engine->post(all);
+    ASSERT_TRUE(small.run_until([&] { return small.listener.points.contains(held); }));
+    EXPECT_EQ(small.listener.points.at(held).state, PointState::committed);
+}
+
+// A checkpoint's entries move into runs when they are many; a lost answer or a crash in between
+// leaves orphans and nothing else.
+TEST_F(Publish, CheckpointsStandOnRunsWhateverHappensToTheirRequests) {
+    EngineOptions options = quick();
+    options.checkpoint_every = 4;
+    options.checkpoints_kept = 2;
+    options.runs = {.inline_bytes = 1000, .run_bytes = 2000, .runs_max = 4};
+    Server runs(world, options, 3);
+    runs.listener.strict = false;
+    runs.start();
+    ASSERT_FALSE(runs.hello(source.machine, source.disks).refused.has_value());
+    source.sync_all(runs);
+    world.vault->set_rates({.unavailable = 0.02, .lost_reply = 0.05, .lost_request = 0.05});
+    for (int i = 0; i < 60; ++i) {
+        source.write(runs, source.disks[0]);
+        const PointId point = source.point(runs);
+        ASSERT_TRUE(runs.run_until([&] { return runs.listener.points.contains(point); }));
+        EXPECT_EQ(runs.listener.points.at(point).state, PointState::committed);
+    }
+    world.vault->set_rates({});
+    const vault::ChainState state = chain();
+    EXPECT_GE(state.runs.size(), 5U);
+    EXPECT_GT(state.newest.boundary, 1U);  // Manifests before the checkpoints kept may go.
+    EXPECT_LT(state.newest.boundary, state.newest.checkpoint);
+    EXPECT_EQ(check_points(world, source, state), 60U);
+}
+
 }  // namespace
 }  // namespace cw::upload::test

@@ -118,5 +118,49 @@ TEST(Takeover, E4EpochsNeverInterleaveAndNothingIsLost) {
     }
 }
 
+// docs/decisions/0012: what a fenced server's cache still holds of an older history enters nothing.
+TEST(Takeover, E2AFencedServersTailIsDroppedWhenTheHistoryHasMovedOn) {
+    World world(77);
+    std::array<Server, 2> servers{Server{world, quick(), 1}, Server{world, quick(), 2}};
+    Source source(world, {1 * mib});
+    SourceDisk& disk = source.disks[0];
+    for (Server& server : servers) {
+        server.listener.strict = false;
+        server.start();
+    }
+    ASSERT_FALSE(servers[0].hello(source.machine, source.disks).refused.has_value());
+    source.sync_all(servers[0]);
+    source.point(servers[0]);
+    ASSERT_TRUE(servers[0].settle());
+    for (int i = 0; i < 5; ++i) {
+        source.write(servers[0], disk);  // Acknowledged there, and never committed.
+    }
+    source.point(servers[0]);
+    // The agent has lost its state: what it sends from now on is another history.
+    disk.generation = Generation{2};
+    disk.next = Seq{1};
+    const auto moved = servers[1].hello(source.machine, source.disks);
+    ASSERT_EQ(moved.disks[0].action, pipeline::DiskAction::resync);
+    ASSERT_EQ(moved.disks[0].generation, disk.generation);
+    source.begin_sync(servers[1], disk);
+    source.send_base(servers[1], disk);
+    source.end_sync(servers[1], disk);
+    source.point(servers[1]);
+    source.write(servers[1], disk);
+    source.point(servers[1]);
+    ASSERT_TRUE(servers[1].settle());
+    ASSERT_TRUE(servers[0].run_until([&] { return servers[0].listener.fencings > 0; }));
+    EXPECT_FALSE(servers[0].cache.records.empty());
+    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 3U);
+
+    const auto back = servers[0].hello(source.machine, source.disks);
+    ASSERT_FALSE(back.refused.has_value());
+    ASSERT_EQ(back.disks[0].action, pipeline::DiskAction::continue_) << back.disks[0].reason;
+    source.write(servers[0], disk);
+    source.point(servers[0]);
+    ASSERT_TRUE(servers[0].run_until([&] { return servers[0].cache.records.empty(); }));
+    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 4U);
+}
+
 }  // namespace
 }  // namespace cw::upload::test

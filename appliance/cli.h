@@ -68,6 +68,13 @@ nlohmann::json job_json(const Job& job, const MachineId& machine, WallMicros now
 // The whole document on stdout; bytes that are not UTF-8 are replaced.
 void print_json(const nlohmann::json& value);
 
+// The verbs of recovery where the configuration is a master target's: its targets answer.
+Result<bool> is_master_target(Cli& cli);
+Result<void> target_points(Cli& cli, const std::string& machine);
+// Every disk of the machine becomes the point; returns when they are. `wanted`: latest, an id or
+// its beginning, a UTC time. Errors: point_not_found, and what refuses or stops a target.
+Result<void> target_failover(Cli& cli, const std::string& machine, const std::string& wanted);
+
 void add_config_commands(CLI::App& app, Cli& cli);    // config check | explain | reload | manual
 void add_pki_commands(CLI::App& app, Cli& cli);       // pki init | issue
 void add_vault_commands(CLI::App& app, Cli& cli);     // vault create, machines, points, verify

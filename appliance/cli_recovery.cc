@@ -118,6 +118,14 @@ Result<void> check_output(Cli& cli, const FailoverOptions& options) {
 }
 
 Result<void> failover(Cli& cli, const FailoverOptions& options) {
+    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
+    if (master_target != options.output.empty()) {
+        return fail(Errc::usage, master_target ? "a master target's disks are its outputs"
+                                               : "--output is required");
+    }
+    if (master_target) {
+        return target_failover(cli, options.machine, options.point);
+    }
     CW_TRY_ASSIGN(const OpenedCatalog opened,
                   options.planned ? open_planned(cli, options)
                                   : open_catalog(cli, options.machine, options.accept_stale));
@@ -178,8 +186,7 @@ void add_options(CLI::App& command, FailoverOptions& options) {
     command.add_option("--disk", options.disk, "Id or name; not needed if there is only one");
     command
         .add_option("--output", options.output,
-                    "File or block device to write; page-blob: CONTAINER/NAME in the account")
-        ->required();
+                    "File or block device to write; page-blob: CONTAINER/NAME in the account");
     command
         .add_option("--format", options.format,
                     "raw, vhd (fixed, as Azure wants it), qcow2, vhdx, vmdk, page-blob")

@@ -96,6 +96,10 @@ json point_json(const recovery::Catalog& catalog, const vault::PointEntry& point
 }
 
 Result<void> points(Cli& cli, const std::string& machine_text) {
+    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
+    if (master_target) {
+        return target_points(cli, machine_text);
+    }
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
     json out = json::array();
     for (const vault::PointEntry* point : opened.catalog->points()) {

@@ -160,6 +160,9 @@ std::string one_line(const json& status) {
             config::format_bytes(machine.value("uploaded_bytes", std::uint64_t{0})) + ", waiting " +
             config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0}));
     }
+    for (const json& target : status.value("targets", json::array())) {
+        out += " | " + shown(target, "path") + " " + target.value("phase", "");
+    }
     return out + "\n";
 }
 

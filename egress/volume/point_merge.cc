@@ -85,6 +85,7 @@ Result<bool> PointMerge::step(std::uint64_t budget_bytes) {
         }
         const pipeline::Extent& extent = table_->extents[extent_];
         CW_TRY(undo_ ? keep(extent) : apply(entries_[next_], extent));
+        CW_CRASH_POINT("volume.extent_merged");
         ++extent_;
         done += extent.length;
         unsettled_ += undo_ ? 0 : extent.length;

@@ -1,6 +1,7 @@
 #include "egress/volume/redo_log.h"
 
 #include "base/checksum.h"
+#include "base/crash_point.h"
 
 #include <algorithm>
 
@@ -69,6 +70,7 @@ Result<RedoEntry> RedoLog::append(const Record& record) {
     out.u32(header.table_bytes);
     out.u32(header.data_bytes);
     out.u32(crc);
+    CW_CRASH_POINT("volume.redo_written");
     const std::uint32_t head_crc = crc32c(Bytes(head).subspan(4));
     ByteWriter(head).u32(head_crc);
     CW_TRY(write_at(disk_, *file_, end_, head, false));

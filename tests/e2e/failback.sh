@@ -9,9 +9,14 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 
 RANDOM=${CAUSEWAY_SEED:-$$}
-mb=32 kills=10
+mb=64 kills=10
 
 failback() { causeway --config "$demo/causeway.toml" --json failback "$demo_machine" --point "$point" --target "$demo/old.img" "$@"; }
+# `pid` is the program's own: killed and waited for, it is gone, and not a child that nobody has waited for.
+failback_in_background() {
+    causeway --config "$demo/causeway.toml" --json failback "$demo_machine" --point "$point" --target "$demo/old.img" >/dev/null 2>&1 &
+    pid=$!
+}
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 # The on-premises disk as the disaster left it: 1 % of its blocks are other ones.
 old_disk() { cp "$demo/old.saved" "$demo/old.img"; }
@@ -31,7 +36,7 @@ demo_stop_agent
 point=$(demo_point_ids | tail -n 1)
 truth=$(demo_truth_of "$point")
 
-causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$point" --output "$demo/old.saved" >/dev/null || die "no restore"
+causeway --config "$demo/causeway.toml" export "$demo_machine" --point "$point" --output "$demo/old.saved" >/dev/null || die "no restore"
 [ "$(sum_of "$demo/old.saved")" = "$truth" ] || die "the restore differs from the source"
 bytes=$(stat -c %s "$demo/old.saved") blocks=$(($(stat -c %s "$demo/old.saved") / 65536))
 for ((i = 0; i < blocks / 100; i++)); do
@@ -66,11 +71,9 @@ check "and leaves the disk alone" is_point
 before=0 after=0 wrong=0
 for ((i = 0; i < kills; i++)); do
     old_disk
-    failback >/dev/null 2>&1 &
-    pid=$!
+    failback_in_background
     sleep "$(awk -v n=$((i * took_us / kills + RANDOM * took_us / kills / 32768)) 'BEGIN { printf "%.6f", n / 1e6 }')"
-    # The program runs as a child of the function's shell.
-    kill -9 $(pgrep -P $pid) $pid 2>/dev/null
+    kill -9 $pid 2>/dev/null
     wait $pid 2>/dev/null
     if is_old; then before=$((before + 1)); else after=$((after + 1)); fi
     if ((i % 2)) && failback --cancel >/dev/null 2>&1; then
@@ -83,11 +86,50 @@ done
 echo "killed $before times with the disk as it was, $after times with the switch begun or done"
 check "killed $kills times: as it was, or completed by the next run" test $wrong -eq 0
 
+# Killed at every place that has a name: before the switch the disk is as it was, and stays so after a cancel; after it
+# the next run completes what was begun.
+killed_at() { ! CAUSEWAY_CRASH_POINT=$1 failback >/dev/null 2>&1; }
+before_places=(failback.opened:1 volume.redo_written:{1..4} failback.block_taken:{1..6} failback.collected:1
+    volume.point_taken:1 volume.extent_merged:{1..6} volume.merged:1 volume.point_held:1 volume.before_switch:1)
+after_places=(volume.switched:1 volume.piece_copied:{1..8} volume.copied:1 volume.done:1 failback.applied:1)
+wrong=0
+for place in "${before_places[@]}"; do
+    old_disk
+    killed_at $place || { wrong=$((wrong + 1)); echo "$place is never reached"; }
+    is_old || { wrong=$((wrong + 1)); echo "$place: the disk has changed"; }
+    failback --cancel >/dev/null || { wrong=$((wrong + 1)); echo "$place: cannot be cancelled"; }
+    is_old || { wrong=$((wrong + 1)); echo "$place: the disk has changed by the cancel"; }
+done
+check "killed at ${#before_places[@]} places before the switch: the disk is as it was" test $wrong -eq 0
+failback >/dev/null
+check "and the next failback makes it the point" is_point
+wrong=0
+for place in "${after_places[@]}"; do
+    old_disk
+    killed_at $place || { wrong=$((wrong + 1)); echo "$place is never reached"; }
+    failback --cancel >/dev/null 2>&1 && ! is_point && { wrong=$((wrong + 1)); echo "$place: cancelled after the switch"; }
+    failback >/dev/null || { wrong=$((wrong + 1)); echo "$place: the next run failed"; }
+    is_point || { wrong=$((wrong + 1)); echo "$place: the disk is not the point"; }
+done
+check "killed at ${#after_places[@]} places after the switch: completed by the next run" test $wrong -eq 0
+
+# A hint names the blocks that differ; a wrong one is refuted.
 old_disk
-failback >/dev/null 2>&1 &
-pid=$!
+for ((i = 0; i < blocks / 100; i++)); do echo "$((i * 100 * 65536)) 65536"; done > "$demo/hint"
+report=$(failback --hint "$demo/hint")
+check "with a hint only $((blocks / 100)) blocks and a sample are compared" test "$(json_number blocks_skipped <<<"$report")" -gt $((blocks * 9 / 10)) -a \
+    "$(json_number blocks_different <<<"$report")" -eq $((blocks / 100))
+check "and the disk is the point" is_point
+head -c "$bytes" /dev/urandom > "$demo/old.img"
+echo '[{"offset": 0, "length": 65536, "type": 1}, {"offset": 65536, "length": 65536, "type": 0}]' > "$demo/hint"
+report=$(failback --hint "$demo/hint")
+check "a wrong hint is refuted, and everything compared" grep -q '"hint_refuted": true' <<<"$report"
+check "and the disk is the point nevertheless" is_point
+
+old_disk
+failback_in_background
 sleep 0.02
-kill -INT $(pgrep -P $pid) 2>/dev/null
+kill -INT $pid 2>/dev/null
 wait $pid
 case $? in
     0) check "interrupted after its switch, it is completed" is_point ;;

@@ -1,6 +1,7 @@
 // The master target's stage and its targets, driven step by step on a simulated disk.
 #include "appliance/volume_stage.h"
 
+#include "appliance/status_json.h"
 #include "tests/volume/volume_rig.h"
 
 #include <deque>
@@ -346,6 +347,31 @@ TEST_F(VolumeStageTest, AMergeIsDoneInPiecesAndItsProgressIsTold) {
     EXPECT_GT(pieces, 5);
     EXPECT_EQ(disk.status().work.what, TargetWork::What::none);
     EXPECT_EQ(disk.point()->id, points()[0]->point);
+}
+
+TEST(TargetStatusText, ShowsWhatIsHeldAndTheProgressOfTheWork) {
+    DaemonStatus status;
+    TargetStatus& target = status.targets.emplace_back();
+    target.machine = machine_id;
+    target.disk = "disk";
+    target.path = "/dev/vg0/web1";
+    target.phase = volume::Phase::switching;
+    target.point = volume::HeldPoint{PointId{{std::byte{2}}}, Generation{1}, Seq{40}, {}};
+    target.earlier.push_back(
+        volume::HeldPoint{PointId{{std::byte{1}}}, Generation{1}, Seq{30}, {}});
+    target.work = {.what = TargetWork::What::switching,
+                   .done_bytes = 1 * gib,
+                   .total_bytes = 4 * gib,
+                   .bytes_per_s = 512.0 * mib,
+                   .eta_s = 6};
+    const std::string json = status_json(status, HealthReport{});
+    const std::string text = status_text(json, false);
+    for (const char* part :
+         {"targets:", "/dev/vg0/web1  switching", "holds point 02000000-", "write 40",
+          "1 earlier points", "switching: 1.0 GiB of 4.0 GiB, 512.0 MiB/s, ETA 6 s"}) {
+        EXPECT_NE(text.find(part), std::string::npos) << part << " is not in:\n" << text;
+    }
+    EXPECT_NE(status_text(json, true).find("/dev/vg0/web1 switching"), std::string::npos);
 }
 
 }  // namespace

@@ -272,7 +272,8 @@ Result<void> Agent::open_nbd(const std::string& socket) {
         log_info("agent.nbd.listen", {{"port", nbd_->port()}});
         return {};
     }
-    CW_TRY_ASSIGN(nbd_, NbdServer::listen_unix(socket, std::move(disks)));
+    const auto hanging = qemu_ ? NbdServer::Hanging::close : NbdServer::Hanging::wait;
+    CW_TRY_ASSIGN(nbd_, NbdServer::listen_unix(socket, std::move(disks), hanging));
     return {};
 }
 

@@ -40,7 +40,8 @@ Result<void> DiskCapture::write(std::uint64_t offset, Bytes data) {
     const std::lock_guard guard(order_);
     CW_TRY(mark(offset, data.size()));
     if (auto written = parts_.image.write(offset, data); !written) {
-        stop_logging(offset, data.size());  // Half of it may be on the disk.
+        stop_logging(offset, data.size(),
+                     "the image cannot be written");  // Half of it may be on the disk.
         return written;
     }
     log(ExtentOp::write, offset, data.size(), data);
@@ -53,7 +54,7 @@ Result<void> DiskCapture::zero(std::uint64_t offset, std::uint64_t length, Exten
     const std::lock_guard guard(order_);
     CW_TRY(mark(offset, length));
     if (auto written = parts_.image.zero(offset, length, unmap); !written) {
-        stop_logging(offset, length);
+        stop_logging(offset, length, "the image cannot be written");
         return written;
     }
     log(op, offset, length, {});
@@ -79,7 +80,7 @@ Result<void> DiskCapture::miss(const BlockSet& blocks) {
             if ((mask >> bit & 1) != 0 && at < size) {
                 const std::uint64_t length = std::min(map_block_bytes, size - at);
                 CW_TRY(map_.mark_missed(at, length));
-                stop_logging(at, length);
+                stop_logging(at, length, "QEMU's bitmaps have what nobody captured");
             }
         }
     }
@@ -88,16 +89,24 @@ Result<void> DiskCapture::miss(const BlockSet& blocks) {
 
 DiskCapture::Position DiskCapture::position() {
     const std::lock_guard guard(order_);
-    return {key_.generation, next_, logging_, map_.missed().bytes(), map_.uncommitted().bytes(),
-            fences_};
+    return position_locked();
+}
+
+DiskCapture::Position DiskCapture::position_locked() const noexcept {
+    return {.generation = key_.generation,
+            .next = next_,
+            .logging = logging_,
+            .missed_bytes = map_.missed().bytes(),
+            .uncommitted_bytes = map_.uncommitted().bytes(),
+            .fences = fences_,
+            .missed_why = logging_ ? std::string_view{} : missed_why_};
 }
 
 DiskCapture::Position DiskCapture::prepare_hello() {
     const std::lock_guard guard(order_);
     close_open();
     hello_next_ = next_;
-    return {key_.generation, next_, logging_, map_.missed().bytes(), map_.uncommitted().bytes(),
-            fences_};
+    return position_locked();
 }
 
 Nanos DiskCapture::close_older_than(std::int64_t linger_ns) {
@@ -198,7 +207,7 @@ void DiskCapture::log(ExtentOp op, std::uint64_t offset, std::uint64_t length, B
         const auto step = static_cast<std::uint32_t>(std::min(length, extent_bytes_max));
         const Bytes part = op == ExtentOp::write ? data.first(step) : Bytes{};
         if (!try_log(op, offset, step, part)) {
-            stop_logging(offset, length);
+            stop_logging(offset, length, "the queue is full");
             return;
         }
         data = op == ExtentOp::write ? data.subspan(step) : data;
@@ -235,11 +244,13 @@ bool DiskCapture::try_log(ExtentOp op, std::uint64_t offset, std::uint32_t lengt
     return true;
 }
 
-void DiskCapture::stop_logging(std::uint64_t offset, std::uint64_t length) {
+void DiskCapture::stop_logging(std::uint64_t offset, std::uint64_t length, std::string_view why) {
+    missed_why_ = why;
     if (logging_) {
         close_open();
         logging_ = false;
-        log_warning("agent.capture.degraded", {{"disk", key_.disk}, {"next_seq", next_}});
+        log_warning("agent.capture.degraded",
+                    {{"disk", key_.disk}, {"next_seq", next_}, {"reason", why}});
     }
     // The union has these blocks already, so nothing is written and nothing can fail.
     CW_ASSERT(map_.mark_missed(offset, length).has_value());

@@ -72,7 +72,8 @@ public:
         Seq next{};
         bool logging = false;
         std::uint64_t missed_bytes = 0, uncommitted_bytes = 0;
-        std::uint64_t fences = 0;  // Opened by this object so far.
+        std::uint64_t fences = 0;          // Opened by this object so far.
+        std::string_view missed_why = {};  // Why changes are not logged, while they are not.
     };
     [[nodiscard]] Position position();
     // Closes the open record and remembers where it ends: what HELLO promises.
@@ -115,7 +116,8 @@ private:
     // Logs one extent of at most 4 MiB, or stops logging.
     void log(pipeline::ExtentOp op, std::uint64_t offset, std::uint64_t length, Bytes data);
     bool try_log(pipeline::ExtentOp op, std::uint64_t offset, std::uint32_t length, Bytes data);
-    void stop_logging(std::uint64_t offset, std::uint64_t length);
+    void stop_logging(std::uint64_t offset, std::uint64_t length, std::string_view why);
+    [[nodiscard]] Position position_locked() const noexcept;
     bool reserve_next();
     void close_open();
     void push_control(pipeline::RecordType type, std::uint64_t aux);
@@ -132,6 +134,7 @@ private:
     bool logging_;
     bool fence_open_ = false;
     std::uint64_t fences_ = 0;
+    std::string_view missed_why_ = "not synchronised yet";
     RecordBuilder open_;
     Nanos opened_{};
 };

@@ -16,6 +16,17 @@ std::uint32_t errno_of(const Result<void>& result) noexcept {
     return result ? 0U : EIO;
 }
 
+class Turn {
+public:
+    explicit Turn(std::atomic<std::uint64_t>& turns) : turns_(turns) { ++turns_; }
+    ~Turn() { ++turns_; }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+private:
+    std::atomic<std::uint64_t>& turns_;
+};
+
 Result<std::size_t> receive(int socket, MutableBytes out) {
     for (;;) {
         const ssize_t n = ::recv(socket, out.data(), out.size(), 0);
@@ -119,6 +130,7 @@ Result<std::uint32_t> NbdConnection::write(const NbdRequest& request, std::uint3
         const MutableBytes piece = MutableBytes(buffer_).first(step);
         CW_TRY(fill(piece));
         if (error == 0) {
+            const Turn turn(turns_);
             error = errno_of(capture_->write(offset, piece));
         }
         offset += step;
@@ -131,6 +143,7 @@ Result<std::uint32_t> NbdConnection::write(const NbdRequest& request, std::uint3
 }
 
 std::uint32_t NbdConnection::execute(const NbdRequest& request) {
+    const Turn turn(turns_);
     if (request.command == NbdCommand::flush) {
         return errno_of(capture_->flush());
     }

@@ -4,6 +4,7 @@
 #include "agent/disk_capture.h"
 #include "agent/nbd_protocol.h"
 
+#include <atomic>
 #include <vector>
 
 namespace cw::agent {
@@ -11,9 +12,14 @@ namespace cw::agent {
 class NbdConnection {
 public:
     // `captures` are in the order of `exports`; both, and the socket, outlive the connection.
+    // `turns` grows when a change begins and when it is done: odd while one is under way.
     NbdConnection(int socket, const std::vector<NbdExport>& exports,
-                  const std::vector<DiskCapture*>& captures)
-        : socket_(socket), exports_(exports), captures_(captures), buffer_(buffer_bytes) {}
+                  const std::vector<DiskCapture*>& captures, std::atomic<std::uint64_t>& turns)
+        : socket_(socket),
+          exports_(exports),
+          captures_(captures),
+          turns_(turns),
+          buffer_(buffer_bytes) {}
 
     // Until the client disconnects or the socket is shut down. Errors: connection_lost,
     // frame_malformed, not_found, cancelled.
@@ -34,6 +40,7 @@ private:
     int socket_;
     const std::vector<NbdExport>& exports_;
     const std::vector<DiskCapture*>& captures_;
+    std::atomic<std::uint64_t>& turns_;
     DiskCapture* capture_ = nullptr;
     ByteVector buffer_;
     // Received and not yet used: small requests come many per system call.

@@ -20,6 +20,8 @@
 namespace cw::agent {
 namespace {
 
+constexpr int look_every_ms = 1000;
+
 Result<Fd> bind_unix(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -66,9 +68,11 @@ void set_blocking(int fd) {
 }  // namespace
 
 Result<std::unique_ptr<NbdServer>> NbdServer::listen_unix(const std::string& path,
-                                                          std::vector<Disk> disks) {
+                                                          std::vector<Disk> disks,
+                                                          Hanging hanging) {
     CW_TRY_ASSIGN(Fd listener, bind_unix(path));
-    return std::unique_ptr<NbdServer>(new NbdServer(std::move(listener), path, std::move(disks)));
+    return std::unique_ptr<NbdServer>(
+        new NbdServer(std::move(listener), path, std::move(disks), hanging));
 }
 
 Result<std::unique_ptr<NbdServer>> NbdServer::listen_loopback(const HostPort& address,
@@ -79,15 +83,17 @@ Result<std::unique_ptr<NbdServer>> NbdServer::listen_loopback(const HostPort& ad
     }
     CW_TRY_ASSIGN(Fd listener, listen_tcp(address));
     CW_TRY_ASSIGN(const std::uint16_t port, local_port(listener));
-    std::unique_ptr<NbdServer> server(new NbdServer(std::move(listener), "", std::move(disks)));
+    std::unique_ptr<NbdServer> server(
+        new NbdServer(std::move(listener), "", std::move(disks), Hanging::wait));
     server->port_ = port;
     return server;
 }
 
-NbdServer::NbdServer(Fd listener, std::string path, std::vector<Disk> disks)
+NbdServer::NbdServer(Fd listener, std::string path, std::vector<Disk> disks, Hanging hanging)
     : listener_(std::move(listener)),
       stop_(::eventfd(0, EFD_CLOEXEC)),
       path_(std::move(path)),
+      hanging_(hanging),
       disks_(std::move(disks)) {
     CW_ASSERT(stop_.valid() && !disks_.empty());
     for (const Disk& disk : disks_) {
@@ -113,7 +119,11 @@ void NbdServer::accept_loop() {
     for (;;) {
         std::array<pollfd, 2> waiting{pollfd{listener_.get(), POLLIN, 0},
                                       pollfd{stop_.get(), POLLIN, 0}};
-        ::poll(waiting.data(), waiting.size(), -1);
+        const bool looks = hanging_ == Hanging::close;
+        if (::poll(waiting.data(), waiting.size(), looks ? look_every_ms : -1) == 0) {
+            close_hanging();
+            continue;
+        }
         if ((waiting[1].revents & POLLIN) != 0) {
             break;
         }
@@ -127,7 +137,8 @@ void NbdServer::accept_loop() {
         connection.socket = std::move(socket);
         ++live_;
         connection.thread = std::thread([this, &connection, captures] {
-            const auto ended = NbdConnection(connection.socket.get(), exports_, captures).run();
+            const auto ended =
+                NbdConnection(connection.socket.get(), exports_, captures, connection.turns).run();
             if (!ended) {
                 log_info("agent.nbd.ended", {{"error", ended.error()}});
             }
@@ -137,6 +148,17 @@ void NbdServer::accept_loop() {
         });
     }
     reap(true);
+}
+
+void NbdServer::close_hanging() {
+    for (Connection& connection : connections_) {
+        const std::uint64_t turns = connection.turns;
+        if (turns % 2 != 0 && turns == connection.turns_before && !connection.done) {
+            log_warning("agent.nbd.hanging", {{"turn", turns}});
+            ::shutdown(connection.socket.get(), SHUT_RDWR);
+        }
+        connection.turns_before = turns;
+    }
 }
 
 void NbdServer::reap(bool all) {

@@ -28,9 +28,14 @@ public:
         std::string name;
         DiskCapture* capture = nullptr;  // Outlives the server.
     };
+    // What to do with a change that hangs in us, because our own disk does: let its writer wait, or
+    // close its connection after one to two seconds. The latter is for a mirror, whose guest goes
+    // on.
+    enum class Hanging { wait, close };
     // Errors: io_error (address in use, no right), usage (not a loopback address).
     static Result<std::unique_ptr<NbdServer>> listen_unix(const std::string& path,
-                                                          std::vector<Disk> disks);
+                                                          std::vector<Disk> disks,
+                                                          Hanging hanging = Hanging::wait);
     static Result<std::unique_ptr<NbdServer>> listen_loopback(const HostPort& address,
                                                               std::vector<Disk> disks);
     // Closes every connection and joins; a request being executed is finished first.
@@ -44,14 +49,18 @@ private:
         Fd socket;
         std::thread thread;
         std::atomic<bool> done{false};
+        std::atomic<std::uint64_t> turns{0};
+        std::uint64_t turns_before = 0;  // At the last look.
     };
-    NbdServer(Fd listener, std::string path, std::vector<Disk> disks);
+    NbdServer(Fd listener, std::string path, std::vector<Disk> disks, Hanging hanging);
+    void close_hanging();
     void accept_loop();
     void reap(bool all);
 
     Fd listener_;
     Fd stop_;  // eventfd
     std::string path_;
+    const Hanging hanging_;
     std::uint16_t port_ = 0;
     std::vector<Disk> disks_;
     std::vector<NbdExport> exports_;

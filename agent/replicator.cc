@@ -299,9 +299,11 @@ bool Replicator::point_would_repeat() {
 void Replicator::report_mode() {
     const Nanos now = context_.clock.boot();
     std::uint64_t missed = 0;
+    std::string_view why;
     for (Disk& disk : disks_) {
         const auto at = disk.capture->position();
         missed += at.logging ? 0 : at.missed_bytes;
+        why = at.logging || at.missed_bytes == 0 ? why : at.missed_why;
     }
     const bool degraded = missed > 0;
     if (degraded == degraded_reported_ && (!degraded || now - mode_reported_ < mode_every_ns)) {
@@ -312,7 +314,10 @@ void Replicator::report_mode() {
     wire::Mode mode;
     mode.mode = degraded ? wire::ReplicationMode::bitmap : wire::ReplicationMode::data;
     mode.backlog_bytes = missed + context_.outbox.payload_bytes();
-    mode.reason = degraded ? "queue full: changes are kept in the dirty map" : "";
+    mode.reason = degraded ? std::string(why) + ": what changed is kept as a map" : "";
+    log_info("agent.mode", {{"mode", degraded ? "BITMAP" : "DATA"},
+                            {"backlog_bytes", mode.backlog_bytes},
+                            {"reason", mode.reason}});
     // A lost connection shows at the next flush.
     (void)session_->send(wire::FrameType::mode, wire::machine_slot, Seq{}, wire::encode(mode));
 }

@@ -261,6 +261,25 @@ TEST_F(Nbd, AnyBytesInAnyPiecesNeverBreakTheParser) {
     }
 }
 
+TEST_F(Nbd, AMirrorWhoseWriteHangsInUsIsLetGo) {
+    const std::string path = path_ + "-mirror";
+    const auto server =
+        NbdServer::listen_unix(path, {{"disk", h_.captures[0].get()}}, NbdServer::Hanging::close);
+    ASSERT_TRUE(server.has_value());
+    RawClient client(path);
+    client.start();
+    auto held = h_.captures[0]->lock();  // As a state directory whose disk does not answer.
+    ByteVector write = request(0, 1, 0, 512);
+    write.resize(write.size() + 512, std::byte{1});
+    client.send(write);
+    EXPECT_TRUE(client.receive(16).empty());  // Closed, while the write still hangs.
+    held.unlock();
+    RawClient next(path);
+    next.start();
+    next.send(request(0, 3, 0, 0));
+    EXPECT_EQ(next.reply_error(), 0U);
+}
+
 TEST_F(Nbd, OnlyLoopbackAddressesAreListenedOn) {
     const auto refused = NbdServer::listen_loopback({"0.0.0.0", 0}, {{"d", h_.captures[0].get()}});
     ASSERT_FALSE(refused.has_value());

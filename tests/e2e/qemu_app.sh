@@ -58,7 +58,7 @@ check "and the agent says why" grep -q GUEST_UNFROZEN "$demo/agent.log"
 says_json() { python3 -c 'import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
 sys.exit(not lines or lines[-1]["disks"][0]["phase"] != "protected")' "$demo/progress.json"; }
-check "--json says how it goes, for programs" says_json
+check "--json says how it goes, for programs" wait_for 60 "progress" says_json
 check "every point is right" guest_check_points 1
 guest_kill "$vm_pid"
 cases_end

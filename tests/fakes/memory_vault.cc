@@ -177,6 +177,20 @@ std::optional<Nanos> MemoryVault::next_event() const {
     return next;
 }
 
+std::optional<Nanos> MemoryVault::next_event_after(Nanos now) const {
+    const std::lock_guard guard(mutex_);
+    std::optional<Nanos> next;
+    if (const auto later = due_.upper_bound(now); later != due_.end()) {
+        next = later->first;
+    }
+    for (const LatePut& put : late_) {
+        if (put.due > now) {
+            next = std::min(next.value_or(put.due), put.due);
+        }
+    }
+    return next;
+}
+
 BlobFault MemoryVault::next_fault(BlobOp op) {
     const std::lock_guard guard(mutex_);
     ++requests_[index_of(op)];

@@ -85,6 +85,8 @@ public:
     [[nodiscard]] std::uint64_t faults(BlobFault fault) const;
     // When the next request completes or late put lands, for a simulator's clock.
     [[nodiscard]] std::optional<Nanos> next_event() const;
+    // The first of them later than `now`: what is overdue waits for whoever asked for it.
+    [[nodiscard]] std::optional<Nanos> next_event_after(Nanos now) const;
 
 private:
     friend class MemoryStore;

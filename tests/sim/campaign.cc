@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <sstream>
 
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -102,6 +103,9 @@ private:
     }
     [[noreturn]] void work(std::uint64_t first, int fd) const {
         std::FILE* const out = ::fdopen(fd, "w");
+        // Images come and go by the thousand: their pages need not.
+        mallopt(M_MMAP_THRESHOLD, 1 << 30);
+        mallopt(M_TRIM_THRESHOLD, 1 << 30);
         if (options_.mutant != Mutant::none) {
             // How an assertion reads is of no interest here; that it failed is the finding.
             CW_ASSERT(std::freopen("/dev/null", "w", stderr) != nullptr);

@@ -5,7 +5,7 @@
 namespace cw::sim {
 namespace {
 
-constexpr std::int64_t tick_ns = 250 * ns_per_ms, retry_ns = 2 * ns_per_ms;
+constexpr std::int64_t tick_ns = 500 * ns_per_ms, retry_ns = 2 * ns_per_ms;
 constexpr std::size_t turn_bytes = 1 * mib;
 
 template <typename T>

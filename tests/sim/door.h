@@ -35,7 +35,9 @@ public:
 
     void accept(std::shared_ptr<Wire> wire, const MachineId& machine);
     pipeline::Progress step(std::size_t budget) override;
-    [[nodiscard]] Nanos next_deadline() const override { return next_tick_; }
+    [[nodiscard]] Nanos next_deadline() const override {
+        return connections_.empty() && notices_.empty() ? Nanos{INT64_MAX} : next_tick_;
+    }
     [[nodiscard]] std::string_view name() const noexcept override { return "door"; }
     // When a wire has bytes for us.
     [[nodiscard]] Nanos bytes_due() const;

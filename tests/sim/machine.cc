@@ -1,5 +1,6 @@
 #include "tests/sim/machine.h"
 
+#include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
@@ -221,7 +222,7 @@ Nanos Machine::wakes_at() {
             due = Nanos{0};
         }
     }
-    return std::min(due, world_.clock.boot() + ns_per_s);
+    return due;
 }
 
 void Machine::write_some(std::size_t count) {
@@ -294,8 +295,8 @@ bool Machine::settled() {
     if (!live() || !consistent() || !replicator_->all_spooled() || !newest_) {
         return false;
     }
-    const agent::TrackedPoint* const point = replicator_->points().find(*newest_);
-    return point != nullptr && point->phase == agent::PointPhase::committed;
+    // The word that it is committed may have been lost with a connection; that is for people only.
+    return world_.oracles->points.committed(id_, *newest_);
 }
 
 std::string Machine::state() {

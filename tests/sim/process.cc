@@ -276,14 +276,17 @@ void Process::make_door() {
 
 // A device's completion and a store's reply wake whoever waits for them.
 void Process::make_runners() {
-    const auto device = [this](Disk& disk) {
-        return
-            [this, &disk] { return disk.in_flight() > 0 ? world_.clock.boot() : Nanos{INT64_MAX}; };
+    const std::int64_t look_ns =
+        std::max(world_.settings.disk.durable_delay_ns / 4, 100 * ns_per_us);
+    const auto device = [look_ns](Disk& disk) {
+        return [look_ns, &disk](Nanos parked_at) {
+            return disk.in_flight() > 0 ? parked_at + look_ns : Nanos{INT64_MAX};
+        };
     };
     const auto replies = [this](upload::BlobStage& stage) {
-        return [this, &stage] {
+        return [this, &stage](Nanos parked_at) {
             return stage.store().in_flight() > 0
-                       ? world_.vault.next_event().value_or(Nanos{INT64_MAX})
+                       ? world_.vault.next_event_after(parked_at).value_or(Nanos{INT64_MAX})
                        : Nanos{INT64_MAX};
         };
     };
@@ -297,7 +300,7 @@ void Process::make_runners() {
     assembly_runner_->wake_when(device(*reader_disk_));
     admission_runner_->add(*admission_);
     door_runner_->add(*door_);
-    door_runner_->wake_when([this] { return door_->bytes_due(); });
+    door_runner_->wake_when([this](Nanos) { return door_->bytes_due(); });
     publish_runner_->add(engine_->publisher());
     publish_runner_->wake_when(replies(engine_->publisher()));
     open_runner_->add(engine_->opener());

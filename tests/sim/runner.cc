@@ -7,7 +7,7 @@ namespace cw::sim {
 Nanos SimRunner::wakes_at() const {
     Nanos soonest = deadline_;
     for (const auto& due : sources_) {
-        soonest = std::min(soonest, due());
+        soonest = std::min(soonest, due(parked_at_));
     }
     return soonest;
 }
@@ -30,6 +30,7 @@ bool SimRunner::step(bool rung) {
     }
     running_ = false;
     if (worked) {
+        spins_ = 0;
         if (announced_) {
             doorbell_.cancel();
             announced_ = false;
@@ -42,7 +43,9 @@ bool SimRunner::step(bool rung) {
         for (const pipeline::Stage* stage : stages_) {
             deadline_ = std::min(deadline_, stage->next_deadline());
         }
+        spins_ = deadline_ <= clock_.boot() ? spins_ + 1 : 0;
         parked_ = true;
+        parked_at_ = clock_.boot();
     }
     return worked;
 }

@@ -19,8 +19,10 @@ class SimRunner {
 public:
     SimRunner(Clock& clock, Random& random) : clock_(clock), random_(random) {}
     void add(pipeline::Stage& stage) { stages_.push_back(&stage); }
-    // While it returns a moment that has come, the runner is woken: a reply, a completion.
-    void wake_when(std::function<Nanos()> due) { sources_.push_back(std::move(due)); }
+    // Once the moment it returns has come, the runner is woken: a reply, a completion. Told when
+    // the runner went to sleep.
+    using Source = std::function<Nanos(Nanos parked_at)>;
+    void wake_when(Source due) { sources_.push_back(std::move(due)); }
     [[nodiscard]] pipeline::Doorbell& doorbell() noexcept { return doorbell_; }
 
     // One round, if it is awake. True if its stages worked. `rung`: its doorbell's fd is readable.
@@ -30,14 +32,20 @@ public:
     // When it wakes by itself.
     [[nodiscard]] Nanos wakes_at() const;
 
+    // How often in a row it went to sleep with a deadline that had passed already: a real thread
+    // would burn a processor meanwhile.
+    [[nodiscard]] std::size_t spins() const noexcept { return spins_; }
+    [[nodiscard]] std::string_view name() const noexcept { return stages_.front()->name(); }
+
 private:
     Clock& clock_;
     Random& random_;
     pipeline::Doorbell doorbell_;
     std::vector<pipeline::Stage*> stages_;
-    std::vector<std::function<Nanos()>> sources_;
+    std::vector<Source> sources_;
     bool announced_ = false, parked_ = false, running_ = false;
-    Nanos deadline_{};
+    Nanos deadline_{}, parked_at_{};
+    std::size_t spins_ = 0;
 };
 
 }  // namespace cw::sim

@@ -97,6 +97,7 @@ void Server::tend() {
     if (awake() && now >= next_tick_) {
         next_tick_ = now + ns_per_s;
         process_->tick();
+        world_.bells_may_ring();
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include <poll.h>
 
@@ -85,42 +86,65 @@ void World::wait_for_store(std::int64_t timeout_ns) {
     }
     const Nanos until = clock.boot() + std::max<std::int64_t>(timeout_ns, ns_per_ms);
     ++depth_;
-    round(std::min(until, std::max(vault.next_event().value_or(until), clock.boot() + 1)));
+    round(std::min(until, vault.next_event_after(clock.boot()).value_or(until)));
     --depth_;
 }
 
-bool World::turn_all() {
-    struct Turn {
-        Server* server = nullptr;
-        SimRunner* runner = nullptr;
-        Machine* machine = nullptr;
-        bool rung = false;
-    };
-    std::vector<Turn> turns;
+namespace {
+
+struct Turn {
+    Server* server = nullptr;
+    SimRunner* runner = nullptr;
+    Machine* machine = nullptr;
+    bool rung = false;
+};
+
+// Of those who sleep, whose bell has been rung.
+void add_rung(const std::vector<std::unique_ptr<Server>>& servers, std::vector<Turn>& turns) {
     std::vector<pollfd> bells;
-    std::vector<std::size_t> belongs;
+    std::vector<Turn> owners;
     for (const auto& server : servers) {
         if (!server->awake()) {
             continue;
         }
         for (const auto& runner : server->process()->runners()) {
-            if (runner->running()) {
-                continue;
-            }
-            if (runner->parked()) {
+            if (runner->parked() && !runner->running()) {
                 bells.push_back({.fd = runner->doorbell().fd(), .events = POLLIN, .revents = 0});
-                belongs.push_back(turns.size());
+                owners.push_back({.server = server.get(), .runner = runner.get(), .rung = true});
             }
-            turns.push_back({.server = server.get(), .runner = runner.get()});
         }
     }
     if (!bells.empty() && ::poll(bells.data(), bells.size(), 0) > 0) {
         for (std::size_t i = 0; i < bells.size(); ++i) {
-            turns[belongs[i]].rung = bells[i].revents != 0;
+            if (bells[i].revents != 0) {
+                turns.push_back(owners[i]);
+            }
+        }
+    }
+}
+
+}  // namespace
+
+bool World::turn_all() {
+    std::vector<Turn> turns;
+    turns.reserve(32);
+    if (std::exchange(bells_may_ring_, false)) {
+        add_rung(servers, turns);
+    }
+    const Nanos now = clock.boot();
+    for (const auto& server : servers) {
+        if (!server->awake()) {
+            continue;
+        }
+        for (const auto& runner : server->process()->runners()) {
+            const bool awake = !runner->parked() || runner->wakes_at() <= now;
+            if (awake && !runner->running()) {
+                turns.push_back({.server = server.get(), .runner = runner.get()});
+            }
         }
     }
     for (const auto& machine : machines) {
-        if (machine->up() && machine->wakes_at() <= clock.boot()) {
+        if (machine->up() && machine->wakes_at() <= now) {
             turns.push_back({.machine = machine.get()});
         }
     }
@@ -134,6 +158,7 @@ bool World::turn_all() {
             worked |= turn.runner->step(turn.rung);
         }
     }
+    bells_may_ring_ |= worked;
     return worked;
 }
 
@@ -155,13 +180,27 @@ void World::advance_time(Nanos until) {
         next = std::min(next, machine->wakes_at());
     }
     // Devices are slow, too: what is due at once takes a moment.
-    clock.advance(std::max<std::int64_t>(next - clock.boot(), 20 * ns_per_us));
+    clock.advance(std::max<std::int64_t>(next - clock.boot(), 100 * ns_per_us));
+}
+
+void World::look_for_spinning(const Process& process) {
+    constexpr std::size_t spins_max = 2000;
+    for (const auto& runner : process.runners()) {
+        if (runner->spins() > spins_max) {
+            violated("idle", "stage " + std::string(runner->name()) +
+                                 " wants to be called at once, again and again, and does nothing");
+        }
+    }
 }
 
 void World::round(Nanos until) {
+    ++rounds_;
     if (depth_ == 0) {
         for (const auto& server : servers) {
             server->tend();
+            if (server->up()) {
+                look_for_spinning(*server->process());
+            }
         }
         for (const auto& machine : machines) {
             machine->tend();

@@ -20,6 +20,7 @@
 
 namespace cw::sim {
 
+class Process;
 class Server;
 class Machine;
 struct Oracles;
@@ -41,11 +42,15 @@ public:
     void round(Nanos until = Nanos{INT64_MAX});
     void violated(std::string oracle, std::string what);
     void event(std::string_view what, std::uint64_t a = 0, std::uint64_t b = 0) {
+        bells_may_ring_ = true;
         trace.event(raw(clock.boot()), what, a, b);
     }
     bool hit(std::uint32_t per_10000) {
         return per_10000 != 0 && random->below(10'000) < per_10000;
     }
+    [[nodiscard]] std::uint64_t rounds() const noexcept { return rounds_; }
+    // Somebody outside of a turn has done something.
+    void bells_may_ring() noexcept { bells_may_ring_ = true; }
     // From here on nothing fails any more.
     void end_faults();
 
@@ -70,7 +75,10 @@ private:
     void wait_for_store(std::int64_t timeout_ns);
     bool turn_all();
     void advance_time(Nanos until);
-    int depth_ = 0;  // Of blocking calls on the stack.
+    void look_for_spinning(const Process& process);
+    std::uint64_t rounds_ = 0;
+    bool bells_may_ring_ = true;  // Somebody did something since they were looked at.
+    int depth_ = 0;               // Of blocking calls on the stack.
 };
 
 // Slab pools live as long as the program and are lent to one process after the other: all slabs

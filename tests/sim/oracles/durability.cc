@@ -26,7 +26,7 @@ void DurabilityOracle::on_spooled(std::size_t server, const pipeline::Spooled& n
     }
 }
 
-void DurabilityOracle::on_committed(const pipeline::Committed& committed) {
+void DurabilityOracle::on_committed(std::size_t server, const pipeline::Committed& committed) {
     for (const pipeline::Committed::Disk& disk : committed.disks) {
         Seq& known = committed_[{committed.machine, disk.disk, disk.generation}];
         if (disk.committed < known) {
@@ -35,6 +35,7 @@ void DurabilityOracle::on_committed(const pipeline::Committed& committed) {
                                         std::to_string(raw(disk.committed)));
         }
         known = std::max(known, disk.committed);
+        told_[{server, {committed.machine, disk.disk, disk.generation}}] = known;
     }
 }
 
@@ -48,8 +49,8 @@ void DurabilityOracle::on_opened(std::size_t server, const pipeline::MachineOpen
             return entry.first.first == server && key.machine == opened.machine &&
                    key.disk == disk.disk && key.generation != disk.generation;
         });
-        const auto known = committed_.find({opened.machine, disk.disk, disk.generation});
-        if (known != committed_.end() && disk.committed < known->second &&
+        const auto known = told_.find({server, {opened.machine, disk.disk, disk.generation}});
+        if (known != told_.end() && disk.committed < known->second &&
             disk.action != pipeline::DiskAction::reject) {
             complain_("durability", "WELCOME of " + to_string(disk.disk) + " knows " +
                                         std::to_string(raw(disk.committed)) +

@@ -16,7 +16,7 @@ public:
     // The cache of `server` is about to let sessions acknowledge this.
     void on_spooled(std::size_t server, const pipeline::Spooled& notice);
     // The vault holds it: the cache may forget.
-    void on_committed(const pipeline::Committed& committed);
+    void on_committed(std::size_t server, const pipeline::Committed& committed);
     // A session is told where it stands; other generations of these disks are over.
     void on_opened(std::size_t server, const pipeline::MachineOpened& opened);
     // The process has come back. `damaged`: more was done to its disk than it promises to survive;
@@ -33,6 +33,7 @@ private:
     Complain complain_;
     std::map<Key, Acked> acked_;
     std::map<pipeline::StreamKey, Seq> committed_;
+    std::map<Key, Seq> told_;  // By the server itself: one that was fenced may know less than all.
 };
 
 }  // namespace cw::sim

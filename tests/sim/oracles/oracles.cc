@@ -48,8 +48,7 @@ void Oracles::on_remove(const blob::BlobName& name) {
 }
 
 void Oracles::on_committed(std::size_t server, const pipeline::Committed& committed) {
-    (void)server;
-    durability.on_committed(committed);
+    durability.on_committed(server, committed);
     points.on_committed(committed);
     fencing.on_committed(committed);
 }

@@ -3,6 +3,7 @@
 #include "recovery/image_reader.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace cw::sim {
 namespace {
@@ -35,7 +36,8 @@ Result<bool> PointOracle::equal(blob::BlobStore& store, const recovery::Catalog&
                       recovery::ImageReader::open(store, catalog, catalog.disk_at(cut), {}));
         ByteVector bytes(reader->size_bytes());
         CW_TRY(reader->read(0, bytes));
-        if (bytes != expected) {
+        if (bytes.size() != expected.size() ||
+            std::memcmp(bytes.data(), expected.data(), bytes.size()) != 0) {
             complain_("points", "point " + to_string(point.id) + " differs on disk " +
                                     to_string(cut.disk) + " at cut " +
                                     std::to_string(raw(cut.cut)) + " from " +

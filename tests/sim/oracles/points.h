@@ -19,6 +19,10 @@ public:
     void on_pruned(const std::vector<PointId>& points) {
         pruned_.insert(points.begin(), points.end());
     }
+    [[nodiscard]] bool committed(const MachineId& machine, const PointId& point) const {
+        const auto found = committed_.find(machine);
+        return found != committed_.end() && found->second.contains(point);
+    }
     // Reads every point of the catalog that was not read before, or all with `again`. Returns how
     // many it compared. An error of the store ends it without complaint when `may_fail`.
     std::size_t verify(blob::BlobStore& store, const recovery::Catalog& catalog,

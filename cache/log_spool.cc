@@ -170,6 +170,10 @@ bool LogSpool::space_for(std::uint64_t bytes, std::uint64_t reserved_after) cons
     return bytes + reserved_after <= room();
 }
 
+std::uint64_t LogSpool::little() const noexcept {
+    return std::min(superblock_.region_bytes, capacity() / 50);
+}
+
 void LogSpool::say_full() {
     if (!full_) {
         full_ = true;
@@ -263,8 +267,7 @@ void LogSpool::watch() {
         context_.conditions.clear(Errc::spool_slow, subject);
     }
     // Some room beyond the limit, or the condition would flap.
-    const std::uint64_t little = std::min(superblock_.region_bytes, capacity() / 50);
-    if (full_ && space_for(little + little / 2, reserved_)) {
+    if (full_ && space_for(little() + little() / 2, reserved_)) {
         full_ = false;
         context_.conditions.clear(Errc::spool_full, subject);
     }
@@ -272,7 +275,7 @@ void LogSpool::watch() {
         return;
     }
     // Agents stop for want of credit before anything has to be refused: that is full all the same.
-    if (!space_for(little, reserved_)) {
+    if (!space_for(little(), reserved_)) {
         say_full();
     }
     next_gauges_ = now + gauge_period_ns;

@@ -49,6 +49,8 @@ private:
     // Space (log_spool.cc).
     [[nodiscard]] std::uint64_t capacity() const noexcept;
     [[nodiscard]] std::uint64_t room() const;
+    // What a condition for a full cache leaves as room, so that it does not flap.
+    [[nodiscard]] std::uint64_t little() const noexcept;
     [[nodiscard]] bool space_for(std::uint64_t bytes, std::uint64_t reserved_after) const;
     void say_full();
     void watch();  // Conditions and gauges.
@@ -78,6 +80,7 @@ private:
     void finish_checkpoint();
     bool clean();
     void start_cleaning();
+    void give_up_open();
 
     SpoolOptions options_;
     Context context_;

@@ -321,7 +321,20 @@ void LogSpool::start_cleaning() {
     }
 }
 
+// Only a sealed region becomes free. With little room the open one may hold all there could be:
+// dead bytes that nothing more will seal, because nothing more is taken.
+void LogSpool::give_up_open() {
+    if (!regions_.open() || !in_flight_.empty() || space_for(2 * little(), reserved_)) {
+        return;
+    }
+    const RegionTable::Region& open = regions_.at(*regions_.open());
+    if (open.used_bytes > 0 && open.live_bytes == 0) {
+        regions_.seal_open(next_batch_);
+    }
+}
+
 bool LogSpool::clean() {
+    give_up_open();
     if (!cleaner_.active()) {
         start_cleaning();
         return cleaner_.active();

@@ -133,6 +133,37 @@ TEST_F(SpoolTest, B1IsFullWhenNothingMoreCanBePromisedThoughNothingWasRefused) {
     EXPECT_FALSE(full());
 }
 
+// Where the limit leaves less than a region, all the room there is may end up as dead bytes in the
+// open one, which nothing would ever seal: full for ever with nothing in it.
+TEST_F(SpoolTest, G11FillsAndDrainsForEverWithLessRoomThanARegion) {
+    SpoolOptions options = small_options(8);
+    options.throttle_free = 0.6;
+    const auto process = start(options);
+    const std::uint64_t room = process->spool->usage().room;
+    ASSERT_LT(room, region_bytes);
+    std::uint64_t seq = 1;
+    for (int cycle = 0; cycle < 50; ++cycle) {
+        SCOPED_TRACE("cycle " + std::to_string(cycle));
+        const std::uint64_t first = seq;
+        std::vector<Lsn> held;
+        for (int i = 0; i < 20; ++i) {
+            Record record = make_write(make_key(1, 1), Seq{seq}, 8);
+            seq += process->spool->append(record) ? 1 : 0;
+            for (const StoredRecord& stored : process->settle()) {
+                held.push_back(stored.lsn);
+            }
+        }
+        ASSERT_GT(seq, first) << "nothing is taken any more";
+        EXPECT_TRUE(process->conditions->standing(Errc::spool_full));
+        for (const Lsn lsn : held) {
+            process->spool->release(lsn);
+        }
+        process->settle();
+        process->spool->step(10);
+        EXPECT_FALSE(process->conditions->standing(Errc::spool_full));
+    }
+}
+
 TEST_F(SpoolTest, RefusesWhenFullSaysSoAndGoesOnAfterRelease) {
     const auto process = start();
     std::vector<Lsn> held;

@@ -4,6 +4,7 @@
 #include "base/ids.h"
 #include "base/log.h"
 #include "base/net.h"
+#include "base/revocation.h"
 #include "base/tls.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -26,6 +27,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (const auto identity = cw::parse_identity(text)) {
         CW_ASSERT(cw::parse_identity(to_string(*identity)) == *identity);
     }
+    cw::RevocationList revoked;
+    CW_ASSERT(revoked.parse(text, "fuzz") || revoked.generation() == 0);  // All of it, or nothing.
     if (const auto address = cw::parse_host_port(text)) {
         const auto again = cw::parse_host_port(to_string(*address));
         CW_ASSERT(again && again->host == address->host && again->port == address->port);

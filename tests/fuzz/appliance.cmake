@@ -1,0 +1,7 @@
+# Only the files that are fuzzed: the whole room is everything there is.
+set(appliance ${CMAKE_SOURCE_DIR}/appliance)
+cw_fuzz(records
+  SOURCES
+    records_fuzz.cc ${appliance}/machine_state.cc ${appliance}/machine_state_format.cc
+    ${appliance}/server_state.cc ${appliance}/signed_record.cc
+  DEPENDS vault blob base fakes_disk)

@@ -1,0 +1,1 @@
+cw_fuzz(config SOURCES config_fuzz.cc DEPENDS config base)

@@ -1,0 +1,138 @@
+// What a master target finds beside its volume: the state, the redo log, an undo log. The first
+// byte chooses; each is a valid file with patches. What is accepted lies within the file and is
+// read twice alike.
+#include "base/random.h"
+#include "egress/volume/redo_log.h"
+#include "egress/volume/undo_log.h"
+#include "egress/volume/volume_state.h"
+#include "tests/fuzz/damaged_file.h"
+
+namespace {
+
+using namespace cw;
+using namespace cw::volume;
+
+const std::string path = "/volume/file";
+constexpr std::uint64_t log_number = 3;
+
+pipeline::Record make_record(std::uint64_t seq, std::uint32_t table_blocks) {
+    pipeline::Record record;
+    record.header.type = pipeline::RecordType::resize;
+    record.header.seq = Seq{seq};
+    record.header.seq_count = 1;
+    record.header.table_bytes = static_cast<std::uint32_t>(table_blocks * block_bytes);
+    record.table = pipeline::TableBuffer(record.header.table_bytes);
+    return record;
+}
+
+void write_redo(Disk& disk) {
+    auto log = RedoLog::open(disk, path, log_number);
+    CW_ASSERT(log.has_value());
+    for (std::uint64_t seq = 1; seq <= 3; ++seq) {
+        CW_ASSERT((*log)->append(make_record(seq, seq == 2 ? 0 : 1)).has_value());
+    }
+    CW_ASSERT((*log)->sync().has_value());
+}
+
+void check_redo(Disk& disk) {
+    auto log = RedoLog::open(disk, path, log_number);
+    CW_ASSERT(log.has_value());
+    const auto entries = (*log)->recover();
+    CW_ASSERT(entries.has_value());  // A log that makes no sense is empty.
+    const std::uint64_t end = (*log)->bytes();
+    for (const RedoEntry& entry : *entries) {
+        CW_ASSERT(entry.offset < end);
+        CW_ASSERT((*log)->table(entry).has_value());
+        const std::uint32_t length = entry.header.data_bytes;
+        CW_ASSERT((*log)->data(entry, length / 2, length - length / 2).has_value());
+    }
+    CW_ASSERT((*log)->append(make_record(9, 1)).has_value());
+    const auto again = (*log)->recover();
+    CW_ASSERT(again && again->size() == entries->size() + 1);
+}
+
+void write_undo(Disk& disk) {
+    HeldPoint point;
+    point.cut = Seq{5};
+    auto log = UndoLog::create(disk, path, log_number, point);
+    CW_ASSERT(log.has_value());
+    const ByteVector content(block_bytes, std::byte{7});
+    for (std::uint64_t i = 0; i < 3; ++i) {
+        CW_ASSERT((*log)->add(i * mib, content).has_value());
+    }
+    CW_ASSERT((*log)->finish().has_value());
+}
+
+void check_undo(Disk& disk) {
+    const auto log = UndoLog::open(disk, path, log_number);
+    if (!log || !*log) {
+        return;
+    }
+    UndoLog::Batch batch;
+    for (int i = 0; i < 100; ++i) {
+        const auto more = (*log)->next(batch);
+        if (!more || !*more) {
+            return;
+        }
+        std::size_t bytes = 0;
+        for (const UndoLog::Run& run : batch.runs) {
+            bytes += run.length;
+        }
+        CW_ASSERT(bytes == batch.content.size() && bytes <= UndoLog::run_bytes_max);
+    }
+}
+
+void write_state(Disk& disk, bool with_point) {
+    VolumeState state;
+    state.size_bytes = mib;
+    state.target_path = "/dev/target";
+    state.target_identity = "who";
+    if (with_point) {
+        state.point.emplace().cut = Seq{4};
+    }
+    CW_ASSERT(write_volume_state(disk, path, state).has_value());
+}
+
+void check_state(Disk& disk) {
+    const auto state = read_volume_state(disk, path);
+    if (!state) {
+        return;
+    }
+    CW_ASSERT(name_of(state->phase) != "?");
+    CW_ASSERT(write_volume_state(disk, "/volume/again", *state).has_value());
+    const auto first = read_file(disk, path, mib), second = read_file(disk, "/volume/again", mib);
+    CW_ASSERT(first && second && *first == *second);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    ByteReader in({reinterpret_cast<const std::byte*>(data), size}, Errc::usage);
+    const auto kind = in.u8();
+    if (!kind) {
+        return 0;
+    }
+    fakes::SimStorage storage(1);
+    const auto disk = storage.make_disk();
+    CW_ASSERT(disk->create_directories("/volume").has_value());
+    const auto damage = [&](const fuzz::Repair& repair) {
+        fuzz::put_file(*disk, path, fuzz::damaged(storage.contents(path), in, repair));
+    };
+    switch (*kind % 3) {
+        case 0:
+            write_redo(*disk);
+            damage(fuzz::repair_block);
+            check_redo(*disk);
+            break;
+        case 1:
+            write_undo(*disk);
+            damage(fuzz::repair_block);
+            check_undo(*disk);
+            break;
+        default:
+            write_state(*disk, *kind >= 128);
+            damage(fuzz::repair_file);
+            check_state(*disk);
+    }
+    return 0;
+}

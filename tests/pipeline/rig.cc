@@ -146,7 +146,7 @@ TransformOutcome TransformRig::run(TransformRequest request) {
 }
 
 std::optional<TransformOutcome> TransformRig::wait() {
-    for (int i = 0; i < 600; ++i) {
+    for (int i = 0; i < 6'000; ++i) {
         bell.prepare();
         if (auto outcome = queue->take()) {
             bell.cancel();

@@ -60,7 +60,7 @@ class TransformRig {
 public:
     TransformRig(std::unique_ptr<Executor> executor, std::size_t segment_slabs);
     ~TransformRig();
-    // Starts the request, which must find room, and waits at most 60 s for it.
+    // Starts the request, which must find room, and waits at most 600 s for it.
     TransformOutcome run(TransformRequest request);
     bool start(TransformRequest& request) { return transformer->try_start(request, *queue); }
     std::optional<TransformOutcome> wait();

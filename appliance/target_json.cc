@@ -13,7 +13,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t earlier_shown_max = 1000;
+constexpr std::size_t earlier_shown_max = 20'000;  // A day of points every 5 s.
 
 json point_json(const volume::HeldPoint& point) {
     return {{"id", to_string(point.id)},

@@ -13,7 +13,8 @@ using pipeline::RecordType;
 
 constexpr std::int64_t reopen_ns = 10 * ns_per_s;
 constexpr std::int64_t retry_ns = 1 * ns_per_ms;  // A full ring or an empty pool has no bell.
-constexpr std::uint64_t piece_bytes = 16 * mib;   // Of a merge or switch, per step.
+constexpr std::int64_t status_pause_ns = 200 * ns_per_ms;
+constexpr std::uint64_t piece_bytes = 16 * mib;  // Of a merge or switch, per step.
 constexpr std::uint64_t unsynced_bytes_max = 64 * mib;
 constexpr std::size_t outgoing_max = 256;
 
@@ -48,8 +49,8 @@ Progress VolumeStage::step(std::size_t budget) {
     sync();
     worked |= apply();
     worked |= flush();
+    note_status(worked);
     if (worked) {
-        refresh_status();
         return Progress::worked;
     }
     // A disk without an event descriptor works inside poll(): it must be called again.
@@ -108,7 +109,18 @@ std::vector<TargetStatus> VolumeStage::status() const {
     return status_;
 }
 
+// Often enough for people; at once when there is nothing else to do.
+void VolumeStage::note_status(bool worked) {
+    status_stale_ |= worked;
+    const Nanos now = context_.clock.boot();
+    if (status_stale_ && (!worked || now - refreshed_ >= status_pause_ns)) {
+        refresh_status();
+        refreshed_ = now;
+    }
+}
+
 void VolumeStage::refresh_status() {
+    status_stale_ = false;
     std::vector<TargetStatus> now;
     for (const auto& target : targets_) {
         now.push_back(target->status());

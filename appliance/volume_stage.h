@@ -70,7 +70,7 @@ public:
     // The future is ready when the order was carried out or refused. Errors: not_found (no such
     // target), point_not_found, target_switching, target_unsafe, and the device's.
     std::future<Result<void>> ask(TargetOrder order);
-    // As of the last step.
+    // Not older than a moment.
     [[nodiscard]] std::vector<TargetStatus> status() const;
 
 private:
@@ -116,6 +116,7 @@ private:
     bool apply();
     bool flush();
     void end_session(const TargetDisk& target, const std::string& why);
+    void note_status(bool worked);
     void refresh_status();
     TargetDisk* find(const MachineId& machine, const DiskId& disk);
 
@@ -134,7 +135,8 @@ private:
     std::deque<pipeline::MachineOpened> opened_;
     std::deque<Outgoing> committed_;
     std::deque<upload::DamagedRecords> ended_;
-    Nanos open_due_{};
+    Nanos open_due_{}, refreshed_{};
+    bool status_stale_ = false;
 
     mutable std::mutex mutex_;  // Commands in, status out.
     std::deque<upload::OpenCommand> opens_;

@@ -126,6 +126,9 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
     if (master_target) {
         return target_failover(cli, options.machine, options.point);
     }
+    if (options.planned && options.point != "latest") {
+        return fail(Errc::usage, "a planned failover loses nothing: it takes the latest point");
+    }
     CW_TRY_ASSIGN(const OpenedCatalog opened,
                   options.planned ? open_planned(cli, options)
                                   : open_catalog(cli, options.machine, options.accept_stale));
@@ -184,9 +187,8 @@ void add_options(CLI::App& command, FailoverOptions& options) {
                     "latest, latest-app, an id (or its beginning), or a UTC time")
         ->capture_default_str();
     command.add_option("--disk", options.disk, "Id or name; not needed if there is only one");
-    command
-        .add_option("--output", options.output,
-                    "File or block device to write; page-blob: CONTAINER/NAME in the account");
+    command.add_option("--output", options.output,
+                       "File or block device to write; page-blob: CONTAINER/NAME in the account");
     command
         .add_option("--format", options.format,
                     "raw, vhd (fixed, as Azure wants it), qcow2, vhdx, vmdk, page-blob")

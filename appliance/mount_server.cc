@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -38,10 +39,17 @@ bool answers(const std::string& path) {
     path.copy(address.sun_path, sizeof address.sun_path - 1);
     const bool connected =
         ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-    // The greeting comes once the plugin has opened the point.
-    char magic[8];
-    const bool greeted = connected && ::recv(fd, magic, sizeof magic, MSG_WAITALL) ==
-                                          static_cast<ssize_t>(sizeof magic);
+    // The greeting comes once the plugin has opened the point: its magic, option magic and flags.
+    char greeting[18];
+    const bool greeted = connected && ::recv(fd, greeting, sizeof greeting, MSG_WAITALL) ==
+                                          static_cast<ssize_t>(sizeof greeting);
+    if (greeted) {  // Fixed newstyle, then NBD_OPT_ABORT: a client that leaves politely.
+        constexpr std::string_view goodbye("\0\0\0\1IHAVEOPT\0\0\0\2\0\0\0\0", 20);
+        char answer[20];
+        if (::send(fd, goodbye.data(), goodbye.size(), MSG_NOSIGNAL) > 0) {
+            ::recv(fd, answer, sizeof answer, MSG_WAITALL);
+        }
+    }
     ::close(fd);
     return greeted;
 }

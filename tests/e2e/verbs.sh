@@ -60,7 +60,8 @@ check "a failover can be given up" exit_code_is 0 cli undo-failover "$demo_machi
 check "then the machine is protected" state_is protected
 
 # A job whose program is killed is interrupted, its state undone by the next.
-cli failover "$demo_machine" --point "$last" --format qcow2 --output "$demo/killed.qcow2" >/dev/null 2>&1 &
+# Not the function: its shell would be killed, and not the program.
+causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$last" --format qcow2 --output "$demo/killed.qcow2" >/dev/null 2>&1 &
 killed=$!
 for _ in $(seq 600); do
     [ "$(cli --json jobs | field -1 state 2>/dev/null)" = running ] && break

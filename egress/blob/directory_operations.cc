@@ -41,6 +41,13 @@ std::string etag_of(const struct stat& status) {
            to_hex_number(static_cast<std::uint64_t>(status.st_size));
 }
 
+// Objects that are never written twice need no lock: giving a file its name is atomic, and a
+// process that is stopped in the middle must not hold up the others. Nor does reading: a file that
+// was opened stays what it was. Keys and control are overwritten, one writer at a time.
+bool written_once(Container container) {
+    return container == Container::data || container == Container::manifest;
+}
+
 PutResult from_error(const Error& error, bool published) {
     return {published ? PutOutcome::unknown : PutOutcome::refused, {}, error};
 }
@@ -71,7 +78,10 @@ PutResult DirectoryOperations::publish(const PutRequest& request, const std::str
     bool published = false;
     const auto run = [&]() -> Result<std::string> {
         const BlobName& name = request.name;
-        CW_TRY_ASSIGN(const Fd lock, tree_.lock(std::string(name_of(name.container)), true));
+        std::optional<Fd> lock;
+        if (!written_once(name.container) || request.condition != PutCondition::if_absent) {
+            CW_TRY_ASSIGN(lock, tree_.lock(std::string(name_of(name.container)), true));
+        }
         const Result<Found> found = find(name);
         CW_TRY_ASSIGN(LeaseState lease, read_lease(name));
         CW_TRY_ASSIGN(const bool replace, admit(request, found, lease));
@@ -87,7 +97,13 @@ PutResult DirectoryOperations::publish(const PutRequest& request, const std::str
         versions.insert(versions.begin(), MetadataVersion{etag, request.metadata});
         CW_TRY(write_metadata(name, versions));
         CW_TRY(tree_.make_parents(object_path(name)));
-        CW_TRY(tree_.publish(temporary, object_path(name), replace, published));
+        Result<void> named = tree_.publish(temporary, object_path(name), replace, published);
+        if (!named && !published && named.error().code == Errc::blob_not_found) {
+            // Someone removed the last object beside it, and then the empty directory.
+            CW_TRY(tree_.make_parents(object_path(name)));
+            named = tree_.publish(temporary, object_path(name), replace, published);
+        }
+        CW_TRY(named);
         if (replace) {
             versions.pop_back();
             CW_TRY(write_metadata(name, versions));
@@ -123,7 +139,6 @@ Result<bool> DirectoryOperations::admit(const PutRequest& request, const Result<
 
 Result<GetResult> DirectoryOperations::get(const GetRequest& request) {
     CW_TRY(check_get(request));
-    CW_TRY_ASSIGN(const Fd lock, tree_.lock(std::string(name_of(request.name.container)), false));
     CW_TRY_ASSIGN(Found found, find(request.name));
     if (!request.if_match.empty() && request.if_match != found.properties.etag) {
         return fail(Errc::blob_conflict, to_string(request.name) + " has another etag");
@@ -149,7 +164,6 @@ Result<GetResult> DirectoryOperations::get(const GetRequest& request) {
 
 Result<BlobProperties> DirectoryOperations::head(const BlobName& name) {
     CW_TRY(check_name(name));
-    CW_TRY_ASSIGN(const Fd lock, tree_.lock(std::string(name_of(name.container)), false));
     CW_TRY_ASSIGN(Found found, find(name));
     return std::move(found.properties);
 }

@@ -11,6 +11,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -18,6 +19,8 @@
 namespace cw::blob {
 namespace {
 
+constexpr int lock_attempts_max = 4000;  // 20 s.
+constexpr long lock_pause_ns = 5 * ns_per_ms;
 constexpr std::string_view temporary_directory = ".causeway/tmp", lock_directory = ".causeway/lock";
 constexpr std::size_t small_bytes_max = 64 * kib;
 constexpr std::size_t parts_per_call = 512;  // Well below IOV_MAX (1024).
@@ -299,9 +302,16 @@ Result<Fd> DirectoryTree::lock(const std::string& name, bool exclusive) const {
     if (!fd) {
         return fd;
     }
-    const int operation = exclusive ? LOCK_EX : LOCK_SH;
-    if (uninterrupted([&] { return ::flock(fd->get(), operation); }) != 0) {
-        return fail_call(path, errno);
+    const int operation = (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB;
+    for (int attempt = 0; ::flock(fd->get(), operation) != 0; ++attempt) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return fail_call(path, errno);
+        }
+        if (attempt == lock_attempts_max) {  // Its holder is stopped, or its disk hangs.
+            return fail(Errc::blob_unavailable, path + " is held by another process");
+        }
+        const timespec pause{.tv_sec = 0, .tv_nsec = lock_pause_ns};
+        (void)::ppoll(nullptr, 0, &pause, nullptr);
     }
     return fd;
 }

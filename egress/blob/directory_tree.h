@@ -43,7 +43,8 @@ public:
     Result<void> unlink(const std::string& path) const;
     // Removes the directories above `path` that are empty, up to and without `stop`.
     void prune(const std::string& path, const std::string& stop) const;
-    // Waits for the lock file `name`; closing the result unlocks.
+    // Waits for the lock file `name`, at most 20 s; closing the result unlocks. Errors:
+    // blob_unavailable (its holder does not let go).
     [[nodiscard]] Result<Fd> lock(const std::string& name, bool exclusive) const;
     // Removes temporaries whose writer died: not touched since `before_s` (Unix seconds).
     void sweep_temporaries(std::int64_t before_s) const;

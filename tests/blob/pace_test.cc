@@ -1,4 +1,5 @@
 // A limit is kept within an object, not only between objects.
+#include "base/ids.h"
 #include "tests/blob/azure_fixture.h"
 
 namespace cw::blob {

@@ -1,10 +1,11 @@
 # A tiny virtual machine for the tests: BIOS, boot loader, Debian's cloud kernel, busybox. It boots under TCG in a few
 # seconds and writes an application log. No root, no loop devices. Source it after tests/lib/demo.sh.
 #
-# The guest's disk has a FAT partition to boot from and an ext4 partition with /log ("line 1",
-# "line 2", …, each synced before the next) and /files. Each line is said on the serial console after its sync: what was
-# said there is what the guest was promised. If there is a second disk, it holds the number of the last line. The console
-# says the longest pause between two lines as well. A guest that finds a log says "FOUND last=…" first, and goes on.
+# The guest's disk has a FAT partition to boot from and an ext4 partition with /log ("line 1", "line 2", …, each synced
+# before the next) and /files, each of which says its own number over and over. Each line is said on the serial console
+# after its sync: what was said there is what the guest was promised. If there is a second disk, it holds the number of the
+# last line. The console says the longest pause between two lines as well. A guest that finds a log says "FOUND last=…"
+# first, and goes on.
 
 guest_cache=build/guest
 guest_root_mib=33
@@ -43,6 +44,7 @@ mount -t ext4 /dev/vda2 /mnt || { echo "NO ROOT"; poweroff -f; }
 mkdir -p /mnt/files
 i=$(wc -l </mnt/log 2>/dev/null || echo 0)
 [ "$i" = 0 ] || echo "FOUND last=$(tail -n 1 /mnt/log | cut -d' ' -f2)"
+rm -f /mnt/files/$i /mnt/files/$((i - 1))  # Perhaps cut short.
 if [ -x /bin/qemu-ga ]; then
     for n in 1 2 3 4 5 6 7 8 9 10; do [ -c /dev/vport1p1 ] || [ -c /dev/vport2p1 ] || sleep 0.05; done
     for port in /dev/vport1p1 /dev/vport2p1; do
@@ -56,7 +58,7 @@ while :; do
     echo "line $i" >> /mnt/log; sync
     [ -b /dev/vdb ] && echo "$i" | dd of=/dev/vdb bs=512 count=1 conv=sync,fsync 2>/dev/null
     if [ $((i % 5)) = 0 ]; then
-        dd if=/dev/urandom of=/mnt/files/$i bs=4k count=$((i % 40 + 1)) 2>/dev/null
+        yes $i | head -c $(((i % 40 + 1) * 4096)) > /mnt/files/$i
         rm -f /mnt/files/$((i - 40))
     fi
     now; d=$((t - before)); before=$t; [ $d -gt $pause ] && pause=$d
@@ -73,7 +75,7 @@ guest_image() {
     mkdir -p "$work"/i/{bin,dev,proc,sys,mnt,tmp,etc,lib/modules,var/run}
     ln -s ../tmp "$work/i/run"
     cp /usr/bin/busybox "$work/i/bin/"
-    for i in sh mount umount insmod cat echo ls mkdir sync sleep poweroff wc tail cut touch dd rm; do ln -s busybox "$work/i/bin/$i"; done
+    for i in sh mount umount insmod cat echo ls mkdir sync sleep poweroff wc tail cut touch dd rm yes head; do ln -s busybox "$work/i/bin/$i"; done
     cp $guest_cache/kernel/*.ko "$work/i/lib/modules/"
     if [ -n "${guest_with_agent:-}" ]; then
         cp /usr/sbin/qemu-ga "$work/i/bin/"
@@ -136,6 +138,21 @@ guest_wrote() { wait_for 90 "the guest $1 to write $2 lines more" guest_has_line
 guest_found() { grep -a -o 'FOUND last=[0-9]*' "$demo/$1.console" | tr -dc 0-9; }
 guest_said_found() { [ -n "$(guest_found "$1")" ]; }
 
+# Files that were synced are what was written. File n was if line n + 2 is there: that one came after the sync of n + 1.
+guest_check_files() {
+    local file number seen=0
+    rm -rf "$demo/files"
+    debugfs -R "rdump /files $demo" "$1" >/dev/null 2>&1
+    for file in "$demo"/files/*; do
+        number=${file##*/}
+        [ "$number" != '*' ] && [ "$number" -le $((guest_lines - 2)) ] || continue
+        cmp -s <(yes "$number" | head -c $(((number % 40 + 1) * 4096))) "$file" ||
+            { echo "file $number is not what was written"; return 1; }
+        seen=$((seen + 1))
+    done
+    [ $seen -gt 0 ] || [ "$guest_lines" -le 7 ] || { echo "there are no files"; return 1; }
+}
+
 # guest_check_image IMAGE LEAST: the file system is whole after its journal was replayed, and the log has no gap and at
 # least LEAST lines. Leaves their number in guest_lines.
 guest_check_image() {
@@ -149,6 +166,7 @@ guest_check_image() {
     debugfs -R 'cat /log' "$root" 2>/dev/null > "$demo/log"
     guest_lines=$(wc -l < "$demo/log")
     seq -f 'line %.0f' "$guest_lines" | cmp -s - "$demo/log" || { echo "the log has a gap:"; tail -n 3 "$demo/log"; return 1; }
+    guest_check_files "$root" || return 1
     [ "$guest_lines" -ge "$2" ] || { echo "the log ends at $guest_lines; $2 was promised"; return 1; }
 }
 

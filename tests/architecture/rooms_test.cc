@@ -95,7 +95,8 @@ TEST(Rooms, TheTableHasNoCycle) {
 
 TEST(Rooms, HeadersIncludeNoHeavyThirdParty) {
     // nlohmann/json_fwd.hpp only declares: it is made for headers.
-    const std::regex heavy(R"(^(nlohmann/json\.hpp|spdlog|fmt|CLI|toml\+\+|pugixml|prometheus|httplib))");
+    const std::regex heavy(
+        R"(^(nlohmann/json\.hpp|spdlog|fmt|CLI|toml\+\+|pugixml|prometheus|httplib))");
     for (const std::string& file : cpp_files()) {
         if (!file.ends_with(".h") || file.starts_with("tests/") || file.starts_with("bench/")) {
             continue;

@@ -25,7 +25,7 @@ demo_begin() {
 demo_end() {
     local status=$? pid
     for pid in "${demo_pids[@]:-}"; do
-        [ -n "$pid" ] && kill "$pid" 2>/dev/null || true
+        demo_is_ours "$pid" && kill "$pid" 2>/dev/null || true
     done
     for pid in "${demo_pids[@]:-}"; do demo_reap "$pid"; done
     if [ $status -ne 0 ] && [ $status -ne 130 ]; then
@@ -36,9 +36,12 @@ demo_end() {
     exit $status
 }
 
+# Still a child of this shell: the number of one that ended long ago may be somebody else's by now.
+demo_is_ours() { [ -n "$1" ] && grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
+
 # Waits for a child that was told to end; one that does not within 20 s is killed.
 demo_reap() {
-    [ -n "$1" ] || return 0
+    demo_is_ours "$1" || return 0
     (sleep 20; kill -9 "$1") >/dev/null 2>&1 &
     local guard=$!
     wait "$1" 2>/dev/null || true

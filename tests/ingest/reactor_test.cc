@@ -164,6 +164,7 @@ TEST_P(ReactorTest, ManyIdleConnectionsAreHeldAndStillServed) {
     RigOptions many = options();
     many.limits.attempts_burst = 500;
     many.limits.handshakes_per_s = 1000;
+    many.limits.head_ns = 300 * ns_per_s;  // However long 200 handshakes take here.
     ListenerRig rig(many);
     std::vector<TestClient> clients;
     for (int i = 0; i < 200; ++i) {  // Upgraded, before HELLO.

@@ -1,0 +1,106 @@
+// docs/fault-coverage.md: complete, and true as far as names go.
+#include "tests/architecture/source_tree.h"
+
+#include <algorithm>
+#include <map>
+#include <regex>
+#include <set>
+
+#include <gtest/gtest.h>
+
+namespace cw::architecture {
+namespace {
+
+constexpr const char* document = "docs/fault-coverage.md";
+
+struct Row {
+    std::string id, code, tests;
+};
+
+std::vector<Row> rows() {
+    std::vector<Row> out;
+    const std::regex row(R"(^\| ([A-H]\d+) \| [^|]+ \| ([^|]+) \| ([^|]+) \|$)");
+    for (const std::string& line : lines_of(read_text(document))) {
+        std::smatch match;
+        if (std::regex_match(line, match, row)) {
+            out.push_back({match[1], match[2], match[3]});
+        }
+    }
+    return out;
+}
+
+std::set<std::string> all_matches(const std::string& text, const std::string& pattern) {
+    std::set<std::string> out;
+    const std::regex wanted(pattern);
+    for (std::sregex_iterator at(text.begin(), text.end(), wanted), end; at != end; ++at) {
+        out.insert((*at)[1]);
+    }
+    return out;
+}
+
+std::set<std::string> unit_tests() {
+    std::set<std::string> out;
+    const std::regex test(R"(\nTEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\))");
+    for (const std::string& path : files_below("tests", {"_test.cc"})) {
+        const std::string text = read_text(path);
+        for (std::sregex_iterator at(text.begin(), text.end(), test), end; at != end; ++at) {
+            out.insert((*at)[1].str() + "." + (*at)[2].str());
+        }
+    }
+    return out;
+}
+
+TEST(FaultCoverage, EveryFaultHasItsRow) {
+    const std::map<char, int> counts{{'A', 11}, {'B', 17}, {'C', 16}, {'D', 20},
+                                     {'E', 11}, {'F', 10}, {'G', 10}, {'H', 10}};
+    std::map<std::string, int> seen;
+    for (const Row& row : rows()) {
+        ++seen[row.id];
+    }
+    EXPECT_EQ(seen.size(), 105U);
+    for (const auto& [letter, count] : counts) {
+        for (int number = 1; number <= count; ++number) {
+            const std::string id = letter + std::to_string(number);
+            EXPECT_EQ(seen[id], 1) << id;
+        }
+    }
+}
+
+TEST(FaultCoverage, EveryTestThatIsNamedExists) {
+    const std::set<std::string> tests = unit_tests();
+    const std::vector<std::string> scripts = files_below("tests/e2e", {".sh"});
+    ASSERT_GT(tests.size(), 300U);
+    for (const Row& row : rows()) {
+        const auto named = all_matches(row.tests, R"(`(\w+\.[A-Z]\w+)`)");
+        const auto scripted = all_matches(row.tests, R"(`(tests/e2e/\w+\.sh)`)");
+        for (const std::string& name : named) {
+            EXPECT_TRUE(tests.contains(name)) << row.id << " names " << name;
+        }
+        for (const std::string& script : scripted) {
+            EXPECT_TRUE(std::ranges::find(scripts, script) != scripts.end())
+                << row.id << " names " << script;
+        }
+        const bool says_why =
+            row.tests.find("function does not exist yet: ") != std::string::npos ||
+            row.tests.starts_with("not asserted yet: ");
+        EXPECT_TRUE(says_why || !named.empty() || !scripted.empty()) << row.id;
+    }
+}
+
+TEST(FaultCoverage, EveryCodeIsInTheTableOfErrors) {
+    std::set<std::string> codes;
+    for (std::string name : all_matches(read_text("base/errors.def"), R"(\nCW_ERROR\((\w+),)")) {
+        for (char& c : name) {
+            c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+        }
+        codes.insert(name);
+    }
+    for (const Row& row : rows()) {
+        for (const std::string& code : all_matches(row.code, R"(`(\w+)`)")) {
+            EXPECT_TRUE(codes.contains(code)) << row.id << " names " << code;
+        }
+    }
+}
+
+}  // namespace
+}  // namespace cw::architecture

@@ -1,6 +1,7 @@
 #include "cache/log_scan.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 
 namespace cw::cache {
@@ -21,6 +22,7 @@ void LogScan::run() {
     // A batch that later ones call durable may be damaged: only what lies behind it can tell.
     search(unsealed_rests());
     search(holed_regions());
+    collect_unreadable();
 }
 
 void LogScan::scan_chains() {
@@ -200,25 +202,24 @@ void LogScan::note(const RegionScan& scan) {
     }
 }
 
-bool LogScan::explained(std::uint32_t region, const Unreadable& place) const {
-    return std::ranges::any_of(batches_, [&](const auto& entry) {
-        const FoundBatch& batch = entry.second;
-        return batch.region == region && batch.header.offset <= place.offset &&
-               place.end() <= batch.end();
-    });
-}
-
-std::vector<UnreadablePlace> LogScan::unreadable() const {
-    std::vector<UnreadablePlace> out;
+// What lies inside a batch that was found is that batch's affair.
+void LogScan::collect_unreadable() {
+    std::map<std::uint64_t, std::uint64_t> found;  // Ends by offsets.
+    for (const auto& entry : batches_) {
+        found[entry.second.header.offset] = entry.second.end();
+    }
+    const auto inside = [&](const Unreadable& place) {
+        const auto behind = found.upper_bound(place.offset);
+        return behind != found.begin() && place.end() <= std::prev(behind)->second;
+    };
     for (std::uint32_t region = 1; region < states_.size(); ++region) {
         const bool used = states_[region].epoch > 0 || known(region).state != RegionState::free;
         for (const Unreadable& place : states_[region].unreadable) {
-            if ((used || checkpoint_ == nullptr) && !explained(region, place)) {
-                out.push_back({region, place});
+            if ((used || checkpoint_ == nullptr) && !inside(place)) {
+                unreadable_.push_back({region, place});
             }
         }
     }
-    return out;
 }
 
 // Where the next batch of this region would begin, seen from batch `last`.
@@ -245,12 +246,15 @@ bool LogScan::header_begins(std::uint32_t region, std::uint64_t at, std::uint64_
 }
 
 std::optional<UnreadablePlace> LogScan::unreadable_behind(std::uint64_t last) const {
-    for (const UnreadablePlace& found : unreadable()) {
+    std::uint32_t region = 0;
+    std::uint64_t at = 0;
+    for (const UnreadablePlace& found : unreadable_) {
         const RegionEntry entry = known(found.region);
         if (entry.state == RegionState::sealed && !states_[found.region].recycled) {
             continue;  // Complete up to its end, which is not behind the mark.
         }
-        const std::uint64_t at = frontier(found.region, last);
+        at = region == found.region ? at : frontier(found.region, last);
+        region = found.region;
         // The batch before is not found either: it may lie anywhere in here, and the next behind.
         const bool adrift = last > 0 && !batches_.contains(last) &&
                             entry.state == RegionState::open && entry.first_batch <= last;

@@ -42,7 +42,7 @@ public:
     // A place that cannot be read where the batch behind `last` may lie, for all that is known.
     [[nodiscard]] std::optional<UnreadablePlace> unreadable_behind(std::uint64_t last) const;
     // All of them, in regions that are in use, save those inside batches that were found.
-    [[nodiscard]] std::vector<UnreadablePlace> unreadable() const;
+    [[nodiscard]] const std::vector<UnreadablePlace>& unreadable() const { return unreadable_; }
     // Drops what lies above the torn end of the log. Returns how many.
     std::uint64_t drop_above(std::uint64_t last_kept);
     // The regions' entries to go on with, given the batches that are left.
@@ -66,7 +66,7 @@ private:
     [[nodiscard]] std::vector<RegionScan::Range> holed_regions() const;
     void keep(FoundBatch batch);
     void note(const RegionScan& scan);
-    [[nodiscard]] bool explained(std::uint32_t region, const Unreadable& place) const;
+    void collect_unreadable();
     [[nodiscard]] std::uint64_t frontier(std::uint32_t region, std::uint64_t last) const;
     // The rest of a header that would be batch `number` cannot be read.
     [[nodiscard]] bool header_begins(std::uint32_t region, std::uint64_t at,
@@ -80,6 +80,7 @@ private:
     const Checkpoint* checkpoint_;
     std::vector<State> states_;
     std::map<std::uint64_t, FoundBatch> batches_;
+    std::vector<UnreadablePlace> unreadable_;
     std::uint64_t durable_through_ = 0, highest_epoch_ = 0;
     Lsn highest_lsn_{};
 };

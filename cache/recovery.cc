@@ -11,6 +11,7 @@
 namespace cw::cache {
 namespace {
 
+constexpr std::size_t places_shown = 4;  // Of unreadable ones, in a report.
 constexpr Lsn lsn_max{std::numeric_limits<std::uint64_t>::max()};
 
 // The newer readable checkpoint; nothing when both are damaged.
@@ -132,8 +133,8 @@ void report_places(const std::vector<BatchRun>& missing, const LogScan& log,
                    const SecuredTail& tail, Recovered& out) {
     for (const BatchRun& run : missing) {
         std::string evidence = text_of(run) + " are missing";
-        for (const UnreadablePlace& place : log.unreadable()) {
-            evidence += "; " + to_string(place);
+        for (std::size_t i = 0; i < log.unreadable().size() && i < places_shown; ++i) {
+            evidence += "; " + to_string(log.unreadable()[i]);
         }
         report_unknown(evidence, out);
     }

@@ -2,6 +2,7 @@
 #include "appliance/control_server.h"
 #include "appliance/daemon.h"
 #include "appliance/notify.h"
+#include "appliance/proof_watch.h"
 #include "appliance/server_state.h"
 #include "base/core_files.h"
 #include "base/crash_point.h"
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <fstream>
 #include <mutex>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 #include <sys/signalfd.h>
@@ -37,6 +39,28 @@ std::string host_name() {
     ::gethostname(name, sizeof name - 1);
     return name;
 }
+
+// Obeys SIGTERM and SIGINT while the daemon starts, which may take minutes when its vault does not
+// answer. Death at any moment is safe, and this process has promised nothing yet.
+class StartWatch {
+public:
+    explicit StartWatch(const sigset_t& signals)
+        : thread_([signals](const std::stop_token& started) {
+              const timespec pause{.tv_sec = 0, .tv_nsec = 50'000'000};
+              sigset_t stopping = signals;
+              ::sigdelset(&stopping, SIGHUP);
+              while (!started.stop_requested()) {
+                  const int signal = ::sigtimedwait(&stopping, nullptr, &pause);
+                  if (signal > 0) {
+                      log_info("appliance.stopping", {{"signal", signal}, {"started", false}});
+                      ::_exit(0);
+                  }
+              }
+          }) {}
+
+private:
+    std::jthread thread_;
+};
 
 // Everything that lives as long as the process: settings in force, the role, the control API.
 class Process {
@@ -70,6 +94,7 @@ private:
     std::shared_ptr<RevocationList> revoked_ = std::make_shared<RevocationList>();
     std::unique_ptr<Daemon> daemon_;
     std::unique_ptr<ControlServer> control_;
+    std::unique_ptr<ProofWatch> proof_watch_;  // Of a process server: only they have a vault.
     sigset_t signals_{};
 };
 
@@ -93,6 +118,7 @@ Result<void> Process::start() {
     }
     ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
+    const StartWatch watch(signals_);
     CW_TRY(arm_crash_point_from_environment());
 
     CW_TRY_ASSIGN(settings_, load());
@@ -124,6 +150,9 @@ Result<void> Process::start() {
                                                 .key_file = settings_.security_key_file,
                                                 .revoked = revoked_}},
                                        std::move(handlers)));
+    if (settings_.server_role == "process-server") {
+        proof_watch_ = std::make_unique<ProofWatch>(settings_, conditions_);
+    }
     log_info("appliance.ready", {{"server", server_},
                                  {"role", settings_.server_role},
                                  {"port", daemon_->port()},
@@ -156,6 +185,7 @@ int Process::run() {
     notify_stopping();
     daemon_->drain(static_cast<std::int64_t>(settings_.server_drain_timeout_ms) * ns_per_ms);
     control_.reset();
+    proof_watch_.reset();
     daemon_.reset();
     log_info("appliance.stopped");
     return 0;
@@ -183,6 +213,9 @@ Result<std::string> Process::reload() {
     CW_TRY(revoked_->reload(*seams_.disk, wanted.security_revoked_file));
     set_log_level(level);
     daemon_->apply(wanted);
+    if (proof_watch_) {
+        proof_watch_->set_limit_ms(wanted.points_proof_limit_ms);
+    }
     settings_ = wanted;
     log_info("config.reloaded", {{"file", arguments_.config_path}});
     return std::string("{\"reloaded\": true}");

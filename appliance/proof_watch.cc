@@ -49,11 +49,21 @@ ProofWatch::~ProofWatch() {
     wake_.notify_all();
 }
 
+void ProofWatch::set_limit_ms(std::uint64_t limit_ms) {
+    {
+        const std::lock_guard lock(mutex_);
+        changed_ = limit_ms_ != limit_ms;
+        limit_ms_ = limit_ms;
+    }
+    wake_.notify_all();
+}
+
 void ProofWatch::run() {
     std::unique_lock lock(mutex_);
     std::uint64_t looked_with = 0;
     while (!stopping_) {
         const std::uint64_t limit_ms = limit_ms_;
+        changed_ = false;
         if (limit_ms != 0 || looked_with != 0) {  // Once more after it was switched off: clears.
             lock.unlock();
             const auto access = open_vault_access(settings_, seams_);
@@ -67,7 +77,7 @@ void ProofWatch::run() {
             }
             lock.lock();
         }
-        wake_.wait_for(lock, look_pause, [this] { return stopping_; });
+        wake_.wait_for(lock, look_pause, [this] { return stopping_ || changed_; });
     }
 }
 

@@ -7,7 +7,6 @@
 #include "appliance/vault_access.h"
 #include "base/conditions.h"
 
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -26,7 +25,7 @@ public:
     ~ProofWatch();
     ProofWatch(const ProofWatch&) = delete;
     ProofWatch& operator=(const ProofWatch&) = delete;
-    void set_limit_ms(std::uint64_t limit_ms) noexcept { limit_ms_ = limit_ms; }  // Any thread.
+    void set_limit_ms(std::uint64_t limit_ms);  // Any thread; looks at once.
 
 private:
     void run();
@@ -34,10 +33,10 @@ private:
     config::Settings settings_;
     SystemSeams seams_;  // Its own: a Disk belongs to one thread.
     Conditions& conditions_;
-    std::atomic<std::uint64_t> limit_ms_;
     std::mutex mutex_;
+    std::uint64_t limit_ms_;
     std::condition_variable wake_;
-    bool stopping_ = false;
+    bool stopping_ = false, changed_ = false;
     std::jthread thread_;  // Last: it uses the rest.
 };
 

@@ -40,6 +40,17 @@ check "a console that stays silent fails the drill" exit_code_is 1 \
     cli drill "$demo_machine" --boot --expect "never said" --boot-timeout 8s --scratch "$demo/scratch"
 check "by its code" said DRILL_FAILED
 
+# The alarm of a proof that is too old, by a limit that is taken while the daemon runs.
+limit_is() { sed -i '/^proof_limit/d; s/^interval = .*/&\nproof_limit = "'"$1"'"/' "$demo/causeway.toml" && cli config reload >/dev/null; }
+overdue() { cli --json status | grep -q PROOF_OVERDUE; }
+not_overdue() { ! overdue; }
+limit_is 1s
+wait_for 90 "PROOF_OVERDUE" overdue
+pass "a proof older than the limit raises PROOF_OVERDUE"
+limit_is 1000h
+wait_for 90 "the end of PROOF_OVERDUE" not_overdue
+pass "one within the limit clears it"
+
 # Plans.
 cat > "$demo/plan.toml" <<P
 name = "demo"

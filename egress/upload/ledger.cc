@@ -83,7 +83,8 @@ void Ledger::declare(const std::vector<pipeline::DiskHello>& disks, std::string 
         declared_[hello.disk] = hello;
         const auto known =
             std::ranges::find(state_.newest.disks, hello.disk, &vault::DiskEntry::disk);
-        declared_changed_ |= known == state_.newest.disks.end() || known->name != hello.name;
+        declared_changed_ |= known == state_.newest.disks.end() || known->name != hello.name ||
+                             known->size_bytes == 0;
     }
     if (!machine_name.empty() && machine_name != machine_name_) {
         machine_name_ = std::move(machine_name);
@@ -168,6 +169,9 @@ Ledger::Walk Ledger::begin_walk() const {
     for (const auto& [id, hello] : declared_) {
         if (vault::DiskEntry* const known = find_disk(walk, id); known != nullptr) {
             known->name = hello.name;
+            if (known->size_bytes == 0) {  // Made from the cache alone, which knows no sizes.
+                known->size_bytes = hello.size_bytes;
+            }
         } else {
             walk.next.disks.push_back(new_entry(hello));
         }

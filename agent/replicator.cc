@@ -181,7 +181,9 @@ Result<void> Replicator::keep_alive() {
         CW_TRY(session_->send(wire::FrameType::ping, wire::machine_slot, Seq{},
                               wire::encode(wire::Ping{ping_token})));
     }
-    wake_at(std::max(heard, pinged_) + ping_after_ns);
+    // Before WELCOME nothing is pinged: a moment in the past would make the loop spin until then.
+    wake_at(link_state_ == LinkState::live ? std::max(heard, pinged_) + ping_after_ns
+                                           : heard + dead_after_ns);
     return {};
 }
 

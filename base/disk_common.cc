@@ -152,7 +152,9 @@ Result<void> write_at(Disk& disk, File& file, std::uint64_t offset, Bytes bytes,
         request.part_count = 1;
         const std::int64_t moved = run(disk, request);
         if (moved < 0) {
-            return fail_errno(Errc::io_error, "write", static_cast<int>(-moved));
+            const bool no_room = moved == -ENOSPC || moved == -EDQUOT;
+            return fail_errno(no_room ? Errc::spool_full : Errc::io_error, "write",
+                              static_cast<int>(-moved));
         }
         CW_ASSERT(static_cast<std::size_t>(moved) == step);
         bytes = bytes.subspan(step);

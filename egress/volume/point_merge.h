@@ -44,6 +44,8 @@ public:
     // Goes on without: the point before cannot be returned to.
     void drop_undo() noexcept;
     [[nodiscard]] bool has_undo() const noexcept { return kept_ || undo_ != nullptr; }
+    // The overlay has not been written yet.
+    [[nodiscard]] bool keeping() const noexcept { return undo_ != nullptr; }
     [[nodiscard]] VolumeWork work() const noexcept { return work_; }
 
 private:

@@ -5,7 +5,8 @@
 namespace cw::volume {
 namespace {
 
-// u32 CRC-32C of the rest, u32 magic "CWV1", u8 phase, u8 point held, then the fields in order.
+// u32 CRC-32C of the rest, u32 magic "CWV1", u8 phase, u8 bit 0 point held, bit 1 merging without
+// undo, then the fields in order.
 constexpr std::uint32_t state_magic = 0x31565743;
 constexpr std::size_t state_bytes_max = 16 * 1024, text_bytes_max = 4096;
 
@@ -14,10 +15,11 @@ Result<VolumeState> parse(ByteReader& in) {
     CW_TRY_ASSIGN(const std::uint32_t magic, in.u32());
     CW_TRY_ASSIGN(const std::uint8_t phase, in.u8());
     CW_TRY_ASSIGN(const std::uint8_t held, in.u8());
-    if (magic != state_magic || phase < 1 || phase > 4 || held > 1) {
+    if (magic != state_magic || phase < 1 || phase > 4 || held > 3) {
         return fail(Errc::record_corrupt, "volume state: magic or phase");
     }
     state.phase = static_cast<Phase>(phase);
+    state.without_undo = (held & 2) != 0;
     CW_TRY_ASSIGN(state.disk.bytes, in.array<16>());
     CW_TRY_ASSIGN(state.size_bytes, in.u64());
     CW_TRY_ASSIGN(state.target_path, in.text16(text_bytes_max));
@@ -27,7 +29,7 @@ Result<VolumeState> parse(ByteReader& in) {
     CW_TRY_ASSIGN(const std::uint64_t received, in.u64());
     state.generation = Generation{generation};
     state.received = Seq{received};
-    if (held == 1) {
+    if ((held & 1) != 0) {
         CW_TRY_ASSIGN(state.point, read_held_point(in));
     }
     if (!in.at_end()) {
@@ -88,7 +90,7 @@ Result<void> write_volume_state(Disk& disk, const std::string& path, const Volum
     ByteAppender out(body);
     out.u32(state_magic);
     out.u8(static_cast<std::uint8_t>(state.phase));
-    out.u8(state.point ? 1 : 0);
+    out.u8(static_cast<std::uint8_t>((state.point ? 1 : 0) | (state.without_undo ? 2 : 0)));
     out.bytes(state.disk.bytes);
     out.u64(state.size_bytes);
     out.text16(state.target_path);

@@ -30,6 +30,9 @@ struct VolumeState {
     std::string target_path, target_identity;
     std::optional<HeldPoint> point;
     std::uint64_t log_number = 1;  // Entries of the redo log carry it; older ones are leftovers.
+    // The merge under way began, or goes on, without an undo log: none must be made of what half a
+    // merge has left in the overlay.
+    bool without_undo = false;
     // Where the log's first entry continues: of the point, kept although the log is empty.
     Generation generation{};
     Seq received{};

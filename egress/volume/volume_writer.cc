@@ -265,7 +265,9 @@ Result<void> VolumeWriter::take_point(const Record& record) {
 Result<void> VolumeWriter::begin_merge(const HeldPoint& point) {
     std::unique_ptr<UndoLog> undo;
     bool kept = false;
-    if (state_.point && options_.retention_us > 0) {
+    if (state_.point && options_.retention_us == 0 && !state_.without_undo) {
+        CW_TRY(set_without_undo());
+    } else if (state_.point && !state_.without_undo) {
         const std::string undo_path = history_->path_of(state_.log_number);
         CW_TRY_ASSIGN(const auto whole, UndoLog::open(context_.disk, undo_path, state_.log_number));
         kept = whole != nullptr;  // Then the overlay may have been written already.
@@ -288,8 +290,9 @@ Result<bool> VolumeWriter::merge_some(std::uint64_t budget_bytes) {
     auto merged = merge_->step(budget_bytes);
     if (!merged && merged.error().code == Errc::spool_full &&
         (merge_->has_undo() || !kept_points().empty())) {
-        merge_->drop_undo();
-        CW_TRY(give_up_history());
+        const auto given_up = give_up_history();
+        broken_ = broken_ || !given_up;
+        CW_TRY(given_up);
         return false;
     }
     if (merged && *merged) {
@@ -307,11 +310,14 @@ Result<void> VolumeWriter::end_merge() {
     after.generation = generation_;
     after.received = received_;
     ++after.log_number;
+    after.without_undo = false;
     const VolumeState before = state_;
     CW_TRY(set_state(after));
     CW_CRASH_POINT("volume.point_held");
     if (merge_->has_undo()) {
         history_->add(before.log_number, *before.point);
+    } else {
+        CW_TRY(history_->clear());  // What lies before this merge cannot be reached any more.
     }
     merge_.reset();
     log_->restart(state_.log_number);
@@ -325,7 +331,24 @@ Result<void> VolumeWriter::end_merge() {
 Result<void> VolumeWriter::give_up_history() {
     log_warning("volume.history_given_up",
                 {{"directory", options_.work_directory}, {"points", kept_points().size()}});
-    return history_->clear();
+    CW_TRY(history_->trim(WallMicros{INT64_MAX}));  // The state needs room, too.
+    if (merge_ && merge_->keeping()) {
+        merge_->drop_undo();
+        CW_TRY(history_->clear());
+        return set_without_undo();
+    }
+    if (merge_ && merge_->has_undo()) {
+        CW_TRY(set_without_undo());  // First: without its undo log this merge only goes forward.
+        merge_->drop_undo();
+        return history_->clear();
+    }
+    return {};
+}
+
+Result<void> VolumeWriter::set_without_undo() {
+    VolumeState after = state_;
+    after.without_undo = true;
+    return set_state(std::move(after));
 }
 
 Result<void> VolumeWriter::set_state(VolumeState after) {

@@ -121,6 +121,7 @@ private:
     Result<void> begin_merge(const HeldPoint& point);
     Result<void> end_merge();
     Result<void> give_up_history();
+    Result<void> set_without_undo();
     Result<void> set_state(VolumeState after);
     Result<bool> return_some(std::uint64_t budget_bytes);
     Result<void> begin_copy();

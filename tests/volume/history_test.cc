@@ -3,7 +3,18 @@
 namespace cw::volume::test {
 namespace {
 
-class HistoryTest : public VolumeTest {};
+class HistoryTest : public VolumeTest {
+protected:
+    // Target and work directory.
+    std::uint64_t bytes_used() {
+        std::uint64_t used = disk_size;
+        const std::vector<std::string> names = disk_->list("/beside").value();
+        for (const std::string& name : names) {
+            used += storage_->contents("/beside/" + name).size();
+        }
+        return used;
+    }
+};
 
 TEST_F(HistoryTest, EveryPointOfTheRetentionCanBeSwitchedTo) {
     retention_us_ = 3'600'000'000;
@@ -90,6 +101,130 @@ TEST_F(HistoryTest, PowerCutAtAnyOperationOfAReturnLeavesTheTargetOldOrMakesItTh
     EXPECT_GT(untouched, 100U) << "of " << cuts;
     EXPECT_GT(returning, 5U);
     EXPECT_GT(switching, 5U);
+}
+
+TEST_F(HistoryTest, ADamagedUndoLogIsNoticedBeforeTheTargetIsTouchedAndCanBeCancelled) {
+    retention_us_ = 3'600'000'000;
+    const Stream stream(4);
+    const auto points = points_of(stream);
+    begin(stream, 4);
+    auto writer = open().value();
+    ASSERT_TRUE(feed(*writer, stream));
+    const std::uint64_t number = writer->kept_points().front().number;
+    storage_->flip_bit("/beside/undo." + std::to_string(number), 3 * block_bytes, 2);
+    ASSERT_TRUE(writer->begin_switch(points[0]->point));
+    EXPECT_EQ(finish(*writer).error().code, Errc::record_corrupt);
+    EXPECT_EQ(target(), stream.original());
+    writer = open().value();
+    EXPECT_EQ(writer->phase(), Phase::returning);
+    ASSERT_TRUE(writer->cancel());
+    EXPECT_EQ(target(), stream.original());
+    ASSERT_TRUE(feed(*writer, stream));  // And it can begin again.
+    ASSERT_TRUE(writer->begin_switch(points[0]->point));
+    ASSERT_TRUE(finish(*writer));
+    EXPECT_TRUE(target() == points[0]->image);
+}
+
+TEST_F(HistoryTest, RecordsLostInTheMiddleOfAMergeTakeTheOverlayBackToThePointBefore) {
+    retention_us_ = 3'600'000'000;
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+        const Stream stream(seed);
+        const auto points = points_of(stream);
+        begin(stream, seed);
+        auto writer = open().value();
+        for (const Step& step : stream.steps) {
+            ASSERT_TRUE(writer->take(step.make(*pool_)));
+            if (&step == points[1]) {
+                break;
+            }
+            ASSERT_TRUE(merge(*writer));
+        }
+        const std::string undo = "/beside/undo." + std::to_string(2);
+        // Until the undo log is whole and a little of the overlay is written.
+        for (int i = 0; i < 1000 && !UndoLog::open(*disk_, undo, 2).value(); ++i) {
+            ASSERT_FALSE(writer->merge_some(1).value());
+        }
+        writer.reset();
+        storage_->flip_bit("/beside/redo.log", 100, 1);
+        writer = open().value();
+        ASSERT_TRUE(writer->point().has_value());
+        EXPECT_EQ(writer->point()->id, points[0]->point);
+        EXPECT_EQ(writer->received(), points[0]->seq);
+        ASSERT_TRUE(writer->begin_switch(points[0]->point));
+        ASSERT_TRUE(finish(*writer));
+        EXPECT_TRUE(target() == points[0]->image) << "seed " << seed;
+    }
+}
+
+TEST_F(HistoryTest, WithoutRoomEarlierPointsAreGivenUpAndTheNewestIsHeld) {
+    retention_us_ = 3'600'000'000;
+    const Stream stream(6);
+    const auto points = points_of(stream);
+    begin(stream, 6);
+    auto writer = open().value();
+    ASSERT_TRUE(feed(*writer, stream));
+    ASSERT_GT(writer->kept_points().size(), 1U);
+    const std::uint64_t all = bytes_used();
+    std::size_t given_up = 0, failed = 0;
+    for (std::uint64_t capacity = all; capacity > all / 2; capacity -= 16 * kib) {
+        begin(stream, 7);
+        storage_->plan().capacity_bytes = capacity;
+        writer = open().value();
+        if (!feed(*writer, stream)) {
+            ++failed;  // Less than overlay and redo log need.
+            EXPECT_EQ(target(), stream.original());
+            continue;
+        }
+        given_up += writer->kept_points().size() + 1 < points.size() ? 1U : 0U;
+        ASSERT_TRUE(writer->begin_switch(points.back()->point));
+        ASSERT_TRUE(finish(*writer));
+        EXPECT_TRUE(target() == points.back()->image) << "capacity " << capacity;
+    }
+    EXPECT_GT(given_up, 0U);
+    EXPECT_GT(failed, 0U);
+}
+
+// Half a merge without an undo log must not become the content of an earlier point.
+TEST_F(HistoryTest, APowerCutAfterHistoryWasGivenUpLeavesNoWrongPoint) {
+    retention_us_ = 3'600'000'000;
+    const Stream stream(6);
+    const auto points = points_of(stream);
+    begin(stream, 6);
+    {
+        auto writer = open().value();
+        ASSERT_TRUE(feed(*writer, stream));
+    }
+    const std::uint64_t all = bytes_used();
+    std::uint64_t cuts = 0, kept = 0;
+    for (std::uint64_t at = 20; at < 400; at += 2) {
+        for (const std::uint64_t capacity : {all - 64 * kib, all - 160 * kib, all - 320 * kib}) {
+            begin(stream, at);
+            disk_ = std::make_unique<CutDisk>(*storage_, at);
+            storage_->plan().capacity_bytes = capacity;
+            {
+                auto writer = open();
+                if (!writer || feed(**writer, stream) || !disk_->cut()) {
+                    continue;
+                }
+            }
+            ++cuts;
+            storage_->plan().capacity_bytes = UINT64_MAX;
+            disk_ = std::make_unique<CutDisk>(*storage_, 0);
+            auto writer = open().value();
+            ASSERT_TRUE(feed(*writer, stream));
+            kept += writer->kept_points().size();
+            PointId wanted = writer->point()->id;
+            if (!writer->kept_points().empty()) {
+                const auto& earlier = writer->kept_points();
+                wanted = earlier[at / 2 % earlier.size()].point.id;
+            }
+            ASSERT_TRUE(writer->begin_switch(wanted));
+            ASSERT_TRUE(finish(*writer));
+            EXPECT_TRUE(target() == image_of(stream, wanted)) << "cut " << at << ", " << capacity;
+        }
+    }
+    EXPECT_GT(cuts, 50U);
+    EXPECT_GT(kept, 50U);
 }
 
 }  // namespace

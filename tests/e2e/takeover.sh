@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# One machine, two process servers, one vault: the machine moves back and forth while the server it leaves is stopped and
+# woken again as a zombie. Every point restores what the disk was, and nothing is synchronised anew. On a directory and on
+# the fake of Azure. Usage: takeover.sh BUILD_DIRECTORY
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$build/tests:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+source tests/lib/ordered.sh
+source tests/lib/fake_azure.sh
+moves=${CAUSEWAY_MOVES:-5}
+
+# Server n has a configuration, state, cache, identity and log of its own; the vault and its key are shared.
+declare -A server_pid server_port
+server_config() { echo "$demo/server-$1.toml"; }
+second_server() {
+    causeway pki issue "$demo/pki" --role process-server --name other --host localhost,127.0.0.1 --out "$demo/pki/other" >/dev/null
+    cp "$demo/causeway.toml" "$(server_config 0)"
+    sed -e "s|$demo/state|$demo/state-1|; s|$demo/cache|$demo/cache-1|; s|pki/server\.|pki/other.|; s|name = \"demo\"|name = \"other\"|" \
+        "$demo/causeway.toml" > "$(server_config 1)"
+}
+port_of() { causeway --config "$(server_config "$1")" --json status 2>/dev/null | sed -n 's/.*"replication_port": *\([0-9]*\).*/\1/p' | head -n 1; }
+server_up() { server_port[$1]=$(port_of "$1") && [ -n "${server_port[$1]}" ]; }
+start_server() {
+    causewayd --config "$(server_config "$1")" 2>>"$demo/server-$1.log" &
+    server_pid[$1]=$!
+    demo_pids+=($!)
+    wait_for 60 "server $1" server_up "$1"
+}
+# The agent's program is started again with the other address; its state goes with it.
+agent_to() {
+    demo_port=${server_port[$1]}
+    ordered_agent --spool-size 1GiB
+    wait_for 90 "the agent at server $1" agent_live
+    wait_for 90 "protection at server $1" agent_protects
+}
+fenced() { grep -q 'upload.machine.fenced' "$demo/server-$1.log"; }
+all_there() { [ -z "$(missing_points)" ]; }
+# Answers to HELLO after the first that begin again: 2 initial, 3 resync.
+began_again() { cat "$demo"/server-?.log | grep 'upload.disk.welcome' | grep -Ec 'action=(2|3)|"action":(2|3)'; }
+
+back_and_forth() {  # VAULT_TOML
+    demo_config "$1" '[egress]
+commit_interval = "200ms"
+segment_deadline = "1s"'
+    causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+    second_server
+    start_server 0
+    start_server 1
+    ordered_image 8
+    demo_port=${server_port[0]}
+    ordered_agent --spool-size 1GiB
+    ordered_writer 200
+    wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+    writer_go
+    wait_for 90 "protection" agent_protects
+    local here=0 i began
+    note_point start committed || die "no first point"
+    began=$(began_again)
+    for ((i = 1; i <= moves; i++)); do
+        writer_go
+        sleep 0.3
+        note_point "before-$i" durable || die "no point before-$i"  # Perhaps not committed yet.
+        kill -STOP "${server_pid[$here]}"
+        writer_go
+        demo_stop_agent
+        agent_to $((1 - here))
+        note_point "after-$i" committed || die "no point after-$i: $(tail -n 1 "$demo/points.log")"
+        kill -CONT "${server_pid[$here]}"  # The zombie wakes with what it still holds.
+        here=$((1 - here))
+        writer_go
+        sleep 0.2
+        note_point "beside-$i" committed || die "no point beside-$i: $(tail -n 1 "$demo/points.log")"
+    done
+    echo "moved $moves times; fenced: $(cat "$demo"/server-?.log | grep -c 'upload.machine.fenced') times"
+    [ "$(began_again)" = "$began" ] || die "a move began the disk anew"
+    demo_points_there || die "committed points are missing: $(missing_points | tr '\n' ' ')"
+    restore_all || die "a point differs"
+    causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact || die "the vault is not whole"
+}
+# Points that were only durable at the server that was left may have been told as dropped; committed ones never.
+demo_points_there() { ! missing_points | grep -qv '^before-'; }
+
+on_a_directory() (
+    demo_begin
+    ordered_seed
+    back_and_forth "url = \"dir://$demo/vault\""
+)
+on_azure() (
+    demo_begin
+    ordered_seed
+    fake_start --seed "$ordered_seed"
+    secret_file "$demo/credential" <<<"$fake_key"
+    back_and_forth "url = \"$fake_url/site\"
+auth = \"shared-key\"
+key_file = \"$demo/credential\""
+)
+check "E1 $moves moves between two servers on one directory: every point is right, no resync" on_a_directory
+check "E1 $moves moves between two servers on one Azure account: every point is right, no resync" on_azure
+cases_end

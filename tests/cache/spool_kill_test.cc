@@ -42,11 +42,7 @@ class Victim {
 public:
     Victim(const std::string& path, bool uring, std::uint64_t seed, int out)
         : path_(path), random_(make_seeded_random(seed)), clock_(make_system_clock()), out_(out) {
-        if (uring) {
-            auto ring = make_uring_disk(32);
-            disk_ = ring ? std::move(*ring) : nullptr;
-        }
-        disk_ = disk_ ? std::move(disk_) : make_posix_disk();
+        disk_ = uring ? make_best_disk(32) : make_posix_disk();
     }
     // The process ends in here.
     [[noreturn]] void live(std::uint64_t operations) {

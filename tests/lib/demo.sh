@@ -36,8 +36,8 @@ demo_end() {
     exit $status
 }
 
-# Still a child of this shell: the number of one that ended long ago may be somebody else's by now.
-demo_is_ours() { [ -n "$1" ] && grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"; }
+# Still a child of this (sub)shell: the number of one that ended long ago may be somebody else's by now.
+demo_is_ours() { [ -n "$1" ] && grep -qs "^PPid:[[:space:]]*$BASHPID\$" "/proc/$1/status"; }
 
 # Waits for a child that was told to end; one that does not within 20 s is killed.
 demo_reap() {

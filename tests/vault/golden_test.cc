@@ -1,5 +1,6 @@
-// G18: objects written by earlier builds stay readable. golden/v1 was written by
-// `CAUSEWAY_WRITE_GOLDEN=1 vault_test --gtest_filter=Golden.*`; it is never written again.
+// G18: objects written by earlier builds stay readable. golden/v<n> was written by
+// `CAUSEWAY_WRITE_GOLDEN=v<n> vault_test --gtest_filter=Golden.*`; it is never written again.
+#include "egress/vault/index_run.h"
 #include "egress/vault/names.h"
 #include "tests/fakes/memory_vault.h"
 #include "tests/vault/vault_rig.h"
@@ -59,6 +60,22 @@ void write_golden(VaultRig& rig, const DiskId& disk) {
     rig.publish(rig.next());
 }
 
+// From version 2 of manifests on: a checkpoint whose entries lie in an index run.
+void write_run(VaultRig& rig) {
+    CheckpointPlan plan =
+        plan_checkpoint(rig.state, {.inline_bytes = 100, .run_bytes = 64 * kib, .runs_max = 1});
+    ASSERT_EQ(plan.fresh.size(), 1U);
+    IndexRunRef ref;
+    ref.id = plan.manifest.run_counter;
+    ref.epoch = plan.manifest.epoch;
+    const SealedRun sealed = seal_index_run(plan.fresh[0], ref, rig.keys, rig.random);
+    rig.store_object(segment_blob(index_run_name(rig.keys.machine, sealed.ref)), sealed.bytes);
+    plan.manifest.runs.push_back(sealed.ref);
+    rig.random.fill(plan.manifest.nonce);
+    rig.store_object(manifest_blob(rig.keys.machine, plan.manifest.number),
+                     rig.seal_manifest(plan.manifest).bytes);
+}
+
 void save(const fakes::MemoryVault& memory, const fs::path& root) {
     for (const blob::BlobName& name : memory.names()) {
         const fs::path path = root / to_string(name);
@@ -88,20 +105,25 @@ void load(blob::BlobStore& store, const fs::path& root) {
     }
 }
 
-TEST(Golden, Version1IsStillRead) {
-    const fs::path root = fs::path(CAUSEWAY_GOLDEN_DIR) / "v1";
+// `newest`: the number its chain ends with.
+void expect_read(const std::string& version, std::uint64_t newest, std::size_t runs) {
+    const fs::path root = fs::path(CAUSEWAY_GOLDEN_DIR) / version;
     ManualClock clock;
     const auto random = make_seeded_random(golden_seed);
     const auto kek = fakes::make_test_kek("golden", *random);
     const auto machine = make_id<MachineId>(*random);
     const auto disk = make_id<DiskId>(*random);
-    if (std::getenv("CAUSEWAY_WRITE_GOLDEN") != nullptr) {
+    const char* const wanted = std::getenv("CAUSEWAY_WRITE_GOLDEN");
+    if (wanted != nullptr && wanted == version) {
         ASSERT_FALSE(fs::exists(root)) << "golden files are never written twice";
         fakes::MemoryVault memory(clock, {});
         const auto factory = memory.factory();
         const auto store = factory->make();
         VaultRig rig(*store, *kek, *random, machine);
         write_golden(rig, disk);
+        if (runs > 0) {
+            write_run(rig);
+        }
         save(memory, root);
     }
     fakes::MemoryVault memory(clock, {});
@@ -117,7 +139,8 @@ TEST(Golden, Version1IsStillRead) {
     const auto chain = read_chain(*store, *vault, *keys, {});
     ASSERT_TRUE(chain && *chain);
     const ChainState& state = **chain;
-    EXPECT_EQ(state.newest.number, 4U);
+    EXPECT_EQ(state.newest.number, newest);
+    EXPECT_EQ(state.runs.size(), runs);
     EXPECT_EQ(state.newest.epoch, Epoch{2});
     EXPECT_EQ(state.points.size(), 2U);
     EXPECT_EQ(state.lineage.at({disk, Generation{2}}).parent_seq, Seq{5});
@@ -145,6 +168,14 @@ TEST(Golden, Version1IsStillRead) {
             EXPECT_EQ(chunk.last_seq, extent.seq);
         }
     }
+}
+
+TEST(Golden, Version1IsStillRead) {
+    expect_read("v1", 4, 0);
+}
+
+TEST(Golden, Version2IsStillRead) {
+    expect_read("v2", 5, 1);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // causeway jobs | commit | reprotect, and a machine's state.
 #include "appliance/cli.h"
+#include "appliance/plan.h"
 #include "appliance/server_state.h"
 #include "base/log.h"
 
@@ -65,10 +66,11 @@ json record_json(const MachineId& machine, const MachineRecord& record, WallMicr
 }
 
 void print_job(const json& job) {
-    std::printf("%s  %-9s %-11s %s  machine %s\n", job["id"].get<std::string>().c_str(),
+    const bool plan = job.contains("plan");
+    std::printf("%s  %-9s %-11s %s  %s %s\n", job["id"].get<std::string>().c_str(),
                 job["verb"].get<std::string>().c_str(), job["state"].get<std::string>().c_str(),
-                job["started"].get<std::string>().c_str(),
-                job["machine"].get<std::string>().c_str());
+                job["started"].get<std::string>().c_str(), plan ? "plan" : "machine",
+                escape_for_display(job[plan ? "plan" : "machine"].get<std::string>()).c_str());
     const auto shown = [&](const char* key) {
         return escape_for_display(job.value(key, ""), job_text_max);
     };
@@ -86,6 +88,36 @@ void print_job(const json& job) {
     if (job.contains("detail")) {
         std::printf("    %s\n", shown("detail").c_str());
     }
+}
+
+// A plan's run as a job: its step is the first that is not done.
+json plan_job_json(const PlanRun& run, WallMicros now) {
+    Job job;
+    job.state = run.state;
+    job.holder = run.holder;
+    job.updated = run.updated;
+    json out{{"id", to_string(run.id)},
+             {"plan", run.name},
+             {"verb", "plan"},
+             {"state", name_of(state_now(job, now))},
+             {"started", recovery::time_text(run.started)},
+             {"updated", recovery::time_text(run.updated)},
+             {"host", run.holder.host_name},
+             {"pid", run.holder.pid}};
+    const auto open = std::ranges::find_if(
+        run.steps, [](const StepRun& step) { return step.state != StepState::done; });
+    out["done"] = std::ranges::count(run.steps, StepState::done, &StepRun::state);
+    out["total"] = run.steps.size();
+    if (open != run.steps.end()) {
+        out["step"] = open->name;
+        if (open->state == StepState::failed) {
+            out["code"] = name_of(Errc::plan_failed);
+            out["error"] = to_string(Error{Errc::plan_failed, open->name + ": " + open->detail});
+        }
+    } else {
+        out["step"] = "all steps";
+    }
+    return out;
 }
 
 struct JobArguments {
@@ -110,6 +142,14 @@ Result<void> jobs(Cli& cli, const JobArguments& arguments) {
         for (const Job& job : record.jobs) {
             if (arguments.job.empty() || to_string(job.id).starts_with(arguments.job)) {
                 out.push_back(job_json(job, machine, cli.seams.clock->wall()));
+            }
+        }
+    }
+    if (arguments.machine.empty()) {
+        CW_TRY_ASSIGN(const auto runs, PlanRuns(*store, access.identity).all());
+        for (const PlanRun& run : runs) {
+            if (arguments.job.empty() || to_string(run.id).starts_with(arguments.job)) {
+                out.push_back(plan_job_json(run, cli.seams.clock->wall()));
             }
         }
     }

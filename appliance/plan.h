@@ -41,6 +41,7 @@ struct StepRun {
 
 struct PlanRun {
     std::uint64_t revision = 0;
+    std::string name;  // The plan's.
     JobId id;
     JobState state = JobState::running;
     Sha256 plan{};  // Of the file it was begun with.
@@ -62,6 +63,8 @@ public:
         : store_(store), vault_(vault), signer_(std::move(signer)) {}
     // nullopt: it was never run.
     Result<std::optional<PlanRun>> load(const std::string& plan);
+    // Of every plan that was ever run.
+    Result<std::vector<PlanRun>> all();
     Result<PlanRun> update(const std::string& plan,
                            const std::function<Result<void>(std::optional<PlanRun>&)>& change);
 

@@ -151,8 +151,8 @@ Result<Plan> parse_plan(std::string_view text, std::string_view file_name) {
     CW_TRY_ASSIGN(plan.name, text_of(table, "name", "the plan"));
     CW_TRY_ASSIGN(const std::string timeout,
                   text_of(table, "timeout", "the plan", default_timeout));
-    if (plan.name.empty()) {
-        return wrong("the plan has no name");
+    if (plan.name.empty() || plan.name.size() > 200) {
+        return wrong("the plan has no name, or one of more than 200 bytes");
     }
     const auto* groups = table["group"].as_array();
     if (groups == nullptr || groups->empty()) {

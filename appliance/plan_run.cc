@@ -7,6 +7,7 @@
 namespace cw::appliance {
 namespace {
 
+constexpr std::string_view plans_prefix = "plans/";
 constexpr std::uint16_t format_version = 1;
 constexpr unsigned attempts_max = 16;
 constexpr std::size_t text_max = 1024;
@@ -23,7 +24,7 @@ RecordSubject subject_of(const std::string& plan) {
 }
 
 blob::BlobName blob_of(const std::string& plan) {
-    return {blob::Container::control, "plans/" + to_hex(subject_of(plan))};
+    return {blob::Container::control, std::string(plans_prefix) + to_hex(subject_of(plan))};
 }
 
 bool alive(const PlanRun& run, const JobHolder& self, WallMicros now) {
@@ -148,6 +149,7 @@ ByteVector encode_plan_run(const PlanRun& run) {
     ByteAppender out(bytes);
     out.u16(format_version);
     out.u64(run.revision);
+    out.text16(cut(run.name));
     out.bytes(run.id.bytes);
     out.u8(raw(run.state));
     out.bytes(run.plan);
@@ -175,6 +177,7 @@ Result<PlanRun> decode_plan_run(Bytes payload) {
     }
     PlanRun run;
     CW_TRY_ASSIGN(run.revision, in.u64());
+    CW_TRY_ASSIGN(run.name, in.text16(text_max));
     CW_TRY_ASSIGN(run.id.bytes, in.array<16>());
     CW_TRY_ASSIGN(const std::uint8_t state, in.u8());
     CW_TRY_ASSIGN(run.plan, in.array<32>());
@@ -218,6 +221,28 @@ Result<std::optional<PlanRun>> PlanRuns::load(const std::string& plan) {
         return std::nullopt;
     }
     return decode_plan_run(stored.payload);
+}
+
+Result<std::vector<PlanRun>> PlanRuns::all() {
+    CW_TRY_ASSIGN(const auto entries,
+                  blob::list_all(store_, blob::Container::control, std::string(plans_prefix)));
+    std::vector<PlanRun> runs;
+    for (const auto& entry : entries) {
+        const auto bytes = from_hex(entry.name.substr(plans_prefix.size()));
+        RecordSubject subject{};
+        if (!bytes || bytes->size() != subject.size()) {
+            continue;  // Not one of ours.
+        }
+        std::ranges::copy(*bytes, subject.begin());
+        CW_TRY_ASSIGN(const StoredRecord stored,
+                      read_record(store_, vault_, RecordKind::plan,
+                                  {blob::Container::control, entry.name}, subject));
+        if (!stored.etag.empty()) {
+            CW_TRY_ASSIGN(PlanRun run, decode_plan_run(stored.payload));
+            runs.push_back(std::move(run));
+        }
+    }
+    return runs;
 }
 
 Result<PlanRun> PlanRuns::update(
@@ -274,6 +299,7 @@ Result<PlanRun> run_plan(const Plan& plan, PlanRuns& runs, const PlanContext& co
                          const std::vector<std::string>& confirmed, bool restart) {
     PlanRun fresh;
     fresh.id = make_id<JobId>(context.random);
+    fresh.name = plan.name;
     fresh.plan = plan.hash;
     fresh.holder = this_holder();
     fresh.started = fresh.updated = context.clock.wall();

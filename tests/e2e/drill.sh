@@ -81,6 +81,7 @@ P
 check "a plan can be checked before" exit_code_is 0 cli plan check "$demo/plan.toml"
 check "a step that fails fails the plan" exit_code_is 1 cli plan run "$demo/plan.toml"
 check "by its code and name" said 'PLAN_FAILED.*step broken'
+check "the plan is a job that names the step" bash -c "causeway --config '$demo/causeway.toml' jobs | grep -q 'PLAN_FAILED.*broken'"
 check "what was done is kept" bash -c "causeway --config '$demo/causeway.toml' plan show '$demo/plan.toml' | grep -q 'done .*disk'"
 touch "$demo/mended"
 check "mended, it goes on to the manual step and waits" exit_code_is 3 cli plan run "$demo/plan.toml"

@@ -20,6 +20,7 @@ Result<void> Agent::open_machine() {
 Result<void> Agent::attach_machine(const std::vector<bool>& provable) {
     const std::string socket = options_.state_directory + "/capture.sock";
     std::vector<DiskCapture*> captures;
+    captures.reserve(captures_.size());
     for (const auto& capture : captures_) {
         captures.push_back(capture.get());
     }

@@ -46,6 +46,7 @@ bool QemuEpochs::begin_as(pipeline::PointKind kind, std::string tag, std::string
 
 Result<void> QemuEpochs::cut() {
     CW_TRY(check_room());
+    CW_TRY(check_sizes());
     QemuMachine& machine = context_.source.machine();
     views_.clear();
     views_.resize(context_.captures.size());
@@ -84,8 +85,8 @@ Result<void> QemuEpochs::open_view(std::size_t slot) {
     CW_TRY_ASSIGN(view.reader, NbdReader::open({machine.nbd_socket(), name}, context_.clock));
     const QemuDisk& disk = context_.source.vm_disk(slot);
     if (view.reader->size() != disk.size_bytes) {
-        return fail(Errc::size_mismatch, "disk '" + context_.source.disk_name(slot) +
-                                             "' was resized: start the agent again");
+        return fail(Errc::qmp_failed,
+                    "the view of disk '" + context_.source.disk_name(slot) + "' has another size");
     }
     CW_TRY_ASSIGN(view.left, machine.read_bitmap(disk, context_.source.tracker().still(slot)));
     return {};
@@ -134,6 +135,22 @@ Result<bool> QemuEpochs::log_some() {
         return true;
     }
     return false;
+}
+
+// What lies beyond the size that the server knows would be in no point.
+Result<void> QemuEpochs::check_sizes() {
+    CW_TRY_ASSIGN(const auto disks, context_.source.machine().disks());
+    for (std::size_t slot = 0; slot < context_.captures.size(); ++slot) {
+        const QemuDisk& known = context_.source.vm_disk(slot);
+        const auto it = std::ranges::find(disks, known.node, &QemuDisk::node);
+        if (it == disks.end() || it->size_bytes != known.size_bytes) {
+            return fail(Errc::size_mismatch,
+                        "disk '" + context_.source.disk_name(slot) +
+                            "' was resized or unplugged: no more points until the agent is "
+                            "started again");
+        }
+    }
+    return {};
 }
 
 Result<void> QemuEpochs::check_still() {

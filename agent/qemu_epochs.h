@@ -57,6 +57,7 @@ private:
     Result<void> open_view(std::size_t slot);
     // Logs some of it. False: no room now.
     Result<bool> log_some();
+    Result<void> check_sizes();
     Result<void> check_still();
     [[nodiscard]] Result<void> check_room() const;
     [[nodiscard]] std::uint64_t fences() const;

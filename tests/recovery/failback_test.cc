@@ -46,7 +46,7 @@ public:
         }
         fakes::RigSegment small{.disk = disk, .first = Seq{2}, .last = Seq{4}, .extents = {}};
         for (std::uint64_t i = 2; i <= 4; ++i) {
-            const std::uint64_t at = i * mib + 4096;
+            const std::uint64_t at = std::min(i * mib, disk_bytes - (5 - i) * 64 * kib) + 4096;
             ByteVector bytes = fakes::random_bytes(*world.random, 4096);
             std::ranges::copy(bytes, truth.begin() + static_cast<std::ptrdiff_t>(at));
             small.extents.push_back({.offset = at,

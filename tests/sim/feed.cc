@@ -2,6 +2,7 @@
 
 #include "base/checksum.h"
 #include "pipeline/extent_table.h"
+#include "pipeline/point.h"
 
 #include <algorithm>
 #include <cstring>
@@ -61,8 +62,11 @@ bool Feed::change(pipeline::StoredRecord& stored) {
     pipeline::Record& record = stored.record;
     if (mutant_ == Mutant::coalesced_across_point && record.header.type == RecordType::point &&
         !delayed_) {
-        delayed_ = std::move(stored);  // The barrier comes after the next record.
+        delayed_ = std::move(stored);  // The barrier comes after the next record,
         return false;
+    }
+    if (delayed_ && record.header.type == RecordType::write) {
+        include(delayed_->record, record.header);  // which then belongs to the point.
     }
     if (mutant_ == Mutant::slab_leak && record.slabs[0] && raw(stored.lsn) % 16 == 0) {
         kept_.push_back(std::move(record.slabs[0]));
@@ -73,6 +77,21 @@ bool Feed::change(pipeline::StoredRecord& stored) {
         lay_base_over(record);
     }
     return true;
+}
+
+void Feed::include(pipeline::Record& barrier, const pipeline::RecordHeader& write) {
+    auto point = pipeline::decode_point(barrier.table.bytes());
+    if (!point) {
+        return;
+    }
+    for (pipeline::DiskCut& cut : point->cuts) {
+        if (cut.disk == write.key.disk && cut.generation == write.key.generation) {
+            cut.cut = std::max(cut.cut, Seq{raw(write.seq) + write.seq_count - 1});
+        }
+    }
+    const ByteVector payload = pipeline::encode_point(*point);
+    std::ranges::copy(payload, barrier.table.bytes().begin());
+    barrier.header.table_crc = crc32c(barrier.table.bytes());
 }
 
 void Feed::lay_base_over(pipeline::Record& record) {

@@ -32,6 +32,7 @@ private:
         ByteVector bytes;
     };
     bool change(pipeline::StoredRecord& stored);
+    static void include(pipeline::Record& barrier, const pipeline::RecordHeader& write);
     void lay_base_over(pipeline::Record& record);
 
     pipeline::Ring<pipeline::StoredRecord>& in_;

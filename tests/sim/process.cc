@@ -212,11 +212,7 @@ cache::SpoolStagePorts Process::spool_ports() {
     ports.stored = &engine_->stored();
     ports.wake_reactor = [this](std::uint32_t) { door_runner_->doorbell().ring(); };
     ports.wake_control = [this] { admission_runner_->doorbell().ring(); };
-    ports.wake_stored = [this] {
-        if (world_.mutant != Mutant::lost_wake_up || random_->below(4) != 0) {
-            assembly_runner_->doorbell().ring();
-        }
-    };
+    ports.wake_stored = [this] { assembly_runner_->doorbell().ring(); };
     ports.payload_taken = [this](std::uint64_t bytes) {
         if (world_.mutant != Mutant::credit_leak || random_->below(8) != 0) {
             credit_->consume(bytes);
@@ -261,7 +257,12 @@ void Process::make_door() {
                       .credit = *credit_,
                       .metrics = *metrics_,
                       .rings = rings_,
-                      .wake_spool = [this] { spool_runner_->doorbell().ring(); },
+                      .wake_spool =
+                          [this] {
+                              if (world_.mutant != Mutant::lost_wake_up || random_->below(4) != 0) {
+                                  spool_runner_->doorbell().ring();
+                              }
+                          },
                       .wake_admission = [this] { admission_runner_->doorbell().ring(); },
                       .trust_stale = world_.mutant == Mutant::stale_frames_accepted,
                       .saw_spooled =

@@ -12,6 +12,16 @@ Nanos SimRunner::wakes_at() const {
     return soonest;
 }
 
+bool SimRunner::run_stages() {
+    running_ = true;
+    bool worked = false;
+    for (pipeline::Stage* stage : stages_) {
+        worked |= stage->step(1 + random_.below(64)) == pipeline::Progress::worked;
+    }
+    running_ = false;
+    return worked;
+}
+
 bool SimRunner::step(bool rung) {
     if (running_) {
         return false;
@@ -23,12 +33,12 @@ bool SimRunner::step(bool rung) {
         doorbell_.consume();
         parked_ = announced_ = false;
     }
-    running_ = true;
-    bool worked = false;
-    for (pipeline::Stage* stage : stages_) {
-        worked |= stage->step(1 + random_.below(64)) == pipeline::Progress::worked;
+    bool worked = run_stages();
+    if (!worked && !announced_ && random_.below(4) != 0) {
+        doorbell_.prepare();  // Nobody comes in between: the re-check may follow at once.
+        announced_ = true;
+        worked = run_stages();
     }
-    running_ = false;
     if (worked) {
         spins_ = 0;
         if (announced_) {

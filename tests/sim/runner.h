@@ -38,6 +38,8 @@ public:
     [[nodiscard]] std::string_view name() const noexcept { return stages_.front()->name(); }
 
 private:
+    bool run_stages();
+
     Clock& clock_;
     Random& random_;
     pipeline::Doorbell doorbell_;

@@ -164,9 +164,13 @@ bool World::turn_all() {
 
 void World::advance_time(Nanos until) {
     Nanos next = std::min(until, clock.boot() + 60 * ns_per_s);
+    // Who is down comes back at the top level only: nobody waits for that below it.
+    const auto later = [this](Nanos due) {
+        return due > clock.boot() ? due : depth_ == 0 ? clock.boot() : Nanos{INT64_MAX};
+    };
     for (const auto& server : servers) {
         if (!server->awake()) {
-            next = std::min(next, std::max(server->wakes_at(), clock.boot() + 1));
+            next = std::min(next, later(server->wakes_at()));
             continue;
         }
         for (const auto& runner : server->process()->runners()) {
@@ -177,7 +181,7 @@ void World::advance_time(Nanos until) {
         }
     }
     for (const auto& machine : machines) {
-        next = std::min(next, machine->wakes_at());
+        next = std::min(next, machine->up() ? machine->wakes_at() : later(machine->wakes_at()));
     }
     // Devices are slow, too: what is due at once takes a moment.
     clock.advance(std::max<std::int64_t>(next - clock.boot(), 100 * ns_per_us));

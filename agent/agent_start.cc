@@ -166,6 +166,7 @@ Result<void> Agent::start() {
     next_point_ = clock_.boot() + options_.interval_ns;
     if (qemu_) {
         std::vector<bool> provable;
+        provable.reserve(state.disks.size());
         for (const DiskState& disk : state.disks) {
             provable.push_back(raw(disk.generation) != 0);
         }
@@ -264,6 +265,7 @@ Result<Agent::Opened> Agent::open_source(std::size_t slot, const DiskState& know
 
 Result<void> Agent::open_nbd(const std::string& socket) {
     std::vector<NbdServer::Disk> disks;
+    disks.reserve(captures_.size());
     for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
         disks.push_back({options_.disks[slot].name, captures_[slot].get()});
     }

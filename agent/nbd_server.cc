@@ -113,6 +113,7 @@ NbdServer::~NbdServer() {
 
 void NbdServer::accept_loop() {
     std::vector<DiskCapture*> captures;
+    captures.reserve(disks_.size());
     for (const Disk& disk : disks_) {
         captures.push_back(disk.capture);
     }

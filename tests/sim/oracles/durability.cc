@@ -28,14 +28,16 @@ void DurabilityOracle::on_spooled(std::size_t server, const pipeline::Spooled& n
 
 void DurabilityOracle::on_committed(std::size_t server, const pipeline::Committed& committed) {
     for (const pipeline::Committed::Disk& disk : committed.disks) {
-        Seq& known = committed_[{committed.machine, disk.disk, disk.generation}];
+        // By itself: one that slept through a takeover still tells what it published before.
+        Seq& known = told_[{server, {committed.machine, disk.disk, disk.generation}}];
         if (disk.committed < known) {
             complain_("durability", "COMMITTED of " + to_string(disk.disk) + " went back from " +
                                         std::to_string(raw(known)) + " to " +
                                         std::to_string(raw(disk.committed)));
         }
         known = std::max(known, disk.committed);
-        told_[{server, {committed.machine, disk.disk, disk.generation}}] = known;
+        Seq& newest = committed_[{committed.machine, disk.disk, disk.generation}];
+        newest = std::max(newest, known);
     }
 }
 

@@ -1,4 +1,5 @@
-// pipeline_bench --json [--size 512MiB] [--streams 1,8] [--repeat N] [--only zstd1/verify=full]:
+// pipeline_bench --json [--size 512MiB] [--streams 1,8] [--repeat N] [--only zstd1/verify=full]
+//                [--half-load]:
 // the whole process server against the sum of its primitives, measured in the same run on the same
 // data.
 //
@@ -32,6 +33,7 @@ struct Arguments {
     std::vector<unsigned> streams{1, 8};
     unsigned repeat = 1, compute_threads = 0;
     std::string bin, directory = ".", only;
+    bool half_load = false;
 };
 
 struct Case {
@@ -112,7 +114,8 @@ void read_latencies(const std::string& path, CaseReport& report) {
     report.ack_p99_ms = percentile(all, 0.99);
 }
 
-Result<double> measure_limit(const Case& c, Bytes data, const std::string& directory) {
+Result<void> measure_limit(const Case& c, Bytes data, const std::string& directory,
+                           CaseReport& report) {
     const TemporaryDirectory scratch(directory);
     // A part is enough: the primitives' figures per GiB settle within 256 MiB.
     const Bytes sample = data.first(std::min<std::size_t>(data.size(), 256 * mib));
@@ -120,7 +123,9 @@ Result<double> measure_limit(const Case& c, Bytes data, const std::string& direc
     measure_transform(primitives, sample, c.codec);
     CW_TRY(measure_spool(primitives, sample, scratch.path()));
     CW_TRY(measure_tls(primitives, sample, scratch.path()));
-    return primitives.server_limit(std::string_view(c.verify) == "full");
+    report.limit_cpu_s_per_gib = primitives.server_limit(std::string_view(c.verify) == "full");
+    report.dsync_p99_ms = primitives.dsync_p99_ms;
+    return {};
 }
 
 // The server's status is a snapshot that it renews now and then: asked until it stands still.
@@ -138,11 +143,13 @@ Result<std::uint64_t> settled_upload(const ServerRig& rig) {
     return before;
 }
 
+// `mib_per_s`: what all machines together send; 0: as fast as the server lets them.
 Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned streams,
-                            Bytes data) {
-    CaseReport report{.name = std::string(c.name) + "/streams=" + std::to_string(streams),
+                            double mib_per_s, Bytes data) {
+    CaseReport report{.name = std::string(c.name) + "/streams=" + std::to_string(streams) +
+                              (mib_per_s == 0 ? "" : "/half-load"),
                       .bytes = static_cast<double>(data.size())};
-    CW_TRY_ASSIGN(report.limit_cpu_s_per_gib, measure_limit(c, data, arguments.directory));
+    CW_TRY(measure_limit(c, data, arguments.directory, report));
     const TemporaryDirectory directory(arguments.directory);
     CW_TRY_ASSIGN(const auto rig,
                   ServerRig::start({.bin = arguments.bin,
@@ -156,7 +163,10 @@ Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned 
         const std::string name = "machine" + std::to_string(i);
         CW_TRY_ASSIGN(const TlsFiles files, rig->make_machine(name));
         machines.push_back(
-            {.server = {.host = "127.0.0.1", .port = rig->port()}, .files = files, .name = name});
+            {.server = {.host = "127.0.0.1", .port = rig->port()},
+             .files = files,
+             .name = name,
+             .bytes_per_s = mib_per_s * static_cast<double>(mib) / static_cast<double>(streams)});
     }
     const std::string latencies = directory.path() + "/latencies";
     const double cpu_before = process_cpu_s(rig->server_pid()), wall_before = wall_s();
@@ -172,7 +182,19 @@ Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned 
     report.stored_ratio =
         uploaded > 0 ? static_cast<double>(data.size()) / static_cast<double>(uploaded) : 0;
     read_latencies(latencies, report);
+    report.load_average = load_average();
     return report;
+}
+
+Result<void> measure(const Arguments& arguments, const Case& c, unsigned streams, Bytes data) {
+    CW_TRY_ASSIGN(const CaseReport full, run_case(arguments, c, streams, 0, data));
+    print_json(full);
+    if (arguments.half_load) {
+        const double mib_per_s = full.bytes / static_cast<double>(mib) / full.wall_s / 2;
+        CW_TRY_ASSIGN(const CaseReport half, run_case(arguments, c, streams, mib_per_s, data));
+        print_json(half);
+    }
+    return {};
 }
 
 int run(int argc, char** argv) {
@@ -187,6 +209,8 @@ int run(int argc, char** argv) {
     app.add_option("--streams", arguments.streams, "machines at once")->delimiter(',');
     app.add_option("--repeat", arguments.repeat, "rounds over all cases");
     app.add_option("--only", arguments.only, "cases whose name contains this");
+    app.add_flag("--half-load", arguments.half_load,
+                 "each case again at half the rate it reached: for the acknowledgement latency");
     app.add_option("--bin", arguments.bin, "build directory");
     app.add_option("--dir", arguments.directory, "cache and scratch; on the disk to be measured");
     app.add_option("--compute-threads", arguments.compute_threads, "0: one per core");
@@ -200,13 +224,11 @@ int run(int argc, char** argv) {
                 if (std::string_view(c.name).find(arguments.only) == std::string_view::npos) {
                     continue;
                 }
-                const auto report = run_case(arguments, c, streams, data);
-                if (!report) {
+                if (const auto ok = measure(arguments, c, streams, data); !ok) {
                     std::fprintf(stderr, "pipeline_bench: %s: %s\n", c.name,
-                                 to_string(report.error()).c_str());
+                                 to_string(ok.error()).c_str());
                     return 1;
                 }
-                print_json(*report);
             }
         }
     }

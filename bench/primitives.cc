@@ -7,6 +7,7 @@
 #include "bench/cpu_meter.h"
 #include "pipeline/slab.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -115,6 +116,11 @@ public:
         return failed_ ? Result<void>(fail(Errc::io_error, "benchmark's spool write"))
                        : Result<void>();
     }
+    // From submission to durable.
+    [[nodiscard]] double p99_ms() {
+        std::ranges::sort(took_ms_);
+        return took_ms_.empty() ? 0 : took_ms_[(took_ms_.size() - 1) * 99 / 100];
+    }
 
 private:
     static constexpr std::int64_t ns_per_ms_ = 1'000'000;
@@ -123,6 +129,7 @@ private:
         pipeline::Slab slab;
         iovec part{};
         DiskRequest request;
+        double submitted_s = 0;
     };
     void submit(Job& job) {
         if (failed_ || at_ >= data_.size()) {
@@ -144,10 +151,12 @@ private:
                        .context = &job};
         at_ += pipeline::slab_bytes;
         ++in_flight_;
+        job.submitted_s = wall_s();
         disk_.start(job.request);
     }
     void finished(Job& job) {
         --in_flight_;
+        took_ms_.push_back((wall_s() - job.submitted_s) * 1e3);
         failed_ |= job.request.result != static_cast<std::int64_t>(pipeline::slab_bytes);
         submit(job);
     }
@@ -158,6 +167,7 @@ private:
     std::uint64_t at_ = 0;
     std::size_t in_flight_ = 0;
     bool failed_ = false;
+    std::vector<double> took_ms_;
 };
 
 }  // namespace
@@ -196,8 +206,10 @@ Result<void> measure_spool(Primitives& out, Bytes data, const std::string& direc
         SpoolWriter(*disk, *file, data.first(std::min<std::size_t>(data.size(), spool_file_bytes)))
             .run(*pool));
     const double before = process_cpu_s();
-    CW_TRY(SpoolWriter(*disk, *file, data).run(*pool));
+    SpoolWriter writer(*disk, *file, data);
+    CW_TRY(writer.run(*pool));
     out.spool_write = per_gib(process_cpu_s() - before, data.size());
+    out.dsync_p99_ms = writer.p99_ms();
     file.reset();
     return disk->remove(path);
 }

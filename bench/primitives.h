@@ -25,6 +25,7 @@ struct Primitives {
     double stored_open = 0;
     double stored_crc64 = 0;
     double stored_tls_send = 0;
+    double dsync_p99_ms = 0;  // Of the spool writes: wall time, four in flight.
 
     // CRC, zero scan, fingerprint, compress, seal, CRC-64; with verification open, decompress,
     // compare.

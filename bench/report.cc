@@ -25,6 +25,8 @@ void print_json(const CaseReport& report) {
     line["ack_p50_ms"] = report.ack_p50_ms;
     line["ack_p99_ms"] = report.ack_p99_ms;
     line["peak_rss_mib"] = report.peak_rss_mib;
+    line["dsync_p99_ms"] = report.dsync_p99_ms;
+    line["load_average"] = report.load_average;
     std::printf("%s\n", line.dump().c_str());
     std::fflush(stdout);
 }

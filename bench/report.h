@@ -1,4 +1,4 @@
-// One line of JSON per case, with exactly the fields that scripts rely on.
+// One line of JSON per case, with the fields that scripts rely on.
 #pragma once
 
 #include <string>
@@ -14,6 +14,8 @@ struct CaseReport {
     double stored_ratio = 0;
     double ack_p50_ms = 0, ack_p99_ms = 0;
     double peak_rss_mib = 0;
+    double dsync_p99_ms = 0;   // The cache device alone, in the same run; 0: not measured.
+    double load_average = -1;  // At the end; -1: unknown.
 };
 
 void print_json(const CaseReport& report);

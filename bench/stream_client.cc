@@ -71,7 +71,7 @@ private:
     }
 
     Result<void> send_some() {
-        while (at_ < data_.size() && session_->writable()) {
+        while (at_ < data_.size() && session_->writable() && is_due()) {
             Record record = make_record();
             if (!session_->may_send(record.header)) {
                 return {};
@@ -87,6 +87,13 @@ private:
             return send_point();
         }
         return {};
+    }
+
+    // At a steady rate the next record has its time; a late one does not move those behind it.
+    bool is_due() const {
+        const double elapsed = seconds_between(started_, clock_->boot());
+        return options_.bytes_per_s == 0 ||
+               static_cast<double>(at_) <= elapsed * options_.bytes_per_s;
     }
 
     Record make_record() {
@@ -137,10 +144,10 @@ private:
 
     // Waits a little when nothing can be done, then takes whatever has come.
     Result<void> receive_some() {
-        constexpr int wait_ms = 20;
+        const int wait_ms = options_.bytes_per_s == 0 ? 20 : 1;  // Paced: for the next record.
         const bool waits_for_network = session_->link().wants_write();
         const bool could_send =
-            welcomed_ && at_ < data_.size() && session_->writable() && has_credit();
+            welcomed_ && at_ < data_.size() && session_->writable() && is_due() && has_credit();
         pollfd ready{.fd = session_->link().fd(),
                      .events = static_cast<short>(POLLIN | (waits_for_network ? POLLOUT : 0)),
                      .revents = 0};

@@ -1,5 +1,6 @@
-// A machine with one disk that writes as fast as the server lets it: speaks the replication
-// protocol itself, so that nothing but the server is measured. Runs in a process of its own.
+// A machine with one disk that writes as fast as the server lets it, or at a steady rate: speaks
+// the replication protocol itself, so that nothing but the server is measured. Runs in a process of
+// its own.
 #pragma once
 
 #include "base/bytes.h"
@@ -16,6 +17,7 @@ struct StreamOptions {
     HostPort server;
     TlsFiles files;  // A machine's.
     std::string name;
+    double bytes_per_s = 0;    // 0: as fast as the server lets it.
     int timeout_ms = 600'000;  // For everything.
 };
 

@@ -7,6 +7,10 @@
 namespace cw::agent {
 namespace {
 
+// As NBD_NULL_COMPLETION, which is C only.
+constexpr nbd_completion_callback no_completion{
+    .callback = nullptr, .user_data = nullptr, .free = nullptr};
+
 constexpr std::int64_t patience_ns = 30 * ns_per_s;
 constexpr std::size_t read_bytes_max = 1024 * 1024;
 constexpr std::uint64_t status_bytes_max = 1ULL << 30;
@@ -126,9 +130,8 @@ Result<void> NbdReader::read(std::uint64_t offset, MutableBytes out) {
             return fail(Errc::source_gone, "the NBD connection was given up");
         }
         const std::size_t step = std::min(out.size(), read_bytes_max);
-        CW_TRY(complete(
-            ::nbd_aio_pread(handle_.get(), out.data(), step, offset, NBD_NULL_COMPLETION, 0),
-            "read"));
+        CW_TRY(complete(::nbd_aio_pread(handle_.get(), out.data(), step, offset, no_completion, 0),
+                        "read"));
         out = out.subspan(step);
         offset += step;
     }
@@ -148,9 +151,8 @@ Result<BlockSet> NbdReader::dirty() {
         extents.end = before + step;
         const nbd_extent_callback told{
             .callback = take_extents, .user_data = &extents, .free = nullptr};
-        CW_TRY(complete(
-            ::nbd_aio_block_status(handle_.get(), step, before, told, NBD_NULL_COMPLETION, 0),
-            "block status"));
+        CW_TRY(complete(::nbd_aio_block_status(handle_.get(), step, before, told, no_completion, 0),
+                        "block status"));
         if (extents.at == before || extents.beyond) {
             return fail(Errc::source_gone, "the NBD server does not say what changed");
         }

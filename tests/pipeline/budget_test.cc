@@ -19,7 +19,8 @@ BudgetNeeds typical() {
             .upload_connections = 8,
             .connection_bytes = 128 * kib,
             .ingest_connections = 100,
-            .fixed_bytes = 32 * mib};
+            .fixed_bytes = 32 * mib,
+            .others = {}};
 }
 
 TEST(Budget, StaysBelowItsLimitAndGivesEveryPoolItsMinimum) {

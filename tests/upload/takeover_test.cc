@@ -119,7 +119,7 @@ TEST(Takeover, E4EpochsNeverInterleaveAndNothingIsLost) {
     }
 }
 
-// docs/decisions/0012: what a fenced server's cache still holds of an older history enters nothing.
+// docs/decisions/0008: what a fenced server's cache still holds of an older history enters nothing.
 TEST(Takeover, E2AFencedServersTailIsDroppedWhenTheHistoryHasMovedOn) {
     World world(77);
     std::array<Server, 2> servers{Server{world, quick(), 1}, Server{world, quick(), 2}};

@@ -124,6 +124,7 @@ ingest::Session& Door::listener_of(ingest::Session& session, ingest::InFrame& fr
         return session;
     }
     frame.header.session = heir.id();
+    context_.took_stale();
     return heir;
 }
 

@@ -26,6 +26,7 @@ public:
         std::function<void()> wake_spool, wake_admission;
         bool trust_stale =
             false;  // A planted bug: a displaced connection speaks for its successor.
+        std::function<void()> took_stale;  // A frame of a displaced connection, by that bug.
         // Told before the sessions are.
         std::function<void(const pipeline::Spooled&)> saw_spooled;
         std::function<void(const pipeline::MachineOpened&)> saw_opened;

@@ -38,14 +38,17 @@ pipeline::Progress Feed::step(std::size_t budget) {
     for (std::size_t i = 0; i < budget; ++i) {
         if (!held_) {
             pipeline::StoredRecord next;
-            if (!in_.try_pop(next)) {
+            if (in_.try_pop(next)) {
+                worked = true;
+                if (!change(next)) {
+                    continue;
+                }
+                held_ = std::move(next);
+            } else if (delayed_) {
+                held_ = std::exchange(delayed_, std::nullopt);  // Nothing came to be included.
+            } else {
                 break;
             }
-            worked = true;
-            if (!change(next)) {
-                continue;
-            }
-            held_ = std::move(next);
         }
         if (!out_.try_push(*held_)) {
             break;

@@ -15,7 +15,7 @@ using namespace cw::sim;
 int usage() {
     std::fprintf(stderr,
                  "causeway_sim --seeds A..B [--mutant NAME] [--trace] [--twice] [--json]\n"
-                 "             --ci | --ci-asan | --mutants | --list-mutants\n"
+                 "             --ci | --ci-asan | --mutants [--mutant NAME] | --list-mutants\n"
                  "             --report LEDGER [--commit ID]   (with --seeds: adds to the ledger)\n"
                  "             [--jobs N]\n");
     return 2;
@@ -105,7 +105,7 @@ int main(int argc, char** argv) {
         return 0;
     }
     if (arguments.mode == "--mutants") {
-        return run_mutants(arguments.jobs) ? 0 : 1;
+        return run_mutants(arguments.jobs, arguments.mutant) ? 0 : 1;
     }
     if (arguments.mode == "--ci" || arguments.mode == "--ci-asan") {
         return run_ci(arguments.mode == "--ci-asan", arguments.jobs) ? 0 : 1;

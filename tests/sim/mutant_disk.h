@@ -6,6 +6,7 @@
 #include "tests/sim/mutants.h"
 
 #include <memory>
+#include <set>
 #include <vector>
 
 namespace cw::sim {
@@ -13,8 +14,9 @@ namespace cw::sim {
 // Hands everything to the disk beneath, except what the mutant does otherwise.
 class MutantDisk final : public Disk {
 public:
-    MutantDisk(std::unique_ptr<Disk> inner, Mutant mutant)
-        : inner_(std::move(inner)), mutant_(mutant) {}
+    // `starting`: the process has not come up yet; outlives the disk.
+    MutantDisk(std::unique_ptr<Disk> inner, Mutant mutant, const bool& starting)
+        : inner_(std::move(inner)), mutant_(mutant), starting_(starting) {}
     ~MutantDisk() override;
     MutantDisk(const MutantDisk&) = delete;
     MutantDisk& operator=(const MutantDisk&) = delete;
@@ -39,9 +41,11 @@ public:
         return inner_->free_bytes(directory);
     }
     void start(DiskRequest& request) override;
-    std::size_t poll() override { return inner_->poll(); }
+    std::size_t poll() override;
     void wait(std::int64_t timeout_ns) override { inner_->wait(timeout_ns); }
-    [[nodiscard]] std::size_t in_flight() const noexcept override { return inner_->in_flight(); }
+    [[nodiscard]] std::size_t in_flight() const noexcept override {
+        return inner_->in_flight() + skipped_.size();
+    }
 
 private:
     // Stands in for a request whose failure is hidden from its owner.
@@ -51,11 +55,16 @@ private:
         MutantDisk* disk;
         bool again = false;
     };
+    // "What I have just read is there": nothing is written again.
+    [[nodiscard]] bool skips(const DiskRequest& request) const;
     static void first_done(DiskRequest& request);
 
     std::unique_ptr<Disk> inner_;
     Mutant mutant_;
+    const bool& starting_;
     std::vector<std::unique_ptr<Retry>> retries_;
+    std::set<const File*> found_;        // Files that were there before.
+    std::vector<DiskRequest*> skipped_;  // Not yet answered.
 };
 
 }  // namespace cw::sim

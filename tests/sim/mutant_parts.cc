@@ -56,13 +56,14 @@ std::unique_ptr<Random> make_process_random(World& world, std::size_t server) {
     return make_seeded_random(world.mutant == Mutant::nonce_reused ? 77 + server : fresh);
 }
 
-std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage) {
+std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
+                                       const bool& starting) {
     switch (world.mutant) {
         case Mutant::ack_before_sync:
         case Mutant::sync_error_retried:
         case Mutant::trusts_page_cache:
         case Mutant::unsynced_directory:
-            return std::make_unique<MutantDisk>(storage.make_disk(), world.mutant);
+            return std::make_unique<MutantDisk>(storage.make_disk(), world.mutant, starting);
         default:
             return storage.make_disk();
     }

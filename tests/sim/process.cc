@@ -168,8 +168,8 @@ Result<void> Process::start() {
 
 Result<void> Process::open_cache() {
     auto& storage = world_.servers[index_]->storage();
-    spool_disk_ = make_server_disk(world_, storage);
-    reader_disk_ = make_server_disk(world_, storage);
+    spool_disk_ = make_server_disk(world_, storage, starting_);
+    reader_disk_ = make_server_disk(world_, storage, starting_);
     CW_TRY(spool_disk_->create_directories("/spool"));
     CW_TRY_ASSIGN(spool_, cache::Spool::open(cache_options(), {*spool_disk_, world_.clock, *random_,
                                                                conditions_, *metrics_}));
@@ -209,7 +209,7 @@ cache::SpoolStagePorts Process::spool_ports() {
     ports.commands = &spool_commands_;
     ports.opened = &streams_opened_;
     ports.releases = &releases_;
-    ports.stored = &engine_->stored();
+    ports.stored = feed_ ? &changed_ : &engine_->stored();
     ports.wake_reactor = [this](std::uint32_t) { door_runner_->doorbell().ring(); };
     ports.wake_control = [this] { admission_runner_->doorbell().ring(); };
     ports.wake_stored = [this] { assembly_runner_->doorbell().ring(); };
@@ -265,6 +265,7 @@ void Process::make_door() {
                           },
                       .wake_admission = [this] { admission_runner_->doorbell().ring(); },
                       .trust_stale = world_.mutant == Mutant::stale_frames_accepted,
+                      .took_stale = [this] { world_.trace.count("seen.stale_frames"); },
                       .saw_spooled =
                           [this](const pipeline::Spooled& notice) {
                               world_.oracles->durability.on_spooled(index_, notice);
@@ -343,7 +344,7 @@ void Process::tick() {
 }
 
 bool Process::quiet() {
-    return stage_->delivered_recovered() && spool_->idle() && door_->quiet() &&
+    return stage_->delivered_recovered() && spool_->idle() && door_->quiet() && changed_.empty() &&
            engine_->stored().empty() && releases_.empty() && rings_.records.empty() &&
            rings_.spooled.empty() && engine_->status().backlog_records == 0;
 }

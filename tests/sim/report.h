@@ -13,7 +13,7 @@ void print_summary(const char* claim, const CampaignResult& result, const Campai
 void print_json(const CampaignResult& result, const CampaignOptions& options);
 void list_mutants();
 // True: each was caught within its number of seeds, or is written down as equivalent.
-bool run_mutants(unsigned processes);
+bool run_mutants(unsigned processes, Mutant only = Mutant::none);
 bool run_ci(bool sanitized, unsigned processes);
 // Runs the seeds (if any) and adds them to the ledger as one line; then prints the report made of
 // all its lines, as Markdown.

@@ -74,12 +74,20 @@ run_ctest() {
         failed_case "ctest in build/$preset (exit status $status)" "$(tail -n 12 "$log")"
 }
 
-# run_script FILE ARGUMENT…: lines "PASS name" and "FAIL name" are cases. A bad exit without a FAIL line is one failure.
+# run_script FILE ARGUMENT…: output to build/results/NAME.log, exit status to NAME.status; settle_script counts them.
 run_script() {
-    local script=$1 name log status=0 line had_failure=no started=$SECONDS; shift
-    name=$(basename "$script" .sh) log=build/results/$(basename "$script" .sh).log
-    timeout --kill-after=30 "${CAUSEWAY_SCRIPT_TIMEOUT:-900}" bash "$script" "$@" >"$log" 2>&1 || status=$?
+    local script=$1 name status=0 started=$SECONDS; shift
+    name=$(basename "$script" .sh)
+    timeout --kill-after=30 "${CAUSEWAY_SCRIPT_TIMEOUT:-900}" bash "$script" "$@" >"build/results/$name.log" 2>&1 || status=$?
+    echo "$status" >"build/results/$name.status"
     printf -- '-- %s: %d s\n' "$name" $((SECONDS - started))
+}
+
+# settle_script FILE: lines "PASS name" and "FAIL name" are cases. A bad exit without a FAIL line is one failure.
+settle_script() {
+    local name log status line had_failure=no
+    name=$(basename "$1" .sh) log=build/results/$(basename "$1" .sh).log
+    status=$(cat "build/results/$name.status" 2>/dev/null) || status=unknown
     while read -r line; do
         case $line in
             'PASS '*) passed_case "$name: ${line#PASS }" ;;
@@ -88,10 +96,10 @@ run_script() {
                 failed_case "$name: ${line#FAIL }" "$(grep -aF -B 10 -- "$line" "$log" | cut -c1-300 | tail -n 11)" ;;
         esac
     done < <(grep -aE '^(PASS|FAIL) ' "$log")
-    if [ $status -ne 0 ] && [ $had_failure = no ]; then
+    if [ "$status" != 0 ] && [ $had_failure = no ]; then
         failed_case "$name (exit status $status)" "$(tail -n 12 "$log" | cut -c1-300)"
     fi
-    [ $status -eq 0 ] && [ $had_failure = no ] || tail -n 40 "$log"
+    [ "$status" = 0 ] && [ $had_failure = no ] || tail -n 40 "$log"
 }
 
 # run_counted NAME COMMAND…: a program whose lines "ok name" or "PASS name" and "FAIL name" are cases; or it says

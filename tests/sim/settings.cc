@@ -34,6 +34,11 @@ void draw_limits(Settings& s, Dice& dice) {
     }
     s.spool_bytes = std::max<std::uint64_t>(dice.between(20, 40) * mib, 8 * s.region_bytes) /
                     s.region_bytes * s.region_bytes;
+    // A connection keeps its least window of credit however idle it is. A cache without one for
+    // each machine would leave the last to come with less than a super-chunk needs, for ever.
+    if (s.machines > 1) {
+        s.spool_bytes = std::max(s.spool_bytes, s.machines * 12 * mib + 4 * s.region_bytes);
+    }
     s.batch_bytes = dice.pick<std::uint32_t>({64 * kib, 256 * kib, 1 * mib});
     s.batches_in_flight = static_cast<std::uint32_t>(dice.between(1, 4));
     s.ingest_slabs = dice.between(18, 28);

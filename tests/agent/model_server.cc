@@ -146,6 +146,9 @@ void ModelServer::on_hello(Bytes payload) {
     if (!hello) {
         return violate(to_string(hello.error()));
     }
+    if (mute) {
+        return;
+    }
     if (refuse_with) {
         send(wire::FrameType::error, wire::machine_slot,
              wire::encode(

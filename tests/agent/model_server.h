@@ -50,6 +50,7 @@ public:
     bool auto_commit = true;
     bool know_hashes = false;  // Answers HASHES_REQUEST from its committed content.
     bool reject_all = false;
+    bool mute = false;  // HELLO is taken and never answered.
     std::optional<Errc> refuse_with;
 
     // What became durable is acknowledged; with commit also what is committed.

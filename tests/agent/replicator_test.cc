@@ -328,6 +328,25 @@ TEST(Replicator, RecoverableErrorsAreRetriedWithGrowingPauses) {
     EXPECT_TRUE(h.run_until_protected());
 }
 
+TEST(Replicator, SleepsWhileHelloIsUnanswered) {
+    Harness h;
+    h.server.mute = true;
+    ASSERT_TRUE(h.run_until([&] { return h.replicator->status().link == LinkState::greeting; }));
+    const Nanos since = h.clock.boot();
+    for (int rounds = 0; h.replicator->status().link == LinkState::greeting; ++rounds) {
+        ASSERT_LT(rounds, 100);
+        if (!h.replicator->step()) {
+            const Nanos until = h.replicator->next_deadline();
+            ASSERT_GT(until, h.clock.boot());  // The loop would not sleep at all.
+            h.clock.advance(until - h.clock.boot());
+        }
+    }
+    EXPECT_EQ(h.replicator->status().link, LinkState::waiting);
+    EXPECT_GE(h.clock.boot() - since, 59 * ns_per_s);
+    h.server.mute = false;
+    EXPECT_TRUE(h.run_until_protected());
+}
+
 TEST(Replicator, GoodbyeComesAfterEverythingLoggedIsSpooled) {
     Harness h;
     ASSERT_TRUE(h.run_until_protected());

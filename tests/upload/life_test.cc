@@ -108,6 +108,39 @@ void live(std::uint64_t seed) {
     EXPECT_EQ(server.listener.unknown_releases, 0U);
 }
 
+// The cache alone knows no sizes: a disk made from it gets its own with the agent's next HELLO.
+TEST(Life, ADiskMadeFromTheCacheGetsItsSizeFromItsAgent) {
+    World world(3);
+    Server server(world, quick());
+    server.start();
+    Source source(world, {1 * mib});
+    SourceDisk& disk = source.disks[0];
+    disk.generation = Generation{0};
+    disk.generation = server.hello(source.machine, source.disks).disks.at(0).generation;
+    source.begin_sync(server, disk);
+    source.send_base(server, disk);
+    server.crash();  // The records are spooled; no manifest declares their disk.
+    ASSERT_TRUE(read_state(world, source.machine).newest.disks.empty());
+    server.start();
+    ASSERT_TRUE(server.settle());
+    const vault::ChainState recovered = read_state(world, source.machine);
+    ASSERT_EQ(recovered.newest.disks.size(), 1U);
+    ASSERT_EQ(recovered.newest.disks[0].size_bytes, 0U);
+
+    // The agent holds the fence's end, which the server has not seen: the history goes on.
+    std::vector<SourceDisk> told = source.disks;
+    told[0].next = next(disk.next);
+    const auto answer = server.hello(source.machine, told, Seq{1});
+    ASSERT_EQ(answer.disks.at(0).action, pipeline::DiskAction::continue_) << answer.disks[0].reason;
+    source.end_sync(server, disk);
+    source.point(server);
+    ASSERT_TRUE(server.settle());
+    const vault::ChainState state = read_state(world, source.machine);
+    EXPECT_EQ(state.newest.disks[0].size_bytes, disk.content.size());
+    EXPECT_EQ(state.points.begin()->second.cuts.at(0).size_bytes, disk.content.size());
+    EXPECT_EQ(check_points(world, source, state), 1U);
+}
+
 TEST(Life, SurvivesCrashesAndAmbiguousAnswers) {
     const char* const given = std::getenv("CAUSEWAY_SEED");
     if (given != nullptr) {

@@ -20,6 +20,9 @@ public:
 
     // Each class of disturbance, at its rate.
     void disturb();
+    // When a segment has just been stored, now and then its writer falls asleep before it can name
+    // it, for longer than the collector's grace.
+    void after_round();
     // Garbage collection until nothing is left to collect; what remains must be named.
     void collect_everything();
     // Somebody with write access changes one object; readers must say so or be right.
@@ -39,6 +42,7 @@ private:
     void rotate(Machine& machine);
 
     World& world_;
+    std::uint64_t segments_seen_ = 0;
     ProcessLife life_;  // Of the collector and planner; they do not die.
     std::unique_ptr<blob::StoreFactory> stores_;
     vault::ServerSigner signer_;

@@ -5,12 +5,14 @@
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace cw::sim {
 namespace {
 
-constexpr std::size_t rounds_per_action_max = 3000, rounds_to_converge = 60'000;
+constexpr std::size_t rounds_per_action_max = 3000, rounds_to_converge = 60'000,
+                      rounds_per_final_point = 8192;
 constexpr std::int64_t converge_ns = 4 * 3600 * ns_per_s;
 
 class Schedule {
@@ -40,6 +42,7 @@ private:
         const Nanos until = world_.clock.boot() + static_cast<std::int64_t>(ms) * ns_per_ms;
         for (std::size_t n = 0; n < rounds_per_action_max && world_.clock.boot() < until; ++n) {
             world_.round(until);
+            operator_.after_round();
         }
     }
     void act() {
@@ -61,6 +64,18 @@ private:
         }
         return true;
     }
+    // A point whose writes were found damaged in the cache after it was made cannot be had any
+    // more; the next one can.
+    void renew_final_points() {
+        if (!std::ranges::any_of(world_.servers, [](const auto& s) { return s->damaged(); })) {
+            return;
+        }
+        for (const auto& machine : world_.machines) {
+            if (!machine->settled()) {
+                machine->make_point();
+            }
+        }
+    }
     void converge() {
         world_.end_faults();
         const Nanos limit = world_.clock.boot() + converge_ns;
@@ -78,6 +93,8 @@ private:
                 }
             } else if (still()) {
                 return;
+            } else if (rounds % rounds_per_final_point == 0) {
+                renew_final_points();
             }
             if (rounds > rounds_to_converge || world_.clock.boot() > limit) {
                 std::string who;

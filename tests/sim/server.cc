@@ -1,9 +1,45 @@
 #include "tests/sim/server.h"
 
+#include "cache/spool_format.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/world.h"
 
 namespace cw::sim {
+namespace {
+
+// A byte of what the log still needs: its newest batches, as many as hold `live` bytes. Headers and
+// tables are hit as often as data.
+std::uint64_t rot_place(Bytes log, std::uint64_t live, Random& random) {
+    std::map<std::uint64_t, cache::BatchHeader> batches;  // By number.
+    for (std::uint64_t at = 0; at < log.size(); at += block_bytes) {
+        auto header = cache::decode_batch_header(log.subspan(at));
+        if (header && header->offset == at) {
+            batches[header->number] = std::move(*header);
+        }
+    }
+    // What no later batch calls durable cannot be told from a torn tail.
+    std::uint64_t bytes = 0, mark = 0;
+    for (const auto& [number, batch] : batches) {
+        mark = std::max(mark, batch.durable_through);
+    }
+    std::vector<const cache::BatchHeader*> needed;
+    for (auto it = batches.rbegin(); it != batches.rend() && bytes < live; ++it) {
+        if (it->first <= mark) {
+            needed.push_back(&it->second);
+        }
+        bytes += it->second.total_bytes();
+    }
+    if (needed.empty()) {
+        return random.below(log.size() / 4);
+    }
+    const cache::BatchHeader& hit = *needed[random.below(needed.size())];
+    const std::uint64_t head = hit.header_bytes() + hit.tables_bytes();
+    const std::uint64_t body = hit.total_bytes() - head;
+    return hit.offset +
+           (body == 0 || random.below(2) == 0 ? random.below(head) : head + random.below(body));
+}
+
+}  // namespace
 
 Server::Server(World& world, std::size_t index)
     : world_(world),
@@ -56,12 +92,13 @@ void Server::end_faults() {
 
 bool Server::rot() {
     const std::string log = "/spool/spool.log";
-    if (!storage_.exists(log)) {
-        return false;
+    const std::uint64_t live = up() ? process_->spool().usage().live : 0;
+    if (live == 0 || !storage_.exists(log)) {
+        return false;  // Nobody would ever look.
     }
     // The regions only: with both superblocks gone the server is a new one, by decree.
-    const std::uint64_t first = 64 * kib;
-    storage_.flip_bit(log, first + world_.random->below(world_.settings.spool_bytes / 4),
+    const std::uint64_t place = rot_place(storage_.contents(log), live, *world_.random);
+    storage_.flip_bit(log, std::max(place, 64 * kib),
                       static_cast<unsigned>(world_.random->below(8)));
     damaged_ = true;
     world_.event("server.rot", index_);

@@ -76,7 +76,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.disk.sync_error = dice.rate(100);
     s.disk.write_error = dice.rate(60);
     s.disk.only_path = "spool";
-    s.rot = dice.one_in(6) ? static_cast<std::uint32_t>(dice.between(1, 100)) : 0;
+    s.rot = dice.one_in(6) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
     const auto chance = [&](double max) {
         return dice.one_in(2) ? 0.0 : max * static_cast<double>(dice.between(1, 100)) / 100;
     };

@@ -9,6 +9,13 @@ std::string text_of(const pipeline::StreamKey& key) {
     return "disk " + to_string(key.disk) + " generation " + std::to_string(raw(key.generation));
 }
 
+// Nil: it cannot be told whose it was.
+bool reported(const cache::Spool& spool, const pipeline::StreamKey& key) {
+    return std::ranges::any_of(spool.damaged(), [&](const cache::DamagedRange& range) {
+        return range.key == key || range.key.disk.is_nil();
+    });
+}
+
 }  // namespace
 
 void DurabilityOracle::on_spooled(std::size_t server, const pipeline::Spooled& notice) {
@@ -72,6 +79,11 @@ void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spoo
         const Seq held = found == streams.end() ? Seq{} : found->durable;
         if (std::max(held, committed_[key.second]) >= acked.seq) {
             continue;
+        }
+        if (damaged && !reported(spool, key.second)) {
+            complain_("durability", "server " + std::to_string(server) + " lost " +
+                                        text_of(key.second) + " from " +
+                                        std::to_string(raw(held) + 1) + " on and does not say so");
         }
         if (!damaged) {
             complain_("durability", "server " + std::to_string(server) + " acknowledged " +

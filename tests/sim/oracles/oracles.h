@@ -16,7 +16,9 @@ struct Oracles final : StoreWatcher {
     explicit Oracles(World& world);
 
     void on_put(const blob::PutRequest& request) override;
-    void on_stored(const blob::BlobName& name) override { (void)name; }
+    void on_stored(const blob::BlobName& name) override {
+        segments_stored += name.container == blob::Container::data ? 1 : 0;
+    }
     void on_remove(const blob::BlobName& name) override;
     void on_committed(std::size_t server, const pipeline::Committed& committed);
     void on_recovered(std::size_t server, const cache::Spool& spool);
@@ -30,6 +32,7 @@ struct Oracles final : StoreWatcher {
     void check_resources();
 
     World& world;
+    std::uint64_t segments_stored = 0;
     DurabilityOracle durability;
     PointOracle points;
     NonceOracle nonces;

@@ -366,7 +366,8 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
 
 // Runs on the publisher's thread.
 void ProcessServer::on_damaged(const upload::DamagedRecords& damaged) {
-    // The publisher shows it until it is repaired. The next HELLO is answered with catch-up: the agent repairs the range.
+    // The publisher shows it until it is repaired. The next HELLO is answered with catch-up: the
+    // agent repairs the range.
     listener_->sessions().end_session(damaged.key.machine);
 }
 

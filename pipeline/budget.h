@@ -43,7 +43,7 @@ struct BudgetNeeds {
     std::uint32_t upload_connections = 1;
     std::uint64_t connection_bytes = 0;  // TLS and HTTP state of one connection, either side.
     std::uint32_t ingest_connections = 1;
-    std::uint64_t fixed_bytes = 0;  // Code, tables, indexes of what is spooled.
+    std::uint64_t fixed_bytes = 0;   // Code, tables, indexes of what is spooled.
     std::vector<BudgetTerm> others;  // Whatever else the process may use, by name.
 };
 

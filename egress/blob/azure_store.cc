@@ -342,8 +342,7 @@ Result<AzureAuth> parse_azure_auth(std::string_view text) {
 
 namespace {
 
-Result<std::shared_ptr<AzureVault>> make_vault(AzureOptions options, Clock& clock,
-                                               Random& random) {
+Result<std::shared_ptr<AzureVault>> make_vault(AzureOptions options, Clock& clock, Random& random) {
     CW_TRY_ASSIGN(AzureEndpoint endpoint, parse_azure_url(options.url));
     if (options.page_entries < 1 || options.page_entries > 5000) {
         return fail(Errc::config_invalid, "a list page has 1 to 5000 entries");

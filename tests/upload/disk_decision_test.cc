@@ -54,8 +54,8 @@ TEST_F(DiskDecision, ANewServerCatchesUpWhatTheAgentFreed) {
     EXPECT_EQ(welcome.durable, Seq{90});
 }
 
-// The agent may have ended the fence already: going on from where the cache stands would end it over
-// a hole.
+// The agent may have ended the fence already: going on from where the cache stands would end it
+// over a hole.
 TEST_F(DiskDecision, G5AFenceThatLostWhatWasAcknowledgedBeginsAnew) {
     mark.fence = Seq{95};
     mark.base_lost = true;

@@ -311,7 +311,7 @@ Result<void> LogSpool::close() {
         }
         reap();
     }
-    if (!failed_ && (table_changed_ || checkpointed_through_ < durable_through_)) {
+    if (!failed_) {
         CW_CRASH_POINT("cache.close.before_checkpoint");
         start_checkpoint();
         wait_for_checkpoint();

@@ -14,7 +14,7 @@ azurite_start https --cert "$azurite_dir/azurite.crt" --key "$azurite_dir/azurit
 export CAUSEWAY_AZURITE_HTTPS=https://127.0.0.1:$azurite_port/devstoreaccount1
 export CAUSEWAY_AZURITE_CA=$azurite_dir/azurite.crt
 
-if timeout 300 "$build/tests/azurite_contract_test" >"$azurite_dir/contract.log" 2>&1; then
+if timeout 800 "$build/tests/azurite_contract_test" >"$azurite_dir/contract.log" 2>&1; then
     echo "PASS azurite_contract ($(grep -c '\[       OK' "$azurite_dir/contract.log") cases)"
 else
     grep -v '\[ RUN\|\[       OK' "$azurite_dir/contract.log" | tail -n 60

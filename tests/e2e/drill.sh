@@ -26,7 +26,7 @@ mkdir "$demo/scratch"
 last=$(demo_point_ids | tail -n 1)
 
 check "a drill boots the point and checks its file systems" exit_code_is 0 \
-    cli drill "$demo_machine" --boot --expect "LINE 1 " --receipt "$demo/receipt.json" --scratch "$demo/scratch"
+    cli drill "$demo_machine" --boot --expect "LINE 1 " --boot-timeout 600s --receipt "$demo/receipt.json" --scratch "$demo/scratch"
 cat "$demo/last.out"
 check "the file system was checked" said 'ext4: '
 check "the guest's console was seen" said 'the console said'

@@ -63,12 +63,12 @@ for i in {1..10}; do
     [ $((i % 3)) -ne 0 ] || listed_restore 1 || wrong=$((wrong + 1))
 done
 check "restores go on while points are pruned and objects deleted" test $wrong -eq 0
-wait_for 60 "pruning" points_left 3
+wait_for 180 "pruning" points_left 3
 check "points beyond the retention are pruned" test "$(decided)" -ge 1
 check "every point that is left restores what the disk was" listed_restore
 writer_pause
 demo_stop_agent
-wait_for 60 "garbage collection" nothing_left_over && pass "the vault holds the live segments and nothing else"
+wait_for 300 "garbage collection" nothing_left_over && pass "the vault holds the live segments and nothing else"
 check "objects were deleted" grep -q 'upkeep.collected' "$demo/server.log"
 check "the points that are left are still whole" listed_restore
 check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'

@@ -45,6 +45,8 @@ refused_start() {  # CERTIFICATE: a server that shows it does not start.
     [ $? -eq 3 ] && grep -q "$2" "$demo/$1.log"
 }
 
+# A thousand connections here and there.
+[ "$(ulimit -Sn)" = unlimited ] || [ "$(ulimit -Sn)" -ge 4096 ] || ulimit -Sn 4096 || die "1000 connections need more open files than $(ulimit -Hn)"
 demo_begin
 ordered_seed
 demo_config "url = \"dir://$demo/vault\"" '[egress]

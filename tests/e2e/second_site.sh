@@ -16,6 +16,7 @@ site() { demo=$home/$1; }  # What demo.sh and ordered.sh call $demo.
 cli() { causeway --config "$demo/causeway.toml" "$@"; }
 points_of_target() { cli --json points "$demo_machine" 2>/dev/null | sed -n 's/.*"id": *"\([0-9a-f-]*\)".*/\1/p'; }
 target_number() { cli --json target list 2>/dev/null | json_number "$1"; }
+status_shows_target() { cli status 2>/dev/null | grep -q "disk.img  collecting"; }
 conditions_are_none() { ! cli --json status | sed '1,/"conditions"/d' | grep -q '"code"'; }
 
 # make_site NAME: a master target that writes $home/NAME/disk.img.
@@ -36,9 +37,9 @@ protect() {
     rm -f "$demo/nbd.sock"
     ordered_agent
     wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
-    wait_for 120 "the synchronisation $1 to $2" agent_protects
+    wait_for 300 "the synchronisation $1 to $2" agent_protects
     # It must also be told to people.
-    cli status | grep -q "disk.img  collecting" || fail "status shows the target"
+    wait_for 60 "a status that shows the target" status_shows_target
 }
 # Until at least that many writes were made in all.
 write_until() {
@@ -90,8 +91,8 @@ demo_start_server
 protect b a
 echo "reverse protection without writes: $(target_number blocks_compared) blocks compared, $(target_number taken_bytes) bytes taken"
 check "every block was compared, none was sent" test "$(target_number blocks_compared)" -eq $((mb * 16)) -a "$(target_number taken_bytes)" -eq 0
-check "no conflict, no trouble" conditions_are_none
-check "a point of B at A" causeway-agent point --state "$demo/agent" --wait committed --timeout 60s
+check "no conflict, no trouble" wait_for 60 "a status without conditions" conditions_are_none
+check "a point of B at A" causeway-agent point --state "$demo/agent" --wait committed --timeout 150s
 demo_stop_agent
 check "failback at A" cli failover "$demo_machine" --point latest
 check "A's disk has not changed" is_same "$home/a/disk.img" "$two"
@@ -114,7 +115,7 @@ site b; demo_machine=$machine_b demo_port=$port_b
 check "B becomes a target again" cli target cancel "$demo_machine" disk
 protect a b
 echo "protected again: $(target_number taken_bytes) bytes taken since B's daemon started, $(target_number blocks_compared) blocks compared"
-check "a point of A at B again" causeway-agent point --state "$demo/agent" --wait committed --timeout 60s
+check "a point of A at B again" causeway-agent point --state "$demo/agent" --wait committed --timeout 150s
 demo_stop_agent
 check "B's disk is untouched" is_same "$home/b/disk.img" "$three"
 demo=$home

@@ -10,7 +10,6 @@ source tests/lib/demo.sh
 source tests/lib/ordered.sh
 source tests/lib/fake_azure.sh
 
-secret_file() { (umask 077; cat > "$1"); }
 random_text() { head -c 48 /dev/urandom | base64 -w 0; }
 emit() { "$@" >"$demo/emitted/$((++emitted)).txt" 2>&1; }
 # What a server says that may not enter its vault, with the credential that it was given.

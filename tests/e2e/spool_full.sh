@@ -55,13 +55,13 @@ fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
 shown=0 counted=0 stood=0 drained=0
 for ((cycle = 1; cycle <= cycles; cycle++)); do
     fake_faults '[{"action":"throttle"}]'  # 503 ServerBusy to everything.
-    wait_for 120 "a full cache" status_shows_full && shown=$((shown + 1))
+    wait_for 300 "a full cache" status_shows_full && shown=$((shown + 1))
     wait_for 60 "the metric of it" metric_is 1 && counted=$((counted + 1))
-    wait_for 60 "acknowledgements to stand still" acknowledgements_stand && stood=$((stood + 1))
+    wait_for 120 "acknowledgements to stand still" acknowledgements_stand && stood=$((stood + 1))
     note_point "full-$cycle" sent || die "no point in a full cache: $(tail -n 1 "$demo/points.log")"
     writer_go
     fake_faults '[]'
-    wait_for 120 "the cache to drain by itself" status_shows_room
+    wait_for 300 "the cache to drain by itself" status_shows_room
     wait_for 60 "the metric to say so" metric_is 0
     wait_for 120 "the point that was made in a full cache" vault_has_tag "full-$cycle"
     note_point "after-$cycle" committed || die "no point after it: $(tail -n 1 "$demo/points.log")"

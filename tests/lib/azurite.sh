@@ -21,7 +21,8 @@ azurite_start() {
     node "$main" --blobHost 127.0.0.1 --blobPort 0 --location "$azurite_dir/$name" --disableTelemetry \
         --skipApiVersionCheck "$@" >"$log" 2>&1 &
     azurite_pids+=($!)
-    for _ in $(seq 300); do
+    local deadline=$((SECONDS + 180))
+    while [ $SECONDS -lt $deadline ]; do
         azurite_port=$(sed -n 's#.*listens on https\?://127\.0\.0\.1:\([0-9]*\).*#\1#p' "$log" | head -n 1)
         [ -z "$azurite_port" ] || return 0
         kill -0 "${azurite_pids[-1]}" 2>/dev/null || break

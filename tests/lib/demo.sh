@@ -2,6 +2,7 @@
 # runs is what is tested. Source it; every function uses $demo (the directory) and stops what it started at exit.
 
 PATH=$PATH:/usr/sbin:/sbin  # mke2fs and debugfs, also for whom they are not on the path.
+unset "${!LC_@}"; export LANG=C.UTF-8  # Numbers have points, whatever the user speaks.
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -42,10 +43,12 @@ demo_is_ours() { [ -n "$1" ] && grep -qs "^PPid:[[:space:]]*$BASHPID\$" "/proc/$
 # Waits for a child that was told to end; one that does not within 20 s is killed.
 demo_reap() {
     demo_is_ours "$1" || return 0
-    (sleep 20; kill -9 "$1") >/dev/null 2>&1 &
-    local guard=$!
+    local deadline=$((SECONDS + 20))
+    while grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"; do
+        [ $SECONDS -lt $deadline ] || kill -9 "$1" 2>/dev/null || true
+        sleep 0.05
+    done
     wait "$1" 2>/dev/null || true
-    kill "$guard" 2>/dev/null || true
 }
 
 demo_keep() { demo_kept=yes; echo "Kept: $demo"; }
@@ -81,12 +84,19 @@ TOML
 demo_port_of() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null | sed -n 's/.*"replication_port": *\([0-9]*\).*/\1/p' | head -n 1; }
 demo_server_up() { demo_port=$(demo_port_of) && [ -n "$demo_port" ]; }
 
-# Starts (or, after a kill, starts again) causewayd; demo_server_pid is its pid.
+# Starts (or, after a kill, starts again) causewayd; demo_server_pid is its pid. While it was dead its port may have been
+# lent to a connection of somebody else's: that one ends.
 demo_start_server() {
-    demo_try_server || die "causewayd does not start (see $demo/server.log)"
+    local try
+    for try in 1 2 3 4 5; do
+        demo_try_server && return
+        tail -n 3 "$demo/server.log" | grep -q 'Address already in use' || break
+        sleep $try
+    done
+    die "causewayd does not start (see $demo/server.log)"
 }
 demo_try_server() {
-    local deadline=$((SECONDS + 60))
+    local deadline=$((SECONDS + 120))
     causewayd --config "$demo/causeway.toml" 2>>"$demo/server.log" &
     demo_server_pid=$!
     demo_pids+=($demo_server_pid)
@@ -98,11 +108,11 @@ demo_try_server() {
 
 demo_server() {
     # 9443 if it is free, as in a real installation; else the kernel chooses.
-    demo_listen_port=9443
+    demo_listen_port=${CAUSEWAY_DEMO_PORT:-9443}
     demo_config "url = \"dir://$demo/vault\""
     causeway --config "$demo/causeway.toml" vault create
-    if (exec 3<>/dev/tcp/127.0.0.1/9443) 2>/dev/null || ! demo_try_server; then
-        echo "port 9443 is taken: another one is used"
+    if (exec 3<>"/dev/tcp/127.0.0.1/$demo_listen_port") 2>/dev/null || ! demo_try_server; then
+        echo "port $demo_listen_port is taken: another one is used"
         sed -i 's/^listen = .*/listen = "127.0.0.1:0"/' "$demo/causeway.toml"
         demo_start_server
     fi
@@ -121,6 +131,7 @@ demo_image_ext4() {
 #!/usr/bin/env bash
 # Changes files of an ext4 image for ever. Between changes it obeys DIR/pause: an unpaused image is never read.
 image=$1 dir=$2 n=0
+trap 'exit 0' TERM  # Between two commands: none of them outlives it.
 while :; do
     while [ -e "$dir/pause" ]; do : > "$dir/paused"; sleep 0.02; done
     rm -f "$dir/paused"

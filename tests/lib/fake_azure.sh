@@ -4,14 +4,14 @@
 fake_start() {
     fake_azure --port 0 --port-file "$demo/fake.port" "$@" >"$demo/fake.out" 2>"$demo/fake.log" &
     demo_pids+=($!)
-    wait_for 30 "the fake of Azure" test -s "$demo/fake.port"
+    wait_for 120 "the fake of Azure" test -s "$demo/fake.port"
     fake_port=$(cat "$demo/fake.port")
     fake_account=$(sed -n 's/^account //p' "$demo/fake.out") fake_key=$(sed -n 's/^key //p' "$demo/fake.out")
     fake_url=$(sed -n 's/^url //p' "$demo/fake.out")
     fake_origin=${fake_url%/"$fake_account"}
 }
 
-fake_call() { curl -sS --fail --insecure --max-time 10 "$@"; }
+fake_call() { curl -sS --fail --insecure --max-time 60 "$@"; }
 fake_faults() { fake_call -X POST --data "$1" "$fake_origin/__fake/faults" >/dev/null; }
 fake_reset() { fake_call -X POST --data '' "$fake_origin/__fake/reset" >/dev/null; }
 # fake_counts: two numbers, the requests that were served as asked and those that were not.

@@ -11,11 +11,15 @@ guest_cache=build/guest
 guest_root_mib=33
 guest_packages=(qemu-system-x86 syslinux syslinux-common mtools busybox-static cpio qemu-guest-agent)
 
+guest_kernel_package() {
+    apt-cache search --names-only '^linux-image-6\.1\.0-[0-9]+-cloud-amd64$' | sort -V | tail -n 1 | cut -d' ' -f1
+}
 # The kernel of a Debian package that need not be installed. Kept in build/.
 guest_kernel() {
     [ ! -e $guest_cache/kernel/ready ] || return 0
     local work name
-    name=$(apt-cache search --names-only '^linux-image-6\.1\.0-[0-9]+-cloud-amd64$' | sort -V | tail -n 1 | cut -d' ' -f1)
+    name=$(guest_kernel_package)
+    [ -n "$name" ] || { apt-get update -qq >/dev/null 2>&1; name=$(guest_kernel_package); }  # Images ship without lists.
     [ -n "$name" ] || { echo "no cloud kernel in the package lists (apt-get update)" >&2; return 1; }
     mkdir -p $guest_cache
     work=$(mktemp -d "$PWD/$guest_cache/fetch.XXXXXX") &&
@@ -133,7 +137,7 @@ guest_line() { local n; n=$(grep -a -o '^LINE [0-9]* ' "$demo/$1.console" | tail
 guest_pause_ms() { local n; n=$(grep -a -o 'pause=[0-9]*ms' "$demo/$1.console" | tail -n 1 | tr -dc 0-9); echo "${n:-0}"; }
 guest_has_line() { [ "$(guest_line "$1")" -ge "$2" ]; }
 # guest_wrote NAME COUNT: waits until it has written that many lines more.
-guest_wrote() { wait_for 90 "the guest $1 to write $2 lines more" guest_has_line "$1" $(($(guest_line "$1") + $2)); }
+guest_wrote() { wait_for 300 "the guest $1 to write $2 lines more" guest_has_line "$1" $(($(guest_line "$1") + $2)); }
 # guest_found NAME: what a guest said of the log that it found.
 guest_found() { grep -a -o 'FOUND last=[0-9]*' "$demo/$1.console" | tr -dc 0-9; }
 guest_said_found() { [ -n "$(guest_found "$1")" ]; }
@@ -199,7 +203,7 @@ guest_protected() {
 guest_point() {
     local promised
     promised=$(guest_line vm)
-    causeway-agent point --state "$demo/agent" --tag "$1" --wait committed --timeout 120s >>"$demo/points.log" 2>&1 || return 1
+    causeway-agent point --state "$demo/agent" --tag "$1" --wait committed --timeout 300s >>"$demo/points.log" 2>&1 || return 1
     echo "$1 $promised" >> "$demo/noted"
 }
 guest_points() {
@@ -238,7 +242,7 @@ guest_boots() {
     guest_restore "$1" vd0 "$demo/failover.img" || return 1
     guest_start failover "$demo/failover.img" raw
     pid=$guest_pid
-    wait_for 90 "the restored machine to boot" guest_said_found failover
+    wait_for 300 "the restored machine to boot" guest_said_found failover
     found=$(guest_found failover)
     guest_kill "$pid"
     echo "the restored machine boots and finds line $found; promised was $2"

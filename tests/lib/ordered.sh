@@ -35,7 +35,7 @@ ordered_writer() {
 }
 ordered_ask() {
     echo "$1" >&"$writer_in"
-    read -t 120 -r ordered_answer <&"$writer_out" || die "the writer does not answer (see $demo/writer.log)"
+    read -t 300 -r ordered_answer <&"$writer_out" || die "the writer does not answer (see $demo/writer.log)"
 }
 writer_go() { ordered_ask go; }
 writer_pause() {
@@ -51,7 +51,7 @@ agent_live() { agent_json | grep -q '"link": *"live"'; }
 # note_point TAG WAIT: a point at a moment of which the writer knows what the disk is. Leaves the writer paused.
 note_point() {
     writer_pause
-    causeway-agent point --state "$demo/agent" --tag "$1" --wait "$2" --timeout 60s >>"$demo/points.log" 2>&1 || return 1
+    causeway-agent point --state "$demo/agent" --tag "$1" --wait "$2" --timeout 150s >>"$demo/points.log" 2>&1 || return 1
     echo "$1 $ordered_truth" >> "$demo/noted"
 }
 

@@ -174,7 +174,8 @@ bool TargetDisk::may_begin_fence(const RecordHeader& header) const {
     const bool asked =
         std::ranges::find(repair_sessions_, header.session) != repair_sessions_.end();
     if (header.key.generation != writer_->generation()) {
-        return static_cast<wire::ResyncKind>(header.aux) != wire::ResyncKind::catch_up;
+        return static_cast<wire::ResyncKind>(pipeline::resync_kind_of(header)) !=
+               wire::ResyncKind::catch_up;
     }
     return asked || (!damaged_ && header.seq <= next(writer_->received()));
 }

@@ -291,6 +291,9 @@ void Session::hand_over(pipeline::Record&& record, const InFrame& frame, const D
     if (stream != nullptr) {
         record.header.key.disk = stream->id();
         record.header.key.generation = stream->generation();
+        if (record.header.type != pipeline::RecordType::flush) {
+            record.header.aux |= stream->size_bytes();
+        }
     }
     record.header.session = admission_.session;
     record.header.seq = frame.header.seq;

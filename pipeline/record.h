@@ -47,12 +47,23 @@ struct RecordHeader {
     Seq seq{};
     std::uint32_t seq_count = 0;    // Sequences consumed; 0 for base, point, flush, point_result.
     std::uint32_t ordinal = 0;      // base: super-chunk index on the disk.
-    std::uint64_t aux = 0;          // resize: new size in bytes. resync_begin: see point.h.
+    std::uint64_t aux = 0;          // The disk's size and the kind of a resync: see below.
     std::uint32_t table_bytes = 0;  // Multiple of block_bytes, <= table_bytes_max. Control payloads
                                     // (point …) lie here, zero-padded.
     std::uint32_t data_bytes = 0;   // Multiple of block_bytes, <= record_data_bytes_max.
     std::uint32_t table_crc = 0;    // CRC-32C of the table block as received.
 };
+
+// What `aux` tells of the disk, so that the log alone is enough to publish what it holds: its size
+// in bytes, with every write, base, resync_begin and resync_end (0: a log older than this) and, as
+// the new one, with resize. Sizes are multiples of sectors: the bits below hold resync_begin's
+// kind.
+constexpr std::uint64_t disk_size_of(const RecordHeader& header) noexcept {
+    return header.aux & ~(sector_bytes - 1);
+}
+constexpr std::uint64_t resync_kind_of(const RecordHeader& header) noexcept {
+    return header.aux & (sector_bytes - 1);
+}
 
 // 4 KiB-aligned heap memory for tables; small next to the slabs, bounded by table_bytes_max each.
 class TableBuffer {

@@ -26,7 +26,7 @@ enum class StepKind : std::uint8_t {
     segment,      // Writes of one disk, or BASE data of one fence.
     fence_begin,  // `seq` is the fence.
     fence_end,
-    resize,      // `size_bytes`
+    resize,
     generation,  // A new history of the disk begins; what follows of it carries `generation`.
     point,
     point_result,
@@ -41,6 +41,7 @@ struct Step {
     bool base = false;
     bool repairs = false;  // fence_begin: what was lost before it lies beneath it now.
     Seq seq{};             // The disk is committed through here once the step is; base: the fence.
+    // resize: the new size. fence_begin, generation: as the record said, 0: it did not.
     std::uint64_t size_bytes = 0;
     std::vector<std::uint32_t> ordinals;  // base: super-chunks it holds.
     std::optional<pipeline::Point> point;

@@ -169,7 +169,7 @@ Ledger::Walk Ledger::begin_walk() const {
     for (const auto& [id, hello] : declared_) {
         if (vault::DiskEntry* const known = find_disk(walk, id); known != nullptr) {
             known->name = hello.name;
-            if (known->size_bytes == 0) {  // Made from the cache alone, which knows no sizes.
+            if (known->size_bytes == 0) {  // Made from the cache alone, of an older version.
                 known->size_bytes = hello.size_bytes;
             }
         } else {
@@ -316,20 +316,29 @@ bool Ledger::visit_control(Walk& walk, const Step& step) {
         disk->open_fence = step.seq;
         disk->base_done.clear();
         // The whole disk is compared under this fence: a changed size takes effect with it.
-        const auto declared = declared_.find(step.disk);
-        if (declared != declared_.end() && declared->second.generation == step.generation) {
-            disk->size_bytes = declared->second.size_bytes;
-        }
+        disk->size_bytes = size_after(step, disk->size_bytes);
     } else if (step.kind == StepKind::fence_end) {
         disk->protected_ = disk->protected_ || raw(disk->open_fence) != 0;
         disk->open_fence = Seq{};
         disk->base_done.clear();
-    } else if (step.size_bytes > 0 && step.size_bytes % sector_bytes == 0) {
-        disk->size_bytes = step.size_bytes;
+    } else {
+        disk->size_bytes = size_after(step, disk->size_bytes);
     }
     told_disk(walk, *disk).committed = step.seq;
     walk.changed = walk.urgent = true;
     return true;
+}
+
+// The record says what it was when it was made; one of an older log does not, but its agent may
+// have come back.
+std::uint64_t Ledger::size_after(const Step& step, std::uint64_t before) const {
+    if (step.size_bytes > 0) {
+        return step.size_bytes;
+    }
+    const auto declared = declared_.find(step.disk);
+    const bool known =
+        declared != declared_.end() && declared->second.generation == step.generation;
+    return known && step.kind != StepKind::resize ? declared->second.size_bytes : before;
 }
 
 // A child history lies over what was committed of its parent; one that committed nothing has no
@@ -352,8 +361,8 @@ void Ledger::visit_generation(Walk& walk, const Step& step) const {
         return;
     } else {
         CW_ASSERT(step.generation > disk->generation);
-        const std::uint64_t size = known ? declared->second.size_bytes : disk->size_bytes;
-        if (size < disk->size_bytes) {  // Content beyond the new end must not shine through.
+        // Content beyond the new end must not shine through.
+        if (size_after(step, disk->size_bytes) < disk->size_bytes) {
             disk->parent_generation = Generation{};
             disk->parent_seq = Seq{};
         } else if (raw(disk->committed) > 0) {
@@ -366,8 +375,8 @@ void Ledger::visit_generation(Walk& walk, const Step& step) const {
         disk->open_fence = Seq{};
         disk->base_done.clear();
     }
+    disk->size_bytes = size_after(step, disk->size_bytes);
     if (known) {
-        disk->size_bytes = declared->second.size_bytes;
         disk->name = declared->second.name;
     }
     pipeline::Committed::Disk& told = told_disk(walk, *disk);

@@ -129,6 +129,7 @@ MachineAssembly::Disk* MachineAssembly::disk_of(const StoredRecord& stored) {
         disk.damaged = false;
         Step step = step_of(StepKind::generation, stored);
         step.seq = Seq{};
+        step.size_bytes = pipeline::disk_size_of(stored.record.header);
         send_step(std::move(step), std::nullopt);
     }
     return &disk;
@@ -200,7 +201,7 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
         disk.base_done.clear();
     }
     Step step = step_of(kind, stored);
-    step.size_bytes = header.aux;
+    step.size_bytes = pipeline::disk_size_of(header);
     step.repairs = repairs;
     send_step(std::move(step), waiting_of(stored));
 }

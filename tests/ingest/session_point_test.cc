@@ -153,7 +153,23 @@ TEST_F(FenceTest, InitialDiskMustBeginWithItsFence) {
     rig.feed(write_frame(rig.at(2), {{}}));
     ASSERT_EQ(rig.records.size(), 2U);
     EXPECT_EQ(rig.records[0].type, RecordType::resync_begin);
-    EXPECT_EQ(rig.records[0].aux, raw(wire::ResyncKind::initial));
+    EXPECT_EQ(pipeline::resync_kind_of(rig.records[0]), raw(wire::ResyncKind::initial));
+    EXPECT_EQ(pipeline::disk_size_of(rig.records[0]), test_disk_bytes);
+}
+
+// The log alone must be enough to publish what it holds: see pipeline/record.h.
+TEST_F(FenceTest, EveryRecordOfADiskTellsItsSize) {
+    rig.open(plain_hello(), DiskAction::initial);
+    rig.feed(resync_begin_frame(rig.at(1), wire::ResyncKind::initial));
+    rig.feed(base_frame(base_at(1, 0), {{}}));
+    rig.feed(write_frame(rig.at(2), {{}}));
+    rig.feed(resize_frame(rig.at(3), test_disk_bytes + mib));
+    rig.feed(write_frame(rig.at(4), {{}}));
+    rig.feed(empty_frame(FrameType::resync_end, rig.at(5)));
+    ASSERT_EQ(rig.records.size(), 6U);
+    for (std::size_t i = 0; i < 6; ++i) {
+        EXPECT_EQ(pipeline::disk_size_of(rig.records[i]), test_disk_bytes + (i < 3 ? 0 : mib)) << i;
+    }
 }
 
 TEST_F(FenceTest, BaseCarriesItsFenceAndOrdinalAndConsumesNoSequence) {

@@ -108,12 +108,43 @@ void live(std::uint64_t seed) {
     EXPECT_EQ(server.listener.unknown_releases, 0U);
 }
 
-// The cache alone knows no sizes: a disk made from it gets its own with the agent's next HELLO.
-TEST(Life, ADiskMadeFromTheCacheGetsItsSizeFromItsAgent) {
+// The agent never comes back: what it was promised must be readable all the same.
+TEST(Life, ADiskKnownFromTheCacheAloneCanBeRestored) {
+    World world(3);
+    Server server(world, quick());
+    server.start();
+    Source source(world, {1 * mib, 3 * mib});
+    for (SourceDisk& disk : source.disks) {
+        disk.generation = Generation{0};
+    }
+    const auto answer = server.hello(source.machine, source.disks);
+    for (std::size_t i = 0; i < source.disks.size(); ++i) {
+        source.disks[i].generation = answer.disks.at(i).generation;
+    }
+    source.sync_all(server);
+    source.point(server);
+    server.crash();  // The records are spooled; no manifest declares their disks.
+    ASSERT_TRUE(read_state(world, source.machine).newest.disks.empty());
+    server.start();
+    ASSERT_TRUE(server.settle());
+    const vault::ChainState state = read_state(world, source.machine);
+    ASSERT_EQ(state.newest.disks.size(), 2U);
+    for (const SourceDisk& disk : source.disks) {
+        const auto entry = std::ranges::find(state.newest.disks, disk.id, &vault::DiskEntry::disk);
+        ASSERT_NE(entry, state.newest.disks.end());
+        EXPECT_EQ(entry->size_bytes, disk.content.size());
+    }
+    EXPECT_EQ(check_points(world, source, state), 1U);
+}
+
+// A cache of an older version knows no sizes: a disk made from it gets its own with the agent's
+// next HELLO.
+TEST(Life, ADiskMadeFromAnOlderCacheGetsItsSizeFromItsAgent) {
     World world(3);
     Server server(world, quick());
     server.start();
     Source source(world, {1 * mib});
+    source.tells_size = false;
     SourceDisk& disk = source.disks[0];
     disk.generation = Generation{0};
     disk.generation = server.hello(source.machine, source.disks).disks.at(0).generation;

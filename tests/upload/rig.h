@@ -165,6 +165,7 @@ public:
     World& world;
     MachineId machine;
     bool keep_log = false;
+    bool tells_size = true;  // As every ingest does; false: records of an older version.
     std::vector<CacheModel::Stored> log;  // Of writes and points.
     std::vector<SourceDisk> disks;
     std::map<PointId, std::map<DiskId, ByteVector>> snapshots;

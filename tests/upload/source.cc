@@ -49,6 +49,7 @@ RecordHeader Source::header(Server& server, const SourceDisk& disk, RecordType t
     out.key = {machine, disk.id, disk.generation};
     out.type = type;
     out.session = SessionId{server.session};
+    out.aux = tells_size ? disk.content.size() : 0;
     return out;
 }
 
@@ -56,6 +57,7 @@ void Source::begin_sync(Server& server, SourceDisk& disk) {
     RecordHeader begin = header(server, disk, RecordType::resync_begin);
     begin.seq = disk.fence = disk.next;
     begin.seq_count = 1;
+    begin.aux |= 1;  // The kind of a resync.
     disk.next = next(disk.next);
     send(server, begin, {}, {});
 }

@@ -41,6 +41,7 @@ struct AgentOptions {
     std::int64_t linger_ns = 20 * ns_per_ms;
     std::uint64_t memory_bytes = 128 * mib;
     std::uint64_t spool_bytes = 0;        // 0: no disk spool.
+    std::string guard_program;            // What NbdGuard starts; empty: no guard.
     std::string nbd_socket;               // At most one of these two:
     std::optional<HostPort> nbd_address;  // without either the disks are scanned.
     Freezer::Options freeze;

@@ -94,6 +94,13 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
         return control_->reply(client,
                                refusal({Errc::usage, "the agent was started without --qga"}));
     }
+    // What QEMU said while we could not listen comes first: a mirror that ended captured nothing of
+    // what the guest has written since, and a point now would claim it.
+    tend_machine();
+    if (wants_restart_) {
+        return control_->reply(
+            client, refusal({Errc::resync_required, "the machine is being attached to anew"}));
+    }
     const std::int64_t limit_ns = std::max<std::int64_t>(request.timeout_ms, 0) * ns_per_ms;
     Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, request.frozen};
     if (request.frozen) {

@@ -275,7 +275,8 @@ Result<void> Agent::open_nbd(const std::string& socket) {
         return {};
     }
     const auto hanging = qemu_ ? NbdServer::Hanging::close : NbdServer::Hanging::wait;
-    CW_TRY_ASSIGN(nbd_, NbdServer::listen_unix(socket, std::move(disks), hanging));
+    const std::string guard = qemu_ ? options_.guard_program : std::string{};
+    CW_TRY_ASSIGN(nbd_, NbdServer::listen_unix(socket, std::move(disks), hanging, guard));
     return {};
 }
 

@@ -187,6 +187,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     CLI::App* const status = app.add_subcommand("status", "how protection goes");
     CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
     CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
+    CLI::App* const guard = app.add_subcommand("guard", "started by an agent for itself");
+    guard->group("");  // Not for people.
     for (CLI::App* const each : {status, point, stop}) {
         each->add_option("--state", state, "state directory of the agent")->required();
     }
@@ -201,6 +203,10 @@ CommandLine parse_command_line(int argc, char** argv) {
     CommandLine out;
     try {
         app.parse(argc, argv);
+        out.guard = guard->parsed();
+        if (out.guard) {
+            return out;
+        }
         if (app.got_subcommand("protect")) {
             finish_protect(protect, text);
             out.protect = std::move(protect);

@@ -24,6 +24,7 @@ struct CommandLine {
     std::optional<int> exit;  // Help, or a usage error that was printed.
     std::optional<ProtectCommand> protect;
     std::optional<AskCommand> ask;
+    bool guard = false;  // Started by an agent; see nbd_guard.h.
 };
 
 // May throw what CLI11 throws from its own bugs; main catches.

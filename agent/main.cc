@@ -1,6 +1,7 @@
 // causeway-agent: the command line of the mobility agent. See README.md beside this file.
 #include "agent/agent.h"
 #include "agent/command_line.h"
+#include "agent/nbd_guard.h"
 #include "agent/progress_line.h"
 #include "base/core_files.h"
 #include "base/exit_code.h"
@@ -100,7 +101,14 @@ int main(int argc, char** argv) {
         if (parsed.exit) {
             return *parsed.exit;
         }
-        return parsed.protect ? protect(*parsed.protect) : ask(*parsed.ask);
+        if (parsed.guard) {
+            return agent::run_guard(STDIN_FILENO, *make_system_clock());
+        }
+        if (parsed.protect) {
+            parsed.protect->options.guard_program = "/proc/self/exe";
+            return protect(*parsed.protect);
+        }
+        return ask(*parsed.ask);
     } catch (const std::exception& unforeseen) {
         std::fprintf(stderr, "causeway-agent: %s\n", unforeseen.what());
         return 1;

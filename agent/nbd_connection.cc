@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace cw::agent {
@@ -14,31 +15,6 @@ constexpr std::size_t ahead_bytes = 16 * kib;
 // What a client is told of our errors; it does not care about our reasons.
 std::uint32_t errno_of(const Result<void>& result) noexcept {
     return result ? 0U : EIO;
-}
-
-class Turn {
-public:
-    explicit Turn(std::atomic<std::uint64_t>& turns) : turns_(turns) { ++turns_; }
-    ~Turn() { ++turns_; }
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-
-private:
-    std::atomic<std::uint64_t>& turns_;
-};
-
-Result<std::size_t> receive(int socket, MutableBytes out) {
-    for (;;) {
-        const ssize_t n = ::recv(socket, out.data(), out.size(), 0);
-        if (n > 0) {
-            return static_cast<std::size_t>(n);
-        }
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        return n == 0 ? fail(Errc::connection_lost, "NBD client is gone")
-                      : fail_errno(Errc::connection_lost, "receive from NBD client", errno);
-    }
 }
 
 }  // namespace
@@ -59,7 +35,7 @@ Result<void> NbdConnection::negotiate() {
     ByteVector in;
     while (!negotiation.chosen()) {
         std::array<std::byte, 4096> piece;
-        CW_TRY_ASSIGN(const std::size_t n, receive(socket_, piece));
+        CW_TRY_ASSIGN(const std::size_t n, receive(piece));
         in.insert(in.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(n));
         ByteVector out;
         const auto used = negotiation.feed(in, out);
@@ -130,7 +106,7 @@ Result<std::uint32_t> NbdConnection::write(const NbdRequest& request, std::uint3
         const MutableBytes piece = MutableBytes(buffer_).first(step);
         CW_TRY(fill(piece));
         if (error == 0) {
-            const Turn turn(turns_);
+            turns_ += 2;
             error = errno_of(capture_->write(offset, piece));
         }
         offset += step;
@@ -143,7 +119,7 @@ Result<std::uint32_t> NbdConnection::write(const NbdRequest& request, std::uint3
 }
 
 std::uint32_t NbdConnection::execute(const NbdRequest& request) {
-    const Turn turn(turns_);
+    turns_ += 2;
     if (request.command == NbdCommand::flush) {
         return errno_of(capture_->flush());
     }
@@ -167,24 +143,51 @@ Result<void> NbdConnection::fill(MutableBytes out) {
             break;
         }
         if (out.size() >= ahead_bytes) {
-            CW_TRY_ASSIGN(const std::size_t n, receive(socket_, out));
+            CW_TRY_ASSIGN(const std::size_t n, receive(out));
             out = out.subspan(n);
             continue;
         }
         ahead_.resize(ahead_bytes);
         ahead_at_ = 0;
-        const auto n = receive(socket_, ahead_);
+        const auto n = receive(ahead_);
         ahead_.resize(n.value_or(0));
         CW_TRY(n);
     }
     return {};
 }
 
+// Polled first and only then taken: a request is either unread in the socket or the turn is ours.
+Result<std::size_t> NbdConnection::receive(MutableBytes out) {
+    for (;;) {
+        await(POLLIN);
+        const ssize_t n = ::recv(socket_, out.data(), out.size(), 0);
+        if (n > 0) {
+            return static_cast<std::size_t>(n);
+        }
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        return n == 0 ? fail(Errc::connection_lost, "NBD client is gone")
+                      : fail_errno(Errc::connection_lost, "receive from NBD client", errno);
+    }
+}
+
+void NbdConnection::await(short events) {
+    pollfd ready{socket_, events, 0};
+    turns_ += turns_ % 2;  // Even: theirs.
+    ::poll(&ready, 1, -1);
+    ++turns_;
+}
+
 Result<void> NbdConnection::send(Bytes bytes, bool more) {
     while (!bytes.empty()) {
-        const ssize_t n =
-            ::send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+        const int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
+        const ssize_t n = ::send(socket_, bytes.data(), bytes.size(), flags);
         if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            await(POLLOUT);
             continue;
         }
         if (n <= 0) {

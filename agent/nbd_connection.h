@@ -12,7 +12,8 @@ namespace cw::agent {
 class NbdConnection {
 public:
     // `captures` are in the order of `exports`; both, and the socket, outlive the connection.
-    // `turns` grows when a change begins and when it is done: odd while one is under way.
+    // `turns` grows whenever something is done, and is odd while the client waits for us and not
+    // we for the client; what it sent and we have not looked at stays in the socket until then.
     NbdConnection(int socket, const std::vector<NbdExport>& exports,
                   const std::vector<DiskCapture*>& captures, std::atomic<std::uint64_t>& turns)
         : socket_(socket),
@@ -36,6 +37,9 @@ private:
     std::uint32_t execute(const NbdRequest& request);
     Result<void> fill(MutableBytes out);
     Result<void> send(Bytes bytes, bool more);
+    Result<std::size_t> receive(MutableBytes out);
+    // The client is waited for: it may take as long as it likes.
+    void await(short events);
 
     int socket_;
     const std::vector<NbdExport>& exports_;

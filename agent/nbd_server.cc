@@ -3,6 +3,7 @@
 #include "agent/nbd_connection.h"
 #include "base/log.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -20,7 +21,7 @@
 namespace cw::agent {
 namespace {
 
-constexpr int look_every_ms = 1000;
+constexpr int beat_ms = 100, beats_per_look = 10;
 
 Result<Fd> bind_unix(const std::string& path) {
     sockaddr_un address{};
@@ -36,7 +37,7 @@ Result<Fd> bind_unix(const std::string& path) {
         }
         ::unlink(path.c_str());  // Left by a killed agent; a live one holds the image's lock.
     }
-    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     // fchmod before bind sets the mode of the name that bind creates: no moment with a wider one.
     if (!socket.valid() || ::fchmod(socket.get(), 0600) != 0 ||
         ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
@@ -68,11 +69,16 @@ void set_blocking(int fd) {
 }  // namespace
 
 Result<std::unique_ptr<NbdServer>> NbdServer::listen_unix(const std::string& path,
-                                                          std::vector<Disk> disks,
-                                                          Hanging hanging) {
+                                                          std::vector<Disk> disks, Hanging hanging,
+                                                          const std::string& guard) {
     CW_TRY_ASSIGN(Fd listener, bind_unix(path));
-    return std::unique_ptr<NbdServer>(
+    std::unique_ptr<NbdServer> server(
         new NbdServer(std::move(listener), path, std::move(disks), hanging));
+    if (!guard.empty()) {
+        server->guard_ = std::make_unique<NbdGuard>(guard, server->listener_.get());
+    }
+    server->acceptor_ = std::thread([raw = server.get()] { raw->accept_loop(); });
+    return server;
 }
 
 Result<std::unique_ptr<NbdServer>> NbdServer::listen_loopback(const HostPort& address,
@@ -86,6 +92,7 @@ Result<std::unique_ptr<NbdServer>> NbdServer::listen_loopback(const HostPort& ad
     std::unique_ptr<NbdServer> server(
         new NbdServer(std::move(listener), "", std::move(disks), Hanging::wait));
     server->port_ = port;
+    server->acceptor_ = std::thread([raw = server.get()] { raw->accept_loop(); });
     return server;
 }
 
@@ -98,8 +105,8 @@ NbdServer::NbdServer(Fd listener, std::string path, std::vector<Disk> disks, Han
     CW_ASSERT(stop_.valid() && !disks_.empty());
     for (const Disk& disk : disks_) {
         exports_.push_back({disk.name, disk.capture->image().size()});
+        captures_.push_back(disk.capture);
     }
-    acceptor_ = std::thread([this] { accept_loop(); });
 }
 
 NbdServer::~NbdServer() {
@@ -112,17 +119,13 @@ NbdServer::~NbdServer() {
 }
 
 void NbdServer::accept_loop() {
-    std::vector<DiskCapture*> captures;
-    captures.reserve(disks_.size());
-    for (const Disk& disk : disks_) {
-        captures.push_back(disk.capture);
-    }
     for (;;) {
         std::array<pollfd, 2> waiting{pollfd{listener_.get(), POLLIN, 0},
                                       pollfd{stop_.get(), POLLIN, 0}};
-        const bool looks = hanging_ == Hanging::close;
-        if (::poll(waiting.data(), waiting.size(), looks ? look_every_ms : -1) == 0) {
-            close_hanging();
+        const int wait_ms = hanging_ == Hanging::close ? beat_ms : -1;
+        const bool came = ::poll(waiting.data(), waiting.size(), wait_ms) != 0;
+        beat();
+        if (!came) {
             continue;
         }
         if ((waiting[1].revents & POLLIN) != 0) {
@@ -130,30 +133,51 @@ void NbdServer::accept_loop() {
         }
         reap(false);
         Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-        if (!socket.valid() || connections_.size() >= connections_max) {
-            continue;  // Closed at once: the client sees it.
-        }
-        set_blocking(socket.get());
-        Connection& connection = connections_.emplace_back();
-        connection.socket = std::move(socket);
-        ++live_;
-        connection.thread = std::thread([this, &connection, captures] {
-            const auto ended =
-                NbdConnection(connection.socket.get(), exports_, captures, connection.turns).run();
-            if (!ended) {
-                log_info("agent.nbd.ended", {{"error", ended.error()}});
-            }
-            ::shutdown(connection.socket.get(), SHUT_RDWR);
-            connection.done = true;
-            --live_;
-        });
+        if (socket.valid() && connections_.size() < connections_max) {
+            admit(std::move(socket));
+        }  // Else it is closed at once: the client sees it.
     }
     reap(true);
 }
 
+void NbdServer::beat() {
+    if (guard_) {
+        guard_->beat();
+    }
+    if (hanging_ == Hanging::close && ++beats_ % beats_per_look == 0) {
+        close_hanging();
+    }
+}
+
+void NbdServer::admit(Fd socket) {
+    std::size_t slot = 0;
+    while (std::ranges::find(connections_, slot, &Connection::slot) != connections_.end()) {
+        ++slot;
+    }
+    Connection& connection = connections_.emplace_back();
+    connection.socket = std::move(socket);
+    connection.slot = slot;
+    connection.turns = guard_ ? &guard_->turns(slot) : &connection.own_turns;
+    if (guard_) {
+        guard_->watch(slot, connection.socket.get());
+    }
+    set_blocking(connection.socket.get());
+    ++live_;
+    connection.thread = std::thread([this, &connection] {
+        const auto ended =
+            NbdConnection(connection.socket.get(), exports_, captures_, *connection.turns).run();
+        if (!ended) {
+            log_info("agent.nbd.ended", {{"error", ended.error()}});
+        }
+        ::shutdown(connection.socket.get(), SHUT_RDWR);
+        connection.done = true;
+        --live_;
+    });
+}
+
 void NbdServer::close_hanging() {
     for (Connection& connection : connections_) {
-        const std::uint64_t turns = connection.turns;
+        const std::uint64_t turns = *connection.turns;
         if (turns % 2 != 0 && turns == connection.turns_before && !connection.done) {
             log_warning("agent.nbd.hanging", {{"turn", turns}});
             ::shutdown(connection.socket.get(), SHUT_RDWR);
@@ -169,6 +193,9 @@ void NbdServer::reap(bool all) {
         }
         if (all || it->done) {
             it->thread.join();
+            if (guard_) {
+                guard_->forget(it->slot);
+            }
             it = connections_.erase(it);
         } else {
             ++it;

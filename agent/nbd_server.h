@@ -7,6 +7,7 @@
 #pragma once
 
 #include "agent/disk_capture.h"
+#include "agent/nbd_guard.h"
 #include "agent/nbd_protocol.h"
 #include "base/net.h"
 
@@ -22,7 +23,7 @@ namespace cw::agent {
 
 class NbdServer {
 public:
-    static constexpr std::size_t connections_max = 16;
+    static constexpr std::size_t connections_max = guard_slots;
 
     struct Disk {
         std::string name;
@@ -30,12 +31,13 @@ public:
     };
     // What to do with a change that hangs in us, because our own disk does: let its writer wait, or
     // close its connection after one to two seconds. The latter is for a mirror, whose guest goes
-    // on.
+    // on. A guard (nbd_guard.h) does the same within a second when we stand still altogether.
     enum class Hanging { wait, close };
     // Errors: io_error (address in use, no right), usage (not a loopback address).
     static Result<std::unique_ptr<NbdServer>> listen_unix(const std::string& path,
                                                           std::vector<Disk> disks,
-                                                          Hanging hanging = Hanging::wait);
+                                                          Hanging hanging = Hanging::wait,
+                                                          const std::string& guard = {});
     static Result<std::unique_ptr<NbdServer>> listen_loopback(const HostPort& address,
                                                               std::vector<Disk> disks);
     // Closes every connection and joins; a request being executed is finished first.
@@ -48,13 +50,17 @@ private:
     struct Connection {
         Fd socket;
         std::thread thread;
+        std::size_t slot = 0;
         std::atomic<bool> done{false};
-        std::atomic<std::uint64_t> turns{0};
-        std::uint64_t turns_before = 0;  // At the last look.
+        std::atomic<std::uint64_t> own_turns{0};
+        std::atomic<std::uint64_t>* turns = nullptr;  // The guard's, or our own.
+        std::uint64_t turns_before = 0;               // At the last look.
     };
     NbdServer(Fd listener, std::string path, std::vector<Disk> disks, Hanging hanging);
     void close_hanging();
     void accept_loop();
+    void beat();
+    void admit(Fd socket);
     void reap(bool all);
 
     Fd listener_;
@@ -64,7 +70,11 @@ private:
     std::uint16_t port_ = 0;
     std::vector<Disk> disks_;
     std::vector<NbdExport> exports_;
-    std::list<Connection> connections_;  // Of the accepting thread.
+    // Of the accepting thread:
+    std::list<Connection> connections_;
+    std::unique_ptr<NbdGuard> guard_;
+    std::vector<DiskCapture*> captures_;
+    int beats_ = 0;
     std::atomic<std::size_t> live_{0};
     std::thread acceptor_;
 };

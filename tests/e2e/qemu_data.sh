@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A running virtual machine is protected from outside, every write in order: points while it writes, and kill -9 of the
-# agent, the server and QEMU in between. Usage: qemu_data.sh BUILD_DIRECTORY
+# agent, the server and QEMU in between, and an agent that stands still. Usage: qemu_data.sh BUILD_DIRECTORY
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -18,6 +18,20 @@ start_machine() {
 fenced_bytes() { tail -n "+$1" "$demo/agent.log" | grep -o 'agent.fence.open.* bytes=[0-9]*' | sed 's/.*bytes=//' | awk '{ n += $1 } END { print n + 0 }'; }
 log_end() { echo $(($(wc -l < "$demo/agent.log") + 1)); }
 generations() { agent_json | grep -o '"generation": *[0-9]*' | tr -dc '0-9\n' | sort -u | paste -sd ' '; }
+reattached_after() { tail -n "+$1" "$demo/agent.log" | grep -q agent.qemu.restart; }
+# The longest time by which a process that only sleeps was late, in late_ms.
+lateness_begin() {
+    : > "$demo/late"
+    python3 -c 'import os, sys, time
+worst = 0
+while os.path.exists(sys.argv[1]):
+    before = time.monotonic(); time.sleep(0.02)
+    worst = max(worst, time.monotonic() - before - 0.02)
+print(int(worst * 1000))' "$demo/late" > "$demo/late_ms" &
+    late_pid=$!
+    demo_pids+=($late_pid)
+}
+lateness_end() { rm -f "$demo/late"; wait "$late_pid"; late_ms=$(cat "$demo/late_ms"); }
 back_after() { tail -n "+$1" "$demo/agent.log" | grep -q 'reason="the machine is back"\|provable=false'; }
 
 demo_begin
@@ -57,6 +71,23 @@ pause=$(guest_pause_ms vm)
 # A second is the promise; on a machine that is busy with other things, what the guest saw without us is the measure.
 check "the guest never stalled: longest pause $pause ms, $pause_before ms before protection" \
     [ "$pause" -le $((pause_before > 500 ? pause_before * 3 : 1500)) ]
+
+# An agent that stands still answers nothing and closes nothing: its guard does. How late this machine lets anybody run
+# meanwhile is measured beside it.
+mark=$(log_end)
+lateness_begin
+kill -STOP "$demo_agent_pid"
+guest_wrote vm 10
+lateness_end
+pass "an agent that is stopped (SIGSTOP) does not hold the guest up"
+pause=$(guest_pause_ms vm)
+check "… for longer than a second: $pause ms; $pause_before ms before protection, others were $late_ms ms late" \
+    [ "$pause" -le $((1000 + 3 * pause_before + 3 * late_ms)) ]
+kill -CONT "$demo_agent_pid"
+wait_for 90 "the agent to attach anew" reattached_after "$mark"
+wait_for 90 "protection after the agent stood still" guest_protected
+guest_point p5b || die "no point p5b"
+check "when it goes on it reads only what it missed" [ "$(generations)" = 1 ]
 
 guest_wrote vm 5
 guest_kill "$vm_pid"

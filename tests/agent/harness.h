@@ -5,7 +5,7 @@
 #include "agent/spiller.h"
 #include "base/random.h"
 #include "tests/agent/memory_image.h"
-#include "tests/agent/model_server.h"
+#include "tests/agent/model_link.h"
 
 #include <filesystem>
 

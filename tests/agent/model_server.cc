@@ -1,67 +1,8 @@
 #include "tests/agent/model_server.h"
 
-#include "base/checksum.h"
-
 #include <algorithm>
-#include <cstring>
 
 namespace cw::agent::test {
-namespace {
-
-class ModelLink final : public Link {
-public:
-    explicit ModelLink(ModelServer& server) : server_(server), session_(server.sessions) {}
-    bool writable() const noexcept override { return pending_.size() < 256 * kib; }
-    Result<void> write(Bytes bytes) override {
-        pending_.insert(pending_.end(), bytes.begin(), bytes.end());
-        return {};
-    }
-    Result<void> flush() override {
-        CW_TRY(check());
-        const ByteVector all = std::exchange(pending_, {});
-        server_.receive(all);
-        return {};
-    }
-    Result<std::size_t> read(MutableBytes to) override {
-        // What the server said before it closed still arrives.
-        const std::size_t n = std::min(to.size(), server_.out.size());
-        if (n == 0) {
-            CW_TRY(check());
-        }
-        std::copy_n(server_.out.begin(), n, to.begin());
-        server_.out.erase(server_.out.begin(), server_.out.begin() + static_cast<long>(n));
-        return n;
-    }
-    int fd() const noexcept override { return -1; }
-    bool wants_write() const noexcept override { return false; }
-    std::string peer() const override { return "model"; }
-
-private:
-    Result<void> check() const {
-        if (server_.closed || server_.sessions != session_) {
-            return fail(Errc::connection_lost, "model closed");
-        }
-        return {};
-    }
-    ModelServer& server_;
-    std::uint64_t session_;
-    ByteVector pending_;
-};
-
-}  // namespace
-
-std::optional<Result<std::unique_ptr<Link>>> ModelConnector::poll() {
-    if (!std::exchange(pending_, false)) {
-        return std::nullopt;
-    }
-    ++attempts;
-    if (!up) {
-        return fail(Errc::unreachable, "model is down");
-    }
-    server_.open_session();
-    return std::make_unique<ModelLink>(server_);
-}
-
 void ModelServer::open_session() {
     ++sessions;
     closed = false;
@@ -185,13 +126,8 @@ void ModelServer::welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Dis
     } else if (said.generation != disk.generation) {
         answer.action = wire::DiskAction::resync;
         answer.reason = "generation";
-        disk.generation = Generation{raw(disk.generation) + 1};
-        disk.pieces.erase(std::remove_if(disk.pieces.begin(), disk.pieces.end(),
-                                         [&](const Piece& p) { return p.seq > disk.committed; }),
-                          disk.pieces.end());
-        disk.received = disk.durable = disk.committed;
+        disk.begin_generation();
         disk.begin_at = next(disk.durable);
-        disk.fence = {};
     } else if (raw(said.oldest_held) <= raw(disk.durable) + 1 && disk.durable < said.next_seq) {
         answer.action = wire::DiskAction::continue_;
         disk.must_begin = false;
@@ -230,27 +166,8 @@ void ModelServer::keep(Disk& disk, const wire::FrameHeader& header, Bytes payloa
     if (taken_ > window + 64 * mib * 1024) {
         violate("credit");
     }
-    const auto table = pipeline::read_extent_table(payload.first(header.table_bytes),
-                                                   header.data_bytes(), disk.size);
-    if (!table) {
-        return violate(to_string(table.error()));
-    }
-    std::uint64_t index = 0;
-    for (const auto& extent : table->extents) {
-        Piece piece{
-            base ? header.seq : advance(header.seq, index++), base, header.ordinal, extent, {}, {}};
-        if (extent.op == pipeline::ExtentOp::write) {
-            const Bytes data =
-                payload.subspan(header.table_bytes + extent.data_position, extent.length);
-            if (crc32c(data) != extent.crc) {
-                violate("extent CRC");
-            }
-            piece.data.assign(data.begin(), data.end());
-        }
-        disk.pieces.push_back(std::move(piece));
-    }
-    if (!base) {
-        disk.received = advance(header.seq, table->extents.size() - 1);
+    if (const auto kept = disk.keep(header, payload, base); !kept) {
+        violate(to_string(kept.error()));
     }
 }
 
@@ -277,11 +194,7 @@ void ModelServer::on_base(const wire::FrameHeader& header, Bytes payload) {
         return violate("BASE of a fence that is not open");
     }
     base_bytes += header.data_bytes();
-    std::erase_if(disk->pieces, [&](const Piece& p) {
-        return p.base && p.seq == header.seq && p.ordinal == header.ordinal;
-    });
     keep(*disk, header, payload, true);
-    disk->ordinals.insert(header.ordinal);
     new_ordinals_[header.disk_slot].push_back(header.ordinal);
     grant();
 }
@@ -298,22 +211,13 @@ void ModelServer::on_resync(const wire::FrameHeader& header, Bytes payload) {
             return violate("RESYNC_BEGIN at " + std::to_string(raw(header.seq)) + ", expected " +
                            std::to_string(raw(expected)));
         }
-        std::erase_if(disk->pieces, [&](const Piece& p) { return p.base && raw(p.end) == 0; });
-        disk->must_begin = false;
-        disk->fence = header.seq;
-        disk->ordinals.clear();
+        disk->open_fence(header.seq);
     } else {
         if (header.seq != next(disk->received) || raw(disk->fence) == 0) {
             return violate("RESYNC_END");
         }
-        for (Piece& piece : disk->pieces) {
-            if (piece.base && piece.seq == disk->fence) {
-                piece.end = header.seq;
-            }
-        }
-        disk->fence = {};
+        disk->close_fence(header.seq);
     }
-    disk->received = header.seq;
 }
 
 void ModelServer::on_point(Bytes payload) {
@@ -379,14 +283,8 @@ void ModelServer::sync() {
 }
 
 void ModelServer::commit() {
-    for (Disk* disk : [&] {
-             std::vector<Disk*> all;
-             for (auto& [id, d] : disks) {
-                 all.push_back(&d);
-             }
-             return all;
-         }()) {
-        disk->committed = disk->durable;
+    for (auto& [id, disk] : disks) {
+        disk.committed = disk.durable;
     }
     for (PointSeen& seen : points) {
         const bool covered = std::ranges::all_of(
@@ -408,19 +306,7 @@ void ModelServer::commit() {
 void ModelServer::crash() {
     closed = true;
     for (auto& [id, disk] : disks) {
-        // What is lost is a suffix of what was received; here: all that was not acknowledged.
-        std::erase_if(disk.pieces, [&](const Piece& p) { return !p.base && p.seq > disk.durable; });
-        if (disk.fence > disk.durable) {
-            disk.fence = {};
-            std::erase_if(disk.pieces, [&](const Piece& p) { return p.base && raw(p.end) == 0; });
-        }
-        for (Piece& piece : disk.pieces) {
-            if (piece.base && piece.end > disk.durable) {
-                disk.fence = piece.seq;
-                piece.end = {};
-            }
-        }
-        disk.received = disk.durable;
+        disk.lose_received();
     }
 }
 
@@ -432,25 +318,7 @@ void ModelServer::take_over() {
 }
 
 ByteVector ModelServer::materialise(const DiskId& id, Seq cut) const {
-    const Disk& disk = disks.at(id);
-    std::vector<const Piece*> order;
-    for (const Piece& piece : disk.pieces) {
-        const bool seen = piece.base ? raw(piece.end) != 0 && piece.end <= cut : piece.seq <= cut;
-        if (seen) {
-            order.push_back(&piece);
-        }
-    }
-    std::ranges::stable_sort(order, {}, [](const Piece* piece) { return piece->seq; });
-    ByteVector image(disk.size);
-    for (const Piece* piece : order) {
-        std::byte* const to = image.data() + piece->extent.offset;
-        if (piece->extent.op == pipeline::ExtentOp::write) {
-            std::memcpy(to, piece->data.data(), piece->extent.length);
-        } else {
-            std::memset(to, 0, piece->extent.length);
-        }
-    }
-    return image;
+    return disks.at(id).materialise(cut);
 }
 
 void ModelServer::send(wire::FrameType type, std::uint16_t slot, Bytes payload) {

@@ -3,16 +3,12 @@
 // test.
 #pragma once
 
-#include "agent/link.h"
 #include "ingest/wire/frame.h"
 #include "ingest/wire/messages.h"
-#include "pipeline/extent_table.h"
 #include "pipeline/point.h"
+#include "tests/agent/model_disk.h"
 
-#include <deque>
 #include <map>
-#include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -20,25 +16,7 @@ namespace cw::agent::test {
 
 class ModelServer {
 public:
-    struct Piece {  // One extent, or a fence's end.
-        Seq seq;
-        bool base = false;
-        std::uint32_t ordinal = 0;
-        pipeline::Extent extent;
-        ByteVector data;
-        Seq end{};  // base: the sequence its RESYNC_END took; 0: still open
-    };
-    struct Disk {
-        std::uint64_t size = 0;
-        Generation generation{};
-        Seq received{}, durable{}, committed{};
-        Seq fence{};  // Open fence, of what was received.
-        bool fence_durable = false;
-        std::set<std::uint32_t> ordinals;  // Received beneath the open fence.
-        bool must_begin = false;           // WELCOME asked for a RESYNC_BEGIN at `begin_at`.
-        Seq begin_at{};
-        std::vector<Piece> pieces;
-    };
+    using Disk = ModelDisk;
     struct PointSeen {
         pipeline::Point point;
         bool committed = false;
@@ -99,20 +77,6 @@ private:
     std::uint32_t session_ = 0;
     std::uint64_t taken_ = 0;  // Payload bytes of this session.
     std::map<std::uint16_t, std::vector<std::uint32_t>> new_ordinals_;
-};
-
-// Links to a ModelServer; `up` decides whether an attempt succeeds.
-class ModelConnector final : public Connector {
-public:
-    explicit ModelConnector(ModelServer& server) : server_(server) {}
-    void begin() override { pending_ = true; }
-    std::optional<Result<std::unique_ptr<Link>>> poll() override;
-    bool up = true;
-    std::size_t attempts = 0;
-
-private:
-    ModelServer& server_;
-    bool pending_ = false;
 };
 
 }  // namespace cw::agent::test

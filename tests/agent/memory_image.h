@@ -4,6 +4,7 @@
 
 #include "agent/block_image.h"
 
+#include <atomic>
 #include <cstring>
 #include <mutex>
 
@@ -16,6 +17,10 @@ public:
     std::uint64_t size_beneath() const noexcept override { return size() + grown_by; }
     Result<void> read(std::uint64_t offset, MutableBytes out) override {
         CW_ASSERT(offset + out.size() <= bytes_.size());
+        if (reads_left == 0) {
+            return fail(Errc::source_gone, "pulled out");
+        }
+        --reads_left;
         const std::lock_guard lock(mutex_);
         std::memcpy(out.data(), bytes_.data() + offset, out.size());
         return {};
@@ -44,6 +49,7 @@ public:
     std::string print = "memory";
     bool fail_writes = false;
     std::uint64_t grown_by = 0;
+    std::atomic<std::uint64_t> reads_left = UINT64_MAX;  // Then it is gone.
 
 private:
     mutable std::mutex mutex_;

@@ -101,6 +101,39 @@ TEST_F(Scan, OfADiskThatGrewMakesNoPointAndSaysSo) {
     EXPECT_TRUE(scan().has_value());
 }
 
+TEST_F(Scan, OfADiskThatVanishesMakesNoPointThawsAndGoesOnWhenItIsBack) {
+    const std::string mark = h_.directory + "/post";
+    make({.pre = {"true"}, .post = {"touch", mark}});
+    change(9 * mib, 1);
+    h_.images[0]->reads_left = 2;  // Of the four that a scan of it takes.
+    const auto outcome = scan();
+    ASSERT_FALSE(outcome.has_value());
+    EXPECT_EQ(outcome.error().code, Errc::source_gone);
+    EXPECT_TRUE(exists(mark));
+    EXPECT_TRUE(h_.server.points.empty());
+    h_.images[0]->reads_left = UINT64_MAX;
+    EXPECT_TRUE(scan().has_value());
+    EXPECT_EQ(h_.check_points(), 1U);
+    h_.expect_no_violations();
+}
+
+TEST(BlockImage, ThatBecameShorterOrIsNoDiskIsGone) {
+    const std::string path = testing::TempDir() + "cw_gone_" + std::to_string(::getpid());
+    std::ofstream(path) << std::string(mib, 'x');
+    const auto image = open_image(path, ImageAccess::read_only);
+    ASSERT_TRUE(image.has_value());
+    ByteVector bytes(64 * kib);
+    EXPECT_TRUE((*image)->read(mib - bytes.size(), bytes).has_value());
+    std::filesystem::resize_file(path, 4096);
+    const auto read = (*image)->read(mib - bytes.size(), bytes);
+    std::filesystem::remove(path);
+    ASSERT_FALSE(read.has_value());
+    EXPECT_EQ(read.error().code, Errc::source_gone);
+    const auto other = open_image("/dev/null", ImageAccess::read_only);
+    ASSERT_FALSE(other.has_value());
+    EXPECT_EQ(other.error().code, Errc::source_gone);
+}
+
 TEST_F(Scan, FailingPreHookMakesNoPointButThePostHookRuns) {
     const std::string mark = h_.directory + "/post";
     make({.pre = {"false"}, .post = {"touch", mark}});

@@ -264,7 +264,7 @@ void add_failback_command(CLI::App& app, Cli& cli) {
     command->add_flag("--cancel", options->cancel,
                       "Drop what an interrupted failback collected; the target is as it was");
     command->add_flag("--accept-stale", options->accept_stale,
-                      "Go on although the vault is older than what was committed");
+                      "Go on although the end of what was committed is lost");
     command->callback([&cli, options] { cli.run([&] { return failback(cli, *options); }); });
 }
 

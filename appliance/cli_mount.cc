@@ -107,7 +107,7 @@ void add_mount_command(CLI::App& app, Cli& cli) {
     command->add_option("--run", options->run,
                         "Run this in a shell, with the address in $uri and $socket, then end");
     command->add_flag("--accept-stale", options->accept_stale,
-                      "Go on although the vault is older than what was committed");
+                      "Go on although the end of what was committed is lost");
     command->callback([&cli, options] { cli.run([&] { return mount(cli, *options); }); });
 }
 

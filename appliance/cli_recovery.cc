@@ -197,7 +197,7 @@ void add_options(CLI::App& command, FailoverOptions& options) {
     command.add_flag("--force", options.force, "Replace an existing file, write to a device");
     command.add_flag("--verify", options.verify, "Read back what was written and compare");
     command.add_flag("--accept-stale", options.accept_stale,
-                     "Go on although the vault is older than what was committed");
+                     "Go on although the end of what was committed is lost");
 }
 
 }  // namespace

@@ -95,12 +95,12 @@ json point_json(const recovery::Catalog& catalog, const vault::PointEntry& point
     return out;
 }
 
-Result<void> points(Cli& cli, const std::string& machine_text) {
+Result<void> points(Cli& cli, const std::string& machine_text, bool accept_stale) {
     CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
     if (master_target) {
         return target_points(cli, machine_text);
     }
-    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, accept_stale));
     json out = json::array();
     for (const vault::PointEntry* point : opened.catalog->points()) {
         out.push_back(point_json(*opened.catalog, *point));
@@ -181,7 +181,8 @@ void print_verify(const json& report) {
 }
 
 Result<void> verify(Cli& cli, const std::string& machine_text, recovery::VerifyDepth depth) {
-    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
+    // What is lost is a finding here.
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, true));
     recovery::VerifyOptions options;
     options.depth = depth;
     options.download_threads = opened.download_threads;
@@ -235,7 +236,12 @@ void add_vault_commands(CLI::App& app, Cli& cli) {
 
     CLI::App* points_command = app.add_subcommand("points", "Recovery points, oldest first");
     points_command->add_option("MACHINE", *machine, "Its id")->required();
-    points_command->callback([&cli, machine] { cli.run([&] { return points(cli, *machine); }); });
+    auto accept_stale = std::make_shared<bool>(false);
+    points_command->add_flag("--accept-stale", *accept_stale,
+                             "As far as the history can be proven, although its end is lost");
+    points_command->callback([&cli, machine, accept_stale] {
+        cli.run([&] { return points(cli, *machine, *accept_stale); });
+    });
 
     auto level = std::make_shared<std::string>("index");
     CLI::App* verify_command = app.add_subcommand(

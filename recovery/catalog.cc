@@ -33,6 +33,13 @@ bool visible(const SegmentRef& ref, Seq cut) {
     return ref.last_seq <= cut;
 }
 
+// Of a chain: that it, or its end, is not there as it was written. What cannot be reached is not
+// lost.
+bool means_loss(Errc code) {
+    return code == Errc::object_corrupt || code == Errc::blob_not_found ||
+           code == Errc::vault_rolled_back;
+}
+
 // Grows from point to point of one manifest, whose disks and generations are the same.
 std::uint64_t progress_of(const PointEntry& point) {
     std::uint64_t sum = 0;
@@ -56,14 +63,22 @@ Result<Catalog> Catalog::open(blob::BlobStore& store, vault::KeyService& kek,
         return std::unexpected(std::move(keys).error());
     }
     catalog.keys_ = std::move(*keys);
-    CW_TRY_ASSIGN(auto state,
-                  options.accept_stale
-                      ? read_chain_accepting_stale(store, catalog.vault_, catalog.keys_)
-                      : read_chain(store, catalog.vault_, catalog.keys_, options.witness));
+    auto read = read_chain(store, catalog.vault_, catalog.keys_, options.witness);
+    if (!read && options.accept_stale && means_loss(read.error().code)) {
+        catalog.lost_ = std::move(read).error();
+        read = read_chain_accepting_stale(store, catalog.vault_, catalog.keys_);
+    }
+    CW_TRY_ASSIGN(auto state, std::move(read));
     if (!state) {
         return fail(Errc::not_found, "the vault has no manifests of machine " + to_string(machine));
     }
     catalog.state_ = std::move(*state);
+    if (catalog.lost_) {
+        log_warning("recovery.chain.cut", {{"machine", machine},
+                                           {"proven_through", catalog.state_.newest.number},
+                                           {"newest_time", time_text(catalog.state_.newest.time)},
+                                           {"error", *catalog.lost_}});
+    }
     return catalog;
 }
 

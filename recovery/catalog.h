@@ -6,6 +6,7 @@
 
 #include "egress/vault/manifest.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +15,9 @@ namespace cw::recovery {
 
 struct CatalogOptions {
     vault::ChainWitness witness;  // Newest commit that the caller remembers; number 0: none.
-    bool accept_stale = false;    // Read a rolled-back vault; the caller has shown what is lost.
+    // Read as far as the chain can be proven, although what was committed after it is gone or
+    // damaged; Catalog::lost() says so.
+    bool accept_stale = false;
 };
 
 // One disk as it was at a point.
@@ -36,6 +39,9 @@ public:
     [[nodiscard]] const vault::MachineKeys& keys() const noexcept { return keys_; }
     [[nodiscard]] const vault::ChainState& state() const noexcept { return state_; }
     [[nodiscard]] const MachineId& machine() const noexcept { return keys_.machine; }
+    // With accept_stale only: why the vault does not end where it should. What was committed after
+    // state().newest cannot be read.
+    [[nodiscard]] const std::optional<Error>& lost() const noexcept { return lost_; }
 
     // Oldest first, in the order they were published: source clocks may jump.
     [[nodiscard]] std::vector<const vault::PointEntry*> points() const;
@@ -59,6 +65,7 @@ private:
     vault::VaultIdentity vault_;
     vault::MachineKeys keys_;
     vault::ChainState state_;
+    std::optional<Error> lost_;
 };
 
 // "2026-11-20T18:16:44Z", with microseconds if there are any.

@@ -138,6 +138,10 @@ Result<VerifyReport> verify_machine(blob::BlobStore& store, const Catalog& catal
     report.depth = options.depth;
     report.manifest_number = catalog.state().newest.number;
     report.manifest_hash = catalog.state().hash;
+    if (catalog.lost()) {
+        report.chain_findings.push_back(
+            {"manifest/" + to_string(catalog.machine()), *catalog.lost()});
+    }
     const std::uint64_t checkpoint = std::max<std::uint64_t>(catalog.state().newest.checkpoint, 1);
     ChainAudit(store, catalog, report).run(options.whole_chain ? 1 : checkpoint);
 

@@ -57,8 +57,9 @@ struct VerifyReport {
 // Segments done, of total.
 using VerifyProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
-// Blocking. `random` chooses the samples. Findings are results, not errors; an error means that
-// nothing could be said at all.
+// Blocking. Open `catalog` with accept_stale: then a chain whose end is damaged is a finding, and
+// the points before it are judged. `random` chooses the samples. Findings are results, not errors;
+// an error means that nothing could be said at all.
 Result<VerifyReport> verify_machine(blob::BlobStore& store, const Catalog& catalog,
                                     const VerifyOptions& options, Random& random,
                                     const VerifyProgress& progress);

@@ -4,9 +4,9 @@
 #include "egress/vault/control.h"
 #include "egress/vault/index_run.h"
 #include "egress/vault/names.h"
+#include "egress/vault/object_fetch.h"
 
 #include <algorithm>
-#include <functional>
 #include <set>
 
 namespace cw::vault {
@@ -15,60 +15,13 @@ namespace {
 using blob::BlobStore;
 using blob::Container;
 
-constexpr std::size_t fetches_in_flight_max = 16;
 constexpr std::size_t runs_ahead_max = 4;  // Of at most index_run_bytes_max each.
-constexpr std::int64_t wait_slice_ns = 100 * ns_per_ms;
 
-std::unexpected<Error> about(const blob::BlobName& name, Error error) {
-    error.detail = to_string(name) + (error.detail.empty() ? "" : ": ") + error.detail;
-    return std::unexpected(std::move(error));
+// True if `error` says that what was written is not there as it was written. What cannot be reached
+// or asked for now is not lost.
+bool means_loss(const Error& error) {
+    return error.code == Errc::object_corrupt || error.code == Errc::blob_not_found;
 }
-
-// Fetches the objects `name_of` numbers [from, to] with several requests in flight. Those already
-// in `objects` are not fetched again. The first error wins; requests under way are waited for.
-class ObjectFetch {
-public:
-    using NameOf = std::function<blob::BlobName(std::uint64_t)>;
-    ObjectFetch(BlobStore& store, NameOf name_of, std::map<std::uint64_t, ByteVector>& objects)
-        : store_(store), name_of_(std::move(name_of)), objects_(objects) {}
-
-    Result<void> run(std::uint64_t from, std::uint64_t to) {
-        std::uint64_t next = from;
-        while (in_flight_ > 0 || (next <= to && !error_)) {
-            while (next <= to && !error_ && in_flight_ < fetches_in_flight_max) {
-                if (!objects_.contains(next)) {
-                    start(next);
-                }
-                ++next;
-            }
-            if (in_flight_ > 0) {
-                store_.wait(wait_slice_ns, -1);
-                store_.poll();
-            }
-        }
-        return error_ ? Result<void>(std::unexpected(std::move(*error_))) : Result<void>{};
-    }
-
-private:
-    void start(std::uint64_t number) {
-        ++in_flight_;
-        const blob::BlobName name = name_of_(number);
-        store_.get({.name = name}, [this, number, name](Result<blob::GetResult> got) {
-            --in_flight_;
-            if (got) {
-                objects_.emplace(number, std::move(got->bytes));
-            } else if (!error_) {
-                error_ = about(name, std::move(got).error()).error();
-            }
-        });
-    }
-
-    BlobStore& store_;
-    NameOf name_of_;
-    std::map<std::uint64_t, ByteVector>& objects_;
-    std::size_t in_flight_ = 0;
-    std::optional<Error> error_;
-};
 
 class ChainReader {
 public:
@@ -81,14 +34,7 @@ public:
             CW_TRY(check_witness(witness, 0));
             return std::nullopt;
         }
-        CW_TRY_ASSIGN(const Manifest newest, open(end));
-        const std::uint64_t first = std::max<std::uint64_t>(newest.checkpoint, 1);
-        if (first > end) {
-            return about(manifest_blob(keys_.machine, end),
-                         {Errc::object_corrupt, "names a checkpoint that comes after it"});
-        }
-        CW_TRY(fetch_manifests(first, end));
-        CW_TRY_ASSIGN(ChainState state, fold(first, end));
+        CW_TRY_ASSIGN(ChainState state, accept_stale_ ? fold_longest(end) : fold_to(end));
         for (const auto& [version, dek] : state.deks) {
             CW_TRY(unwrap_dek(keys_, vault_, dek));
         }
@@ -206,11 +152,72 @@ private:
         return manifest;
     }
 
+    // The beginning of what manifest `end` must be read from: the newest checkpoint.
+    Result<std::uint64_t> first_for(std::uint64_t end) {
+        CW_TRY_ASSIGN(const Manifest newest, open(end));
+        const std::uint64_t first = std::max<std::uint64_t>(newest.checkpoint, 1);
+        if (first > end) {
+            return about(manifest_blob(keys_.machine, end),
+                         {Errc::object_corrupt, "names a checkpoint that comes after it"});
+        }
+        return first;
+    }
+
+    Result<ChainState> fold_to(std::uint64_t end) {
+        CW_TRY_ASSIGN(const std::uint64_t first, first_for(end));
+        CW_TRY(fetch_manifests(first, end));
+        return fold(first, end);
+    }
+
+    // The state after the last manifest that can be proven: one that is damaged or missing takes
+    // with it what was committed after it, and nothing before.
+    Result<ChainState> fold_longest(std::uint64_t end) {
+        std::optional<Error> newest_loss;
+        for (std::uint64_t last = end; last > 0; last = broken_at_ - 1) {
+            broken_at_ = last;
+            auto state = fold_present(last);
+            if (state || !means_loss(state.error())) {
+                return state;
+            }
+            CW_ASSERT(broken_at_ > 0 && broken_at_ <= last);
+            if (!newest_loss) {
+                newest_loss = std::move(state).error();
+            }
+        }
+        return std::unexpected(*newest_loss);
+    }
+
+    // As fold_to(), but goes on fetching behind a hole.
+    Result<ChainState> fold_present(std::uint64_t end) {
+        CW_TRY_ASSIGN(const bool newest_present, fetch(end));
+        if (!newest_present) {
+            return missing(end);
+        }
+        CW_TRY_ASSIGN(const std::uint64_t first, first_for(end));
+        if (const auto all = fetch_manifests(first, end); !all && !means_loss(all.error())) {
+            return std::unexpected(all.error());
+        }
+        for (std::uint64_t number = first; number < end; ++number) {
+            CW_TRY_ASSIGN(const bool present, fetch(number));
+            if (!present) {
+                broken_at_ = number;
+                return missing(number);
+            }
+        }
+        return fold(first, end);
+    }
+
+    std::unexpected<Error> missing(std::uint64_t number) const {
+        return about(manifest_blob(keys_.machine, number), {Errc::blob_not_found, ""});
+    }
+
     Result<ChainState> fold(std::uint64_t first, std::uint64_t end) {
+        broken_at_ = first;
         CW_TRY_ASSIGN(const Manifest start, open(first));
         CW_TRY_ASSIGN(ChainState state,
                       begin_chain(start, sha256(objects_.at(first)), runs_of(start)));
         for (std::uint64_t number = first + 1; number <= end; ++number) {
+            broken_at_ = number;
             CW_TRY_ASSIGN(const Manifest next, open(number));
             CW_TRY(apply_manifest(state, next, sha256(objects_.at(number))));
         }
@@ -238,6 +245,7 @@ private:
     const VaultIdentity& vault_;
     MachineKeys& keys_;
     bool accept_stale_;
+    std::uint64_t broken_at_ = 0;  // The manifest at which folding stands or failed.
     std::map<std::uint64_t, ByteVector> objects_;  // Fetched so far, by number.
 };
 

@@ -25,8 +25,10 @@ Result<std::vector<MachineId>> machines_of(const Command& command, blob::BlobSto
     return std::vector{machine};
 }
 
-Result<Catalog> open_catalog(const Command& command, OpenVault& vault, const MachineId& machine) {
-    CW_TRY_ASSIGN(const CatalogOptions options, catalog_options(command.vault));
+Result<Catalog> open_catalog(const Command& command, OpenVault& vault, const MachineId& machine,
+                             bool accept_stale = false) {
+    CW_TRY_ASSIGN(CatalogOptions options, catalog_options(command.vault));
+    options.accept_stale |= accept_stale;
     return Catalog::open(*vault.store, *vault.kek, machine, options);
 }
 
@@ -74,7 +76,8 @@ Result<int> verify(const Command& command, Seams& seams) {
     std::vector<std::pair<MachineId, VerifyReport>> reports;
     Verdict worst = Verdict::intact;
     for (const MachineId& machine : machines) {
-        CW_TRY_ASSIGN(const Catalog catalog, open_catalog(command, vault, machine));
+        // What is lost is a finding here, whoever asks.
+        CW_TRY_ASSIGN(const Catalog catalog, open_catalog(command, vault, machine, true));
         ProgressText progress(*seams.clock, "segments", false);
         CW_TRY_ASSIGN(VerifyReport report,
                       verify_machine(*vault.store, catalog, options, *seams.random,
@@ -136,7 +139,8 @@ void add_vault_options(CLI::App& app, Command& command) {
     app.add_option("--witness", vault.witness,
                    "number:hash of a manifest known to be committed: a vault older than that is "
                    "refused");
-    app.add_flag("--accept-stale", vault.accept_stale, "read a vault that was rolled back");
+    app.add_flag("--accept-stale", vault.accept_stale,
+                 "read as far as the history can be proven, although its end is lost");
     app.add_flag("--json", command.json, "results as JSON");
 }
 

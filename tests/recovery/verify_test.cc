@@ -65,6 +65,31 @@ protected:
     World world_{14};
 };
 
+TEST_F(Verify, JudgesThePointsBeforeADamagedManifest) {  // F3
+    for (int i = 0; i < 3; ++i) {
+        world_.model.publish_point();
+    }
+    const std::size_t points = world_.catalog().points().size();
+    const auto newest = vault::manifest_blob(world_.machine, world_.rig.state.newest.number);
+    world_.memory.flip_bit(newest, 3000);
+    EXPECT_EQ(Catalog::open(*world_.store, *world_.kek, world_.machine, {}).error().code,
+              Errc::object_corrupt);
+    CatalogOptions options;
+    options.accept_stale = true;
+    const auto catalog = Catalog::open(*world_.store, *world_.kek, world_.machine, options);
+    ASSERT_TRUE(catalog) << to_string(catalog.error());
+    ASSERT_TRUE(catalog->lost());
+    const auto report = verify_machine(*world_.store, *catalog, {}, *world_.random, {});
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->verdict(), Verdict::unusable);
+    ASSERT_EQ(report->chain_findings.size(), 1U);
+    EXPECT_NE(report->chain_findings[0].error.detail.find(to_string(newest)), std::string::npos);
+    EXPECT_EQ(report->points.size(), points - 1);
+    for (const PointVerdict& point : report->points) {
+        EXPECT_EQ(point.verdict, Verdict::intact);
+    }
+}
+
 TEST_F(Verify, FindsAWholeVaultIntact) {
     for (const VerifyDepth depth : {VerifyDepth::index, VerifyDepth::sampled, VerifyDepth::full}) {
         const VerifyReport report = verify(depth);

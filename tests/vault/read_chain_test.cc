@@ -163,6 +163,38 @@ TEST_F(ReadChain, NamesTheDamagedManifest) {
     EXPECT_NE(chain.error().detail.find(to_string(manifest(2))), std::string::npos);
 }
 
+TEST_F(ReadChain, ReadsToTheLastManifestThatCanBeProven) {  // F3
+    publish(3);
+    publish_checkpoint();  // 4
+    publish(4);
+    const auto proven = [this]() -> std::uint64_t {
+        auto keys = open_machine_keys(*store_, *kek_, rig_.vault, machine_, nullptr);
+        const auto chain = read_chain_accepting_stale(*store_, rig_.vault, *keys);
+        return chain && *chain ? (*chain)->newest.number : 0;
+    };
+    EXPECT_EQ(proven(), 8U);
+    memory_.flip_bit(manifest(8), 3000);
+    EXPECT_EQ(proven(), 7U);
+    memory_.erase(manifest(6));
+    EXPECT_EQ(proven(), 5U);
+    memory_.erase(manifest(8));  // What the head names.
+    EXPECT_EQ(proven(), 5U);
+    memory_.flip_bit(manifest(4), 3000);  // The checkpoint: what is before it needs none.
+    EXPECT_EQ(proven(), 3U);
+    memory_.erase(manifest(1));
+    EXPECT_EQ(proven(), 0U);
+}
+
+TEST_F(ReadChain, TakesNothingUnreadableForLost) {
+    publish(4);
+    memory_.flip_bit(manifest(4), 3000);
+    auto keys = open_machine_keys(*store_, *kek_, rig_.vault, machine_, nullptr);
+    memory_.script(BlobOp::get, BlobFault::unavailable, 50);
+    const auto chain = read_chain_accepting_stale(*store_, rig_.vault, *keys);
+    ASSERT_FALSE(chain);
+    EXPECT_EQ(chain.error().code, Errc::blob_unavailable);
+}
+
 TEST_F(ReadChain, SeesSwappedAndMissingManifests) {  // F3
     publish(5);
     ASSERT_TRUE(memory_.swap(manifest(3), manifest(4)));

@@ -149,7 +149,7 @@ W
 # Pauses the writer and notes what the source is at this moment: the oracle of the comparison.
 dir=$(dirname "$0")
 : > "$dir/pause"
-for _ in $(seq 500); do [ -e "$dir/paused" ] && break; sleep 0.02; done
+for _ in $(seq 5000); do [ -e "$dir/paused" ] && break; sleep 0.02; done
 [ -e "$dir/paused" ] || exit 1
 echo "$(date +%s%6N) $(sha256sum < "$dir/disk.img" | cut -d' ' -f1)" >> "$dir/truth"
 H
@@ -186,7 +186,8 @@ H
 demo_agent() {
     causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
         --key "$demo/pki/machine.key" --state "$demo/agent" --image "$demo_image" --machine-name demo-machine \
-        --interval "${demo_interval:-3s}" --pre-hook "$demo/pre-hook" --post-hook "$demo/post-hook" --log-level info \
+        --interval "${demo_interval:-3s}" --pre-hook "$demo/pre-hook" --post-hook "$demo/post-hook" --hook-timeout 300s \
+        --log-level info \
         2>>"$demo/agent.log" &
     demo_agent_pid=$!
     demo_pids+=($demo_agent_pid)
@@ -234,7 +235,7 @@ demo_has_points() { [ "$(demo_point_ids | wc -l)" -ge "$1" ]; }
 
 # demo_wait_points N: shows progress until N points are in the vault.
 demo_wait_points() {
-    local deadline=$((SECONDS + ${demo_points_timeout:-300})) have=0
+    local deadline=$((SECONDS + ${demo_points_timeout:-600})) have=0
     while have=$(demo_point_ids | wc -l); [ "$have" -lt "$1" ]; do
         [ $SECONDS -lt $deadline ] || die "only $have of $1 recovery points (see $demo/agent.log and $demo/server.log)"
         kill -0 "$demo_agent_pid" 2>/dev/null || die "the agent ended (see $demo/agent.log)"

@@ -1,6 +1,6 @@
 # Running things and counting what came out. Source it; used by tests/run.
 
-total_passed=0 total_failed=0 failures=() details=()
+total_passed=0 total_failed=0 failures=() details=() unable=() ctest_through=()
 
 # failed_case NAME [TEXT]: TEXT is what the case said; it is shown again at the very end.
 failed_case() {
@@ -9,6 +9,8 @@ failed_case() {
     printf 'FAILED: %s\n' "$1"
 }
 passed_case() { total_passed=$((total_passed + 1)); }
+# not_run WHY: a layer that this machine cannot run; said again at the end.
+not_run() { unable+=("$layer_name: $1"); printf 'NOT RUN: %s\n' "$1"; }
 
 begin_layer() {
     layer_name=$1 layer_started=$SECONDS layer_passed=$total_passed layer_failed=$total_failed
@@ -54,7 +56,7 @@ run_ctest() {
     local preset=$1 reports=$PWD/build/results/$1 log=build/results/ctest-$1.log line name= text= count slowest; shift
     local junit=$reports/junit.xml
     rm -rf "$reports" && mkdir -p "$reports"
-    GTEST_OUTPUT=json:$reports/ ctest --test-dir "build/$preset" -j "$jobs" --timeout "${CAUSEWAY_TEST_TIMEOUT:-600}" \
+    GTEST_OUTPUT=json:$reports/ "${ctest_through[@]}" ctest --test-dir "build/$preset" -j "$jobs" --timeout "${CAUSEWAY_TEST_TIMEOUT:-900}" \
         --no-tests=error --output-on-failure --output-junit "$junit" "$@" >"$log" 2>&1
     local status=$? failed_before=$total_failed
     {
@@ -78,7 +80,7 @@ run_ctest() {
 run_script() {
     local script=$1 name status=0 started=$SECONDS; shift
     name=$(basename "$script" .sh)
-    timeout --kill-after=30 "${CAUSEWAY_SCRIPT_TIMEOUT:-900}" bash "$script" "$@" >"build/results/$name.log" 2>&1 || status=$?
+    timeout --kill-after=30 "${CAUSEWAY_SCRIPT_TIMEOUT:-1800}" bash "$script" "$@" >"build/results/$name.log" 2>&1 || status=$?
     echo "$status" >"build/results/$name.status"
     printf -- '-- %s: %d s\n' "$name" $((SECONDS - started))
 }
@@ -129,6 +131,7 @@ summary() {
         printf '\nFAILED: %s\n' "${failures[i]}"
         [ -z "${details[i]}" ] || sed 's/^/    /' <<<"${details[i]%$'\n'}"
     done
+    [ ${#unable[@]} -eq 0 ] || printf 'NOT RUN: %s\n' "${unable[@]}"
     printf '%d passed, %d failed\n' "$total_passed" "$total_failed"
     [ "$total_failed" -eq 0 ] && [ "$total_passed" -gt 0 ]
 }

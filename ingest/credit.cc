@@ -16,15 +16,42 @@ std::uint64_t SharedCredit::window_bytes() const noexcept {
     return std::clamp(share, credit_window_min, window_max_);
 }
 
-bool SharedCredit::reserve(std::uint64_t bytes) noexcept {
+bool SharedCredit::reserve_below(std::uint64_t bytes, bool leave_some) noexcept {
     std::uint64_t now = reserved_.load();
     do {
         const std::uint64_t budget = budget_.load();
-        if (now > budget || bytes > budget - now) {
+        const std::uint64_t limit = leave_some ? budget / 2 : budget;
+        if (now > limit || bytes > limit - now) {
             return false;
         }
     } while (!reserved_.compare_exchange_weak(now, now + bytes));
     return true;
+}
+
+bool SharedCredit::reserve(std::uint64_t bytes) noexcept {
+    return reserve_below(bytes, false);
+}
+
+bool SharedCredit::reserve_more(std::uint64_t bytes) noexcept {
+    return reserve_below(bytes, true);
+}
+
+CreditPolicy::Windows SharedCredit::least_windows() const noexcept {
+    return {.wanted = sessions_.load(), .fitting = budget_.load() / credit_window_min};
+}
+
+void SharedCredit::starved(bool begins) noexcept {
+    if (begins) {
+        starving_.fetch_add(1);
+    } else {
+        const std::uint64_t before = starving_.fetch_sub(1);
+        CW_ASSERT(before > 0);
+    }
+}
+
+bool SharedCredit::wants_back() const noexcept {
+    const Windows windows = least_windows();
+    return starving_.load() > 0 && windows.wanted <= windows.fitting;
 }
 
 void SharedCredit::unreserve(std::uint64_t bytes) noexcept {

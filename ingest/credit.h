@@ -11,8 +11,11 @@
 
 namespace cw::ingest {
 
-// The largest payload a single frame may have: no window is smaller, or it could never be sent.
+// The largest payload a single frame may have: no window is smaller, or it could never be sent. A
+// session begins with this much and keeps it; more comes with use and goes without.
 inline constexpr std::uint64_t credit_window_min = 8 * mib + 64 * kib;
+// Where there is room a little more, so that credit need not be renewed with every frame.
+inline constexpr std::uint64_t credit_window_idle = credit_window_min + mib;
 
 // The port to the cache's space. Thread-safe: reactors call it concurrently.
 class CreditPolicy {
@@ -22,6 +25,9 @@ public:
     [[nodiscard]] virtual std::uint64_t window_bytes() const noexcept = 0;
     // Sets `bytes` of cache space aside; false when they are not there (credit then stops growing).
     virtual bool reserve(std::uint64_t bytes) noexcept = 0;
+    // The same for what goes beyond the least window: also false when it would take what sessions
+    // yet to come may need for theirs, because credit cannot be taken back from who has it.
+    virtual bool reserve_more(std::uint64_t bytes) noexcept = 0;
     virtual void unreserve(std::uint64_t bytes) noexcept = 0;
     // Counts a record that needs no credit (a point) as reserved, whether or not there is room: its
     // taker uses the reservation up like any other.
@@ -29,12 +35,23 @@ public:
     // A session begins or ends: changes the others' share.
     virtual void session_began() noexcept = 0;
     virtual void session_ended() noexcept = 0;
+    // How many least windows there are, and how many of them fit what may be promised.
+    struct Windows {
+        std::uint64_t wanted = 0, fitting = 0;
+    };
+    [[nodiscard]] virtual Windows least_windows() const noexcept = 0;
+    // A session cannot get its least window now, or has got it after all.
+    virtual void starved(bool begins) noexcept = 0;
+    // Somebody starves only because others hold more than they use: those that are idle should give
+    // it back, for which their sessions must end.
+    [[nodiscard]] virtual bool wants_back() const noexcept = 0;
 };
 
 // A budget that appliance keeps up to date from the spool's free space, shared fairly.
 //
-// Invariant: reserve() never takes reserved() above the budget of that moment. A budget that
-// shrinks takes nothing back: credit never decreases, it only stops growing.
+// Invariants: reserve() never takes reserved() above the budget of that moment, reserve_more()
+// never above half of it. A budget that shrinks takes nothing back: credit never
+// decreases, it only stops growing.
 class SharedCredit final : public CreditPolicy {
 public:
     // `window_max`: one session's outstanding bytes however empty the cache is; at least
@@ -50,16 +67,22 @@ public:
 
     [[nodiscard]] std::uint64_t window_bytes() const noexcept override;
     bool reserve(std::uint64_t bytes) noexcept override;
+    bool reserve_more(std::uint64_t bytes) noexcept override;
     void unreserve(std::uint64_t bytes) noexcept override;
     void charge(std::uint64_t bytes) noexcept override { reserved_.fetch_add(bytes); }
     void session_began() noexcept override { sessions_.fetch_add(1); }
     void session_ended() noexcept override;
+    [[nodiscard]] Windows least_windows() const noexcept override;
+    void starved(bool begins) noexcept override;
+    [[nodiscard]] bool wants_back() const noexcept override;
 
 private:
+    bool reserve_below(std::uint64_t bytes, bool leave_some) noexcept;
+
     const std::uint64_t window_max_;
     std::atomic<std::uint64_t> budget_;
     std::atomic<std::uint64_t> reserved_{0};
-    std::atomic<std::uint64_t> sessions_{0};
+    std::atomic<std::uint64_t> sessions_{0}, starving_{0};
 };
 
 }  // namespace cw::ingest

@@ -72,7 +72,8 @@ Reactor::Reactor(std::uint32_t index, Shared shared, ReactorPorts ports, Fd list
       last_token_(first_token),
       handshakes_(shared.limits.handshakes_per_s),
       handshakes_at_(shared.clock.boot()),
-      next_tick_(shared.clock.boot()) {
+      next_tick_(shared.clock.boot()),
+      windows_(shared.credit, shared.conditions) {
     CW_ASSERT(ports_.records != nullptr && ports_.opens != nullptr && ports_.opened != nullptr &&
               ports_.spooled != nullptr && ports_.committed != nullptr);
 }
@@ -299,6 +300,9 @@ void Reactor::tick() {
     const Nanos now = shared_.clock.boot();
     next_tick_ = now + tick_ns;
     hub_.log_lines = Hub::log_lines_per_tick;
+    if (index_ == 0) {  // One speaks for all: the cache is theirs together.
+        windows_.tick(now);
+    }
     for (auto& [token, entry] : connections_) {
         if (entry.connection->tick(now) && !std::exchange(entry.queued, true)) {
             ready_.push_back(token);

@@ -14,6 +14,7 @@
 #include "ingest/connection.h"
 #include "ingest/poller.h"
 #include "ingest/ports.h"
+#include "ingest/window_watch.h"
 #include "pipeline/slab.h"
 #include "pipeline/stage.h"
 
@@ -123,6 +124,7 @@ private:
     Nanos handshakes_at_;
     bool accept_paused_ = false;
     Nanos next_tick_;
+    WindowWatch windows_;
     bool wake_records_ = false, wake_opens_ = false, wake_digests_ = false, wake_notices_ = false;
 
     std::atomic<bool> stopping_{false}, draining_{false};

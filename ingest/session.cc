@@ -173,6 +173,12 @@ void Session::on_tick(Nanos last_byte) {
         pinged_for_ = last_byte;
         send(wire::FrameType::ping, wire::encode(wire::Ping{static_cast<std::uint64_t>(raw(now))}));
     }
+    credit_.tick();
+    if (state_ == State::live && credit_.hoards() && context_.credit.wants_back()) {
+        log_info("ingest.session.credit_wanted_back",
+                 {{"machine", machine_}, {"session", id()}, {"credit", credit_.available()}});
+        drain();  // The agent comes back at once, with a window of the least size.
+    }
     flush();
 }
 

@@ -1,6 +1,8 @@
 // How sessions begin, wait, are displaced and end.
 #include "tests/ingest/session_rig.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 namespace cw::test {

@@ -22,8 +22,8 @@ TEST_F(SessionTest, HelloIsAnsweredByWelcomeWithCreditAndTheDurableSequence) {
     const auto welcome = frame.as<wire::Welcome>();
     EXPECT_EQ(welcome.session, rig.session->id());
     EXPECT_EQ(frame.header.session, rig.session->id());
-    EXPECT_EQ(welcome.credit_bytes, 16 * mib);
-    EXPECT_EQ(server.credit.reserved(), 16 * mib);
+    EXPECT_EQ(welcome.credit_bytes, ingest::credit_window_idle);
+    EXPECT_EQ(server.credit.reserved(), ingest::credit_window_idle);
     ASSERT_EQ(welcome.disks.size(), 2U);
     EXPECT_EQ(welcome.disks[1].durable, Seq{41});
 }

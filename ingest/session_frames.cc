@@ -227,7 +227,7 @@ bool Session::is_what_it_was(DiskStream& stream, const wire::FrameHeader& header
     }
     const auto why = admission_.memory->quarantined(stream.id(), stream.generation());
     CW_ASSERT(why.has_value());
-    context_.table.show_quarantine(machine_, stream.id(), why);
+    context_.table.quarantine({machine_, stream.id(), stream.generation(), *why});
     stream.reject();
     nak(stream, wire::NakReason::conflict, *why);
     return false;

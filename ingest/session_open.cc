@@ -107,10 +107,11 @@ void Session::reject_quarantined(pipeline::MachineOpened& opened) {
     admission_.memory->begin(opened.disks);
     for (pipeline::DiskWelcome& disk : opened.disks) {
         const auto why = admission_.memory->quarantined(disk.disk, disk.generation);
-        context_.table.show_quarantine(machine_, disk.disk, why);
         if (why) {
             disk.action = pipeline::DiskAction::reject;
             disk.reason = std::string(name_of(Errc::seq_conflict)) + ": " + *why;
+        } else if (disk.action != pipeline::DiskAction::reject) {
+            context_.table.end_quarantine(machine_, disk.disk);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "ingest/wire/messages.h"
 
 #include <algorithm>
 
@@ -14,6 +15,10 @@ constexpr std::int64_t quiet_ns = 600 * ns_per_s;
 
 std::string subject_of(const MachineId& machine) {
     return "machine " + to_string(machine);
+}
+
+std::string subject_of(const MachineId& machine, const DiskId& disk) {
+    return subject_of(machine) + " disk " + to_string(disk);
 }
 
 }  // namespace
@@ -50,6 +55,7 @@ Result<Admission> SessionTable::admit(const MachineId& machine, std::uint64_t bo
     entry.session = SessionId{last_session_};
     entry.fenced = std::make_shared<std::atomic<bool>>(false);
     ++live_;
+    remember_quarantines(machine, *entry.memory);
     return Admission{entry.session, entry.fenced, entry.memory};
 }
 
@@ -106,13 +112,40 @@ void SessionTable::forgive(const MachineId& machine) {
     conditions_.clear(Errc::identity_refused, subject_of(machine));
 }
 
-void SessionTable::show_quarantine(const MachineId& machine, const DiskId& disk,
-                                   const std::optional<std::string>& why) {
-    const std::string subject = subject_of(machine) + " disk " + to_string(disk);
-    if (why) {
-        conditions_.raise(Errc::seq_conflict, subject, *why);
-    } else {
-        conditions_.clear(Errc::seq_conflict, subject);
+void SessionTable::quarantine(Quarantine what) {
+    const std::scoped_lock lock(mutex_);
+    conditions_.raise(Errc::seq_conflict, subject_of(what.machine, what.disk), what.why);
+    const std::pair key(what.machine, what.disk);
+    const auto first = quarantined_.lower_bound({what.machine, DiskId{}});
+    const auto mine = [&](const auto& item) { return item.first.first == what.machine; };
+    // A hostile machine may name ever other disks; what it loses with its oldest is its own.
+    if (!quarantined_.contains(key) &&
+        static_cast<std::size_t>(std::ranges::count_if(quarantined_, mine)) >= wire::disks_max) {
+        quarantined_.erase(first);
+    }
+    quarantined_.insert_or_assign(key, std::move(what));
+}
+
+void SessionTable::end_quarantine(const MachineId& machine, const DiskId& disk) {
+    const std::scoped_lock lock(mutex_);
+    quarantined_.erase({machine, disk});
+    conditions_.clear(Errc::seq_conflict, subject_of(machine, disk));
+}
+
+std::vector<SessionTable::Quarantine> SessionTable::quarantines() const {
+    const std::scoped_lock lock(mutex_);
+    std::vector<Quarantine> out;
+    out.reserve(quarantined_.size());
+    for (const auto& [key, what] : quarantined_) {
+        out.push_back(what);
+    }
+    return out;
+}
+
+void SessionTable::remember_quarantines(const MachineId& machine, StreamMemory& memory) const {
+    for (auto it = quarantined_.lower_bound({machine, DiskId{}});
+         it != quarantined_.end() && it->first.first == machine; ++it) {
+        memory.quarantine(it->second.disk, it->second.generation, it->second.why);
     }
 }
 

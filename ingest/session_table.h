@@ -19,9 +19,12 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace cw::ingest {
 
@@ -54,9 +57,21 @@ public:
     // An operator has sorted it out.
     void forgive(const MachineId& machine);
     [[nodiscard]] std::size_t live_count() const;
-    // The machine's stream has been quarantined: seen by people until a session begins without it.
-    void show_quarantine(const MachineId& machine, const DiskId& disk,
-                         const std::optional<std::string>& why);
+
+    // A stream whose sequences came with two contents: refused, and seen by people, until its disk
+    // begins a new generation, which takes an agent that was started anew by hand.
+    struct Quarantine {
+        MachineId machine;
+        DiskId disk;
+        Generation generation{};
+        std::string why;
+        friend bool operator==(const Quarantine&, const Quarantine&) = default;
+    };
+    void quarantine(Quarantine what);
+    // A session of the machine begins with this disk in a generation that is not quarantined.
+    void end_quarantine(const MachineId& machine, const DiskId& disk);
+    // Of all machines, for whoever keeps them over a restart (quarantine_file.h).
+    [[nodiscard]] std::vector<Quarantine> quarantines() const;
 
 private:
     struct Entry {
@@ -75,11 +90,13 @@ private:
     Result<void> note_boot(const MachineId& machine, Entry& entry, std::uint64_t boot);
     bool still_clashing(const MachineId& machine, Entry& entry, Nanos now);
     void drop_idle_entries(Nanos now);
+    void remember_quarantines(const MachineId& machine, StreamMemory& memory) const;
 
     Clock& clock_;
     Conditions& conditions_;
     mutable std::mutex mutex_;
     std::unordered_map<MachineId, Entry> entries_;
+    std::map<std::pair<MachineId, DiskId>, Quarantine> quarantined_;
     std::size_t live_ = 0;
     std::uint32_t last_session_;
 };

@@ -44,6 +44,15 @@ bool StreamMemory::note(const DiskId& disk, Generation generation, Seq first, st
     return true;
 }
 
+void StreamMemory::quarantine(const DiskId& disk, Generation generation, std::string why) {
+    const std::scoped_lock lock(mutex_);
+    Stream* stream = find(disk, generation);
+    if (stream == nullptr) {
+        stream = &streams_.emplace_back(Stream{.disk = disk, .generation = generation});
+    }
+    stream->quarantine = std::move(why);
+}
+
 std::optional<std::string> StreamMemory::quarantined(const DiskId& disk,
                                                      Generation generation) const {
     const std::scoped_lock lock(mutex_);

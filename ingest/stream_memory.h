@@ -31,6 +31,8 @@ public:
     // content; the stream is quarantined from now on.
     bool note(const DiskId& disk, Generation generation, Seq first, std::uint32_t count,
               std::uint32_t table_crc);
+    // Refuse this stream from now on.
+    void quarantine(const DiskId& disk, Generation generation, std::string why);
     // Why this stream is quarantined; none: it is not.
     [[nodiscard]] std::optional<std::string> quarantined(const DiskId& disk,
                                                          Generation generation) const;

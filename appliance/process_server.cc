@@ -91,6 +91,7 @@ ProcessServer::ProcessServer(const config::Settings& settings, DaemonContext con
     : settings_(settings),
       context_(context),
       witness_(settings.server_state_dir + "/witness"),
+      quarantine_(settings.server_state_dir + "/quarantine"),
       health_metrics_(*context.seams.metrics) {}
 
 ProcessServer::~ProcessServer() {
@@ -320,7 +321,7 @@ Result<void> ProcessServer::open_door() {
                       std::move(doors), [this](const Identity& identity, const wire::Hello& hello) {
                           return authorise(identity, hello);
                       }));
-    return {};
+    return quarantine_.load(*seams.disk, listener_->sessions());
 }
 
 void ProcessServer::start_threads() {

@@ -20,6 +20,7 @@
 #include "egress/upload/store_runner.h"
 #include "ingest/credit.h"
 #include "ingest/listener.h"
+#include "ingest/quarantine_file.h"
 #include "pipeline/budget.h"
 
 #include <memory>
@@ -52,6 +53,7 @@ private:
     void start_threads();
     void recover_machines();
     void note_witnesses(const upload::EngineStatus& status);
+    void store_quarantines();
     void show_metrics(const upload::EngineStatus& status);
     [[nodiscard]] std::vector<std::pair<std::string, double>> cpu_by_stage() const;
     void apply_bandwidth();
@@ -96,6 +98,7 @@ private:
 
     std::mutex witness_mutex_;
     WitnessFile witness_;
+    ingest::QuarantineFile quarantine_;  // Of the thread that ticks.
     std::mutex usage_mutex_;
     cache::SpoolUsage usage_;
     std::uint64_t last_live_ = 0;

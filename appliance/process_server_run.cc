@@ -54,6 +54,7 @@ bool ProcessServer::tick() {
     }
     const upload::EngineStatus status = engine_->status();
     note_witnesses(status);
+    store_quarantines();
     show_metrics(status);
     const Nanos now = context_.seams.clock->boot();
     bool lively = true;
@@ -89,6 +90,15 @@ void ProcessServer::note_witnesses(const upload::EngineStatus& status) {
     }
     if (const auto stored = witness_.store(*context_.seams.disk); !stored) {
         context_.conditions.raise(stored.error().code, "witness", stored.error().detail);
+    }
+}
+
+void ProcessServer::store_quarantines() {
+    const auto stored = quarantine_.store(*context_.seams.disk, listener_->sessions());
+    if (!stored) {
+        context_.conditions.raise(stored.error().code, "quarantine", stored.error().detail);
+    } else {
+        context_.conditions.clear(Errc::io_error, "quarantine");
     }
 }
 
@@ -148,6 +158,7 @@ void ProcessServer::drain(std::int64_t limit_ns) {
     listener_->begin_drain();
     const bool quiet = wait_until(clock, deadline, [&] { return listener_->drained(); });
     listener_->stop();
+    store_quarantines();
     engine_->drain(false);
     const bool sent = wait_until(clock, deadline, [&] { return engine_->drained(); });
     spool_runner_->stop();

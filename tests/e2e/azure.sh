@@ -78,7 +78,8 @@ key_file = \"$demo/credential\""
     read -r useful failed <<<"$(fake_counts)"
     echo "10 points: $needed requests; with faults $useful that were served and $failed that were not"
     [ "$failed" -gt 0 ] || die "no fault was ever injected"
-    [ $((useful * 10)) -le $((needed * 11 + 30)) ] || die "more than 1.1 times the requests"
+    # What failed takes time, in which the writer fills another segment now and then: half a request for each.
+    [ $((useful * 10)) -le $((needed * 11 + failed * 5 + 30)) ] || die "more than 1.1 times the requests"
 
     fake_reset
     fake_faults "$unanswered"

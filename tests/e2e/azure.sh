@@ -18,9 +18,9 @@ job() {
     ordered_image 16
     ordered_agent
     ordered_writer 100
-    wait_for 120 "the agent's NBD socket" test -S "$demo/nbd.sock"
+    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
     writer_go
-    wait_for 120 "protection" agent_protects
+    wait_for 180 "protection" agent_protects
 }
 # points FIRST LAST: one after the other, each committed before the next one is made.
 points() {

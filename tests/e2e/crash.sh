@@ -79,9 +79,9 @@ ordered_pin_port
 ordered_image 8
 ordered_agent --spool-size 1GiB  # An outage is kept in order on disk: no degrading to maps.
 ordered_writer 200
-wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
-wait_for 60 "protection" agent_protects
+wait_for 180 "protection" agent_protects
 fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
 
 started=$SECONDS
@@ -95,11 +95,11 @@ while [ $killed -lt "$kills" ]; do
     start_server
     # Every fourth server dies again while it recovers or while the agent comes back.
     if [ $((killed % 4)) -eq 3 ]; then nap 300; kill_server; start_server; fi
-    wait_for 90 "the agent to come back" agent_live
+    wait_for 180 "the agent to come back" agent_live
 done
 make_point sent
 echo "$killed kills of the server, $point points, $((SECONDS - started)) s"
-wait_for 120 "all points in the vault" all_committed && pass "kill -9 of the server, $killed times: no point is lost"
+wait_for 180 "all points in the vault" all_committed && pass "kill -9 of the server, $killed times: no point is lost"
 check "the server's death makes no initial sync, resync or catch-up" no_resync
 
 # A2: ten servers in a row die of their own recovery; none of them makes it worse.
@@ -111,9 +111,9 @@ for ((i = 0; i < 10; i++)); do
     armed_server "cache.recovery.${places[i % 4]}" 1 && recoveries=$((recoveries + 1))
 done
 start_server
-wait_for 90 "the agent to come back" agent_live
+wait_for 180 "the agent to come back" agent_live
 make_point sent
-wait_for 120 "all points in the vault" all_committed && pass "ten recoveries are killed: no point is lost"
+wait_for 180 "all points in the vault" all_committed && pass "ten recoveries are killed: no point is lost"
 check "each of the ten died" [ $recoveries -eq 10 ]
 
 # Each death is recovered from by a server that dies at the next point.
@@ -162,10 +162,10 @@ for name in $(causewayd --list-crash-points | grep -vE '^(cache\.create|target|v
     done
 done
 start_server
-wait_for 90 "the agent to come back" agent_live
+wait_for 180 "the agent to come back" agent_live
 make_point sent
 echo "$reached crash points reached, not reached:${unreached:- none}; $((SECONDS - started)) s"
-wait_for 120 "all points in the vault" all_committed && pass "death at each crash point: no point is lost"
+wait_for 180 "all points in the vault" all_committed && pass "death at each crash point: no point is lost"
 check "death at a crash point makes no resync either" no_resync
 case " $unreached " in
     '  ') pass "every crash point is reached" ;;
@@ -178,9 +178,9 @@ kill -STOP "$demo_server_pid"
 sleep "$asleep"
 make_point sent
 kill -CONT "$demo_server_pid"
-wait_for 120 "the agent to come back" agent_live
+wait_for 180 "the agent to come back" agent_live
 make_point sent
-wait_for 120 "all points in the vault" all_committed && pass "a server that slept for $asleep s goes on: no point is lost"
+wait_for 180 "all points in the vault" all_committed && pass "a server that slept for $asleep s goes on: no point is lost"
 check "its sleep makes no resync" no_resync
 
 started=$SECONDS
@@ -193,11 +193,11 @@ for ((i = 0; i < kills; i++)); do
     wait "$demo_agent_pid" 2>/dev/null
     nap 100
     ordered_agent --spool-size 1GiB
-    wait_for 90 "protection after a kill of the agent" agent_protects
+    wait_for 180 "protection after a kill of the agent" agent_protects
 done
 make_point durable
 echo "$kills kills of the agent, $((SECONDS - started)) s"
-wait_for 120 "all points in the vault" all_committed && pass "kill -9 of the agent, $kills times: no durable point is lost"
+wait_for 180 "all points in the vault" all_committed && pass "kill -9 of the agent, $kills times: no durable point is lost"
 check "every point restores what the disk was at its moment" restore_all
 check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'
 cases_end

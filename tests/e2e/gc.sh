@@ -51,9 +51,9 @@ demo_start_server
 ordered_image 16
 ordered_agent
 ordered_writer 300
-wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
-wait_for 60 "protection" agent_protects
+wait_for 180 "protection" agent_protects
 
 wrong=0
 for i in {1..10}; do

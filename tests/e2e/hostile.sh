@@ -64,9 +64,9 @@ control_port=$(control_port_of)
 ordered_image 16
 ordered_agent
 ordered_writer 100
-wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
-wait_for 120 "protection" agent_protects
+wait_for 180 "protection" agent_protects
 victim=$(agent_json | grep -o '"id": *"[0-9a-f-]*"' | head -n 1 | grep -o '[0-9a-f-]\{36\}')
 [ -n "$victim" ] || die "the honest disk has no id"
 session_ends() { grep -c 'agent.session.lost' "$demo/agent.log"; }
@@ -76,7 +76,7 @@ attack slow > "$demo/slow.out" & slow_pid=$!
 demo_pids+=($slow_pid)
 attack tls
 attack control
-check "the log names why a handshake was refused" wait_for 60 "a line of the log" revoked_is_named
+check "the log names why a handshake was refused" wait_for 180 "a line of the log" revoked_is_named
 honest "TLS and the control port"
 attack stream
 check "another machine's disk raises AUTHZ_DENIED" logged 'condition.raised code=AUTHZ_DENIED'
@@ -110,7 +110,7 @@ mkfifo "$demo/hold"
 attack crowd --count 1000 < "$demo/hold" > "$demo/crowd.out" & crowd_pid=$!
 demo_pids+=($crowd_pid)
 exec 7> "$demo/hold"
-wait_for 60 "a thousand connections" has_metric causeway_ingest_connections 1000
+wait_for 180 "a thousand connections" has_metric causeway_ingest_connections 1000
 honest "a thousand idle connections"
 peak=$(resident_peak) limit=$(budget)
 echo "memory: peak $((peak / 1048576)) MiB of the printed $((limit / 1048576)) MiB"
@@ -142,6 +142,6 @@ check "every honest point is in the vault" test -z "$(missing_points)"
 check "every point is byte-identical" restore_all
 check "the list is taken while running" exit_code_is 0 causeway --config "$demo/causeway.toml" config reload
 revoked_live() { logged 'ingest.session.error.*CERTIFICATE_REVOKED'; }
-check "a revoked machine's live session is ended" wait_for 60 "the end of the session" revoked_live
+check "a revoked machine's live session is ended" wait_for 180 "the end of the session" revoked_live
 check "the server is alive and says so" demo_server_up
 cases_end

@@ -45,9 +45,9 @@ old=$(sum_of "$demo/target.img")
 demo_start_server
 ordered_pin_port
 ordered_agent
-wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 ordered_writer 200
-wait_for 120 "the initial synchronisation" agent_protects
+wait_for 180 "the initial synchronisation" agent_protects
 sent=$(agent_json | json_number sent_bytes) digests=$((blocks * 16))
 echo "disk $((mb << 20)) bytes, $(((blocks + 99) / 100)) of $blocks blocks differ: the agent sent $sent bytes," \
     "$(target_number blocks_compared) digests of 16 bytes were told"
@@ -67,7 +67,7 @@ sleep 1
 kill_server
 check "killed before the switch: the target is untouched" is_old
 demo_start_server
-wait_for 60 "the agent's session" agent_live
+wait_for 180 "the agent's session" agent_live
 check "a point after the restart is committed" note_point two committed
 truth=$ordered_truth
 second=$(held_point)
@@ -87,7 +87,7 @@ new_point() {  # The first may be made before the agent knows: it is never commi
     writer_go
     false
 }
-wait_for 60 "a point of the new history" new_point
+wait_for 180 "a point of the new history" new_point
 truth=$ordered_truth
 second=$(held_point)
 check "the new history has a point" test -n "$second"
@@ -107,7 +107,7 @@ check "killed after the switch, before anything is applied" is_old
 CAUSEWAY_CRASH_POINT=volume.piece_copied:1 demo_try_server  # It may be gone before it can be asked.
 wait "$demo_server_pid" 2>/dev/null
 demo_start_server
-wait_for 60 "the switch" phase_is done
+wait_for 180 "the switch" phase_is done
 check "the target is byte-identical to the source at the earlier point" is_point
 check "a done target is not switched again" exit_code_is 3 target switch "$demo_machine" disk --point "$second"
 check "it stays the point while the machine runs on" is_point

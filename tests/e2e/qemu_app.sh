@@ -15,7 +15,7 @@ id_of() { awk -v tag="$1" '$1 == tag { print $2 }' "$demo/in-vault"; }
 point() {
     local promised tag=$1; shift
     promised=$(guest_line vm)
-    causeway-agent point --state "$demo/agent" --tag "$tag" "$@" --wait committed --timeout 120s >>"$demo/points.log" 2>&1 ||
+    causeway-agent point --state "$demo/agent" --tag "$tag" "$@" --wait committed --timeout 300s >>"$demo/points.log" 2>&1 ||
         die "no point $tag: $(tail -n 1 "$demo/points.log")"
     echo "$tag $promised" >> "$demo/noted"
 }
@@ -34,7 +34,7 @@ vm_pid=$guest_pid
 guest_wrote vm 5
 for mode in data epoch; do
     guest_protect --mode $mode --qga "$demo/vm.qga" --app-hooks --interval 3600s
-    wait_for 90 "protection ($mode)" guest_protected
+    wait_for 300 "protection ($mode)" guest_protected
     guest_wrote vm 3
     point $mode-crash
     guest_wrote vm 3
@@ -50,7 +50,7 @@ done
 # Nobody answers at that socket: what comes is a crash point, and it says why.
 rm -f "$demo/nobody"
 guest_protect --qga "$demo/nobody" --app-hooks --interval 3600s --json >"$demo/progress.json"
-wait_for 90 "protection" guest_protected
+wait_for 300 "protection" guest_protected
 point unfrozen --frozen
 guest_points > "$demo/in-vault"
 check "without an answer the point is a crash point" [ "$(kind_of unfrozen)" = crash ]

@@ -43,7 +43,7 @@ for format in raw qcow2; do
     start_machine $format
     guest_wrote vm 3
     guest_protect --mode epoch --interval 3600s
-    wait_for 90 "protection ($format)" guest_protected
+    wait_for 300 "protection ($format)" guest_protected
     points $format 1 4
     check "$format: an epoch carries only what changed" few_blocks
     check "$format: nothing is left beside the machine after an epoch" no_leftovers
@@ -52,21 +52,21 @@ for format in raw qcow2; do
     wait "$demo_agent_pid" 2>/dev/null
     guest_wrote vm 3
     guest_protect --mode epoch --interval 3600s
-    wait_for 90 "protection after a kill of the agent ($format)" guest_protected
+    wait_for 300 "protection after a kill of the agent ($format)" guest_protected
     points $format 5 1
     kill -9 "$demo_server_pid"
     wait "$demo_server_pid" 2>/dev/null
     guest_wrote vm 3
     demo_start_server
-    wait_for 90 "protection after a kill of the server ($format)" guest_protected
+    wait_for 300 "protection after a kill of the server ($format)" guest_protected
     points $format 6 1
     check "$format: tracking outlives kill -9 of agent and server" [ "$(generations)" = 1 ]
 
     guest_kill "$vm_pid"
     start_machine $format
     guest_wrote vm 3
-    wait_for 90 "a new comparison ($format)" eval '[ "$(generations)" = 2 ]'
-    wait_for 90 "protection of the machine that is back ($format)" guest_protected
+    wait_for 300 "a new comparison ($format)" eval '[ "$(generations)" = 2 ]'
+    wait_for 300 "protection of the machine that is back ($format)" guest_protected
     points $format 7 1
     pass "$format: kill -9 of QEMU loses its bitmaps, and the disks are compared"
     check "$format: every point restores both disks as they were at one moment" guest_check_points 2

@@ -36,10 +36,10 @@ protect() {
     demo_agent_pid=
     rm -f "$demo/nbd.sock"
     ordered_agent
-    wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
     wait_for 300 "the synchronisation $1 to $2" agent_protects
     # It must also be told to people.
-    wait_for 60 "a status that shows the target" status_shows_target
+    wait_for 180 "a status that shows the target" status_shows_target
 }
 # Until at least that many writes were made in all.
 write_until() {
@@ -91,7 +91,7 @@ demo_start_server
 protect b a
 echo "reverse protection without writes: $(target_number blocks_compared) blocks compared, $(target_number taken_bytes) bytes taken"
 check "every block was compared, none was sent" test "$(target_number blocks_compared)" -eq $((mb * 16)) -a "$(target_number taken_bytes)" -eq 0
-check "no conflict, no trouble" wait_for 60 "a status without conditions" conditions_are_none
+check "no conflict, no trouble" wait_for 180 "a status without conditions" conditions_are_none
 check "a point of B at A" causeway-agent point --state "$demo/agent" --wait committed --timeout 150s
 demo_stop_agent
 check "failback at A" cli failover "$demo_machine" --point latest

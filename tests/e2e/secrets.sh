@@ -42,13 +42,13 @@ level = "trace"'
 emit causeway --config "$demo/causeway.toml" vault create
 (cd "$demo" && exec causewayd --config "$demo/causeway.toml" 2>>"$demo/emitted/server.log") & demo_server_pid=$!
 demo_pids+=($demo_server_pid)
-wait_for 60 "causewayd" demo_server_up
+wait_for 180 "causewayd" demo_server_up
 ordered_image 8
 ordered_agent --log-level trace
 ordered_writer 100
-wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
-wait_for 120 "protection" agent_protects
+wait_for 180 "protection" agent_protects
 check "a point is committed" note_point one committed
 
 for command in status "points $demo_machine" machines events "config explain" "config check" "config reload" "verify $demo_machine"; do

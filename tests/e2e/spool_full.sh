@@ -45,9 +45,9 @@ demo_start_server
 ordered_image 64
 ordered_agent --spool-size 1GiB  # What the server does not take is kept in order on disk.
 ordered_writer 250
-wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
-wait_for 60 "protection" agent_protects
+wait_for 180 "protection" agent_protects
 note_point start committed || die "no first point: $(tail -n 1 "$demo/points.log")"
 writer_go
 fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
@@ -56,14 +56,14 @@ shown=0 counted=0 stood=0 drained=0
 for ((cycle = 1; cycle <= cycles; cycle++)); do
     fake_faults '[{"action":"throttle"}]'  # 503 ServerBusy to everything.
     wait_for 300 "a full cache" status_shows_full && shown=$((shown + 1))
-    wait_for 60 "the metric of it" metric_is 1 && counted=$((counted + 1))
-    wait_for 120 "acknowledgements to stand still" acknowledgements_stand && stood=$((stood + 1))
+    wait_for 180 "the metric of it" metric_is 1 && counted=$((counted + 1))
+    wait_for 180 "acknowledgements to stand still" acknowledgements_stand && stood=$((stood + 1))
     note_point "full-$cycle" sent || die "no point in a full cache: $(tail -n 1 "$demo/points.log")"
     writer_go
     fake_faults '[]'
     wait_for 300 "the cache to drain by itself" status_shows_room
-    wait_for 60 "the metric to say so" metric_is 0
-    wait_for 120 "the point that was made in a full cache" vault_has_tag "full-$cycle"
+    wait_for 180 "the metric to say so" metric_is 0
+    wait_for 180 "the point that was made in a full cache" vault_has_tag "full-$cycle"
     note_point "after-$cycle" committed || die "no point after it: $(tail -n 1 "$demo/points.log")"
     writer_go
     drained=$((drained + 1))

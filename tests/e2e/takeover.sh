@@ -27,7 +27,7 @@ start_server() {
     causewayd --config "$(server_config "$1")" 2>>"$demo/server-$1.log" &
     server_pid[$1]=$!
     demo_pids+=($!)
-    wait_for 60 "server $1" server_up "$1"
+    wait_for 180 "server $1" server_up "$1"
 }
 # An agent that is told to end gives a server that does not answer 20 s to take the rest: that is seen once. Most leave
 # as they do in a disaster, without a word.
@@ -40,8 +40,8 @@ leave() {  # MOVE
 agent_to() {
     demo_port=${server_port[$1]}
     ordered_agent --spool-size 1GiB
-    wait_for 90 "the agent at server $1" agent_live
-    wait_for 90 "protection at server $1" agent_protects
+    wait_for 180 "the agent at server $1" agent_live
+    wait_for 180 "protection at server $1" agent_protects
 }
 fenced() { grep -q 'upload.machine.fenced' "$demo/server-$1.log"; }
 all_there() { [ -z "$(missing_points)" ]; }
@@ -60,9 +60,9 @@ segment_deadline = "1s"'
     demo_port=${server_port[0]}
     ordered_agent --spool-size 1GiB
     ordered_writer 200
-    wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
     writer_go
-    wait_for 90 "protection" agent_protects
+    wait_for 180 "protection" agent_protects
     local here=0 i began
     note_point start committed || die "no first point"
     began=$(began_again)

@@ -91,7 +91,7 @@ cp "$demo/planned.raw" "$demo/disk.img"
 rm -rf "$demo/agent"
 demo_agent
 reprotected() { cli reprotect "$demo_machine" >/dev/null 2>&1; [ "$(state)" = reprotected ]; }
-wait_for 90 "a recovery point of the other site" reprotected
+wait_for 180 "a recovery point of the other site" reprotected
 pass "reprotected by the first point of the other site"
 demo_stop_agent
 

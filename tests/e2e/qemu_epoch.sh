@@ -65,7 +65,7 @@ for format in raw qcow2; do
     guest_kill "$vm_pid"
     start_machine $format
     guest_wrote vm 3
-    wait_for 300 "a new comparison ($format)" eval '[ "$(generations)" = 2 ]'
+    wait_for 300 "a new comparison ($format)" guest_compared_again
     wait_for 300 "protection of the machine that is back ($format)" guest_protected
     points $format 7 1
     pass "$format: kill -9 of QEMU loses its bitmaps, and the disks are compared"

@@ -63,6 +63,7 @@ void Outbox::point_done(const PointId& id) {
     for (OutboxEntry& entry : entries_) {
         if (is_point(entry) && entry.point == id) {
             entry.point = {};  // Nil: done. It leaves the queue when it is the oldest.
+            entry.sent = true;
             break;
         }
     }
@@ -86,6 +87,24 @@ void Outbox::rewind(const std::vector<Seq>& durable) {
         }
         return entry.point.is_nil();
     });
+}
+
+bool Outbox::resend(std::uint16_t slot, Seq from) {
+    collect();
+    const auto wanted = [&](const OutboxEntry& entry) {
+        return !is_point(entry) && entry.slot == slot && entry.last_seq() >= from;
+    };
+    const auto first = std::ranges::find_if(entries_, wanted);
+    if (first == entries_.end() || first->record.header.seq != from) {
+        return false;
+    }
+    for (auto entry = first; entry != entries_.end(); ++entry) {
+        const bool behind =
+            is_point(*entry) && !entry->point.is_nil() && entry->cuts[slot] >= from;
+        entry->sent = entry->sent && !behind && !wanted(*entry);
+    }
+    next_ = std::min(next_, static_cast<std::size_t>(first - entries_.begin()));
+    return true;
 }
 
 void Outbox::drop(std::uint16_t slot, Seq from) {

@@ -69,6 +69,10 @@ public:
     // A new session: everything that `durable` (by slot) does not cover is to be sent again. Points
     // that can no longer be placed are removed; the server had them, or they are lost with it.
     void rewind(const std::vector<Seq>& durable);
+    // The server wants the records of `slot` from sequence `from` on again, in this session: they
+    // go out before what was not sent yet, and so do points behind them. False: they are not held,
+    // or `from` lies within one.
+    bool resend(std::uint16_t slot, Seq from);
     // Forgets a disk's records from sequence `from` on, and with them all points.
     void drop(std::uint16_t slot, Seq from);
     // Forgets the records of disks of which the disk spool lost one: their dirty maps have it all.

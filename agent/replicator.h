@@ -106,6 +106,8 @@ private:
         std::string_view phase = "connecting";
         std::string_view fence_phase = "catching up";  // While the fence is open.
         Seq hello_next{}, spooled{}, committed{};
+        Seq nak_expected{};  // Of the last NAK, and how often it came with this number.
+        unsigned naks = 0;
     };
 
     // replicator.cc
@@ -125,6 +127,8 @@ private:
     Result<void> open_fence(Disk& disk, const wire::Welcome::Disk& answer);
     Result<void> take_ack(const wire::Ack& ack);
     Result<void> take_error(const wire::ErrorMessage& message);
+    Result<void> take_nak(const wire::Nak& nak);
+    void reject(Disk& disk, std::string reason);
     // replicator_send.cc
     Result<bool> send_some();
     Result<bool> send_logged();

@@ -8,6 +8,8 @@ namespace cw::agent {
 namespace {
 
 constexpr int frames_per_round = 64;
+// A record that is refused this often in one session is wrong here, not on the way.
+constexpr unsigned naks_max = 3;
 
 }  // namespace
 
@@ -49,10 +51,7 @@ Result<void> Replicator::handle(const InFrame& frame) {
         }
         case FrameType::nak: {
             CW_TRY_ASSIGN(const auto nak, wire::decode<wire::Nak>(frame.payload));
-            // Reconnecting sends again from what the server really has: one way to be right.
-            return fail(nak.reason == wire::NakReason::size ? Errc::size_mismatch : Errc::seq_gap,
-                        "NAK " + std::to_string(static_cast<int>(nak.reason)) + " of slot " +
-                            std::to_string(nak.slot) + ": " + nak.detail);
+            return take_nak(nak);
         }
         case FrameType::point_status: {
             CW_TRY_ASSIGN(const auto status, wire::decode<wire::PointStatus>(frame.payload));
@@ -85,6 +84,44 @@ Result<void> Replicator::take_error(const wire::ErrorMessage& message) {
     return fail(code.value_or(Errc::connection_lost),
                 "the server says: " + message.detail +
                     (code ? "" : " (code " + std::to_string(message.code) + ")"));
+}
+
+// One disk's trouble is not the others': they go on in this session.
+Result<void> Replicator::take_nak(const wire::Nak& nak) {
+    if (nak.slot >= disks_.size()) {
+        return fail(Errc::frame_malformed, "NAK of an unknown slot");
+    }
+    Disk& disk = disks_[nak.slot];
+    if (disk.rejected) {
+        return {};  // What was under way when it was rejected.
+    }
+    log_warning("agent.nak", {{"disk", disk.name},
+                              {"reason", nak.reason},
+                              {"expected", nak.expected},
+                              {"detail", nak.detail}});
+    using enum wire::NakReason;
+    if (nak.reason == quota || nak.reason == conflict || nak.reason == size) {
+        reject(disk, nak.detail);
+        return {};
+    }
+    disk.naks = nak.expected == disk.nak_expected ? disk.naks + 1 : 1;
+    disk.nak_expected = nak.expected;
+    const bool fence_lost = disk.base->active() && disk.base->fence() >= nak.expected;
+    const bool again = nak.reason != generation && !fence_lost && disk.naks <= naks_max;
+    if (again && context_.outbox.resend(nak.slot, nak.expected)) {
+        return {};
+    }
+    // Reconnecting sends again from what the server really has: the one way that is always right.
+    return fail(Errc::seq_gap, "NAK " + std::to_string(static_cast<int>(nak.reason)) +
+                                   " of disk '" + disk.name + "': " + nak.detail);
+}
+
+void Replicator::reject(Disk& disk, std::string reason) {
+    disk.rejected = true;
+    disk.reason = std::move(reason);
+    disk.phase = "rejected";
+    disk.base->stop();
+    disk.capture->abandon();
 }
 
 Result<void> Replicator::welcome(const wire::Welcome& welcome) {
@@ -120,10 +157,9 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
                                     {"action", answer.action},
                                     {"durable", answer.durable},
                                     {"reason", answer.reason}});
+    disk.nak_expected = Seq{};
     if (disk.rejected) {
-        disk.phase = "rejected";
-        disk.base->stop();
-        disk.capture->abandon();
+        reject(disk, answer.reason);
         return {};
     }
     CW_TRY_ASSIGN(const bool resumed, resume_fence(disk, answer));

@@ -10,6 +10,7 @@ void ModelServer::open_session() {
     out.clear();
     taken_ = 0;
     new_ordinals_.clear();
+    stopped_.clear();
 }
 
 void ModelServer::receive(Bytes bytes) {
@@ -176,6 +177,10 @@ void ModelServer::on_write(const wire::FrameHeader& header, Bytes payload) {
     if (disk == nullptr) {
         return;
     }
+    if (refuse(header, *disk)) {
+        taken_ += header.payload_bytes;
+        return grant();
+    }
     if (disk->must_begin || header.seq != next(disk->received)) {
         return violate("WRITE at " + std::to_string(raw(header.seq)) + " after " +
                        std::to_string(raw(disk->received)));
@@ -183,6 +188,22 @@ void ModelServer::on_write(const wire::FrameHeader& header, Bytes payload) {
     write_bytes += header.data_bytes();
     keep(*disk, header, payload, false);
     grant();
+}
+
+// A NAK stops one disk until what is expected comes, whatever the reason.
+bool ModelServer::refuse(const wire::FrameHeader& header, const Disk& disk) {
+    const DiskId id = slots_[header.disk_slot];
+    if (naks.left > 0 && naks.disk == id && header.seq == next(disk.received)) {
+        --naks.left;
+        stopped_.insert(id);
+        send(wire::FrameType::nak, wire::machine_slot,
+             wire::encode(wire::Nak{header.disk_slot, naks.reason, header.seq, "told to"}));
+        return true;
+    }
+    if (stopped_.contains(id) && header.seq == next(disk.received)) {
+        stopped_.erase(id);
+    }
+    return stopped_.contains(id);
 }
 
 void ModelServer::on_base(const wire::FrameHeader& header, Bytes payload) {
@@ -228,6 +249,10 @@ void ModelServer::on_point(Bytes payload) {
     wire::PointStatus status{point->id, wire::PointState::durable, 0, ""};
     for (const auto& cut : point->cuts) {
         const Disk& disk = disks[cut.disk];
+        if (stopped_.contains(cut.disk)) {
+            status.state = wire::PointState::dropped;
+            continue;
+        }
         if (cut.cut != disk.received || raw(disk.fence) != 0 || cut.generation != disk.generation) {
             status.state = wire::PointState::dropped;
             violate("POINT with a wrong cut or inside a fence");

@@ -9,6 +9,7 @@
 #include "tests/agent/model_disk.h"
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,14 @@ public:
     bool reject_all = false;
     bool mute = false;  // HELLO is taken and never answered.
     std::optional<Errc> refuse_with;
+    // The next WRITEs of this disk, that many, are answered with a NAK; what follows is thrown away
+    // until the expected one comes.
+    struct Naks {
+        DiskId disk;
+        wire::NakReason reason{};
+        unsigned left = 0;
+    };
+    Naks naks;
 
     // What became durable is acknowledged; with commit also what is committed.
     void sync();
@@ -62,6 +71,7 @@ private:
     void on_hello(Bytes payload);
     void welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Disk& answer);
     void on_write(const wire::FrameHeader& header, Bytes payload);
+    bool refuse(const wire::FrameHeader& header, const Disk& disk);
     void on_base(const wire::FrameHeader& header, Bytes payload);
     void on_point(Bytes payload);
     void on_resync(const wire::FrameHeader& header, Bytes payload);
@@ -77,6 +87,7 @@ private:
     std::uint32_t session_ = 0;
     std::uint64_t taken_ = 0;  // Payload bytes of this session.
     std::map<std::uint16_t, std::vector<std::uint32_t>> new_ordinals_;
+    std::set<DiskId> stopped_;  // NAKed in this session.
 };
 
 }  // namespace cw::agent::test

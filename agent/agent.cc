@@ -55,7 +55,9 @@ bool Agent::round() {
     tend_machine();
     tend_guest();
     tend_points();
+    busy = (group_ && group_->step()) || busy;
     tend_waiters();
+    tend_group();
     tend_stop();
     return busy;
 }
@@ -87,6 +89,10 @@ void Agent::park(bool busy) {
     }
     const Nanos now = clock_.boot();
     std::int64_t wait = std::min(idle_wait_ns, replicator_->next_deadline() - now);
+    if (group_) {
+        group_->watch(waiting);
+        wait = std::min(wait, group_->deadline() - now);
+    }
     wait = std::min(wait, next_point_ - now);
     if (spiller_ && spiller_->busy()) {
         wait = std::min(wait, ns_per_ms);

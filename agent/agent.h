@@ -5,6 +5,7 @@
 #pragma once
 
 #include "agent/control_socket.h"
+#include "agent/group_port.h"
 #include "agent/guest_freeze.h"
 #include "agent/nbd_server.h"
 #include "agent/qemu_epochs.h"
@@ -46,9 +47,11 @@ struct AgentOptions {
     std::optional<HostPort> nbd_address;  // without either the disks are scanned.
     Freezer::Options freeze;
     bool app_hooks = false;
+    GroupOptions group;
+    std::int64_t group_interval_ns = 0;  // Between group points; 0: when asked for.
 };
 
-class Agent {
+class Agent final : private GroupSource {
 public:
     // What may be looked at from outside, for the progress line.
     using Observer = std::function<void(const Replicator::Status&)>;
@@ -56,7 +59,7 @@ public:
     // Errors: what is wrong with options, certificates, state directory or disks.
     static Result<std::unique_ptr<Agent>> create(AgentOptions options, Clock& clock,
                                                  Random& random);
-    ~Agent();
+    ~Agent() override;
 
     // Until stopped. `observe` runs about twice a second. Errors: io_error (state directory).
     Result<void> run(const Observer& observe);
@@ -71,6 +74,7 @@ private:
         PointPhase until{};
         Nanos deadline{};
         bool frozen = false;  // Of a guest that is frozen first.
+        bool group = false;   // Of all machines of the group.
     };
     Agent(AgentOptions options, Clock& clock, Random& random);
 
@@ -111,7 +115,7 @@ private:
         std::string tag;
         PointPhase until{};
         std::int64_t timeout_ms = 0;
-        bool frozen = false;
+        bool frozen = false, group = false;
     };
     void control_point(std::uint64_t client, const PointRequest& request);
     // The point of a waiter that has none yet. False: it was answered with a refusal.
@@ -120,11 +124,21 @@ private:
     void tend_guest();
     void cut_frozen();
     std::string status_json();
+    // agent_group.cc
+    Result<void> open_group();
+    void tend_group();
+    Result<void> begin_group(const std::string& tag);
+    Result<PointId> hold(const GroupId& barrier, const std::string& tag, Nanos until) override;
+    bool let_go() override { return gate_.open(); }
+    void decide(const PointId& point, const GroupId& barrier, bool committed) override {
+        replicator_->decide_point(point, barrier, committed);
+    }
 
     AgentOptions options_;
     Clock& clock_;
     Random& random_;
     MachineId machine_;
+    AdmissionGate gate_{clock_};
     // In the order of dependence: later ones use earlier ones.
     std::unique_ptr<cw::Disk> disk_;
     std::vector<std::unique_ptr<cw::Disk>> map_disks_;  // One per lock that guards its use.
@@ -144,6 +158,7 @@ private:
     std::unique_ptr<QemuSource> qemu_;
     QemuEpochs* epochs_ = nullptr;  // scan_, if it is that.
     std::unique_ptr<GuestFreeze> guest_;
+    std::unique_ptr<GroupPort> group_;
     std::unique_ptr<NbdServer> nbd_;
     std::unique_ptr<ControlServer> control_;
 
@@ -152,7 +167,7 @@ private:
     std::string scan_tag_, frozen_tag_;
     bool frozen_wanted_ = false;
     std::optional<Result<PointId>> frozen_outcome_;
-    Nanos next_frozen_{};
+    Nanos next_frozen_{}, next_group_{};
     bool scan_wanted_ = false;
     bool wants_restart_ = false;
     bool guest_paused_ = false;

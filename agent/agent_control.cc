@@ -77,7 +77,8 @@ void Agent::control(std::uint64_t client, const std::string& line) {
         control_point(client, {.tag = text("tag", ""),
                                .until = phase_of(text("wait", "sent")),
                                .timeout_ms = timed ? timeout->get<std::int64_t>() : 60'000,
-                               .frozen = text("frozen", "no") == "yes"});
+                               .frozen = text("frozen", "no") == "yes",
+                               .group = text("group", "no") == "yes"});
     } else if (command == "stop") {
         stop_client_ = client;
         stop_asked_.store(text("final", "no") == "yes" ? 2 : 1);
@@ -103,7 +104,12 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
     }
     const std::int64_t limit_ns = std::max<std::int64_t>(request.timeout_ms, 0) * ns_per_ms;
     Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, request.frozen};
-    if (request.frozen) {
+    if (request.group) {
+        if (const auto begun = begin_group(request.tag); !begun) {
+            return control_->reply(client, refusal(begun.error()));
+        }
+        waiter.group = true;
+    } else if (request.frozen) {
         frozen_tag_ = request.tag;
         frozen_wanted_ = true;
         frozen_outcome_.reset();
@@ -126,7 +132,15 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
 
 bool Agent::find_point(Waiter& waiter) {
     const std::optional<Result<PointId>>* outcome = nullptr;
-    if (waiter.frozen) {
+    std::optional<Result<PointId>> of_group;
+    if (waiter.group) {
+        const auto& barrier = group_->coordinator()->outcome();
+        if (barrier) {
+            of_group =
+                *barrier ? Result<PointId>((*barrier)->point) : std::unexpected(barrier->error());
+        }
+        outcome = &of_group;
+    } else if (waiter.frozen) {
         outcome = &frozen_outcome_;
     } else if (scan_ && !scan_wanted_ && !scan_->running()) {
         outcome = &scan_->outcome();
@@ -191,6 +205,14 @@ std::string Agent::status_json() {
     }
     if (nbd_) {
         out["nbd_port"] = nbd_->port();
+    }
+    if (group_) {
+        out["group"] = {{"port", group_->port()},
+                        {"members", options_.group.members.size()},
+                        {"connected", group_->connected()}};
+        if (group_->trouble()) {
+            out["group"]["last_error"] = to_string(*group_->trouble());
+        }
     }
     for (const auto& disk : status.disks) {
         out["disks"].push_back(disk_json(disk));

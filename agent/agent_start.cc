@@ -55,7 +55,8 @@ Agent::Agent(AgentOptions options, Clock& clock, Random& random)
     : options_(std::move(options)), clock_(clock), random_(random) {}
 
 Agent::~Agent() {
-    nbd_.reset();  // Its threads use the captures.
+    group_.reset();  // Who is held is let go.
+    nbd_.reset();    // Its threads use the captures.
     connector_.reset();
 }
 
@@ -164,6 +165,7 @@ Result<void> Agent::start() {
         replicator_->add_disk(*captures_[slot], options_.disks[slot].name, provable);
     }
     next_point_ = clock_.boot() + options_.interval_ns;
+    CW_TRY(open_group());
     if (qemu_) {
         std::vector<bool> provable;
         provable.reserve(state.disks.size());
@@ -231,7 +233,7 @@ Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::st
                                    .logging = exact};
     captures_.push_back(std::make_unique<DiskCapture>(
         begin, std::move(*map),
-        DiskCapture::Parts{*images_.back(), *outbox_, *pool_, clock_, *state_}));
+        DiskCapture::Parts{*images_.back(), *outbox_, *pool_, clock_, *state_, &gate_}));
     if (scan) {
         scanned.back().capture = captures_.back().get();
     }

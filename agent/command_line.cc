@@ -60,6 +60,8 @@ struct ProtectText {
     std::string interval = "5s", linger = "20ms", memory = "128MiB", spool = "0";
     std::string mode = "data", app_interval = "1h";
     std::string nbd_listen, pre, post, hook_timeout = "60s";
+    std::vector<std::string> members, coordinators;
+    std::string group_listen, group_interval = "0", group_hold = "300ms";
 };
 
 void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
@@ -106,6 +108,37 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
         ->capture_default_str();
 }
 
+void add_group(CLI::App& app, ProtectText& text) {
+    app.add_option("--group-member", text.members, "coordinate this machine, UUID@HOST:PORT");
+    app.add_option("--group-listen", text.group_listen, "let coordinators connect here (…:20004)");
+    app.add_option("--group-coordinator", text.coordinators, "the UUID of one that may");
+    app.add_option("--group-interval", text.group_interval,
+                   "between points of the group; 0: only when asked for")
+        ->capture_default_str();
+    app.add_option("--group-hold", text.group_hold, "how long writers may be held for one")
+        ->capture_default_str();
+}
+
+void finish_group(GroupOptions& group, const ProtectText& text) {
+    for (const std::string& member : text.members) {
+        const std::size_t at = member.find('@');
+        group.members.push_back(
+            {unwrap("--group-member", parse_id<MachineId>(member.substr(0, at))),
+             unwrap("--group-member", parse_host_port(member.substr(
+                                          at == std::string::npos ? member.size() : at + 1)))});
+    }
+    for (const std::string& machine : text.coordinators) {
+        group.coordinators.push_back(unwrap("--group-coordinator", parse_id<MachineId>(machine)));
+    }
+    if (!text.group_listen.empty()) {
+        group.listen = unwrap("--group-listen", parse_host_port(text.group_listen));
+    }
+    group.hold_ns = duration_ns("--group-hold", text.group_hold);
+    if (group.hold_ns < ns_per_ms || group.hold_ns > barrier_hold_ms_max * ns_per_ms) {
+        throw CLI::ValidationError("--group-hold", "is between 1ms and 60s");
+    }
+}
+
 void finish_protect(ProtectCommand& out, const ProtectText& text) {
     AgentOptions& options = out.options;
     for (const std::string& server : text.servers) {
@@ -136,6 +169,8 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
     options.interval_ns = duration_ns("--interval", text.interval);
     options.app_interval_ns = duration_ns("--app-interval", text.app_interval);
     options.linger_ns = duration_ns("--linger", text.linger);
+    options.group_interval_ns = duration_ns("--group-interval", text.group_interval);
+    finish_group(options.group, text);
     options.memory_bytes = size_bytes("--memory", text.memory);
     options.spool_bytes = size_bytes("--spool-size", text.spool);
     options.freeze.limit_ns = duration_ns("--hook-timeout", text.hook_timeout);
@@ -180,10 +215,12 @@ CommandLine parse_command_line(int argc, char** argv) {
     app.require_subcommand(1);
     ProtectCommand protect;
     ProtectText text;
-    add_protect(*app.add_subcommand("protect", "protect disks, in the foreground"), protect, text);
+    CLI::App& protecting = *app.add_subcommand("protect", "protect disks, in the foreground");
+    add_protect(protecting, protect, text);
+    add_group(protecting, text);
     AskCommand ask;
     std::string state, tag, wait = "sent", timeout = "60s";
-    bool final = false, frozen = false;
+    bool final = false, frozen = false, group = false;
     CLI::App* const status = app.add_subcommand("status", "how protection goes");
     CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
     CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
@@ -196,6 +233,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     point->add_flag("--json", ask.json);
     point->add_option("--tag", tag, "a word of yours, at most 256 bytes");
     point->add_flag("--frozen", frozen, "freeze the guest for it; the agent needs --qga");
+    point->add_flag("--group", group, "of all machines of the group that the agent coordinates");
     point->add_option("--wait", wait)->check(CLI::IsMember({"sent", "durable", "committed"}));
     point->add_option("--timeout", timeout)->capture_default_str();
     stop->add_flag("--final", final, "a last point first, then a planned GOODBYE");
@@ -222,6 +260,7 @@ CommandLine parse_command_line(int argc, char** argv) {
             {"wait", wait},
             {"final", final ? "yes" : "no"},
             {"frozen", frozen ? "yes" : "no"},
+            {"group", group ? "yes" : "no"},
             {"timeout_ms",
              timeout_ms}}.dump(-1, ' ', false, json::error_handler_t::replace);
         out.ask = std::move(ask);

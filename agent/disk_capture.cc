@@ -37,7 +37,8 @@ DiskCapture::DiskCapture(Start start, DirtyMap map, Parts parts)
 
 Result<void> DiskCapture::write(std::uint64_t offset, Bytes data) {
     CW_ASSERT(!data.empty() && offset % sector_bytes == 0 && data.size() % sector_bytes == 0);
-    const std::lock_guard guard(order_);
+    std::unique_lock lock(order_);
+    wait_for_barrier(lock);
     CW_TRY(mark(offset, data.size()));
     if (auto written = parts_.image.write(offset, data); !written) {
         stop_logging(offset, data.size(),
@@ -51,7 +52,8 @@ Result<void> DiskCapture::write(std::uint64_t offset, Bytes data) {
 Result<void> DiskCapture::zero(std::uint64_t offset, std::uint64_t length, ExtentOp op,
                                bool unmap) {
     CW_ASSERT(length > 0 && offset % sector_bytes == 0 && length % sector_bytes == 0);
-    const std::lock_guard guard(order_);
+    std::unique_lock lock(order_);
+    wait_for_barrier(lock);
     CW_TRY(mark(offset, length));
     if (auto written = parts_.image.zero(offset, length, unmap); !written) {
         stop_logging(offset, length, "the image cannot be written");

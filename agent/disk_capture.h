@@ -13,6 +13,7 @@
 // loop, each taking the order lock by itself. Lock order: disks by slot, then the outbox.
 #pragma once
 
+#include "agent/admission_gate.h"
 #include "agent/block_image.h"
 #include "agent/dirty_map.h"
 #include "agent/outbox.h"
@@ -49,6 +50,7 @@ public:
         pipeline::SlabPool& pool;
         Clock& clock;
         SequenceReserve& reserve;
+        AdmissionGate* gate = nullptr;  // Holds write() and zero() while it is closed.
     };
     // Everything in `parts` outlives the capture.
     DiskCapture(Start start, DirtyMap map, Parts parts);
@@ -112,6 +114,11 @@ public:
     [[nodiscard]] Sha256 stream_hash_locked() const noexcept { return hash_; }
 
 private:
+    void wait_for_barrier(std::unique_lock<std::mutex>& lock) {
+        if (parts_.gate != nullptr) {
+            parts_.gate->pass(lock);
+        }
+    }
     Result<void> mark(std::uint64_t offset, std::uint64_t length);
     // Logs one extent of at most 4 MiB, or stops logging.
     void log(pipeline::ExtentOp op, std::uint64_t offset, std::uint64_t length, Bytes data);

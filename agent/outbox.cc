@@ -20,6 +20,10 @@ bool is_point(const OutboxEntry& entry) noexcept {
     return entry.record.header.type == pipeline::RecordType::point;
 }
 
+bool is_result(const OutboxEntry& entry) noexcept {
+    return entry.record.header.type == pipeline::RecordType::point_result;
+}
+
 }  // namespace
 
 void Outbox::push(OutboxEntry entry) {
@@ -77,6 +81,9 @@ void Outbox::rewind(const std::vector<Seq>& durable) {
         entry.sent = false;
     }
     remove_if([&](const OutboxEntry& entry) {
+        if (is_result(entry)) {
+            return false;  // Whoever has its point still waits for it.
+        }
         if (!is_point(entry)) {
             return entry.last_seq() <= durable[entry.slot];
         }
@@ -99,8 +106,8 @@ bool Outbox::resend(std::uint16_t slot, Seq from) {
         return false;
     }
     for (auto entry = first; entry != entries_.end(); ++entry) {
-        const bool behind =
-            is_point(*entry) && !entry->point.is_nil() && entry->cuts[slot] >= from;
+        const bool behind = is_result(*entry) || (is_point(*entry) && !entry->point.is_nil() &&
+                                                  entry->cuts[slot] >= from);
         entry->sent = entry->sent && !behind && !wanted(*entry);
     }
     next_ = std::min(next_, static_cast<std::size_t>(first - entries_.begin()));
@@ -110,7 +117,8 @@ bool Outbox::resend(std::uint16_t slot, Seq from) {
 void Outbox::drop(std::uint16_t slot, Seq from) {
     collect();
     remove_if([&](const OutboxEntry& entry) {
-        return is_point(entry) || (entry.slot == slot && entry.record.header.seq >= from);
+        return is_point(entry) || is_result(entry) ||
+               (entry.slot == slot && entry.record.header.seq >= from);
     });
 }
 
@@ -154,7 +162,8 @@ void Outbox::trim() {
         if (!entry.sent) {
             return false;
         }
-        return is_point(entry)
+        return is_result(entry) ? true
+               : is_point(entry)
                    ? entry.point.is_nil()
                    : entry.slot < spooled_.size() && entry.last_seq() <= spooled_[entry.slot];
     };

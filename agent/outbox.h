@@ -24,7 +24,7 @@ namespace cw::agent {
 
 struct OutboxEntry {
     pipeline::Record record;
-    std::uint16_t slot = 0;  // Of the disk; wire::machine_slot for points.
+    std::uint16_t slot = 0;  // Of the disk; wire::machine_slot for points and their results.
     bool sent = false;
     PointId point;          // Points only
     std::vector<Seq> cuts;  // Points only: by slot

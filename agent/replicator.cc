@@ -224,7 +224,7 @@ bool Replicator::all_spooled() {
 }
 
 Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag, std::string hooks,
-                                       std::optional<WallMicros> at) {
+                                       std::optional<WallMicros> at, const GroupId& group) {
     CW_ASSERT(tag.size() <= pipeline::point_tag_bytes_max);
     if (!context_.outbox.room()) {
         return fail(Errc::out_of_budget, "the queue is full");
@@ -253,6 +253,8 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
         }
         std::ranges::sort(point.cuts, {}, &pipeline::DiskCut::disk);
         point.kind = kind;
+        point.group = group;
+        point.provisional = !group.is_nil();
         point.tag = tag;
         point.hook_results = std::move(hooks);
         const ByteVector payload = pipeline::encode_point(point);
@@ -274,6 +276,21 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
                   .cuts = point.cuts,
                   .reason = {}});
     return point.id;
+}
+
+void Replicator::decide_point(const PointId& id, const GroupId& group, bool committed) {
+    const ByteVector payload = pipeline::encode_point_result({id, group, committed});
+    OutboxEntry entry;
+    entry.record.table = pipeline::TableBuffer(align_up(payload.size(), block_bytes));
+    std::ranges::copy(payload, entry.record.table.bytes().begin());
+    pipeline::RecordHeader& header = entry.record.header;
+    header.key.machine = options_.machine;
+    header.type = pipeline::RecordType::point_result;
+    header.table_bytes = static_cast<std::uint32_t>(entry.record.table.bytes().size());
+    header.table_crc = crc32c(entry.record.table.bytes());
+    entry.slot = wire::machine_slot;
+    entry.point = id;
+    context_.outbox.push(std::move(entry));
 }
 
 bool Replicator::consistent() {

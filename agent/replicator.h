@@ -71,9 +71,13 @@ public:
     }
 
     // A barrier across all disks. `at`: the moment that the disks are of, if it is not now.
+    // With a group it is provisional: see decide_point().
     // Errors: resync_required while a disk is not consistent; out_of_budget when the queue is full.
     Result<PointId> make_point(pipeline::PointKind kind, std::string tag, std::string hooks = {},
-                               std::optional<WallMicros> at = {});
+                               std::optional<WallMicros> at = {}, const GroupId& group = {});
+    // What became of a point that was made with a group: until then the server keeps it back. If
+    // this is lost with a connection the server makes it an ordinary point.
+    void decide_point(const PointId& id, const GroupId& group, bool committed);
     // True if every disk could take part in a point now.
     [[nodiscard]] bool consistent();
     // Nothing changed since the last point, and that one is still on its way.

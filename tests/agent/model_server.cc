@@ -62,6 +62,17 @@ void ModelServer::handle(const wire::FrameHeader& header, Bytes payload) {
             return on_base(header, payload);
         case FrameType::point:
             return on_point(payload);
+        case FrameType::point_result: {
+            const auto result = pipeline::decode_point_result(payload);
+            if (!result || std::ranges::none_of(points, [&](const PointSeen& seen) {
+                    return seen.point.id == result->id && seen.point.provisional &&
+                           seen.point.group == result->group;
+                })) {
+                return violate("POINT_RESULT of no point of its group");
+            }
+            results[result->id] = result->committed;
+            return;
+        }
         case FrameType::resync_begin:
         case FrameType::resync_end:
             return on_resync(header, payload);

@@ -53,6 +53,7 @@ public:
 
     std::map<DiskId, Disk> disks;
     std::vector<PointSeen> points;
+    std::map<PointId, bool> results;  // Of points of a group.
     std::vector<std::string> violations;
     std::vector<wire::ReplicationMode> modes;
     std::uint64_t base_bytes = 0, write_bytes = 0, sessions = 0, hashes_sent = 0;

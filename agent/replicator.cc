@@ -159,7 +159,10 @@ void Replicator::lose(const Error& error) {
         link_state_ = LinkState::ended;
         return;
     }
-    if (class_of(error.code) == ErrorClass::unrecoverable) {
+    // Fenced: the server lost a race for the machine. It, or the one that won, is asked again.
+    const bool grave = class_of(error.code) == ErrorClass::unrecoverable &&
+                       action_of(error.code) != Action::fenced;
+    if (grave) {
         log_error("agent.critical", {{"error", error}});
         link_state_ = LinkState::critical;  // Never retried: a person is asked. Writers go on.
         return;

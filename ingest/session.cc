@@ -117,6 +117,10 @@ void Session::on_spooled(const pipeline::Spooled& notice) {
 
 void Session::on_committed(const pipeline::Committed& notice) {
     CW_ASSERT(notice.machine == machine_);
+    if (state_ == State::opening) {
+        early_.push_back(notice);  // The publisher has answered, and its answer is on its way.
+        return;
+    }
     if (state_ != State::live && state_ != State::leaving) {
         return;
     }
@@ -133,7 +137,11 @@ void Session::on_committed(const pipeline::Committed& notice) {
         manifest_news_ = true;
     }
     append_acks();  // Before the statuses: a committed point's sequences are committed too.
-    for (const pipeline::PointStatus& point : notice.points) {
+    say(notice.points);
+}
+
+void Session::say(const std::vector<pipeline::PointStatus>& points) {
+    for (const pipeline::PointStatus& point : points) {
         send(wire::FrameType::point_status,
              wire::encode(wire::PointStatus{point.id,
                                             static_cast<wire::PointState>(raw(point.state)),

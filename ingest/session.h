@@ -106,6 +106,7 @@ private:
     void note(AgentNotice notice);
     bool fenced();
     void append_acks();
+    void say(const std::vector<pipeline::PointStatus>& points);
     void finish_if_done();
     [[nodiscard]] bool all_spooled() const;
 
@@ -148,6 +149,7 @@ private:
     CreditAccount credit_;
     std::vector<pipeline::DiskHello> hello_disks_;
     std::vector<DiskStream> streams_;
+    std::vector<pipeline::Committed> early_;  // Came before WELCOME was sent; told after it.
     ByteVector output_;
     Outbox outbox_;
     std::optional<Error> error_;

@@ -4,6 +4,7 @@
 #include "ingest/session.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cw::ingest {
 namespace {
@@ -142,6 +143,10 @@ void Session::welcome(pipeline::MachineOpened& opened) {
                                      {"peer", peer_},
                                      {"disks", streams_.size()},
                                      {"credit", credit_.granted()}});
+    say(opened.points);
+    for (const pipeline::Committed& notice : std::exchange(early_, {})) {
+        on_committed(notice);
+    }
 }
 
 }  // namespace cw::ingest

@@ -54,6 +54,14 @@ struct DiskWelcome {
     ByteVector base_durable;  // Bitmap of super-chunk ordinals held under that fence.
     std::string reason;       // Why, for reject and resync. Shown to people.
 };
+enum class PointState : std::uint8_t { durable = 1, committed = 2, same_as = 3, dropped = 4 };
+struct PointStatus {
+    PointId id;
+    PointState state = PointState::durable;
+    std::uint64_t manifest_number = 0;  // committed, same_as
+    std::string reason;                 // dropped
+};
+
 // control → ingest: the answer to OpenMachine.
 struct MachineOpened {
     MachineId machine;
@@ -65,6 +73,9 @@ struct MachineOpened {
     FingerprintSecret fingerprint_secret{};
     std::uint64_t manifest_number = 0;
     Sha256 manifest_hash{};
+    // What became of the machine's newest points, oldest first: the word of it may have been lost
+    // with a connection, so it is said again after WELCOME.
+    std::vector<PointStatus> points;
 };
 
 // cache → ingest: what became durable, cumulative per stream.
@@ -77,14 +88,6 @@ struct Spooled {
     Seq fence{};
     std::vector<PointId> points;  // Points whose record is durable.
     std::optional<Seq> expected;  // A gap was met: re-send from here (NAK).
-};
-
-enum class PointState : std::uint8_t { durable = 1, committed = 2, same_as = 3, dropped = 4 };
-struct PointStatus {
-    PointId id;
-    PointState state = PointState::durable;
-    std::uint64_t manifest_number = 0;  // committed, same_as
-    std::string reason;                 // dropped
 };
 
 // publisher → ingest (acks) and → cache (release).

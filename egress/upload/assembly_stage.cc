@@ -98,8 +98,9 @@ bool AssemblyStage::take_records(std::size_t budget) {
         if (!context_.stored.try_pop(stored)) {
             break;
         }
-        ++backlog_;
-        machine_of(stored.record.header.key.machine).assembly.take(std::move(stored));
+        Machine& machine = machine_of(stored.record.header.key.machine);
+        backlog_ += machine.stopped ? 0 : 1;
+        machine.assembly.take(std::move(stored));
         worked = true;
     }
     return worked;
@@ -118,9 +119,9 @@ bool AssemblyStage::take_replies() {
 void AssemblyStage::handle(Machine& machine, PublishEvent event) {
     MachineAssembly& assembly = machine.assembly;
     if (const auto* const ready = std::get_if<MachineReady>(&event.what)) {
-        assembly.open(*ready);
+        open(machine, *ready);
     } else if (const auto* const stopped = std::get_if<MachineStopped>(&event.what)) {
-        dispose(assembly.stop(stopped->discard));
+        stop(machine, stopped->discard);
     } else if (const auto* const done = std::get_if<StepsCommitted>(&event.what)) {
         if (done->opening == assembly.opening() && assembly.active()) {
             assembly.committed(done->through);
@@ -142,6 +143,26 @@ void AssemblyStage::handle(Machine& machine, PublishEvent event) {
         }
     } else {
         assembly.seal_all();
+    }
+}
+
+void AssemblyStage::open(Machine& machine, const MachineReady& ready) {
+    count(machine);
+    machine.assembly.open(ready);
+}
+
+void AssemblyStage::stop(Machine& machine, bool discard) {
+    count(machine);
+    dispose(machine.assembly.stop(discard));
+    CW_ASSERT(backlog_ >= machine.assembly.backlog_records());
+    backlog_ -= machine.assembly.backlog_records();
+    machine.stopped = true;
+}
+
+// The backlog may be beyond its limit now: then nothing is taken until it is not.
+void AssemblyStage::count(Machine& machine) {
+    if (std::exchange(machine.stopped, false)) {
+        backlog_ += machine.assembly.backlog_records();
     }
 }
 

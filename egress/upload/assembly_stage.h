@@ -3,7 +3,9 @@
 //   stored ring → MachineAssembly → SegmentBuilder → Lanes → UploadStage → SegmentStored
 //
 // Memory: payload stays in ingest slabs only while there are enough of them free; the rest is read
-// back when its job starts. Records are taken from the ring up to options.backlog_records.
+// back when its job starts. Records are taken from the ring up to options.backlog_records, which
+// all machines share. Those of a stopped machine (fenced, closed, refused) do not count: it must
+// not stop the others. There are as many of them as the cache holds, whose index has them all too.
 #pragma once
 
 #include "base/conditions.h"
@@ -67,6 +69,7 @@ private:
     struct Machine {
         explicit Machine(const MachineId& id, AssemblyHost& host) : assembly(id, host) {}
         MachineAssembly assembly;
+        bool stopped = false;  // Its records are not in `backlog_`.
         std::uint32_t jobs = 0;
         std::uint64_t built_bytes = 0, uploaded_bytes = 0, coalesced_bytes = 0;
     };
@@ -92,6 +95,9 @@ private:
     bool take_records(std::size_t budget);
     bool take_replies();
     void handle(Machine& machine, PublishEvent event);
+    void open(Machine& machine, const MachineReady& ready);
+    void stop(Machine& machine, bool discard);
+    void count(Machine& machine);
     bool take_answers();
     void answered(const UploadAnswer& answer);
     void put_failed(SegmentWork& work, const UploadAnswer& answer);
@@ -117,7 +123,7 @@ private:
     std::vector<pipeline::Lsn> releases_;
     // Shared with the reads under way, which may end after this stage.
     std::shared_ptr<std::vector<std::shared_ptr<ControlRead>>> control_done_;
-    std::size_t backlog_ = 0;
+    std::size_t backlog_ = 0;  // Records of the machines that are not stopped.
     Nanos status_due_{};
     SegmentBuilder builder_;  // Last: its jobs borrow segments.
 };

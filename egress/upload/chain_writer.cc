@@ -29,10 +29,11 @@ bool ChainWriter::step(blob::BlobStore& store) {
     }
     switch (phase_) {
         case Phase::idle:
-        case Phase::correcting: {
             if (stopped_) {
                 return false;
             }
+            [[fallthrough]];
+        case Phase::correcting: {  // What was begun is finished, stopped or not.
             const Nanos now = context_.clock.boot();
             write_head(store, now);
             for (const StepId step : ledger_.aged(now)) {
@@ -373,7 +374,10 @@ Nanos ChainWriter::next_deadline() const {
     if (busy_) {
         return Nanos{INT64_MAX};
     }
-    if (phase_ == Phase::idle || phase_ == Phase::correcting) {
+    if (phase_ == Phase::correcting) {
+        return Nanos{INT64_MAX};  // Only a segment that is stored again moves it, and that is told.
+    }
+    if (phase_ == Phase::idle) {
         if (stopped_) {
             return Nanos{INT64_MAX};
         }

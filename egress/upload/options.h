@@ -48,8 +48,9 @@ struct EngineOptions {
     // Below this many free slabs in the ingest pool, payload of open and waiting segments is
     // dropped (oldest deadline last) and read back from the spool later.
     std::size_t ingest_slabs_low = 64;
-    // Records known here and not yet committed; more are not taken from the ring. Without payload
-    // one costs at most 112 bytes: 1 Mi records are 112 MiB, a term of the memory budget.
+    // Records known here and not yet committed; more are not taken from the ring. Those of stopped
+    // machines do not count. Without payload one costs at most 112 bytes: 1 Mi records are 112 MiB,
+    // a term of the memory budget.
     std::size_t backlog_records = 1024 * 1024;
     std::size_t jobs = 4;  // Segments between sealing and upload at once.
 

@@ -40,6 +40,20 @@ Generation newest_cached(const OpenCommand& command, const DiskId& disk) {
     return newest;
 }
 
+// Of every point that the vault holds, oldest first.
+std::vector<pipeline::PointStatus> statuses_of(const vault::ChainState& state) {
+    std::vector<pipeline::PointStatus> out;
+    out.reserve(state.points.size());
+    for (const auto& [id, point] : state.points) {
+        out.push_back({.id = id,
+                       .state = pipeline::PointState::committed,
+                       .manifest_number = point.manifest,
+                       .reason = {}});
+    }
+    std::ranges::stable_sort(out, {}, &pipeline::PointStatus::manifest_number);
+    return out;
+}
+
 }  // namespace
 
 void PublishStage::run(Command command) {
@@ -143,6 +157,7 @@ void PublishStage::ask_opener(const MachineId& id, Machine& machine) {
         task.witness = machine.recover->server_witness;
         task.only_if_ours = true;
     }
+    machine.recovering = task.only_if_ours;
     CW_ASSERT(machine.writer == nullptr || machine.writer->idle());
     machine.writer.reset();  // Of a fenced opening.
     machine.mode = MachineMode::opening;
@@ -173,6 +188,14 @@ void PublishStage::opened(OpenOutcome outcome) {
                                                                         .options = context_.options,
                                                                         .host = *this},
                                                    std::move(*outcome.claim));
+    // The chain knows what the process before this one committed, or another server; what made no
+    // manifest is known only here.
+    auto told = std::exchange(machine.told, {});
+    std::erase_if(told, [](const pipeline::PointStatus& status) {
+        return status.state == pipeline::PointState::committed;
+    });
+    remember(machine, statuses_of(machine.writer->ledger().state()));
+    remember(machine, {told.begin(), told.end()});
     MachineReady ready{.opening = machine.opening, .keys = segment_keys(machine), .disks = {}};
     for (const vault::DiskEntry& disk : machine.writer->ledger().state().newest.disks) {
         ready.disks[disk.disk] = {.generation = disk.generation,
@@ -191,11 +214,21 @@ void PublishStage::opened(OpenOutcome outcome) {
 void PublishStage::open_failed(const MachineId& id, Machine& machine, const Error& error) {
     log_warning("upload.machine.not_opened", {{"machine", id}, {"error", error}});
     machine.mode = MachineMode::waiting;
+    if (machine.recovering && machine.asked) {
+        // A HELLO came meanwhile. It may take the machine over, which a recovery must not.
+        ask_opener(id, machine);
+        return;
+    }
     if (machine.asked) {
         refuse(*machine.asked, error);
         machine.asked.reset();
     }
     trouble(id, error);
+    const Action action = action_of(error.code);
+    if (action == Action::fenced || action == Action::stop || action == Action::repair) {
+        // Its records wait for a person or another server: the others must not wait with them.
+        reply(id, MachineStopped{.discard = false, .fenced = action == Action::fenced});
+    }
     if (!machine.recover) {
         return;
     }
@@ -253,6 +286,12 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
                                          {"reason", welcome.reason}});
         reply_out.disks.push_back(std::move(welcome));
     }
+    // With an acknowledgement of manifest n came all that was to be said of those before it.
+    std::ranges::copy_if(machine.told, std::back_inserter(reply_out.points),
+                         [&command](const pipeline::PointStatus& status) {
+                             return status.state != pipeline::PointState::committed ||
+                                    status.manifest_number >= command.open.witness_number;
+                         });
     ledger.declare(declared, command.open.name);
     outgoing_.emplace_back(std::move(reply_out));
 }

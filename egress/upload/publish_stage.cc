@@ -186,12 +186,21 @@ void PublishStage::settled(const MachineId& id, const Draft& draft, std::uint64_
         draft.manifest->kind == vault::ManifestKind::regular) {
         reply(id, KeysChanged{.opening = machine.opening, .keys = segment_keys(machine)});
     }
+    remember(machine, draft.told.points);
     count_points(draft);
     note_point(machine, id, draft);
     if (machine.damaged.empty()) {
         context_.conditions.clear(Errc::spool_lost_durable, subject_of(id));
     }
     status_due_ = std::min(status_due_, context_.clock.boot() + 100 * ns_per_ms);
+}
+
+void PublishStage::remember(Machine& machine, const std::vector<pipeline::PointStatus>& told) {
+    constexpr std::size_t kept_max = 256;  // As many as an agent keeps.
+    machine.told.insert(machine.told.end(), told.begin(), told.end());
+    while (machine.told.size() > kept_max) {
+        machine.told.pop_front();
+    }
 }
 
 void PublishStage::count_points(const Draft& draft) {

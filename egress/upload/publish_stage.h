@@ -63,6 +63,7 @@ private:
         std::optional<OpenCommand> asked;       // The HELLO that waits for the opening.
         std::optional<RecoverCommand> recover;  // Wanted until it is decided.
         Nanos recover_at{};
+        bool recovering = false;     // The opening under way is for the cache's sake alone.
         std::uint32_t failures = 0;  // Of recovering, in a row.
         bool closing = false;
         std::uint32_t reactor = 0;
@@ -73,6 +74,7 @@ private:
         RpoStages stages;
         std::optional<vault::PointEntry> newest_point;
         std::optional<WallMicros> point_time;
+        std::deque<pipeline::PointStatus> told;  // Of the newest points; said again to a HELLO.
     };
     // What is committed; assembly releases the steps only after it has been told.
     struct ToReactor {
@@ -112,6 +114,7 @@ private:
     bool step_machine(const MachineId& id, Machine& machine);
     void finish_closing(const MachineId& id, Machine& machine);
     void rotate_dek(const MachineId& id, Machine& machine);
+    static void remember(Machine& machine, const std::vector<pipeline::PointStatus>& told);
     void note_point(Machine& machine, const MachineId& id, const Draft& draft);
     void count_points(const Draft& draft);
     bool flush_outgoing();

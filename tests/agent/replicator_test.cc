@@ -307,6 +307,18 @@ TEST(Replicator, UnrecoverableRefusalIsNeverRetried) {
     h.random_write();  // Writers do not notice.
 }
 
+// It lost a race for the machine with another server; whoever won, an agent that gave up would
+// leave the machine unprotected.
+TEST(Replicator, AServerThatWasFencedIsAskedAgain) {
+    Harness h;
+    h.server.refuse_with = Errc::fenced;
+    ASSERT_TRUE(h.run_until([&] { return h.replicator->status().last_error.has_value(); }));
+    EXPECT_EQ(h.replicator->status().link, LinkState::waiting);
+    h.server.refuse_with.reset();
+    h.clock.advance(60 * ns_per_s);
+    EXPECT_TRUE(h.run_until_protected());
+}
+
 TEST(Replicator, RecoverableErrorsAreRetriedWithGrowingPauses) {
     Harness h;
     h.connector.up = false;

@@ -100,6 +100,40 @@ TEST_F(SessionTest, CommittedIsAcknowledgedWithItsManifestBeforeThePointStatus) 
     EXPECT_EQ(status.manifest_number, 12U);
 }
 
+TEST_F(SessionTest, WelcomeIsFollowedByWhatBecameOfTheNewestPoints) {
+    rig.feed(message_frame(wire::FrameType::hello, SessionId{}, plain_hello()));
+    pipeline::MachineOpened opened = rig.answer(DiskAction::continue_, Seq{3});
+    opened.manifest_number = 12;
+    opened.points.push_back({.id = id_of<PointId>(5),
+                             .state = pipeline::PointState::committed,
+                             .manifest_number = 12,
+                             .reason = {}});
+    // Committed after the answer was made; it may overtake it.
+    pipeline::Committed notice;
+    notice.machine = rig.session->machine();
+    notice.disks.push_back({.disk = id_of<DiskId>(1),
+                            .generation = Generation{1},
+                            .committed = Seq{3},
+                            .fence = {},
+                            .base_ordinals = {}});
+    notice.points.push_back({.id = id_of<PointId>(6),
+                             .state = pipeline::PointState::same_as,
+                             .manifest_number = 13,
+                             .reason = {}});
+    notice.manifest_number = 13;
+    rig.session->on_committed(notice);
+    rig.session->outbox().open.reset();
+    rig.session->on_opened(std::move(opened));
+    const auto frames = rig.answers();
+    ASSERT_EQ(frames.size(), 4U);
+    EXPECT_EQ(frames[0].as<wire::Welcome>().manifest_number, 12U);
+    EXPECT_EQ(frames[1].as<wire::PointStatus>().id, id_of<PointId>(5));
+    EXPECT_EQ(frames[1].as<wire::PointStatus>().state, wire::PointState::committed);
+    EXPECT_EQ(frames[2].as<wire::Ack>().disks.at(0).committed, Seq{3});
+    EXPECT_EQ(frames[2].as<wire::Ack>().manifest_number, 13U);
+    EXPECT_EQ(frames[3].as<wire::PointStatus>().id, id_of<PointId>(6));
+}
+
 TEST_F(SessionTest, ResumeContinuesAfterTheDurableSequence) {
     rig.open(plain_hello(), DiskAction::continue_, Seq{10});
     rig.feed(write_frame(rig.at(11), {{}}));

@@ -143,6 +143,28 @@ TEST_F(Publish, ARestartedServerDoesNotTakeBackWhatAnotherOwns) {
     EXPECT_FALSE(server.cache.records.empty());
 }
 
+TEST_F(Publish, AnAgentThatComesDuringTheRecoveryOfALostMachineIsTakenIn) {
+    protect();
+    source.write(server, source.disks[0]);
+    for (int i = 0; i < 3; ++i) {
+        server.step();
+    }
+    server.crash();
+    Server other(world, quick(), 2);
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks, Seq{10}).refused.has_value());
+    server.listener.strict = false;
+    server.start();
+    server.engine->publisher().step(16);  // The recovery is being tried.
+    ASSERT_EQ(server.engine->status().machines.size(), 1U);
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    EXPECT_EQ(chain().newest.epoch, Epoch{3});
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(point), PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 TEST_F(Publish, TheAgentsReturnEndsTheQuarantine) {
     protect();
     source.write(server, source.disks[0]);
@@ -156,6 +178,73 @@ TEST_F(Publish, TheAgentsReturnEndsTheQuarantine) {
     EXPECT_EQ(state_of(point), PointState::committed);
     EXPECT_EQ(chain().newest.epoch, Epoch{3});
     EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
+// The backlog's limit is shared by all machines; what a fenced one left is not published, ever.
+TEST_F(Publish, AQuarantinedMachineDoesNotStopTheOthers) {
+    server.options.backlog_records = 8;
+    protect();
+    source.write(server, source.disks[0]);
+    Server other(world, quick(), 2);
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks, Seq{10}).refused.has_value());
+    ASSERT_TRUE(server.run_until([this] { return server.conditions->standing(Errc::fenced); }));
+    for (int i = 0; i < 20; ++i) {  // What was under way when it was fenced.
+        source.write(server, source.disks[0]);
+    }
+    Source neighbour(world, {256 * kib});
+    const auto welcomed = [this](Source& who) {
+        server.listener.newest_number = 0;  // The listener knows one machine's numbers only.
+        return !server.hello(who.machine, who.disks).refused.has_value();
+    };
+    const auto protect_neighbour = [&] {
+        EXPECT_TRUE(welcomed(neighbour));
+        neighbour.sync_all(server);
+        const PointId point = neighbour.point(server);
+        return server.run_until([&] { return server.listener.points.contains(point); });
+    };
+    ASSERT_TRUE(protect_neighbour());
+    // A process that finds it in its cache counts alike.
+    server.crash();
+    server.listener.strict = false;
+    server.start();
+    for (SourceDisk& disk : neighbour.disks) {
+        neighbour.write(server, disk);
+    }
+    EXPECT_TRUE(welcomed(neighbour));
+    const PointId point = neighbour.point(server);
+    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(point); }));
+    // The agent's return ends the quarantine: now the tail counts, and is published.
+    ASSERT_TRUE(welcomed(source));
+    const PointId last = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(last), PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    EXPECT_EQ(check_points(world, neighbour, read_state(world, neighbour.machine)), 2U);
+}
+
+TEST_F(Publish, AHelloIsToldAgainWhatBecameOfTheNewestPoints) {
+    protect();
+    const PointId same = source.point(server);
+    ASSERT_TRUE(server.settle());
+    const auto told = [&](const PointId& id) -> std::optional<PointState> {
+        const auto answer = server.hello(source.machine, source.disks);
+        const auto at = std::ranges::find(answer.points, id, &pipeline::PointStatus::id);
+        return at == answer.points.end() ? std::nullopt : std::optional(at->state);
+    };
+    EXPECT_EQ(told(first), PointState::committed);
+    EXPECT_EQ(told(same), PointState::same_as);
+    source.write(server, source.disks[0]);
+    const PointId second = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(told(first), std::nullopt);  // The agent has heard of a later manifest.
+    EXPECT_EQ(told(second), PointState::committed);
+    // Another process, or another server, knows what the chain knows.
+    server.listener.newest_number = 0;
+    server.crash();
+    server.start();
+    EXPECT_EQ(told(first), PointState::committed);
+    EXPECT_EQ(told(second), PointState::committed);
 }
 
 TEST_F(Publish, D4ALateManifestIsRecognisedAsOurOwn) {
@@ -206,7 +295,22 @@ TEST_F(Publish, ASweptSegmentIsReplacedBeforeItIsTold) {
                     {.boundary = 0, .sweep_epoch = Epoch{1}, .sweep = {swept->attempt}}, *signer)
                     .has_value());
     ASSERT_TRUE(world.vault->erase(vault::segment_blob(*swept)));
+    ASSERT_TRUE(server.run_until([&] { return chain().segments.contains(*swept); }));
+    // The vault is away for a while: the publisher waits for the segment, and sleeps meanwhile. A
+    // machine that is closed now finishes what it began.
+    world.vault->set_rates({.unavailable = 1.0});
+    server.engine->post(CloseCommand{source.machine});
+    pipeline::Stage& publisher = server.engine->publisher();
+    for (int i = 0; i < 400; ++i) {
+        server.step();
+        if (publisher.step(16) != pipeline::Progress::worked) {
+            EXPECT_GT(publisher.next_deadline(), world.clock.boot());
+        }
+    }
+    world.vault->set_rates({});
     ASSERT_TRUE(server.settle());
+    ASSERT_TRUE(server.run_until(
+        [this] { return server.engine->status().machines.front().mode == MachineMode::closed; }));
     EXPECT_EQ(state_of(point), PointState::committed);
     const vault::ChainState state = chain();
     EXPECT_FALSE(state.segments.contains(*swept));

@@ -17,10 +17,10 @@ refused_with() {  # AUTH SETTING FILE [MORE]
     local state=$demo/refused-$1
     sed "/^\[vault\]/,\$d" "$demo/causeway.toml" | sed "s|$demo/state|$state|; s|$demo/cache|$state-cache|" > "$demo/$1.toml"
     printf '[vault]\nurl = "%s/site"\nauth = "%s"\n%s = "%s"\n%s\n[log]\nlevel = "trace"\n' "$fake_url" "$1" "$2" "$3" "${4:-}" >> "$demo/$1.toml"
-    ! timeout 10 causewayd --config "$demo/$1.toml" >"$demo/emitted/refused-$1.txt" 2>&1
+    ! timeout 120 causewayd --config "$demo/$1.toml" >"$demo/emitted/refused-$1.txt" 2>&1
     local ended=$?
     causeway --config "$demo/$1.toml" config explain >>"$demo/emitted/refused-$1.txt" 2>&1
-    timeout 5 causeway --config "$demo/$1.toml" points "$demo_machine" >>"$demo/emitted/refused-$1.txt" 2>&1
+    timeout 60 causeway --config "$demo/$1.toml" points "$demo_machine" >>"$demo/emitted/refused-$1.txt" 2>&1
     return $ended
 }
 

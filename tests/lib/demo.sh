@@ -31,7 +31,7 @@ demo_end() {
     for pid in "${demo_pids[@]:-}"; do demo_reap "$pid"; done
     if [ $status -ne 0 ] && [ $status -ne 130 ]; then
         echo "--- last lines of the logs in $demo" >&2
-        tail -n 20 "$demo"/*.log >&2 2>/dev/null || true
+        tail -n 20 "$demo"/*.log "$demo"/*.console >&2 2>/dev/null || true
     fi
     [ $demo_kept = yes ] || rm -rf "$demo"
     exit $status

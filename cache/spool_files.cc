@@ -1,6 +1,7 @@
 #include "cache/spool_files.h"
 
 #include "base/crash_point.h"
+#include "base/log.h"
 #include "cache/aligned_buffer.h"
 
 #include <algorithm>
@@ -72,15 +73,11 @@ Result<void> write_first_checkpoints(Disk& disk, File& file, const Superblock& s
     return {};
 }
 
-Result<void> create_files(const SpoolOptions& options, Disk& disk, const Superblock& super) {
-    const std::string unfinished = unfinished_path(options.path);
-    CW_TRY_ASSIGN(const bool left_over, disk.exists(unfinished));
-    if (left_over) {
-        CW_TRY(disk.remove(unfinished));
-    }
-    CW_TRY_ASSIGN(
-        const auto file,
-        disk.open(unfinished, {.write = true, .create = true, .exclusive = true, .direct = true}));
+// The file without the name that makes it the cache.
+Result<void> write_unfinished(const SpoolOptions& options, Disk& disk, const Superblock& super) {
+    CW_TRY_ASSIGN(const auto file,
+                  disk.open(unfinished_path(options.path),
+                            {.write = true, .create = true, .exclusive = true, .direct = true}));
     CW_TRY(disk.resize(*file, options.size_bytes, true));
     if (options.prewrite) {
         CW_TRY(prewrite(options, disk, *file));
@@ -89,13 +86,34 @@ Result<void> create_files(const SpoolOptions& options, Disk& disk, const Superbl
         CW_TRY(write_superblock(disk, *file, super, copy));
     }
     CW_TRY(write_first_checkpoints(disk, *file, super));
-    CW_TRY(sync_file(disk, *file));
+    return sync_file(disk, *file);
+}
+
+Result<void> remove_unfinished(const SpoolOptions& options, Disk& disk) {
+    const std::string unfinished = unfinished_path(options.path);
+    CW_TRY_ASSIGN(const bool left_over, disk.exists(unfinished));
+    return left_over ? disk.remove(unfinished) : Result<void>();
+}
+
+Result<void> create_files(const SpoolOptions& options, Disk& disk, const Superblock& super) {
+    CW_TRY(remove_unfinished(options, disk));
+    if (auto written = write_unfinished(options, disk, super); !written) {
+        // Half a cache is of no use to anybody, and what has no room must not keep what there is.
+        if (const auto removed = remove_unfinished(options, disk); !removed) {
+            log_warning("cache.create.left_over", {{"error", removed.error()}});
+        }
+        if (written.error().code == Errc::spool_full) {
+            return fail(Errc::config_invalid, "cache.size: " + options.path + " has no room for " +
+                                                  std::to_string(options.size_bytes) + " bytes");
+        }
+        return written;
+    }
     CW_CRASH_POINT("cache.create.before_id");
     ByteVector id(block_bytes);
     encode_superblock(super, id);
     CW_TRY(write_file_atomically(disk, id_path(options.path), id));
     CW_CRASH_POINT("cache.create.after_id");
-    CW_TRY(disk.rename(unfinished, log_path(options.path)));
+    CW_TRY(disk.rename(unfinished_path(options.path), log_path(options.path)));
     return disk.sync_directory(options.path);
 }
 
@@ -138,9 +156,11 @@ Result<void> check_identity(const SpoolOptions& options, const Superblock& super
                                               to_string(options.expected_id));
     }
     if (super.size_bytes != options.size_bytes || super.region_bytes != options.region_bytes) {
-        return fail(Errc::spool_tampered,
-                    "the cache was created with " + std::to_string(super.size_bytes) +
-                        " bytes, configured are " + std::to_string(options.size_bytes));
+        return fail(Errc::config_invalid,
+                    "cache.size is " + std::to_string(options.size_bytes) +
+                        " bytes, but the cache in " + options.path + " was made with " +
+                        std::to_string(super.size_bytes) +
+                        ": set it back, or let it upload what it holds and begin an empty one");
     }
     return {};
 }

@@ -152,7 +152,7 @@ void add_commands(CLI::App& app, Command& command) {
     list_command->add_option("--machine", command.machine, "id");
     CLI::App* const verify_command = app.add_subcommand("verify", "prove points from the vault");
     verify_command->add_option("--machine", command.machine, "id; all machines if not given");
-    verify_command->add_option("--depth", command.depth, "index, sampled (default) or full")
+    verify_command->add_option("--level,--depth", command.depth, "index, sampled (default) or full")
         ->check(CLI::IsMember({"index", "sampled", "full"}));
     CLI::App* const restore_command = app.add_subcommand("restore", "write a disk at a point");
     restore_command->add_option("--machine", command.machine, "id")->required();

@@ -264,7 +264,7 @@ TEST_F(SpoolDamageTest, RefusesAForeignOrIncompleteSpool) {
     SpoolOptions other = small_options();
     other.expected_id.bytes[3] = std::byte{9};
     EXPECT_EQ(refusal(other), Errc::spool_tampered);
-    EXPECT_EQ(refusal(small_options(24)), Errc::spool_tampered);
+    EXPECT_EQ(refusal(small_options(24)), Errc::config_invalid);  // Its own, with another size.
     SpoolOptions elsewhere = small_options();
     elsewhere.path = "/not-mounted";
     elsewhere.may_create = false;
@@ -278,7 +278,12 @@ TEST_F(SpoolDamageTest, RefusesAForeignOrIncompleteSpool) {
 
 TEST_F(SpoolDamageTest, NoSpaceForTheFileIsAnErrorAndLeavesNothingHalfDone) {
     storage_.plan().capacity_bytes = mib;
-    EXPECT_TRUE(start()->refused);
+    {
+        const auto process = start();
+        ASSERT_TRUE(process->refused);
+        EXPECT_EQ(process->refused->code, Errc::config_invalid);
+    }
+    EXPECT_FALSE(storage_.exists(std::string(log_file) + ".new"));
     storage_.plan().capacity_bytes = UINT64_MAX;
     const auto process = start();
     ASSERT_FALSE(process->refused);

@@ -84,7 +84,7 @@ TEST_F(RestoreProgram, ListsVerifiesAndRestores) {
     for (const auto& [id, truth] : truth_) {
         EXPECT_NE(points.out.find(to_string(id)), std::string::npos);
     }
-    const Outcome verified = run("verify --depth full --witness " + witness_);
+    const Outcome verified = run("verify --level full --witness " + witness_);
     EXPECT_EQ(verified.code, 0) << verified.out;
     EXPECT_NE(verified.out.find("intact"), std::string::npos);
     for (const auto& [id, truth] : truth_) {

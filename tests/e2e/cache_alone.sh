@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# The server is killed before any manifest names the machine's disk, and the agent never comes back: what is in the cache
+# alone is enough to restore what was promised. Usage: cache_alone.sh BUILD_DIRECTORY
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$build/tests:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+source tests/lib/ordered.sh
+source tests/lib/fake_azure.sh
+
+promised() { vault_has_tag promised; }
+
+demo_begin
+ordered_seed
+fake_start --seed "$ordered_seed"
+secret_file "$demo/credential" <<<"$fake_key"
+demo_config "url = \"$fake_url/site\"
+auth = \"shared-key\"
+key_file = \"$demo/credential\"" '[egress]
+commit_interval = "200ms"
+segment_deadline = "500ms"'
+causeway --config "$demo/causeway.toml" vault create >/dev/null || die "the vault cannot be created"
+demo_start_server
+# The first manifest claims the machine, before its agent has said what the disk is. No later one is ever taken.
+fake_faults '[{"op":"put_blob","name":"/00000000000000000002","action":"throttle"}]'
+ordered_image 8
+ordered_agent
+ordered_writer 200
+wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
+writer_go
+wait_for 60 "protection" agent_protects
+sleep 0.3
+note_point promised durable || die "no point: $(tail -n 1 "$demo/points.log")"
+check "nothing of it is in the vault when the server dies" eval '! promised'
+kill -9 "$demo_server_pid" "$demo_agent_pid"
+wait "$demo_server_pid" "$demo_agent_pid" 2>/dev/null || true
+rm -rf "$demo/agent"
+
+fake_faults '[]'
+demo_start_server
+wait_for 90 "the point in the vault" promised
+check "the cache alone tells what the disk was: its point restores" restore_all
+check "and the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'
+cases_end

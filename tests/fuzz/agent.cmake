@@ -1,6 +1,7 @@
 # Only the files that are fuzzed: the whole room is much to build, and nothing here starts an agent.
 set(agent ${CMAKE_SOURCE_DIR}/agent)
 cw_fuzz(nbd SOURCES nbd_fuzz.cc ${agent}/nbd_protocol.cc DEPENDS base)
+cw_fuzz(barrier SOURCES barrier_fuzz.cc ${agent}/barrier_message.cc ${agent}/group_member.cc DEPENDS base)
 cw_fuzz(qmp SOURCES qmp_fuzz.cc ${agent}/qmp_message.cc DEPENDS base)
 cw_fuzz(agent_files
   SOURCES

@@ -30,14 +30,8 @@ SessionTable::SessionTable(Clock& clock, Random& random, Conditions& conditions)
 
 Result<Admission> SessionTable::admit(const MachineId& machine, std::uint64_t boot_counter) {
     const std::scoped_lock lock(mutex_);
-    const Nanos now = clock_.boot();
-    if (entries_.size() >= entries_max) {
-        drop_idle_entries(now);
-    }
-    Entry& entry = entries_[machine];
-    const bool refused = still_clashing(machine, entry, now);
-    entry.last_attempt = now;
-    if (refused) {
+    Entry& entry = attempted(machine, clock_.boot());
+    if (entry.clash) {
         return fail(Errc::identity_refused, "two agents use this identity by turns");
     }
     const Result<void> noted = note_boot(machine, entry, boot_counter);
@@ -83,13 +77,8 @@ void SessionTable::end_session(const MachineId& machine) {
 SessionTable::Attempt SessionTable::attempt(const MachineId& machine, double attempts_burst) {
     const std::scoped_lock lock(mutex_);
     const Nanos now = clock_.boot();
-    if (entries_.size() >= entries_max) {
-        drop_idle_entries(now);
-    }
-    Entry& entry = entries_[machine];
-    const bool refused = still_clashing(machine, entry, now);
-    entry.last_attempt = now;
-    if (refused) {
+    Entry& entry = attempted(machine, now);
+    if (entry.clash) {
         return Attempt::clashing;
     }
     const double forgotten = static_cast<double>(now - entry.spent_at) / ns_per_s;
@@ -185,14 +174,19 @@ Result<void> SessionTable::note_boot(const MachineId& machine, Entry& entry, std
     return fail(Errc::identity_refused, "two agents use this identity by turns");
 }
 
-bool SessionTable::still_clashing(const MachineId& machine, Entry& entry, Nanos now) {
+SessionTable::Entry& SessionTable::attempted(const MachineId& machine, Nanos now) {
+    if (entries_.size() >= entries_max) {
+        drop_idle_entries(now);
+    }
+    Entry& entry = entries_[machine];
     if (entry.clash && now - entry.last_attempt > quiet_ns) {
         entry.clash = false;
         entry.returns = 0;
         entry.boots.clear();
         conditions_.clear(Errc::identity_refused, subject_of(machine));
     }
-    return entry.clash;
+    entry.last_attempt = now;
+    return entry;
 }
 
 void SessionTable::drop_idle_entries(Nanos now) {

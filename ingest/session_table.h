@@ -88,7 +88,8 @@ private:
     };
 
     Result<void> note_boot(const MachineId& machine, Entry& entry, std::uint64_t boot);
-    bool still_clashing(const MachineId& machine, Entry& entry, Nanos now);
+    // The machine's entry, its clash forgotten if it kept quiet long enough before this attempt.
+    Entry& attempted(const MachineId& machine, Nanos now);
     void drop_idle_entries(Nanos now);
     void remember_quarantines(const MachineId& machine, StreamMemory& memory) const;
 

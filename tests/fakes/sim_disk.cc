@@ -127,9 +127,22 @@ void SimStorage::overwrite(const std::string& path, std::uint64_t offset, Bytes 
 }
 
 ByteVector SimStorage::contents(const std::string& path) {
-    ByteVector out(names_.at(path)->size());
-    names_.at(path)->read(0, out, false);
+    return contents(path, 0, size_of(path));
+}
+
+ByteVector SimStorage::contents(const std::string& path, std::uint64_t offset,
+                                std::uint64_t length) {
+    ByteVector out(length);
+    names_.at(path)->read(offset, out, false);
     return out;
+}
+
+std::vector<std::uint64_t> SimStorage::written_blocks(const std::string& path) const {
+    return names_.at(path)->written_blocks();
+}
+
+std::uint64_t SimStorage::size_of(const std::string& path) const {
+    return names_.at(path)->size();
 }
 
 void SimStorage::erase(const std::string& path) {
@@ -297,7 +310,7 @@ Result<void> SimDisk::resize(File& file, std::uint64_t bytes, bool) {
     if (bytes > sim.size() &&
         storage_.used_bytes() + (bytes - sim.size()) > storage_.plan_.capacity_bytes) {
         ++storage_.counts_.no_space;
-        return fail_errno(Errc::io_error, "resize " + sim.path(), ENOSPC);
+        return fail_errno(Errc::spool_full, "resize " + sim.path(), ENOSPC);
     }
     sim.image().resize(bytes);
     return {};

@@ -67,6 +67,10 @@ public:
     void flip_bit(const std::string& path, std::uint64_t offset, unsigned bit);
     void overwrite(const std::string& path, std::uint64_t offset, Bytes bytes);
     ByteVector contents(const std::string& path);
+    // A part of it, and where there is anything but zeros: offsets of blocks, ascending.
+    ByteVector contents(const std::string& path, std::uint64_t offset, std::uint64_t length);
+    [[nodiscard]] std::vector<std::uint64_t> written_blocks(const std::string& path) const;
+    [[nodiscard]] std::uint64_t size_of(const std::string& path) const;
     void erase(const std::string& path);
     // Reads that touch [offset, offset + length) fail with EIO, the next `times` of them; until
     // something is written there, which is how a drive heals a bad sector.

@@ -150,6 +150,16 @@ void SimImage::resize(std::uint64_t bytes) {
     size_ = bytes;
 }
 
+std::vector<std::uint64_t> SimImage::written_blocks() const {
+    std::vector<std::uint64_t> out;
+    out.reserve(blocks_.size());
+    for (const auto& entry : blocks_) {
+        out.push_back(entry.first * block_bytes);
+    }
+    std::ranges::sort(out);
+    return out;
+}
+
 std::size_t SimImage::dirty_sectors() const noexcept {
     std::size_t sum = 0;
     for (const auto& entry : blocks_) {

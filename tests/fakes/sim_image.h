@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <unordered_map>
+#include <vector>
 
 namespace cw::fakes {
 
@@ -31,6 +32,8 @@ public:
     void resize(std::uint64_t bytes);
     [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
     [[nodiscard]] std::size_t dirty_sectors() const noexcept;
+    // Offsets of the blocks that were ever written, ascending.
+    [[nodiscard]] std::vector<std::uint64_t> written_blocks() const;
 
 private:
     static constexpr std::size_t sectors_per_block = block_bytes / sector_bytes;

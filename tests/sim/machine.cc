@@ -4,6 +4,8 @@
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
+#include <algorithm>
+
 namespace cw::sim {
 namespace {
 
@@ -295,8 +297,20 @@ bool Machine::settled() {
     if (!live() || !consistent() || !replicator_->all_spooled() || !newest_) {
         return false;
     }
-    // The word that it is committed may have been lost with a connection; that is for people only.
-    return world_.oracles->points.committed(id_, *newest_);
+    // A planned failover waits for the agent's own word.
+    const agent::TrackedPoint* const point = replicator_->points().find(*newest_);
+    return point != nullptr && point->phase == agent::PointPhase::committed &&
+           world_.oracles->points.committed(id_, *newest_);
+}
+
+std::size_t Machine::untold() {
+    CW_ASSERT(up());
+    return static_cast<std::size_t>(
+        std::ranges::count_if(replicator_->points().all(), [this](const auto& point) {
+            return point.phase != agent::PointPhase::committed &&
+                   world_.oracles->points.committed(id_, point.id) &&
+                   !world_.oracles->points.pruned(point.id);
+        }));
 }
 
 std::string Machine::state() {

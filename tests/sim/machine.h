@@ -45,6 +45,8 @@ public:
     bool final_point();
     // Everything logged is spooled and everything dirty committed.
     [[nodiscard]] bool settled();
+    // Points that are committed, and of which the agent has not heard it.
+    [[nodiscard]] std::size_t untold();
     [[nodiscard]] std::string state();
 
     // The disks as they were when each point was cut, by disk.

@@ -50,9 +50,6 @@ void Operator::collect(Machine& machine, std::int64_t grace_us) {
 }
 
 void Operator::after_round() {
-    if (world_.mutant != Mutant::gc_without_boundary) {
-        return;  // The honest writer is safe, but spins while it stores a segment again: seed 127.
-    }
     const std::uint64_t stored = world_.oracles->segments_stored;
     if (stored == std::exchange(segments_seen_, stored) || !world_.hit(world_.settings.collect)) {
         return;

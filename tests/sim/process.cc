@@ -272,6 +272,7 @@ void Process::make_door() {
                           },
                       .saw_opened =
                           [this](const pipeline::MachineOpened& opened) {
+                              world_.servers[index_]->welcomed();
                               world_.oracles->durability.on_opened(index_, opened);
                           }});
 }

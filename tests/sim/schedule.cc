@@ -3,6 +3,7 @@
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracles/oracles.h"
+#include "tests/sim/remembered.h"
 #include "tests/sim/server.h"
 
 #include <algorithm>
@@ -125,6 +126,7 @@ private:
         for (const auto& server : world_.servers) {
             server->add_counts();
         }
+        world_.oracles->add_counts();
         const std::pair<fakes::BlobFault, const char*> faults[] = {
             {fakes::BlobFault::unavailable, "fault.blob.unavailable"},
             {fakes::BlobFault::throttled, "fault.blob.throttled"},
@@ -144,6 +146,7 @@ private:
 
 Outcome run_schedule(std::uint64_t seed, Mutant mutant, bool print) {
     const Settings settings = draw_settings(seed);
+    forget_remembered();
     if (print) {
         std::printf("%s\n", describe(settings).c_str());
     }

@@ -4,15 +4,26 @@
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/world.h"
 
+#include <utility>
+
 namespace cw::sim {
 namespace {
 
+const std::string log_path = "/spool/spool.log";
+
 // A byte of what the log still needs: its newest batches, as many as hold `live` bytes. Headers and
 // tables are hit as often as data.
-std::uint64_t rot_place(Bytes log, std::uint64_t live, Random& random) {
+std::optional<std::uint64_t> rot_place(fakes::SimStorage& storage, std::uint64_t live,
+                                       Random& random) {
+    const std::uint64_t size = storage.size_of(log_path);
     std::map<std::uint64_t, cache::BatchHeader> batches;  // By number.
-    for (std::uint64_t at = 0; at < log.size(); at += block_bytes) {
-        auto header = cache::decode_batch_header(log.subspan(at));
+    for (const std::uint64_t at : storage.written_blocks(log_path)) {
+        const auto head = storage.contents(log_path, at, std::min(block_bytes, size - at));
+        const auto header_bytes = cache::peek_batch_header_bytes(head);
+        if (!header_bytes || at + *header_bytes > size) {
+            continue;
+        }
+        auto header = cache::decode_batch_header(storage.contents(log_path, at, *header_bytes));
         if (header && header->offset == at) {
             batches[header->number] = std::move(*header);
         }
@@ -30,7 +41,7 @@ std::uint64_t rot_place(Bytes log, std::uint64_t live, Random& random) {
         bytes += it->second.total_bytes();
     }
     if (needed.empty()) {
-        return random.below(log.size() / 4);
+        return std::nullopt;
     }
     const cache::BatchHeader& hit = *needed[random.below(needed.size())];
     const std::uint64_t head = hit.header_bytes() + hit.tables_bytes();
@@ -63,6 +74,8 @@ void Server::kill(bool power_cut) {
     world_.event(power_cut ? "server.power_cut" : "server.kill", index_);
     world_.trace.count(power_cut ? "fault.power_cut" : "fault.kill");
     process_->kill();
+    cut_at_.reset();
+    restarted_ = true;
     if (power_cut) {
         storage_.power_cut();
     } else {
@@ -88,18 +101,27 @@ void Server::end_faults() {
     storage_.plan() = {};
     storage_.plan().durable_delay_ns = ns_per_ms;
     paused_until_ = {};
+    cut_at_.reset();
+    restarted_ = false;
+}
+
+void Server::welcomed() {
+    if (std::exchange(restarted_, false) && world_.hit(world_.settings.second_cut)) {
+        cut_at_ =
+            world_.clock.boot() + static_cast<std::int64_t>(world_.random->below(300)) * ns_per_ms;
+    }
 }
 
 bool Server::rot() {
-    const std::string log = "/spool/spool.log";
     const std::uint64_t live = up() ? process_->spool().usage().live : 0;
-    if (live == 0 || !storage_.exists(log)) {
+    if (live == 0 || !storage_.exists(log_path)) {
         return false;  // Nobody would ever look.
     }
-    // The regions only: with both superblocks gone the server is a new one, by decree.
-    const std::uint64_t place = rot_place(storage_.contents(log), live, *world_.random);
-    storage_.flip_bit(log, std::max(place, 64 * kib),
-                      static_cast<unsigned>(world_.random->below(8)));
+    const auto place = rot_place(storage_, live, *world_.random);
+    if (!place) {
+        return false;
+    }
+    storage_.flip_bit(log_path, *place, static_cast<unsigned>(world_.random->below(8)));
     damaged_ = true;
     world_.event("server.rot", index_);
     world_.trace.count("fault.bit_rot");
@@ -108,6 +130,10 @@ bool Server::rot() {
 
 void Server::tend() {
     const Nanos now = world_.clock.boot();
+    if (up() && cut_at() <= now) {
+        world_.trace.count("fault.second_cut");
+        kill(true);
+    }
     if (up() && process_->failed()) {
         world_.trace.count("seen.spool_failed");
         kill(false);  // The daemon exits; the kernel keeps its cache.

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 
 namespace cw::sim {
 
@@ -27,6 +28,10 @@ public:
     [[nodiscard]] Nanos wakes_at() const noexcept { return std::max(paused_until_, restart_at_); }
     [[nodiscard]] Process* process() noexcept { return up() ? process_.get() : nullptr; }
     [[nodiscard]] fakes::SimStorage& storage() noexcept { return storage_; }
+    // It has told an agent where it stands.
+    void welcomed();
+    // When its power goes, if that is settled.
+    [[nodiscard]] Nanos cut_at() const noexcept { return cut_at_.value_or(Nanos{INT64_MAX}); }
     // A bit flips in what the cache holds.
     bool rot();
     // What was acknowledged may have been damaged by more than the promise covers.
@@ -40,6 +45,8 @@ private:
     std::map<MachineId, vault::ChainWitness> witnesses_;
     std::unique_ptr<Process> process_;
     Nanos restart_at_{}, paused_until_{}, next_tick_{};
+    std::optional<Nanos> cut_at_;
+    bool restarted_ = false;  // And has not told anybody since.
     unsigned failed_starts_ = 0;
     bool damaged_ = false;
 };

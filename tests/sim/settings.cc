@@ -73,7 +73,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.prune = dice.rate(300);
     s.disk.delay_polls_max = dice.pick<std::uint32_t>({0, 2, 10});
     s.disk.durable_delay_ns = dice.pick<std::int64_t>({0, ns_per_ms, 20 * ns_per_ms});
-    s.disk.sync_error = dice.rate(100);
+    s.disk.sync_error = dice.rate(300);
     s.disk.write_error = dice.rate(60);
     s.disk.only_path = "spool";
     s.rot = dice.one_in(6) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
@@ -89,6 +89,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.blob_late_ns = static_cast<std::int64_t>(dice.between(1, 120)) * ns_per_s;
     s.worm = dice.one_in(8);
     s.tamper = dice.one_in(4);
+    s.second_cut = dice.rate(9000);
 }
 
 }  // namespace
@@ -102,8 +103,11 @@ Settings draw_settings(std::uint64_t seed) {
     s.disks = dice.between(1, 2);
     // Mostly one super-chunk per disk; sometimes several, which costs time.
     s.disk_bytes =
-        dice.one_in(16) ? 4 * mib + dice.between(1, 16) * 64 * kib : dice.between(1, 8) * 32 * kib;
-    s.actions = static_cast<std::uint32_t>(dice.between(30, 120));
+        dice.one_in(24) ? 4 * mib + dice.between(1, 16) * 64 * kib : dice.between(1, 8) * 32 * kib;
+    // Rather many short histories than few long ones: most of what can meet does so within a few
+    // actions, and a finding is read by a person.
+    s.actions =
+        static_cast<std::uint32_t>(dice.one_in(8) ? dice.between(60, 120) : dice.between(12, 40));
     draw_limits(s, dice);
     draw_faults(s, dice);
     return s;
@@ -118,11 +122,12 @@ std::string describe(const Settings& s) {
         << " resident=" << s.resident_bytes / mib << "MiB dribble=" << s.dribble_bytes
         << " cut=" << s.cut << " half_open=" << s.half_open << " stale=" << s.stale_session
         << " kill=" << s.server_kill << " power=" << s.server_power_cut
-        << " pause=" << s.server_pause << " takeover=" << s.takeover
-        << " agent(kill=" << s.agent_kill << " power=" << s.agent_power_cut
-        << " stop=" << s.agent_stop << ") disk(sync=" << s.disk.sync_error
-        << " write=" << s.disk.write_error << " delay=" << s.disk.delay_polls_max
-        << " rot=" << s.rot << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
+        << " second_cut=" << s.second_cut << " pause=" << s.server_pause
+        << " takeover=" << s.takeover << " agent(kill=" << s.agent_kill
+        << " power=" << s.agent_power_cut << " stop=" << s.agent_stop
+        << ") disk(sync=" << s.disk.sync_error << " write=" << s.disk.write_error
+        << " delay=" << s.disk.delay_polls_max << " rot=" << s.rot
+        << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
         << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
         << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
         << " rotate=" << s.rotate << " worm=" << s.worm << " tamper=" << s.tamper;

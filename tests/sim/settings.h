@@ -36,6 +36,9 @@ struct Settings {
 
     // Processes.
     std::uint32_t server_kill = 0, server_power_cut = 0, server_pause = 0, takeover = 0;
+    // The power goes soon after a restarted server has told an agent what it holds: what it read
+    // must have been on the platter, not only in the kernel's cache.
+    std::uint32_t second_cut = 0;
     std::uint32_t agent_kill = 0, agent_power_cut = 0, agent_stop = 0;
     std::uint32_t wall_jump = 0, rotate = 0, collect = 0, prune = 0;
 

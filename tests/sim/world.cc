@@ -90,19 +90,12 @@ void World::wait_for_store(std::int64_t timeout_ns) {
     --depth_;
 }
 
-namespace {
-
-struct Turn {
-    Server* server = nullptr;
-    SimRunner* runner = nullptr;
-    Machine* machine = nullptr;
-    bool rung = false;
-};
-
 // Of those who sleep, whose bell has been rung.
-void add_rung(const std::vector<std::unique_ptr<Server>>& servers, std::vector<Turn>& turns) {
-    std::vector<pollfd> bells;
-    std::vector<Turn> owners;
+void World::add_rung(std::vector<Turn>& turns) {
+    std::vector<pollfd>& bells = bells_;
+    std::vector<Turn>& owners = bell_owners_;
+    bells.clear();
+    owners.clear();
     for (const auto& server : servers) {
         if (!server->awake()) {
             continue;
@@ -123,13 +116,11 @@ void add_rung(const std::vector<std::unique_ptr<Server>>& servers, std::vector<T
     }
 }
 
-}  // namespace
-
 bool World::turn_all() {
-    std::vector<Turn> turns;
-    turns.reserve(32);
+    std::vector<Turn>& turns = turns_.at(static_cast<std::size_t>(depth_));
+    turns.clear();
     if (std::exchange(bells_may_ring_, false)) {
-        add_rung(servers, turns);
+        add_rung(turns);
     }
     const Nanos now = clock.boot();
     for (const auto& server : servers) {
@@ -151,7 +142,7 @@ bool World::turn_all() {
     bool worked = false;
     for (std::size_t left = turns.size(); left > 0; --left) {
         std::swap(turns[random->below(left)], turns[left - 1]);
-        const Turn& turn = turns[left - 1];
+        const Turn turn = turns[left - 1];
         if (turn.machine != nullptr) {
             worked |= turn.machine->step();
         } else if (turn.server->awake()) {
@@ -173,6 +164,7 @@ void World::advance_time(Nanos until) {
             next = std::min(next, later(server->wakes_at()));
             continue;
         }
+        next = std::min(next, later(server->cut_at()));
         for (const auto& runner : server->process()->runners()) {
             if (!runner->running()) {
                 const Nanos due = runner->parked() ? runner->wakes_at() : clock.boot();

@@ -13,14 +13,18 @@
 #include "tests/sim/store.h"
 #include "tests/sim/trace.h"
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include <poll.h>
+
 namespace cw::sim {
 
 class Process;
+class SimRunner;
 class Server;
 class Machine;
 struct Oracles;
@@ -72,6 +76,14 @@ public:
     std::optional<Violation> violation;
 
 private:
+    // Somebody who is to have a turn.
+    struct Turn {
+        Server* server = nullptr;
+        SimRunner* runner = nullptr;
+        Machine* machine = nullptr;
+        bool rung = false;
+    };
+    void add_rung(std::vector<Turn>& turns);
     void wait_for_store(std::int64_t timeout_ns);
     bool turn_all();
     void advance_time(Nanos until);
@@ -79,6 +91,10 @@ private:
     std::uint64_t rounds_ = 0;
     bool bells_may_ring_ = true;  // Somebody did something since they were looked at.
     int depth_ = 0;               // Of blocking calls on the stack.
+    // Reused from one turn to the next; `turns_` by depth.
+    std::array<std::vector<Turn>, 4> turns_;
+    std::vector<pollfd> bells_;
+    std::vector<Turn> bell_owners_;
 };
 
 // Slab pools live as long as the program and are lent to one process after the other: all slabs

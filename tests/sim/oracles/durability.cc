@@ -58,6 +58,16 @@ void DurabilityOracle::on_opened(std::size_t server, const pipeline::MachineOpen
             return entry.first.first == server && key.machine == opened.machine &&
                    key.disk == disk.disk && key.generation != disk.generation;
         });
+        ++told_again;
+        if (disk.action != pipeline::DiskAction::reject) {
+            // The agent forgets what WELCOME calls durable: it is as good as an acknowledgement.
+            const pipeline::StreamKey key{opened.machine, disk.disk, disk.generation};
+            Acked& acked = acked_[{server, key}];
+            acked.seq = std::max(acked.seq, disk.durable);
+            // What another server committed may never have been told by it.
+            Seq& newest = committed_[key];
+            newest = std::max(newest, disk.committed);
+        }
         const auto known = told_.find({server, {opened.machine, disk.disk, disk.generation}});
         if (known != told_.end() && disk.committed < known->second &&
             disk.action != pipeline::DiskAction::reject) {
@@ -75,6 +85,7 @@ void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spoo
         if (key.first != server) {
             continue;
         }
+        ++recovered;
         const auto found = std::ranges::find(streams, key.second, &cache::StreamState::key);
         const Seq held = found == streams.end() ? Seq{} : found->durable;
         if (std::max(held, committed_[key.second]) >= acked.seq) {

@@ -23,6 +23,8 @@ public:
     // then what is missing must be reported as lost, and is not asked for again.
     void on_recovered(std::size_t server, const cache::Spool& spool, bool damaged);
 
+    Looks recovered = 0, told_again = 0;  // Streams after a restart; disks in a WELCOME.
+
 private:
     struct Acked {
         Seq seq{};

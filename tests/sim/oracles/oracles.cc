@@ -70,7 +70,7 @@ void Oracles::verify(bool again, bool may_fail) {
         }
         const std::size_t compared =
             points.verify(*store, *catalog, machine->points(), again, may_fail);
-        world.trace.count("points.compared", compared);
+        world.trace.count("promise.point_equals_disks", compared);
         if (!may_fail) {
             points.check_complete(*catalog);
         }
@@ -82,6 +82,10 @@ void Oracles::check_newest(Machine& machine) {
     const auto newest = machine.newest_point();
     if (!newest || machine.points().at(*newest) != machine.images()) {
         world.violated("convergence", "the last point is not what the disks hold");
+    }
+    if (const std::size_t untold = machine.untold(); untold > 0) {
+        world.violated("convergence", "of " + std::to_string(untold) +
+                                          " committed points the agent was not told that they are");
     }
 }
 
@@ -110,6 +114,22 @@ void Oracles::check_vault() {
         unnamed -= segment && segment->disk.is_nil() ? 1 : 0;
     }
     gc.check_leaks(unnamed, 0);
+}
+
+void Oracles::add_counts() const {
+    const std::pair<const char*, Looks> all[] = {
+        {"promise.spooled_survives", durability.recovered},
+        {"promise.welcome_never_goes_back", durability.told_again},
+        {"promise.committed_point_is_there", points.complete},
+        {"promise.one_content_per_key", nonces.keys},
+        {"promise.one_content_per_name", fencing.names},
+        {"promise.one_manifest_per_number", fencing.manifests},
+        {"promise.credit_comes_back", credit.looks},
+        {"promise.memory_comes_back", memory.looks},
+        {"promise.named_segment_is_kept", gc.segments}};
+    for (const auto& [name, looks] : all) {
+        world.trace.count(name, looks);
+    }
 }
 
 void Oracles::check_resources() {

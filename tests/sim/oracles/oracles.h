@@ -30,6 +30,8 @@ struct Oracles final : StoreWatcher {
     void check_vault();
     // When all is still.
     void check_resources();
+    // Into the world's counts, as "promise.…".
+    void add_counts() const;
 
     World& world;
     std::uint64_t segments_stored = 0;

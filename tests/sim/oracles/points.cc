@@ -94,6 +94,7 @@ void PointOracle::check_complete(const recovery::Catalog& catalog) {
         return;
     }
     for (const PointId& id : committed->second) {
+        ++complete;
         if (!pruned_.contains(id) && !catalog.state().points.contains(id)) {
             complain_("points", "committed point " + to_string(id) + " is not in the vault");
         }

@@ -23,6 +23,7 @@ public:
         const auto found = committed_.find(machine);
         return found != committed_.end() && found->second.contains(point);
     }
+    [[nodiscard]] bool pruned(const PointId& point) const { return pruned_.contains(point); }
     // Reads every point of the catalog that was not read before, or all with `again`. Returns how
     // many it compared. An error of the store ends it without complaint when `may_fail`.
     std::size_t verify(blob::BlobStore& store, const recovery::Catalog& catalog,
@@ -32,6 +33,7 @@ public:
                                 const std::map<PointId, Images>& made);
     // Of `machine`: committed and not pruned must be in the catalog.
     void check_complete(const recovery::Catalog& catalog);
+    Looks complete = 0;
 
 private:
     Result<bool> equal(blob::BlobStore& store, const recovery::Catalog& catalog,

@@ -14,6 +14,7 @@ public:
     explicit CreditOracle(Complain complain) : complain_(std::move(complain)) {}
     // When nothing is in flight: what is reserved is what the sessions may still send.
     void check(std::uint64_t reserved, std::uint64_t unused_by_sessions);
+    Looks looks = 0;
 
 private:
     Complain complain_;
@@ -24,6 +25,7 @@ class MemoryOracle {
 public:
     explicit MemoryOracle(Complain complain) : complain_(std::move(complain)) {}
     void check(std::size_t slabs_out, const char* when);
+    Looks looks = 0;
 
 private:
     Complain complain_;
@@ -35,6 +37,7 @@ public:
     explicit GcOracle(Complain complain) : complain_(std::move(complain)) {}
     void check_named(const vault::ChainState& chain, const std::set<blob::BlobName>& present);
     void check_leaks(std::size_t unnamed, std::size_t allowed);
+    Looks segments = 0;
 
 private:
     Complain complain_;

@@ -5,10 +5,14 @@
 #include "cache/spool.h"
 #include "pipeline/messages.h"
 
+#include <cstdint>
 #include <functional>
 #include <string>
 
 namespace cw::sim {
+
+// How often a promise was looked at: one that nobody ever checked was not kept, only not broken.
+using Looks = std::uint64_t;
 
 // Called with an oracle's name and what is wrong.
 using Complain = std::function<void(std::string oracle, std::string what)>;

@@ -20,6 +20,7 @@ void NonceOracle::on_put(const blob::PutRequest& request, Bytes object, const Sh
     } else {
         return;
     }
+    ++keys;
     const auto [known, fresh] = used_.try_emplace(to_hex(identity), content);
     if (!fresh && known->second != content) {
         complain_("nonce", "two contents under one key; the second is " + to_string(request.name));
@@ -33,6 +34,7 @@ void FencingOracle::on_put(const blob::PutRequest& request, const Sha256& conten
         return;
     }
     if (request.name.container == blob::Container::data) {
+        ++names;
         const auto [known, fresh] = content_.try_emplace(request.name, content);
         if (!fresh && known->second != content) {
             complain_("fencing", "two contents for the name " + to_string(request.name));
@@ -55,6 +57,7 @@ void FencingOracle::on_committed(const pipeline::Committed& committed) {
 void FencingOracle::check(
     const std::function<std::optional<ByteVector>(const blob::BlobName&)>& bytes_of) {
     for (const auto& [key, hash] : told_) {
+        ++manifests;
         const auto found = bytes_of(vault::manifest_blob(key.first, key.second));
         if (found && sha256(*found) != hash) {
             complain_("fencing", "manifest " + std::to_string(key.second) +

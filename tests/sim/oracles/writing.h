@@ -16,6 +16,7 @@ class NonceOracle {
 public:
     explicit NonceOracle(Complain complain) : complain_(std::move(complain)) {}
     void on_put(const blob::PutRequest& request, Bytes object, const Sha256& content);
+    Looks keys = 0;
 
 private:
     Complain complain_;
@@ -32,6 +33,7 @@ public:
     void on_remove(const blob::BlobName& name) { content_.erase(name); }
     // Each object's first content, if it is still there, must be its last.
     void check(const std::function<std::optional<ByteVector>(const blob::BlobName&)>& bytes_of);
+    Looks names = 0, manifests = 0;
 
 private:
     Complain complain_;

@@ -3,7 +3,7 @@
 // whatever host they were run.
 #pragma once
 
-#include "appliance/machine_records.h"
+#include "appliance/operator/machine_records.h"
 #include "appliance/vault_access.h"
 #include "base/conditions.h"
 

@@ -1,12 +1,12 @@
 #include "egress/upload/store_runner.h"
 
 #include "base/assert.h"
+#include "pipeline/thread_cpu.h"
 
 #include <algorithm>
 #include <csignal>
 
 #include <pthread.h>
-#include <sys/resource.h>
 
 namespace cw::upload {
 namespace {
@@ -19,15 +19,6 @@ void block_signals() noexcept {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, nullptr);
-}
-
-std::int64_t thread_cpu_ns() noexcept {
-    rusage usage{};
-    CW_ASSERT(::getrusage(RUSAGE_THREAD, &usage) == 0);
-    const auto ns = [](const timeval& t) {
-        return std::int64_t{t.tv_sec} * ns_per_s + std::int64_t{t.tv_usec} * ns_per_us;
-    };
-    return ns(usage.ru_utime) + ns(usage.ru_stime);
 }
 
 }  // namespace
@@ -77,14 +68,14 @@ void StoreRunner::run(BlobStage& stage) {
             doorbell_.prepare();  // The next round is the re-check.
             announced = true;
         } else {
-            cpu_ns_.store(thread_cpu_ns(), std::memory_order_relaxed);
+            cpu_ns_.store(pipeline::thread_cpu_ns(), std::memory_order_relaxed);
             const Nanos deadline = std::min(stage.next_deadline(), now + park_ns_max);
             stage.store().wait(std::max<std::int64_t>(deadline - now, 0), doorbell_.fd());
             doorbell_.consume();
             announced = false;
         }
     }
-    cpu_ns_.store(thread_cpu_ns(), std::memory_order_relaxed);
+    cpu_ns_.store(pipeline::thread_cpu_ns(), std::memory_order_relaxed);
 }
 
 }  // namespace cw::upload

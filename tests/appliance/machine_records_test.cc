@@ -1,7 +1,7 @@
 // Records in the vault: conditions, lost answers, forgery; and jobs told from dead ones.
-#include "appliance/machine_records.h"
+#include "appliance/operator/machine_records.h"
 
-#include "appliance/jobs.h"
+#include "appliance/operator/jobs.h"
 #include "tests/recovery/world.h"
 
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // The state machine of operators' verbs: every pair of state and verb, jobs that die, and the
 // stored form against hostile bytes.
-#include "appliance/machine_state.h"
+#include "appliance/operator/machine_state.h"
 
 #include "base/random.h"
 

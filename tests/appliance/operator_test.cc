@@ -1,9 +1,9 @@
 // What operators rest on: receipts that cannot be forged, overdue proofs that are seen, plans that
 // are read exactly and go on where they stopped, children that end.
-#include "appliance/drill.h"
-#include "appliance/plan.h"
+#include "appliance/operator/drill.h"
+#include "appliance/operator/plan.h"
+#include "appliance/operator/subprocess.h"
 #include "appliance/proof_watch.h"
-#include "appliance/subprocess.h"
 #include "tests/recovery/world.h"
 
 #include <gmock/gmock.h>

@@ -1,8 +1,8 @@
 // The appliance's own files and records: the witness file, the server's id, and the machine record
 // past its signature. The first byte chooses.
-#include "appliance/machine_state.h"
+#include "appliance/operator/machine_state.h"
+#include "appliance/operator/signed_record.h"
 #include "appliance/server_state.h"
-#include "appliance/signed_record.h"
 #include "base/random.h"
 #include "tests/fuzz/damaged_file.h"
 

@@ -1,5 +1,5 @@
 // The master target's stage and its targets, driven step by step on a simulated disk.
-#include "appliance/volume_stage.h"
+#include "appliance/target/volume_stage.h"
 
 #include "appliance/status_json.h"
 #include "tests/volume/volume_rig.h"

@@ -1,0 +1,146 @@
+// causeway drill: an unattended test failover with a signed receipt.
+#include "appliance/operator/drill.h"
+
+#include "appliance/cli/cli.h"
+#include "appliance/cli/point.h"
+#include "base/log.h"
+
+#include <cstdio>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+namespace cw::appliance {
+namespace {
+
+constexpr std::size_t receipt_bytes_max = 1 * mib;
+
+struct DrillArguments {
+    std::string machine, point = "latest", receipt, check, scratch, expect, timeout = "2min";
+    bool boot = false;
+};
+
+Result<void> check(Cli& cli, const std::string& path) {
+    CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+    // Only the vault's public key is needed: no KEK, so an auditor may do this.
+    CW_TRY_ASSIGN(const auto stores, open_stores(settings, cli.seams, false));
+    const auto store = stores->make();
+    CW_TRY_ASSIGN(const vault::VaultIdentity vault, vault::open_vault(*store));
+    CW_TRY_ASSIGN(const ByteVector file, read_file(*cli.seams.disk, path, receipt_bytes_max));
+    CW_TRY_ASSIGN(const CheckedReceipt receipt, check_receipt(std::string(as_text(file)), vault));
+    const nlohmann::json text = nlohmann::json::parse(receipt.text, nullptr, false);
+    if (cli.json) {
+        print_json({{"valid", true}, {"signer", to_string(receipt.signer)}, {"receipt", text}});
+        return {};
+    }
+    std::printf("valid: signed by %s, certified by vault %s\n%s\n",
+                to_string(receipt.signer).c_str(), to_string(vault.id).c_str(),
+                text.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    return {};
+}
+
+std::string scratch_of(const DrillArguments& arguments) {
+    std::error_code ignored;
+    return arguments.scratch.empty() ? std::filesystem::temp_directory_path(ignored).string()
+                                     : arguments.scratch;
+}
+
+std::string receipt_path(const DrillArguments& arguments, const config::Settings& settings,
+                         const vault::PointEntry& point) {
+    return arguments.receipt.empty() ? settings.server_state_dir + "/receipts/" +
+                                           arguments.machine + "-" + to_string(point.id) + ".json"
+                                     : arguments.receipt;
+}
+
+void print_report(const Cli& cli, const DrillReport& report, const std::string& path) {
+    if (cli.json) {
+        nlohmann::json findings = nlohmann::json::array();
+        for (const DrillFinding& finding : report.findings) {
+            findings.push_back({{"subject", finding.subject}, {"result", finding.result}});
+        }
+        print_json({{"point", to_string(report.point.id)},
+                    {"point_time", recovery::time_text(report.point.source_time)},
+                    {"bytes", report.bytes},
+                    {"checked", report.checked},
+                    {"findings", findings},
+                    {"receipt", path}});
+        return;
+    }
+    std::printf("point %s of %s: %s\n", to_string(report.point.id).c_str(),
+                recovery::time_text(report.point.source_time).c_str(),
+                report.checked ? "proven" : "its bytes are proven, no file system was checked");
+    for (const DrillFinding& finding : report.findings) {
+        std::printf("  %s: %s\n", finding.subject.c_str(),
+                    escape_for_display(finding.result, job_text_max).c_str());
+    }
+    std::printf("receipt %s\n", path.c_str());
+}
+
+Result<void> drill(Cli& cli, const DrillArguments& arguments) {
+    if (!arguments.check.empty()) {
+        return check(cli, arguments.check);
+    }
+    if (arguments.machine.empty() || (arguments.boot && arguments.expect.empty())) {
+        return fail(Errc::usage, "MACHINE is needed, and --expect with --boot");
+    }
+    CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+    CW_TRY_ASSIGN(const std::uint64_t timeout_ms, config::parse_duration_ms(arguments.timeout));
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, arguments.machine, false));
+    CW_TRY_ASSIGN(const auto* point, opened.catalog->find_point(arguments.point));
+    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
+                                                  {.machine = opened.catalog->machine(),
+                                                   .verb = Verb::drill,
+                                                   .point = point->id,
+                                                   .point_time = point->source_time},
+                                                  "drilled"));
+    DrillOptions options;
+    options.scratch = scratch_of(arguments);
+    options.boot = arguments.boot;
+    options.expect = arguments.expect;
+    options.boot_timeout_ns = static_cast<std::int64_t>(timeout_ms) * ns_per_ms;
+    CW_TRY_ASSIGN(
+        const auto report,
+        job->outcome(drill_point(opened, cli.seams, *point, options,
+                                 [&](const std::string& step, std::uint64_t done,
+                                     std::uint64_t total) { job->note(step, done, total); })));
+    CW_TRY_ASSIGN(const vault::ServerSigner signer,
+                  vault::make_server_signer(*opened.store, *opened.access.kek, *cli.seams.random,
+                                            make_id<ServerId>(*cli.seams.random)));
+    const std::string path = receipt_path(arguments, settings, *point);
+    const std::string receipt =
+        make_receipt(report, opened.access.identity, *opened.catalog, signer);
+    const auto parent = std::filesystem::absolute(path).parent_path().string();
+    CW_TRY(cli.seams.disk->create_directories(parent));
+    CW_TRY(write_file_atomically(*cli.seams.disk, path, as_bytes(receipt)));
+    JobEnd end;
+    end.point = point->id;
+    end.point_time = point->source_time;
+    end.detail = "receipt " + path;
+    CW_TRY(job->end(end));
+    print_report(cli, report, path);
+    return {};
+}
+
+}  // namespace
+
+void add_drill_command(CLI::App& app, Cli& cli) {
+    CLI::App* command = app.add_subcommand(
+        "drill", "Unattended test failover: restore, check, boot; leaves a signed receipt");
+    auto arguments = std::make_shared<DrillArguments>();
+    command->add_option("MACHINE", arguments->machine, "Its id");
+    add_point_option(*command, "--point", arguments->point);
+    command->add_option("--receipt", arguments->receipt, "File; else in state_dir/receipts");
+    command->add_option("--scratch", arguments->scratch,
+                        "Directory with room for the disks; else the system's for temporary files");
+    command->add_flag("--boot", arguments->boot, "Boot the disks in QEMU, without a network");
+    command->add_option("--expect", arguments->expect, "--boot: text on the serial console");
+    command->add_option("--boot-timeout", arguments->timeout, "--boot: until it has said it")
+        ->capture_default_str();
+    command->add_option("--check", arguments->check,
+                        "Check this receipt's signature against the vault, and show it");
+    command->callback([&cli, arguments] { cli.run([&] { return drill(cli, *arguments); }); });
+}
+
+}  // namespace cw::appliance

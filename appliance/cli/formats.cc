@@ -1,0 +1,188 @@
+#include "appliance/cli/formats.h"
+
+#include "appliance/operator/mount_server.h"
+#include "appliance/page_access.h"
+#include "recovery/page_blob_writer.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace cw::appliance {
+namespace {
+
+constexpr std::int64_t convert_ns = 48 * 3600 * ns_per_s;
+
+// The newest "(12.34/100%)" of qemu-img -p.
+double percent_of(std::string_view output) {
+    const auto end = output.rfind("/100%");
+    const auto begin = end == std::string_view::npos ? end : output.rfind('(', end);
+    return begin == std::string_view::npos
+               ? 0
+               : std::strtod(std::string(output.substr(begin + 1, end - begin - 1)).c_str(),
+                             nullptr);
+}
+
+std::string last_line(std::string_view text) {
+    while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) {
+        text.remove_suffix(1);
+    }
+    return std::string(text.substr(text.find_last_of("\r\n") + 1));
+}
+
+Result<void> run_qemu_img(const std::vector<std::string>& argv, Clock& clock,
+                          const CommandLimits& limits) {
+    CW_TRY_ASSIGN(const CommandResult result, run_command(argv, clock, limits));
+    if (result.exit_code != 0) {
+        return fail(Errc::io_error, argv[0] + " " + argv[1] + " ended with " +
+                                        std::to_string(result.exit_code) + ": " +
+                                        last_line(result.output));
+    }
+    return {};
+}
+
+Result<void> sync_path(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return fail_errno(Errc::io_error, "open " + path, errno);
+    }
+    const int synced = ::fsync(fd);
+    const int error = errno;
+    ::close(fd);
+    return synced == 0 ? Result<void>{}
+                       : Result<void>(fail_errno(Errc::io_error, "sync " + path, error));
+}
+
+// Gives the finished image its name, durably.
+Result<void> publish(const std::string& partial, const std::string& path, Disk& disk, bool force) {
+    CW_TRY(sync_path(partial));
+    CW_TRY_ASSIGN(const bool exists, disk.exists(path));
+    if (exists && !force) {
+        return fail(Errc::file_exists, path + " appeared meanwhile");
+    }
+    CW_TRY(disk.rename(partial, path));
+    const auto parent = std::filesystem::absolute(path).parent_path().string();
+    return disk.sync_directory(parent);
+}
+
+// Other formats are qemu-img's business: it reads the point from a mount of ours and skips holes.
+Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
+                                        const recovery::RestoreRequest& request,
+                                        const std::string& format,
+                                        const recovery::Progress& progress) {
+    recovery::RestoreReport report;
+    const recovery::Catalog& catalog = *opened.catalog;
+    CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
+    report.point = *point;
+    CW_TRY_ASSIGN(report.disk, catalog.find_disk(*point, request.disk));
+    report.manifest_number = catalog.state().newest.number;
+    report.manifest_hash = catalog.state().hash;
+
+    const std::string& path = request.write.path;
+    std::error_code ignored;
+    if (std::filesystem::exists(path, ignored) &&
+        !std::filesystem::is_regular_file(path, ignored)) {
+        return fail(Errc::target_unsafe, path + " is no file: " + format + " is a file format");
+    }
+    MountRequest mount;
+    mount.source = {.config_path = cli.config_path,
+                    .machine = to_string(catalog.machine()),
+                    .point = to_string(point->id),
+                    .disk = to_string(report.disk.disk),
+                    .accept_stale = true};  // The catalog above has been judged already.
+    CW_TRY_ASSIGN(const auto server, MountServer::start(mount, *cli.seams.clock));
+    const std::string partial = path + ".partial";
+    const auto remove_partial = [&] { std::filesystem::remove(partial, ignored); };
+    remove_partial();
+    CommandLimits limits;
+    limits.timeout_ns = convert_ns;
+    limits.watch = [&](std::string_view output) {
+        if (progress) {
+            const double share = percent_of(output) / 100;
+            progress(
+                static_cast<std::uint64_t>(share * static_cast<double>(report.disk.size_bytes)),
+                report.disk.size_bytes);
+        }
+        return true;
+    };
+    auto done = run_qemu_img({"qemu-img", "convert", "-p", "-f", "raw", "-O", format, "-m", "8",
+                              "-W", server->uri(), partial},
+                             *cli.seams.clock, limits);
+    if (done && request.write.verify) {
+        limits.watch = {};
+        done =
+            run_qemu_img({"qemu-img", "compare", "-f", "raw", "-F", format, server->uri(), partial},
+                         *cli.seams.clock, limits);
+        if (!done) {
+            done = fail(Errc::restore_mismatch, done.error().detail);
+        }
+    }
+    if (done) {
+        done = publish(partial, path, *cli.seams.disk, request.write.force);
+    }
+    if (!done) {
+        remove_partial();
+        return std::unexpected(done.error());
+    }
+    struct stat status{};
+    ::stat(path.c_str(), &status);
+    report.written.image_bytes = report.disk.size_bytes;
+    report.written.file_bytes = static_cast<std::uint64_t>(status.st_size);
+    report.written.written_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512;
+    return report;
+}
+
+// Where Azure can attach it: the epoch of the chain that was read fences older writers.
+Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& opened,
+                                             const recovery::RestoreRequest& request,
+                                             const recovery::Progress& progress) {
+    if (request.write.verify) {
+        return fail(Errc::usage, "--verify reads files: download the page blob and compare it");
+    }
+    const recovery::Catalog& catalog = *opened.catalog;
+    recovery::RestoreReport report;
+    CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
+    report.point = *point;
+    CW_TRY_ASSIGN(report.disk, catalog.find_disk(*point, request.disk));
+    report.manifest_number = catalog.state().newest.number;
+    report.manifest_hash = catalog.state().hash;
+    recovery::PageBlobOptions options;
+    CW_TRY_ASSIGN(options.blob, blob::parse_page_blob_name(request.write.path));
+    options.force = request.write.force;
+    options.sequence = raw(catalog.state().newest.epoch);
+    options.image_id = recovery::image_id(point->id, report.disk.disk);
+    options.created = point->source_time;
+    options.writes_in_flight = opened.download_threads;
+    CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+    CW_TRY_ASSIGN(const auto pages, open_page_blobs(settings, cli.seams));
+    CW_TRY_ASSIGN(const auto reader,
+                  recovery::ImageReader::open(*opened.store, catalog, report.disk, request.reader));
+    CW_TRY_ASSIGN(report.written, recovery::write_page_blob(*reader, *pages, options, progress));
+    report.fetched_bytes = reader->fetcher().bytes_fetched();
+    return report;
+}
+
+}  // namespace
+
+Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened,
+                                           const recovery::RestoreRequest& request,
+                                           const std::string& format,
+                                           const recovery::Progress& progress) {
+    if (format == "raw" || format == "vhd") {
+        recovery::RestoreRequest own = request;
+        own.write.format =
+            format == "vhd" ? recovery::ImageFormat::vhd : recovery::ImageFormat::raw;
+        return recovery::restore_disk(*opened.store, *opened.catalog, *cli.seams.disk, own,
+                                      progress);
+    }
+    if (format == "page-blob") {
+        return to_page_blob(cli, opened, request, progress);
+    }
+    return convert(cli, opened, request, format, progress);
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,161 @@
+// causeway plan run | check | show: recovery plans.
+#include "appliance/operator/plan.h"
+
+#include "appliance/cli/cli.h"
+#include "base/log.h"
+
+#include <cstdio>
+#include <filesystem>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+namespace cw::appliance {
+namespace {
+
+using nlohmann::json;
+
+struct PlanArguments {
+    std::string file;
+    std::vector<std::string> confirmed;
+    bool restart = false;
+};
+
+std::string_view name_of_kind(StepKind kind) {
+    return kind == StepKind::failover ? "failover" : kind == StepKind::script ? "script" : "manual";
+}
+
+Result<Plan> read_plan(Cli& cli, const std::string& path) {
+    CW_TRY_ASSIGN(const ByteVector bytes, read_file(*cli.seams.disk, path, plan_bytes_max));
+    return parse_plan(as_text(bytes), path);
+}
+
+struct OpenedRuns {
+    OpenedVault vault;
+    std::unique_ptr<PlanRuns> runs;
+};
+
+Result<OpenedRuns> open_runs(Cli& cli, bool write) {
+    OpenedRuns opened;
+    CW_TRY_ASSIGN(opened.vault, open_vault(cli));
+    std::optional<vault::ServerSigner> signer;
+    if (write) {
+        CW_TRY_ASSIGN(signer, vault::make_server_signer(*opened.vault.store,
+                                                        *opened.vault.access.kek, *cli.seams.random,
+                                                        make_id<ServerId>(*cli.seams.random)));
+    }
+    opened.runs = std::make_unique<PlanRuns>(*opened.vault.store, opened.vault.access.identity,
+                                             std::move(signer));
+    return opened;
+}
+
+void print_run(const Cli& cli, const Plan& plan, const std::optional<PlanRun>& run) {
+    json out{{"plan", plan.name},
+             {"state", run ? name_of(run->state) : "never run"},
+             {"steps", json::array()}};
+    for (const PlanStep& step : plan.steps) {
+        json entry{{"name", step.name}, {"group", step.group}, {"kind", name_of_kind(step.kind)}};
+        PlanRun copy = run.value_or(PlanRun{});
+        const StepRun* seen = copy.find(step.name);
+        entry["state"] = name_of(seen != nullptr ? seen->state : StepState::pending);
+        entry["detail"] = seen != nullptr ? seen->detail : "";
+        out["steps"].push_back(std::move(entry));
+    }
+    if (run) {
+        out["job"] = to_string(run->id);
+        out["started"] = recovery::time_text(run->started);
+        out["updated"] = recovery::time_text(run->updated);
+    }
+    if (cli.json) {
+        print_json(out);
+        return;
+    }
+    std::printf("plan %s: %s\n", escape_for_display(plan.name).c_str(),
+                out["state"].get<std::string>().c_str());
+    for (const json& step : out["steps"]) {
+        std::printf("  %-8s %-9s %s: %s\n", step["state"].get<std::string>().c_str(),
+                    step["kind"].get<std::string>().c_str(),
+                    escape_for_display(step["group"].get<std::string>()).c_str(),
+                    escape_for_display(step["name"].get<std::string>()).c_str());
+    }
+}
+
+Result<void> run(Cli& cli, const PlanArguments& arguments) {
+    CW_TRY_ASSIGN(const Plan plan, read_plan(cli, arguments.file));
+    CW_TRY_ASSIGN(const OpenedRuns opened, open_runs(cli, true));
+    std::error_code ignored;
+    const PlanContext context{
+        .clock = *cli.seams.clock,
+        .random = *cli.seams.random,
+        .program = std::filesystem::read_symlink("/proc/self/exe", ignored).string(),
+        .config_path = cli.config_path,
+        .told = [](const PlanStep& step, StepState state, const std::string& detail) {
+            std::fprintf(stderr, "%s: %s: %s%s%s\n", escape_for_display(step.group).c_str(),
+                         escape_for_display(step.name).c_str(), std::string(name_of(state)).c_str(),
+                         detail.empty() ? "" : ": ", escape_for_display(detail).c_str());
+        }};
+    CW_TRY_ASSIGN(const PlanRun done,
+                  run_plan(plan, *opened.runs, context, arguments.confirmed, arguments.restart));
+    print_run(cli, plan, done);
+    return {};
+}
+
+// What can be known before the bad day: machines with points, places to write to, programs.
+Result<void> check(Cli& cli, const PlanArguments& arguments) {
+    CW_TRY_ASSIGN(const Plan plan, read_plan(cli, arguments.file));
+    Result<void> result;
+    const auto complain = [&](const PlanStep& step, const std::string& what) {
+        std::fprintf(stderr, "step %s: %s\n", escape_for_display(step.name).c_str(), what.c_str());
+        result = fail(Errc::plan_failed, "the plan would fail as things are: see above");
+    };
+    for (const PlanStep& step : plan.steps) {
+        if (step.kind == StepKind::failover) {
+            const auto opened = open_catalog(cli, step.command.at(1), false);
+            const auto point =
+                opened ? opened->catalog->find_point("latest") : std::unexpected(opened.error());
+            if (!point) {
+                complain(step, to_string(point.error()));
+            }
+        } else if (step.kind == StepKind::script && step.command.front().starts_with('/') &&
+                   !std::filesystem::exists(step.command.front())) {
+            complain(step, "there is no program " + step.command.front());
+        }
+    }
+    if (result) {
+        print_run(cli, plan, std::nullopt);
+    }
+    return result;
+}
+
+Result<void> show(Cli& cli, const PlanArguments& arguments) {
+    CW_TRY_ASSIGN(const Plan plan, read_plan(cli, arguments.file));
+    CW_TRY_ASSIGN(const OpenedRuns opened, open_runs(cli, false));
+    CW_TRY_ASSIGN(const auto seen, opened.runs->load(plan.name));
+    print_run(cli, plan, seen);
+    return {};
+}
+
+}  // namespace
+
+void add_plan_commands(CLI::App& app, Cli& cli) {
+    CLI::App* plan = app.add_subcommand("plan", "Recovery plans: many machines, in order");
+    plan->require_subcommand(1);
+    plan->fallthrough();
+    auto arguments = std::make_shared<PlanArguments>();
+
+    CLI::App* run_command = plan->add_subcommand("run", "Run it, or go on where it stopped");
+    run_command->add_option("FILE", arguments->file)->required();
+    run_command->add_option("--confirm", arguments->confirmed, "This manual step has been done");
+    run_command->add_flag("--restart", arguments->restart, "Give an unfinished run up: all anew");
+    run_command->callback([&cli, arguments] { cli.run([&] { return run(cli, *arguments); }); });
+
+    CLI::App* check_command = plan->add_subcommand("check", "Would it work as things are?");
+    check_command->add_option("FILE", arguments->file)->required();
+    check_command->callback([&cli, arguments] { cli.run([&] { return check(cli, *arguments); }); });
+
+    CLI::App* show_command = plan->add_subcommand("show", "Its steps and how far they are");
+    show_command->add_option("FILE", arguments->file)->required();
+    show_command->callback([&cli, arguments] { cli.run([&] { return show(cli, *arguments); }); });
+}
+
+}  // namespace cw::appliance

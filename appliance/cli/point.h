@@ -1,0 +1,26 @@
+// How a command is told of a machine, a point and a disk.
+#pragma once
+
+#include "appliance/cli/cli.h"
+
+#include <string>
+
+namespace cw::appliance {
+
+struct PointChoice {
+    std::string machine;           // Its id.
+    std::string point = "latest";  // As recovery::Catalog::find_point().
+    std::string disk;              // Id or name; empty: the only one.
+    bool accept_stale = false;
+};
+
+void add_machine_option(CLI::App& command, std::string& machine);
+// `name`: "--point", or "POINT" where it is a word of its own.
+void add_point_option(CLI::App& command, const char* name, std::string& point);
+// Those, --disk and --accept-stale.
+void add_point_options(CLI::App& command, const char* name, PointChoice& choice);
+
+// Opens the machine's history. Errors: as open_catalog().
+Result<OpenedCatalog> open_catalog(Cli& cli, const PointChoice& choice);
+
+}  // namespace cw::appliance

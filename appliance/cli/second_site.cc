@@ -1,0 +1,180 @@
+// causeway points and failover against a master target: the same verbs as for a vault, answered by
+// the daemon that holds the disks.
+#include "appliance/cli/cli.h"
+#include "appliance/control_client.h"
+#include "recovery/catalog.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include <nlohmann/json.hpp>
+#include <poll.h>
+
+namespace cw::appliance {
+namespace {
+
+using nlohmann::json;
+
+constexpr int poll_ms = 200;
+
+Result<json> targets_of(Cli& cli, const std::string& machine) {
+    CW_TRY_ASSIGN(const auto id, parse_id<MachineId>(machine));
+    CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
+    CW_TRY_ASSIGN(const std::string text, ControlClient{socket}.get("status"));
+    const json status = json::parse(text, nullptr, false);
+    if (!status.is_object() || !status.contains("targets")) {
+        return fail(Errc::not_found, "the daemon of this configuration is no master target");
+    }
+    json out = json::array();
+    for (const json& target : status["targets"]) {
+        if (target.value("machine", "") == to_string(id)) {
+            out.push_back(target);
+        }
+    }
+    if (out.empty()) {
+        return fail(Errc::not_found, "no target for machine " + to_string(id));
+    }
+    return out;
+}
+
+// Of one target, newest first.
+std::vector<json> points_of(const json& target) {
+    std::vector<json> out;
+    if (target.contains("point")) {
+        out.push_back(target["point"]);
+    }
+    for (const json& earlier : target.value("earlier_points", json::array())) {
+        out.push_back(earlier);
+    }
+    return out;
+}
+
+// Those that every target of the machine can become, newest first.
+std::vector<json> common_points(const json& targets) {
+    std::vector<json> common = points_of(targets[0]);
+    for (const json& target : targets) {
+        const std::vector<json> here = points_of(target);
+        std::erase_if(common, [&](const json& point) {
+            return std::ranges::none_of(
+                here, [&](const json& other) { return other["id"] == point["id"]; });
+        });
+    }
+    return common;
+}
+
+std::string time_of(const json& point) {
+    return recovery::time_text(WallMicros{point.value("source_time_us", std::int64_t{0})});
+}
+
+Result<json> find_point(const std::vector<json>& points, const std::string& wanted) {
+    const auto at = recovery::parse_time(wanted);
+    std::vector<json> found;
+    for (const json& point : points) {
+        const bool fits = wanted == "latest" ||
+                          (at ? WallMicros{point.value("source_time_us", std::int64_t{0})} <= *at
+                              : !wanted.empty() && point.value("id", "").starts_with(wanted));
+        if (fits) {
+            found.push_back(point);
+        }
+        if (fits && (wanted == "latest" || at)) {
+            break;  // The newest that fits.
+        }
+    }
+    if (found.size() > 1) {
+        return fail(Errc::usage, "several points begin with " + wanted);
+    }
+    if (found.empty()) {
+        return fail(Errc::point_not_found, wanted);
+    }
+    return found.front();
+}
+
+Result<void> switch_all(Cli& cli, const json& targets, const json& point) {
+    CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
+    for (const json& target : targets) {
+        if (target.value("phase", "") == "done" && target["point"]["id"] == point["id"]) {
+            continue;  // It is that point already.
+        }
+        const json order{
+            {"machine", target["machine"]}, {"disk", target["disk"]}, {"point", point["id"]}};
+        CW_TRY(ControlClient{socket}.post("target/switch", order.dump()));
+    }
+    return {};
+}
+
+// Errors: those that stop a target.
+Result<void> wait_until_done(Cli& cli, const std::string& machine) {
+    ProgressLine progress(*cli.seams.clock, "switched");
+    while (true) {
+        CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
+        std::uint64_t done_bytes = 0, total_bytes = 0;
+        std::size_t done = 0;
+        for (const json& target : targets) {
+            done += target.value("phase", "") == "done" ? 1U : 0U;
+            if (target.contains("trouble") && target.value("phase", "") != "done") {
+                return fail(Errc::io_error,
+                            target.value("path", "") + ": " + target.value("trouble", ""));
+            }
+            if (target.contains("work")) {
+                done_bytes += target["work"].value("done_bytes", std::uint64_t{0});
+                total_bytes += target["work"].value("total_bytes", std::uint64_t{0});
+            }
+        }
+        if (done == targets.size()) {
+            return {};
+        }
+        progress.update(done_bytes, total_bytes);
+        ::poll(nullptr, 0, poll_ms);
+    }
+}
+
+}  // namespace
+
+Result<bool> is_master_target(Cli& cli) {
+    CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+    return settings.server_role == "master-target";
+}
+
+Result<void> target_points(Cli& cli, const std::string& machine) {
+    CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
+    std::vector<json> points = common_points(targets);
+    std::ranges::reverse(points);  // Oldest first, as from a vault.
+    for (json& point : points) {
+        point["time"] = time_of(point);
+    }
+    if (cli.json) {
+        print_json(points);
+        return {};
+    }
+    for (const json& point : points) {
+        std::printf("%s  %s\n", point.value("id", "").c_str(), point.value("time", "").c_str());
+    }
+    if (points.empty()) {
+        std::puts("no recovery points yet");
+    }
+    return {};
+}
+
+Result<void> target_failover(Cli& cli, const std::string& machine, const std::string& wanted) {
+    CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
+    CW_TRY_ASSIGN(const json point, find_point(common_points(targets), wanted));
+    CW_TRY(switch_all(cli, targets, point));
+    CW_TRY(wait_until_done(cli, machine));
+    if (cli.json) {
+        json out{{"machine", machine},
+                 {"point", point["id"]},
+                 {"point_time", time_of(point)},
+                 {"targets", json::array()}};
+        for (const json& target : targets) {
+            out["targets"].push_back(target["path"]);
+        }
+        print_json(out);
+        return {};
+    }
+    for (const json& target : targets) {
+        std::printf("%s: as of %s\n", target.value("path", "").c_str(), time_of(point).c_str());
+    }
+    return {};
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,50 @@
+#include "appliance/operator/machine_records.h"
+
+#include "base/assert.h"
+
+namespace cw::appliance {
+namespace {
+
+constexpr unsigned attempts_max = 16;
+
+}  // namespace
+
+blob::BlobName machine_record_blob(const MachineId& machine) {
+    return {blob::Container::control, to_string(machine) + "/state"};
+}
+
+Result<MachineRecord> MachineRecords::load(const MachineId& machine) {
+    CW_TRY_ASSIGN(const StoredRecord stored,
+                  read_record(store_, vault_, RecordKind::machine, machine_record_blob(machine),
+                              machine.bytes));
+    return stored.etag.empty() ? MachineRecord{} : decode_machine_record(stored.payload);
+}
+
+Result<MachineRecord> MachineRecords::update(
+    const MachineId& machine, const std::function<Result<void>(MachineRecord&)>& change) {
+    CW_ASSERT(signer_.has_value());
+    const blob::BlobName name = machine_record_blob(machine);
+    for (unsigned attempt = 0; attempt < attempts_max; ++attempt) {
+        CW_TRY_ASSIGN(const StoredRecord stored,
+                      read_record(store_, vault_, RecordKind::machine, name, machine.bytes));
+        MachineRecord record;
+        if (!stored.etag.empty()) {
+            CW_TRY_ASSIGN(record, decode_machine_record(stored.payload));
+        }
+        CW_TRY(change(record));
+        ++record.revision;
+        CW_TRY_ASSIGN(const bool done,
+                      write_record(store_, name,
+                                   seal_record(RecordKind::machine, machine.bytes, *signer_,
+                                               encode_machine_record(record)),
+                                   stored.etag));
+        if (done) {
+            return record;
+        }
+        // The next round reads what is there; a change that was stored changes nothing again.
+    }
+    return fail(Errc::transition_refused, "machine " + to_string(machine) +
+                                              ": its state is being changed by others; try again");
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,272 @@
+#include "appliance/operator/machine_state.h"
+
+#include "base/assert.h"
+
+#include <algorithm>
+#include <array>
+
+namespace cw::appliance {
+namespace {
+
+using enum MachineState;
+
+struct Row {
+    Verb verb;
+    MachineState from, during, after;
+};
+
+constexpr std::array rows{
+    Row{Verb::failover, protected_, failing_over, failed_over},
+    Row{Verb::failover, failed_over, failing_over, failed_over},  // Another point.
+    Row{Verb::undo, failed_over, failed_over, protected_},
+    Row{Verb::commit, failed_over, failed_over, committed},
+    Row{Verb::commit, failed_back, failed_back, protected_},
+    Row{Verb::reprotect, committed, reprotecting, reprotected},
+    Row{Verb::reprotect, reprotecting, reprotecting, reprotected},
+    // A disk put back to a point of the machine that was never failed over: no state changes.
+    Row{Verb::failback, protected_, protected_, protected_},
+    Row{Verb::failback, committed, failing_back, failed_back},
+    Row{Verb::failback, reprotecting, failing_back, failed_back},
+    Row{Verb::failback, reprotected, failing_back, failed_back},
+    Row{Verb::failback, failed_back, failing_back, failed_back},  // Another point, or disk.
+};
+
+constexpr std::array all_verbs{Verb::failover, Verb::commit, Verb::reprotect,
+                               Verb::failback, Verb::drill,  Verb::undo};
+
+// A state that only a running job may be in.
+bool held_by_a_job(MachineState state) noexcept {
+    return state == failing_over || state == failing_back;
+}
+
+std::string allowed_text(MachineState state) {
+    std::string out;
+    for (const Verb verb : allowed_in(state)) {
+        out += (out.empty() ? "" : ", ") + std::string(name_of(verb));
+    }
+    return out.empty() ? "nothing" : out;
+}
+
+std::string why_not(MachineState state, Verb verb) {
+    if (verb == Verb::failover && state != failed_over) {
+        return "a failover was committed; go on with reprotect or failback";
+    }
+    if (verb == Verb::commit) {
+        return "there is no failover or failback to commit";
+    }
+    if (verb == Verb::undo) {
+        return "there is no failover that could be given up";
+    }
+    if (verb == Verb::reprotect) {
+        return "only a committed failover is reprotected";
+    }
+    return "first commit the failover, or give it up: causeway undo-failover MACHINE";
+}
+
+void cut(std::string& text) {
+    if (text.size() > job_text_max) {
+        text.resize(job_text_max);
+    }
+}
+
+void undo_state(MachineRecord& record) {
+    record.state = record.before;
+    record.point = record.point_before;
+    record.point_time = record.point_time_before;
+}
+
+// Marks what dead processes left as interrupted. Errors: transition_refused (one lives).
+Result<void> settle(MachineRecord& record, const Job& wanted, const JobAlive& alive) {
+    for (Job& job : record.jobs) {
+        if (job.state != JobState::running) {
+            continue;
+        }
+        if (alive(job)) {
+            if (job.verb == Verb::drill || wanted.verb == Verb::drill) {
+                continue;  // A drill reads; it is in nobody's way.
+            }
+            return fail(Errc::transition_refused,
+                        std::string(name_of(wanted.verb)) + ": job " + to_string(job.id) + " (" +
+                            std::string(name_of(job.verb)) + ", process " +
+                            std::to_string(job.holder.pid) + " on " + job.holder.host_name +
+                            ") is at work; allowed now: drill");
+        }
+        job.state = JobState::interrupted;
+        if (held_by_a_job(record.state) && job.verb != Verb::drill) {
+            undo_state(record);
+        }
+    }
+    if (held_by_a_job(record.state) && wanted.verb != Verb::drill) {
+        undo_state(record);  // Its job has left the list.
+    }
+    return {};
+}
+
+void make_room(std::vector<Job>& jobs) {
+    while (jobs.size() >= jobs_max) {
+        const auto ended =
+            std::ranges::find_if(jobs, [](const Job& j) { return j.state != JobState::running; });
+        jobs.erase(ended == jobs.end() ? jobs.begin() : ended);
+    }
+}
+
+}  // namespace
+
+std::optional<Transition> transition_of(MachineState from, Verb verb) noexcept {
+    if (verb == Verb::drill) {
+        return Transition{from, from};
+    }
+    for (const Row& row : rows) {
+        if (row.verb == verb && row.from == from) {
+            return Transition{row.during, row.after};
+        }
+    }
+    return std::nullopt;
+}
+
+std::vector<Verb> allowed_in(MachineState state) {
+    std::vector<Verb> out;
+    std::ranges::copy_if(all_verbs, std::back_inserter(out),
+                         [&](Verb verb) { return transition_of(state, verb).has_value(); });
+    return out;
+}
+
+const Job* MachineRecord::find(const JobId& job) const noexcept {
+    const auto found = std::ranges::find(jobs, job, &Job::id);
+    return found == jobs.end() ? nullptr : &*found;
+}
+
+Job* MachineRecord::find(const JobId& job) noexcept {
+    const auto found = std::ranges::find(jobs, job, &Job::id);
+    return found == jobs.end() ? nullptr : &*found;
+}
+
+Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& alive) {
+    if (record.find(job.id) != nullptr) {
+        return {};
+    }
+    CW_TRY(settle(record, job, alive));
+    const auto transition = transition_of(record.state, job.verb);
+    if (!transition) {
+        return fail(Errc::transition_refused, std::string(name_of(job.verb)) + ": the machine is " +
+                                                  std::string(name_of(record.state)) + ": " +
+                                                  why_not(record.state, job.verb) +
+                                                  "; allowed now: " + allowed_text(record.state));
+    }
+    if (job.verb != Verb::drill) {
+        record.before = record.state;
+        record.point_before = record.point;
+        record.point_time_before = record.point_time;
+        record.state = transition->during;
+    }
+    make_room(record.jobs);
+    record.jobs.push_back(job);
+    record.jobs.back().state = JobState::running;
+    return {};
+}
+
+Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) {
+    CW_ASSERT(end.state != JobState::running);
+    Job* job = record.find(id);
+    if (job == nullptr || (job->state != JobState::running && job->state != end.state)) {
+        return fail(Errc::transition_refused,
+                    "job " + to_string(id) + " was taken for dead and another has taken over");
+    }
+    if (job->state == end.state) {
+        return {};  // Told before.
+    }
+    job->state = end.state;
+    job->updated = end.at;
+    job->error = end.error;
+    job->detail = end.detail;
+    cut(job->detail);
+    if (!end.point.is_nil()) {
+        job->point = end.point;
+        job->point_time = end.point_time;
+    }
+    if (end.state != JobState::succeeded) {
+        if (end.state == JobState::failed && job->verb != Verb::drill) {
+            undo_state(record);
+        }
+        return {};
+    }
+    if (job->verb == Verb::drill) {
+        if (end.point_time >= record.proven_time) {
+            record.proven = end.point;
+            record.proven_time = end.point_time;
+            record.proven_at = end.at;
+        }
+        return {};
+    }
+    const auto transition = transition_of(record.before, job->verb);
+    CW_ASSERT(transition.has_value());
+    record.state = transition->after;
+    if (!end.point.is_nil() && record.state != protected_) {
+        record.point = end.point;
+        record.point_time = end.point_time;
+    }
+    if (record.state == protected_) {
+        record.point = {};
+        record.point_time = {};
+    }
+    record.manifest = end.manifest != 0 ? end.manifest : record.manifest;
+    return {};
+}
+
+std::string_view name_of(MachineState state) noexcept {
+    switch (state) {
+        case protected_:
+            return "protected";
+        case failing_over:
+            return "failing-over";
+        case failed_over:
+            return "failed-over";
+        case committed:
+            return "committed";
+        case reprotecting:
+            return "reprotecting";
+        case reprotected:
+            return "reprotected";
+        case failing_back:
+            return "failing-back";
+        case failed_back:
+            return "failed-back";
+    }
+    return "";
+}
+
+std::string_view name_of(Verb verb) noexcept {
+    switch (verb) {
+        case Verb::failover:
+            return "failover";
+        case Verb::commit:
+            return "commit";
+        case Verb::reprotect:
+            return "reprotect";
+        case Verb::failback:
+            return "failback";
+        case Verb::drill:
+            return "drill";
+        case Verb::undo:
+            return "undo";
+    }
+    return "";
+}
+
+std::string_view name_of(JobState state) noexcept {
+    switch (state) {
+        case JobState::running:
+            return "running";
+        case JobState::waiting:
+            return "waiting";
+        case JobState::succeeded:
+            return "succeeded";
+        case JobState::failed:
+            return "failed";
+        case JobState::interrupted:
+            return "interrupted";
+    }
+    return "";
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,137 @@
+// The stored form of a MachineRecord: flat, length-checked; RECORDS.md.
+#include "appliance/operator/machine_state.h"
+#include "base/assert.h"
+
+#include <algorithm>
+
+namespace cw::appliance {
+namespace {
+
+constexpr std::uint16_t format_version = 1;
+constexpr std::size_t host_name_max = 255;
+
+void put_time(ByteAppender& out, WallMicros time) {
+    out.u64(static_cast<std::uint64_t>(raw(time)));
+}
+
+Result<WallMicros> take_time(ByteReader& in) {
+    CW_TRY_ASSIGN(const std::uint64_t value, in.u64());
+    return WallMicros{static_cast<std::int64_t>(value)};
+}
+
+Result<MachineState> take_state(ByteReader& in) {
+    CW_TRY_ASSIGN(const std::uint8_t value, in.u8());
+    if (value < raw(MachineState::protected_) || value > raw(MachineState::failed_back)) {
+        return fail(Errc::format_unsupported, "machine state " + std::to_string(value));
+    }
+    return MachineState{value};
+}
+
+std::string_view cut(std::string_view text, std::size_t max) {
+    return text.substr(0, std::min(text.size(), max));
+}
+
+void put_job(ByteAppender& out, const Job& job) {
+    out.bytes(job.id.bytes);
+    out.u8(raw(job.verb));
+    out.u8(raw(job.state));
+    out.bytes(job.holder.host);
+    out.u64(job.holder.pid);
+    out.u64(job.holder.started);
+    out.text16(cut(job.holder.host_name, host_name_max));
+    put_time(out, job.started);
+    put_time(out, job.updated);
+    out.bytes(job.point.bytes);
+    put_time(out, job.point_time);
+    out.text16(cut(job.step, job_text_max));
+    out.u64(job.done);
+    out.u64(job.total);
+    out.u16(job.error);
+    out.text16(cut(job.detail, job_text_max));
+}
+
+Result<Job> take_job(ByteReader& in) {
+    Job job;
+    CW_TRY_ASSIGN(job.id.bytes, in.array<16>());
+    CW_TRY_ASSIGN(const std::uint8_t verb, in.u8());
+    CW_TRY_ASSIGN(const std::uint8_t state, in.u8());
+    if (verb < raw(Verb::failover) || verb > raw(Verb::undo) || state < raw(JobState::running) ||
+        state > raw(JobState::interrupted)) {
+        return fail(Errc::format_unsupported, "a job of another kind");
+    }
+    job.verb = Verb{verb};
+    job.state = JobState{state};
+    CW_TRY_ASSIGN(job.holder.host, in.array<16>());
+    CW_TRY_ASSIGN(job.holder.pid, in.u64());
+    CW_TRY_ASSIGN(job.holder.started, in.u64());
+    CW_TRY_ASSIGN(job.holder.host_name, in.text16(host_name_max));
+    CW_TRY_ASSIGN(job.started, take_time(in));
+    CW_TRY_ASSIGN(job.updated, take_time(in));
+    CW_TRY_ASSIGN(job.point.bytes, in.array<16>());
+    CW_TRY_ASSIGN(job.point_time, take_time(in));
+    CW_TRY_ASSIGN(job.step, in.text16(job_text_max));
+    CW_TRY_ASSIGN(job.done, in.u64());
+    CW_TRY_ASSIGN(job.total, in.u64());
+    CW_TRY_ASSIGN(job.error, in.u16());
+    CW_TRY_ASSIGN(job.detail, in.text16(job_text_max));
+    return job;
+}
+
+}  // namespace
+
+ByteVector encode_machine_record(const MachineRecord& record) {
+    CW_ASSERT(record.jobs.size() <= jobs_max);
+    ByteVector bytes;
+    ByteAppender out(bytes);
+    out.u16(format_version);
+    out.u64(record.revision);
+    out.u8(raw(record.state));
+    out.u8(raw(record.before));
+    out.bytes(record.point.bytes);
+    put_time(out, record.point_time);
+    out.bytes(record.point_before.bytes);
+    put_time(out, record.point_time_before);
+    out.u64(record.manifest);
+    out.bytes(record.proven.bytes);
+    put_time(out, record.proven_time);
+    put_time(out, record.proven_at);
+    out.u16(static_cast<std::uint16_t>(record.jobs.size()));
+    for (const Job& job : record.jobs) {
+        put_job(out, job);
+    }
+    return bytes;
+}
+
+Result<MachineRecord> decode_machine_record(Bytes payload) {
+    ByteReader in(payload, Errc::object_corrupt);
+    CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
+    if (version != format_version) {
+        return fail(Errc::format_unsupported, "machine record version " + std::to_string(version));
+    }
+    MachineRecord record;
+    CW_TRY_ASSIGN(record.revision, in.u64());
+    CW_TRY_ASSIGN(record.state, take_state(in));
+    CW_TRY_ASSIGN(record.before, take_state(in));
+    CW_TRY_ASSIGN(record.point.bytes, in.array<16>());
+    CW_TRY_ASSIGN(record.point_time, take_time(in));
+    CW_TRY_ASSIGN(record.point_before.bytes, in.array<16>());
+    CW_TRY_ASSIGN(record.point_time_before, take_time(in));
+    CW_TRY_ASSIGN(record.manifest, in.u64());
+    CW_TRY_ASSIGN(record.proven.bytes, in.array<16>());
+    CW_TRY_ASSIGN(record.proven_time, take_time(in));
+    CW_TRY_ASSIGN(record.proven_at, take_time(in));
+    CW_TRY_ASSIGN(const std::uint16_t count, in.u16());
+    if (count > jobs_max) {
+        return fail(Errc::object_corrupt, std::to_string(count) + " jobs in a machine record");
+    }
+    for (std::uint16_t i = 0; i < count; ++i) {
+        CW_TRY_ASSIGN(Job job, take_job(in));
+        record.jobs.push_back(std::move(job));
+    }
+    if (!in.at_end()) {
+        return fail(Errc::object_corrupt, "the machine record has the wrong length");
+    }
+    return record;
+}
+
+}  // namespace cw::appliance

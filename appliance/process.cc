@@ -1,0 +1,208 @@
+#include "appliance/process.h"
+
+#include "appliance/notify.h"
+#include "appliance/server_state.h"
+#include "base/crash_point.h"
+#include "base/log.h"
+
+#include <cstdio>
+#include <fstream>
+#include <thread>
+
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace cw::appliance {
+namespace {
+
+std::uint64_t resident_bytes() {
+    std::ifstream file("/proc/self/statm");
+    std::uint64_t total = 0, resident = 0;
+    file >> total >> resident;
+    return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::string host_name() {
+    char name[256] = {};
+    ::gethostname(name, sizeof name - 1);
+    return name;
+}
+
+// Obeys SIGTERM and SIGINT while the daemon starts, which may take minutes when its vault does not
+// answer. Death at any moment is safe, and this process has promised nothing yet.
+class StartWatch {
+public:
+    explicit StartWatch(const sigset_t& signals)
+        : thread_([signals](const std::stop_token& started) {
+              const timespec pause{.tv_sec = 0, .tv_nsec = 50'000'000};
+              sigset_t stopping = signals;
+              ::sigdelset(&stopping, SIGHUP);
+              while (!started.stop_requested()) {
+                  const int signal = ::sigtimedwait(&stopping, nullptr, &pause);
+                  if (signal > 0) {
+                      log_info("appliance.stopping", {{"signal", signal}, {"started", false}});
+                      ::_exit(0);
+                  }
+              }
+          }) {}
+
+private:
+    std::jthread thread_;
+};
+
+}  // namespace
+
+Result<config::Settings> Process::load() {
+    CW_TRY_ASSIGN(config::Settings settings,
+                  config::load_settings(*seams_.disk, arguments_.config_path));
+    if (!arguments_.role.empty()) {
+        settings.server_role = arguments_.role;
+    }
+    if (settings.server_name.empty()) {
+        settings.server_name = host_name();
+    }
+    return settings;
+}
+
+Result<void> Process::start() {
+    // Signals are taken by run() through a descriptor; threads started below inherit the mask.
+    ::sigemptyset(&signals_);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+        ::sigaddset(&signals_, signal);
+    }
+    ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
+    const StartWatch watch(signals_);
+    CW_TRY(arm_crash_point_from_environment());
+
+    CW_TRY_ASSIGN(settings_, load());
+    CW_TRY_ASSIGN(const LogLevel level, parse_log_level(settings_.log_level));
+    set_log_level(level);
+    CW_TRY_ASSIGN(state_lock_, lock_directory(*seams_.disk, settings_.server_state_dir));
+    if (settings_.cache_path != settings_.server_state_dir) {
+        CW_TRY_ASSIGN(cache_lock_, lock_directory(*seams_.disk, settings_.cache_path));
+    }
+    CW_TRY_ASSIGN(server_id_,
+                  load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
+    CW_TRY(revoked_->reload(*seams_.disk, settings_.security_revoked_file));
+    CW_TRY_ASSIGN(server_, Server::start(settings_, {seams_, conditions_, server_id_, revoked_}));
+    std::fprintf(stderr, "memory budget:\n%s", server_->budget_text().c_str());
+    ControlHandlers handlers;
+    handlers.metrics = [this] { return seams_.metrics->render(); };
+    handlers.get = [this](const std::string& name) { return get(name); };
+    handlers.post = [this](const std::string& name, const std::string& body) {
+        return post(name, body);
+    };
+    CW_TRY_ASSIGN(control_,
+                  ControlServer::start({.socket_path = settings_.server_state_dir + "/control.sock",
+                                        .listen = settings_.control_listen,
+                                        .tls = {.ca_file = settings_.security_ca_file,
+                                                .cert_file = settings_.security_cert_file,
+                                                .key_file = settings_.security_key_file,
+                                                .revoked = revoked_}},
+                                       std::move(handlers)));
+    if (settings_.server_role == "process-server") {
+        proof_watch_ = std::make_unique<ProofWatch>(settings_, conditions_);
+    }
+    log_info("appliance.ready", {{"server", server_id_},
+                                 {"role", settings_.server_role},
+                                 {"port", server_->port()},
+                                 {"control_port", control_->port()}});
+    notify_ready("replication on port " + std::to_string(server_->port()));
+    return {};
+}
+
+int Process::run() {
+    const Fd signals(::signalfd(-1, &signals_, SFD_CLOEXEC | SFD_NONBLOCK));
+    bool stopping = false;
+    const std::int64_t watchdog_ns = watchdog_interval_ns();
+    Nanos next_watchdog = started_;
+    while (!stopping) {
+        const auto readable = wait_fd(signals.get(), false, 1000);
+        if (readable && *readable) {
+            handle_signals(signals.get(), stopping);
+            continue;
+        }
+        const bool lively = server_->tick();
+        if (lively && watchdog_ns > 0 && seams_.clock->boot() - next_watchdog >= 0) {
+            notify_watchdog();
+            next_watchdog = seams_.clock->boot() + watchdog_ns;
+        }
+        if (const auto error = server_->failed()) {
+            log_error("appliance.failed", {{"error", *error}});
+            return 1;  // The service manager restarts us into recovery.
+        }
+    }
+    notify_stopping();
+    server_->drain(static_cast<std::int64_t>(settings_.server_drain_timeout_ms) * ns_per_ms);
+    control_.reset();
+    proof_watch_.reset();
+    server_.reset();
+    log_info("appliance.stopped");
+    return 0;
+}
+
+void Process::handle_signals(int fd, bool& stopping) {
+    signalfd_siginfo info{};
+    while (::read(fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo != SIGHUP) {
+            log_info("appliance.stopping", {{"signal", info.ssi_signo}});
+            stopping = true;
+            continue;
+        }
+        if (const auto result = reload(); !result) {
+            log_error("config.reload_refused", {{"error", result.error()}});
+        }
+    }
+}
+
+Result<std::string> Process::reload() {
+    CW_TRY_ASSIGN(const config::Settings wanted, load());
+    const std::lock_guard lock(mutex_);
+    CW_TRY(config::check_reload(settings_, wanted));
+    CW_TRY_ASSIGN(const LogLevel level, parse_log_level(wanted.log_level));
+    CW_TRY(revoked_->reload(*seams_.disk, wanted.security_revoked_file));
+    set_log_level(level);
+    server_->apply(wanted);
+    if (proof_watch_) {
+        proof_watch_->set_limit_ms(wanted.points_proof_limit_ms);
+    }
+    settings_ = wanted;
+    log_info("config.reloaded", {{"file", arguments_.config_path}});
+    return std::string("{\"reloaded\": true}");
+}
+
+std::string Process::status() {
+    DaemonStatus status;
+    server_->fill_status(status);
+    const std::lock_guard lock(mutex_);
+    status.name = settings_.server_name;
+    status.server_id = to_string(server_id_);
+    status.role = settings_.server_role;
+    status.replication_port = server_->port();
+    status.control_port = control_ ? control_->port() : std::uint16_t{0};
+    status.uptime_s = static_cast<double>(seams_.clock->boot() - started_) / 1e9;
+    status.resident_bytes = resident_bytes();
+    status.conditions = conditions_.list();
+    return status_json(status, judge_health(status, settings_));
+}
+
+Result<std::string> Process::get(const std::string& name) {
+    constexpr std::size_t events_shown = 500;
+    if (name == "status") {
+        return status();
+    }
+    if (name == "events") {
+        return events_json(conditions_.events(events_shown));
+    }
+    return fail(Errc::not_found, "no such resource: " + name);
+}
+
+Result<std::string> Process::post(const std::string& name, const std::string& body) {
+    if (name == "reload") {
+        return reload();
+    }
+    return server_->post(name, body);
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,152 @@
+#include "appliance/target/master_target.h"
+
+#include "appliance/data_disk.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+namespace cw::appliance {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t fixed_bytes = 96 * mib;            // Code, indexes of cache and redo logs.
+constexpr auto order_patience = std::chrono::seconds(60);  // A point's merge may be under way.
+
+Result<TargetOrder> parse_order(TargetOrder::What what, const std::string& body) {
+    const json asked = json::parse(body, nullptr, false);
+    if (!asked.is_object()) {
+        return fail(Errc::usage, "the body must be a JSON object");
+    }
+    const auto text = [&](const char* key) {
+        const auto it = asked.find(key);
+        return it != asked.end() && it->is_string() ? it->get<std::string>() : std::string();
+    };
+    TargetOrder order{.what = what, .machine = {}, .disk = text("disk"), .point = {}};
+    CW_TRY_ASSIGN(order.machine, parse_id<MachineId>(text("machine")));
+    if (what == TargetOrder::What::switch_) {
+        CW_TRY_ASSIGN(order.point, parse_id<PointId>(text("point")));
+    }
+    return order;
+}
+
+}  // namespace
+
+std::unique_ptr<Terminal> make_master_target(const config::Settings& settings,
+                                             ServerContext context) {
+    return std::make_unique<MasterTarget>(settings, std::move(context));
+}
+
+// Nothing transforms or uploads: whatever is left is the door's.
+Result<pipeline::MemoryPlan> MasterTarget::plan(pipeline::BudgetNeeds needs) {
+    const std::uint64_t connections = needs.ingest_connections * needs.connection_bytes;
+    const std::uint64_t readback = VolumeStage::readback_slabs_min * pipeline::slab_bytes;
+    const std::uint64_t others = fixed_bytes + connections + readback;
+    const std::uint64_t least =
+        others + pipeline::minimum_slabs(needs).ingest * pipeline::slab_bytes;
+    if (needs.limit_bytes < least) {
+        return fail(Errc::config_invalid,
+                    "pipeline.memory must be at least " + std::to_string(least / mib + 1) + "MiB");
+    }
+    pipeline::MemoryPlan plan;
+    plan.slabs.ingest = (needs.limit_bytes - others) / pipeline::slab_bytes;
+    plan.slabs.readback = VolumeStage::readback_slabs_min;
+    plan.budget.add("fixed", fixed_bytes, "code, indexes of cache and redo logs");
+    plan.budget.add("connections", connections, "TLS state and buffers of ingest.max_connections");
+    plan.budget.add("ingest", plan.slabs.ingest * pipeline::slab_bytes,
+                    "slabs of 1 MiB: records from the socket to the redo log");
+    plan.budget.add("readback", readback, "slabs of 1 MiB: records read back from the cache");
+    return plan;
+}
+
+Result<std::vector<TargetOptions>> MasterTarget::target_options() const {
+    if (settings_.targets.empty()) {
+        return fail(Errc::config_invalid, "a master target needs at least one [[target]]");
+    }
+    std::vector<TargetOptions> out;
+    for (const config::TargetEntry& entry : settings_.targets) {
+        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(entry.machine));
+        const std::string work = entry.work.empty() ? settings_.server_state_dir + "/targets/" +
+                                                          entry.machine + "/" + entry.disk
+                                                    : entry.work;
+        const bool twice = std::ranges::any_of(out, [&](const TargetOptions& other) {
+            return other.path == entry.path || other.work_directory == work ||
+                   (other.machine == machine && other.disk == entry.disk);
+        });
+        if (twice) {
+            return fail(Errc::config_invalid,
+                        "two [[target]] tables name the same path, work or disk: " + entry.path);
+        }
+        out.push_back({.machine = machine,
+                       .disk = entry.disk,
+                       .path = entry.path,
+                       .identity = entry.identity,
+                       .work_directory = work,
+                       .size_bytes = entry.size_bytes,
+                       .retention_us =
+                           static_cast<std::int64_t>(settings_.points_target_retention_ms) * 1000});
+    }
+    return out;
+}
+
+Result<void> MasterTarget::connect(Intake& intake, const pipeline::MemoryPlan& /*plan*/) {
+    CW_TRY_ASSIGN(std::vector<TargetOptions> targets, target_options());
+    disk_ = make_data_disk(settings_);
+    probe_ = volume::make_system_probe();
+    FingerprintSecret secret{};
+    context_.seams.random->fill(secret);
+    stage_ = std::make_unique<VolumeStage>(
+        VolumeStage::Context{.clock = *context_.seams.clock,
+                             .volume = {*disk_, *probe_},
+                             .reader = intake.reader(),
+                             .readback_slabs = intake.readback_slabs(),
+                             .sink = intake.sink(),
+                             .conditions = context_.conditions,
+                             .send_digests =
+                                 [&intake](std::uint32_t reactor, ingest::DigestReply& reply) {
+                                     return intake.send_digests(reactor, reply);
+                                 },
+                             .doorbell = runner_.doorbell()},
+        std::move(targets), secret);
+    return {};
+}
+
+void MasterTarget::start() {
+    runner_.add(*stage_);
+    runner_.start();
+}
+
+bool MasterTarget::drain(Nanos /*deadline*/) {
+    stop();  // What it has not taken stays in the cache.
+    return true;
+}
+
+Result<std::string> MasterTarget::post(const std::string& name, const std::string& body) {
+    if (name != "target/switch" && name != "target/cancel") {
+        return fail(Errc::not_found, "no such command: " + name);
+    }
+    const bool switch_wanted = name == "target/switch";
+    CW_TRY_ASSIGN(
+        TargetOrder order,
+        parse_order(switch_wanted ? TargetOrder::What::switch_ : TargetOrder::What::cancel, body));
+    auto answer = stage_->ask(std::move(order));
+    if (answer.wait_for(order_patience) != std::future_status::ready) {
+        return fail(Errc::server_busy,
+                    "the order was taken and is not carried out yet: look at `causeway target "
+                    "list`");
+    }
+    CW_TRY(answer.get());
+    return std::string(switch_wanted ? "{\"switched\": true}" : "{\"cancelled\": true}");
+}
+
+void MasterTarget::tick() {
+    context_.seams.metrics->gauge("causeway_stage_queue", {{"stage", "volume"}})
+        .set(static_cast<double>(stage_->stored().size()));
+}
+
+std::vector<StageThread> MasterTarget::threads() const {
+    return {{"volume", runner_.cpu_seconds(), runner_.last_round()}};
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,59 @@
+// MasterTarget: the terminal of the other direction: what comes out of the cache becomes a disk
+// here instead of objects in a vault.
+//
+//   stored → volume stage → overlay and redo log … → target
+//
+// It needs no vault and no keys: a second site, or the old site of a machine that runs elsewhere.
+#pragma once
+
+#include "appliance/intake.h"
+#include "appliance/target/volume_stage.h"
+#include "appliance/terminal.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace cw::appliance {
+
+class MasterTarget final : public Terminal {
+public:
+    MasterTarget(const config::Settings& settings, ServerContext context)
+        : settings_(settings),
+          context_(std::move(context)),
+          runner_("volume", *context_.seams.clock) {}
+    ~MasterTarget() override { stop(); }
+
+    [[nodiscard]] Role role() const noexcept override { return Role::master_target; }
+    Result<pipeline::MemoryPlan> plan(pipeline::BudgetNeeds needs) override;
+    Result<void> connect(Intake& intake, const pipeline::MemoryPlan& plan) override;
+    void start() override;
+    bool drain(Nanos deadline) override;
+    void stop() override { runner_.stop(); }
+
+    pipeline::Ring<pipeline::StoredRecord>& stored() override { return stage_->stored(); }
+    void wake() override { runner_.doorbell().ring(); }
+    void open_machine(upload::OpenCommand command) override { stage_->post(std::move(command)); }
+    void ask_digests(const ingest::DigestRequest& request) override {
+        stage_->ask_digests(request);
+    }
+
+    void fill_status(DaemonStatus& status) const override { status.targets = stage_->status(); }
+    // target/switch, target/cancel: an order for one target. Returns when it was carried out.
+    Result<std::string> post(const std::string& name, const std::string& body) override;
+    void tick() override;
+    [[nodiscard]] std::vector<StageThread> threads() const override;
+
+private:
+    [[nodiscard]] Result<std::vector<TargetOptions>> target_options() const;
+
+    const config::Settings settings_;  // As of the start.
+    ServerContext context_;
+    std::unique_ptr<Disk> disk_;
+    std::unique_ptr<volume::TargetProbe> probe_;
+    // The runner's doorbell exists before what rings it.
+    pipeline::Runner runner_;
+    std::unique_ptr<VolumeStage> stage_;
+};
+
+}  // namespace cw::appliance

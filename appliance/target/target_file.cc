@@ -1,0 +1,34 @@
+#include "appliance/target/target_file.h"
+
+namespace cw::appliance {
+namespace {
+
+Result<void> create_target(Disk& disk, const TargetOptions& options) {
+    OpenOptions how;
+    how.write = how.create = how.exclusive = true;
+    CW_TRY_ASSIGN(const auto file, disk.open(options.path, how));
+    CW_TRY(disk.resize(*file, options.size_bytes, false));
+    return sync_file(disk, *file);
+}
+
+}  // namespace
+
+Result<std::uint64_t> find_target_size(Disk& disk, const TargetOptions& options, bool begun) {
+    CW_TRY_ASSIGN(const bool exists, disk.exists(options.path));
+    if (!exists && !begun && options.size_bytes > 0 && !options.path.starts_with("/dev/")) {
+        CW_TRY(create_target(disk, options));
+    }
+    CW_TRY_ASSIGN(const auto file, disk.open(options.path, {}));
+    const std::uint64_t size = file->size();
+    if (size == 0 || size % sector_bytes != 0 ||
+        (options.size_bytes > 0 && size != options.size_bytes)) {
+        return fail(
+            Errc::target_unsafe,
+            options.path + " has " + std::to_string(size) + " bytes" +
+                (options.size_bytes > 0 ? ", configured are " + std::to_string(options.size_bytes)
+                                        : std::string()));
+    }
+    return size;
+}
+
+}  // namespace cw::appliance

@@ -45,7 +45,7 @@ Result<recovery::GcReport> collect_and_remember(blob::BlobStore& store, vault::K
 }
 
 Maintenance::Maintenance(Ports ports, const Options& options)
-    : ports_(std::move(ports)), options_(options), retention_us_(options.retention_us) {}
+    : ports_(std::move(ports)), options_(options), retention_(options.retention) {}
 
 Maintenance::~Maintenance() {
     stop();
@@ -65,6 +65,16 @@ void Maintenance::stop() {
     if (thread_.joinable()) {
         thread_.join();
     }
+}
+
+void Maintenance::set_retention(RetentionTable retention) {
+    const std::lock_guard lock(mutex_);
+    retention_ = std::move(retention);
+}
+
+RetentionTable Maintenance::retention() {
+    const std::lock_guard lock(mutex_);
+    return retention_;
 }
 
 void Maintenance::run() {
@@ -120,8 +130,7 @@ std::map<MachineId, std::vector<PointId>> Maintenance::decide_points(
         }
     }
     std::map<MachineId, std::vector<PointId>> pruned;
-    for (const recovery::Pruned& gone :
-         plan_pruning(recovery::retention_for(retention_us_.load()), points, ports_.clock.wall())) {
+    for (const recovery::Pruned& gone : plan_pruning(retention(), points, ports_.clock.wall())) {
         pruned[gone.machine].push_back(gone.point);
     }
     return pruned;

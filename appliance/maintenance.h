@@ -1,7 +1,7 @@
 // Maintenance: the vault's housekeeping of the machines this server owns. Every interval it decides
-// which recovery points go (by the retention table, groups together), which segments nothing needs
-// any more and which are worth writing again, and posts that as a decision to the publisher, who
-// alone changes a chain. Under an identity that may delete it then collects the garbage.
+// which recovery points go (by each machine's retention, groups together), which segments nothing
+// needs any more and which are worth writing again, and posts that as a decision to the publisher,
+// who alone changes a chain. Under an identity that may delete it then collects the garbage.
 //
 // On a thread and on stores of its own: reading chains and indexes may take long, and nothing else
 // waits for it. Everything it decides it decides anew each time, so losing a round costs nothing.
@@ -9,12 +9,12 @@
 // Thread-safety: set_retention() from any thread. Lifetime: what Ports names outlives it.
 #pragma once
 
+#include "appliance/retention_table.h"
 #include "base/conditions.h"
 #include "base/disk.h"
 #include "base/random.h"
 #include "egress/upload/ports.h"
 #include "recovery/gc.h"
-#include "recovery/retention.h"
 #include "recovery/space.h"
 
 #include <atomic>
@@ -53,7 +53,7 @@ public:
     };
     struct Options {
         std::int64_t interval_ns = 600 * ns_per_s;
-        std::int64_t retention_us = 15 * 24 * recovery::us_per_hour;
+        RetentionTable retention;
         std::int64_t grace_us = recovery::GcOptions{}.grace_us;
         std::uint64_t rewrite_bytes_max = 512 * mib;  // Per machine and round.
     };
@@ -64,12 +64,13 @@ public:
 
     void start();  // Once.
     void stop();   // Ends at the next request to the store. Idempotent.
-    void set_retention(std::int64_t retention_us) noexcept { retention_us_.store(retention_us); }
+    void set_retention(RetentionTable retention);
     // One round, on the caller's thread. For tests; not while the thread runs.
     void run_once();
 
 private:
     void run();
+    [[nodiscard]] RetentionTable retention();
     std::map<MachineId, std::vector<PointId>> decide_points(const std::vector<MachineId>& machines);
     Result<void> tidy(const MachineId& machine, const std::vector<PointId>& pruned);
     Result<void> rewrite(const recovery::Catalog& catalog, recovery::Fetcher& fetcher,
@@ -79,11 +80,11 @@ private:
 
     Ports ports_;
     Options options_;
-    std::atomic<std::int64_t> retention_us_;
     std::unique_ptr<blob::BlobStore> store_, gc_store_;
     std::map<MachineId, recovery::SpaceMemory> memory_;
     std::map<MachineId, Error> troubles_;
     std::mutex mutex_;
+    RetentionTable retention_;  // With mutex_.
     std::condition_variable wake_;
     std::atomic<bool> stopping_{false};
     std::thread thread_;

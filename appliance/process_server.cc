@@ -2,10 +2,26 @@
 
 #include "appliance/engine_options.h"
 #include "appliance/wait_until.h"
+#include "base/assert.h"
 
 #include <algorithm>
 
 namespace cw::appliance {
+namespace {
+
+RetentionTable retention_table(const config::Settings& settings) {
+    RetentionTable table;
+    table.fallback_us = static_cast<std::int64_t>(settings.points_retention_ms) * 1000;
+    for (const config::PolicyEntry& policy : settings.policies) {
+        const auto machine = parse_id<MachineId>(policy.machine);
+        CW_ASSERT(machine.has_value());  // The settings' parser has seen to it.
+        table.by_machine[*machine] =
+            static_cast<std::int64_t>(retention_ms_of(settings, *machine)) * 1000;
+    }
+    return table;
+}
+
+}  // namespace
 
 std::unique_ptr<Terminal> make_process_server(const config::Settings& settings,
                                               ServerContext context) {
@@ -98,7 +114,7 @@ Result<void> ProcessServer::make_maintenance() {
             .state_dir = settings_.server_state_dir},
         Maintenance::Options{
             .interval_ns = static_cast<std::int64_t>(settings_.gc_interval_ms) * ns_per_ms,
-            .retention_us = static_cast<std::int64_t>(settings_.points_retention_ms) * 1000,
+            .retention = retention_table(settings_),
             .grace_us = static_cast<std::int64_t>(settings_.gc_grace_ms) * 1000});
     return {};
 }
@@ -179,7 +195,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
 void ProcessServer::apply(const config::Settings& settings) {
     engine_->set_lanes(lane_options(settings));
     engine_->set_bandwidth(bandwidth_options(settings, *context_.seams.clock));
-    maintenance_->set_retention(static_cast<std::int64_t>(settings.points_retention_ms) * 1000);
+    maintenance_->set_retention(retention_table(settings));
 }
 
 void ProcessServer::tick() {

@@ -98,8 +98,8 @@ void judge_machine(const upload::MachineStatus& machine, const config::Settings&
         report.level = Health::critical;
         report.reasons.push_back(who + ": owned by another server");
     }
-    if (machine.rpo_seconds &&
-        *machine.rpo_seconds * 1000 > static_cast<double>(settings.points_rpo_alarm_ms)) {
+    if (machine.rpo_seconds && *machine.rpo_seconds * 1000 > static_cast<double>(rpo_alarm_ms_of(
+                                                                 settings, machine.machine))) {
         report.level = std::max(report.level, Health::warning);
         report.reasons.push_back(who + ": RPO is " +
                                  std::to_string(static_cast<long>(*machine.rpo_seconds)) + " s");

@@ -1,5 +1,8 @@
 #include "config/array_tables.h"
 
+#include "base/assert.h"
+#include "config/fields.h"
+
 #include <algorithm>
 #include <array>
 
@@ -86,6 +89,15 @@ Result<void> check_target(const TargetEntry& target) {
     return {};
 }
 
+// Within the range of the setting that it stands for.
+Result<std::uint64_t> ranged_duration(std::string_view section, std::string_view key,
+                                      std::string_view text) {
+    const SettingRow* const row = find_row(section, key);
+    CW_ASSERT(row != nullptr && row->kind == SettingKind::duration);
+    CW_TRY_ASSIGN(const std::int64_t value, parse_ranged(*row, text));
+    return static_cast<std::uint64_t>(value);
+}
+
 }  // namespace
 
 Result<BandwidthWindow> parse_window(const ArrayEntry& entry) {
@@ -135,6 +147,27 @@ Result<TargetEntry> parse_target(const ArrayEntry& entry) {
     }
     CW_TRY(check_target(target));
     return target;
+}
+
+Result<PolicyEntry> parse_policy(const ArrayEntry& entry) {
+    PolicyEntry policy;
+    for (const auto& [key, texts] : entry) {
+        CW_TRY_ASSIGN(const std::string text, single(key, texts));
+        if (key == "machine") {
+            policy.machine = text;
+        } else if (key == "retention") {
+            CW_TRY_ASSIGN(policy.retention_ms, ranged_duration("points", "retention", text));
+        } else if (key == "rpo_alarm") {
+            CW_TRY_ASSIGN(policy.rpo_alarm_ms, ranged_duration("points", "rpo_alarm", text));
+        } else {
+            return fail(Errc::config_invalid,
+                        "'" + key + "': a policy has machine, retention and rpo_alarm");
+        }
+    }
+    if (!is_uuid(policy.machine) || !parse_id<MachineId>(policy.machine)) {
+        return fail(Errc::config_invalid, "machine must be its id, a lower-case UUID");
+    }
+    return policy;
 }
 
 std::uint64_t bandwidth_at(const std::vector<BandwidthWindow>& windows, unsigned weekday,

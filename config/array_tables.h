@@ -1,4 +1,5 @@
-// Array tables of the configuration: [[egress.schedule]] and [[target]], from their texts.
+// Array tables of the configuration: [[egress.schedule]], [[target]] and [[policy]], from their
+// texts.
 #pragma once
 
 #include "config/settings.h"
@@ -13,5 +14,6 @@ using ArrayEntry = std::map<std::string, std::vector<std::string>>;
 // Errors: config_invalid, without the place, which the caller knows.
 Result<BandwidthWindow> parse_window(const ArrayEntry& entry);
 Result<TargetEntry> parse_target(const ArrayEntry& entry);
+Result<PolicyEntry> parse_policy(const ArrayEntry& entry);
 
 }  // namespace cw::config

@@ -9,6 +9,7 @@
 #include "base/ids.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,13 @@ struct TargetEntry {
     friend bool operator==(const TargetEntry&, const TargetEntry&) = default;
 };
 
+// [[policy]]: what is different for one machine. What is absent is as for every machine.
+struct PolicyEntry {
+    std::string machine;  // UUID, lower case.
+    std::optional<std::uint64_t> retention_ms, rpo_alarm_ms;
+    friend bool operator==(const PolicyEntry&, const PolicyEntry&) = default;
+};
+
 struct Settings {
 #define CW_INTEGER(section, key, fallback, min, max, life, help) std::int64_t section##_##key;
 #define CW_BYTES(section, key, fallback, min, max, life, help) std::uint64_t section##_##key;
@@ -65,7 +73,12 @@ struct Settings {
 #include "config/settings_rows.h"
     std::vector<BandwidthWindow> egress_schedule;
     std::vector<TargetEntry> targets;
+    std::vector<PolicyEntry> policies;  // At most one per machine. Live.
 };
+
+// In force for a machine: its own policy's, or the one for every machine.
+std::uint64_t retention_ms_of(const Settings& settings, const MachineId& machine);
+std::uint64_t rpo_alarm_ms_of(const Settings& settings, const MachineId& machine);
 
 Settings default_settings();
 // Errors: config_invalid, naming line, column and key. Unknown keys are errors with a suggestion.

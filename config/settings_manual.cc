@@ -71,6 +71,8 @@ std::string settings_manual() {
         "Bandwidth by hours: any number of `[[egress.schedule]]` windows with `days`\n"
         "(`[\"mon\", …]`, all if absent), `from`, `to` (`\"22:00\"`, wrapping past midnight) and\n"
         "`limit`; the first that covers the local time wins.\n"
+        "What is different for one machine stands in a `[[policy]]` (live): `machine` (UUID), and\n"
+        "each optional, `retention` and `rpo_alarm`, as in `[points]`.\n"
         "A master target writes one disk per `[[target]]` (restart to change): `machine` (UUID),\n"
         "`disk` (UUID, or its name at the agent), `path` (block device or image file, absolute),\n"
         "and, each optional, `size` (must be the disk's; a missing file is then created),\n"

@@ -46,21 +46,30 @@ Result<void> disks(Cli& cli, const std::string& machine) {
     return {};
 }
 
-Result<void> policy(Cli& cli) {
+// In force for one machine, or for every one that has no policy of its own.
+Result<void> policy(Cli& cli, const std::string& machine_text) {
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
-    const json out{{"points_interval_s", settings.points_interval_ms / 1000},
-                   {"app_interval_s", settings.points_app_interval_ms / 1000},
-                   {"retention_s", settings.points_retention_ms / 1000},
-                   {"rpo_alarm_s", settings.points_rpo_alarm_ms / 1000},
-                   {"proof_limit_s", settings.points_proof_limit_ms / 1000},
-                   {"upload_threads_per_vm", settings.egress_upload_threads_per_vm},
-                   {"download_threads_per_vm", settings.egress_download_threads_per_vm},
-                   {"resync_window", settings.resync_window}};
+    json out{{"points_interval_s", settings.points_interval_ms / 1000},
+             {"app_interval_s", settings.points_app_interval_ms / 1000},
+             {"retention_s", settings.points_retention_ms / 1000},
+             {"rpo_alarm_s", settings.points_rpo_alarm_ms / 1000},
+             {"proof_limit_s", settings.points_proof_limit_ms / 1000},
+             {"upload_threads_per_vm", settings.egress_upload_threads_per_vm},
+             {"download_threads_per_vm", settings.egress_download_threads_per_vm},
+             {"resync_window", settings.resync_window}};
+    std::string of = "every machine of this server without a [[policy]]";
+    if (!machine_text.empty()) {
+        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(machine_text));
+        out["machine"] = to_string(machine);
+        out["retention_s"] = retention_ms_of(settings, machine) / 1000;
+        out["rpo_alarm_s"] = rpo_alarm_ms_of(settings, machine) / 1000;
+        of = "machine " + to_string(machine);
+    }
     if (cli.json) {
         print_json(out);
         return {};
     }
-    std::puts("in force for every machine of this server (causeway config reload takes changes):");
+    std::printf("in force for %s (causeway config reload takes changes):\n", of.c_str());
     for (const auto& [key, value] : out.items()) {
         std::printf("  %-24s %s\n", key.c_str(), value.dump().c_str());
     }
@@ -181,9 +190,10 @@ void add_machine_commands(CLI::App& app, Cli& cli) {
     add_machine_option(*disks_command, *machine);
     disks_command->callback([&cli, machine] { cli.run([&] { return disks(cli, *machine); }); });
 
-    app.add_subcommand("policy", "Points, retention and alarms in force")->callback([&cli] {
-        cli.run([&] { return policy(cli); });
-    });
+    CLI::App* policy_command =
+        app.add_subcommand("policy", "Points, retention and alarms in force");
+    policy_command->add_option("MACHINE", *machine, "Its id; without: of the others");
+    policy_command->callback([&cli, machine] { cli.run([&] { return policy(cli, *machine); }); });
     app.add_subcommand("keys", "Does the key file open every machine's keys?")->callback([&cli] {
         cli.run([&] { return keys(cli); });
     });

@@ -213,5 +213,35 @@ TEST(Units, RefusesWhatItCannotMeanExactly) {
     EXPECT_EQ(format_bytes(1536 * mib), "1.5 GiB");
 }
 
+TEST(Policies, AreInForceForTheirMachineOnly) {
+    const auto machine = parse_id<MachineId>("6ba7b810-9dad-11d1-80b4-00c04fd430c8");
+    const auto other = parse_id<MachineId>("6ba7b810-9dad-11d1-80b4-00c04fd430c9");
+    ASSERT_TRUE(machine && other);
+    const auto settings = parse_settings(
+        "[points]\nretention = \"10d\"\nrpo_alarm = \"20min\"\n"
+        "[[policy]]\nmachine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\nretention = \"365d\"\n",
+        "f.toml");
+    ASSERT_TRUE(settings.has_value()) << settings.error().detail;
+    EXPECT_EQ(retention_ms_of(*settings, *machine), 365ULL * 86'400'000);
+    EXPECT_EQ(retention_ms_of(*settings, *other), 10ULL * 86'400'000);
+    EXPECT_EQ(rpo_alarm_ms_of(*settings, *machine), 20ULL * 60'000);
+    EXPECT_NE(explain_settings(*settings).find("policy = 6ba7b810"), std::string::npos);
+    EXPECT_TRUE(check_reload(default_settings(), *settings)) << "policies are live";
+}
+
+TEST(Policies, WhatCannotBeMeantIsRefused) {
+    const std::string machine = "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\n";
+    EXPECT_NE(refusal("[policy]\n").find("[[policy]]"), std::string::npos);
+    EXPECT_NE(refusal("[[policy]]\nretention = \"1d\"\n").find("UUID"), std::string::npos);
+    EXPECT_NE(refusal("[[policy]]\n" + machine + "retention = \"11y\"\n").find("f.toml:1"),
+              std::string::npos);
+    EXPECT_NE(refusal("[[policy]]\n" + machine + "retention = \"99999d\"\n").find("outside"),
+              std::string::npos);
+    EXPECT_NE(refusal("[[policy]]\n" + machine + "keep = \"1d\"\n").find("'keep'"),
+              std::string::npos);
+    EXPECT_NE(refusal("[[policy]]\n" + machine + "[[policy]]\n" + machine).find("two"),
+              std::string::npos);
+}
+
 }  // namespace
 }  // namespace cw::config

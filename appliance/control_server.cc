@@ -1,5 +1,6 @@
 #include "appliance/control_server.h"
 
+#include "appliance/reloading_tls.h"
 #include "base/log.h"
 #include "base/net.h"
 
@@ -107,7 +108,7 @@ public:
         // handshake.
         Result<void> prepared;
         auto server = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
-            prepared = TlsContext::set_up(context, tls, Role::operator_);
+            prepared = tls_.serve(context, tls);
             return prepared.has_value();
         });
         CW_TRY(prepared);
@@ -126,6 +127,9 @@ public:
     }
 
     [[nodiscard]] std::uint16_t port() const override { return port_; }
+    Result<void> reload_tls(const TlsFiles& tls) override {
+        return port_ == 0 ? Result<void>{} : tls_.load(tls);
+    }
 
 private:
     void run(std::unique_ptr<httplib::Server> server) {
@@ -138,6 +142,7 @@ private:
     }
 
     ControlHandlers handlers_;
+    ReloadingTls tls_{Role::operator_};
     std::string socket_path_;
     std::uint16_t port_ = 0;
     std::vector<std::unique_ptr<httplib::Server>> servers_;

@@ -33,6 +33,9 @@ public:
     static Result<std::unique_ptr<ControlServer>> start(const ControlOptions& options,
                                                         ControlHandlers handlers);
     [[nodiscard]] virtual std::uint16_t port() const = 0;  // Of `listen`; 0 without.
+    // New connections to `listen` are made with these files; nothing to do without it. Any thread.
+    // Errors: tls_failed, certificate_expired; what was in use then stays in use.
+    virtual Result<void> reload_tls(const TlsFiles& tls) = 0;
 };
 
 }  // namespace cw::appliance

@@ -96,10 +96,7 @@ Result<void> Process::start() {
     CW_TRY_ASSIGN(control_,
                   ControlServer::start({.socket_path = settings_.server_state_dir + "/control.sock",
                                         .listen = settings_.control_listen,
-                                        .tls = {.ca_file = settings_.security_ca_file,
-                                                .cert_file = settings_.security_cert_file,
-                                                .key_file = settings_.security_key_file,
-                                                .revoked = revoked_}},
+                                        .tls = control_tls(settings_)},
                                        std::move(handlers)));
     if (settings_.server_role == "process-server") {
         proof_watch_ = std::make_unique<ProofWatch>(settings_, conditions_);
@@ -110,6 +107,13 @@ Result<void> Process::start() {
                                  {"control_port", control_->port()}});
     notify_ready("replication on port " + std::to_string(server_->port()));
     return {};
+}
+
+TlsFiles Process::control_tls(const config::Settings& settings) const {
+    return {.ca_file = settings.security_ca_file,
+            .cert_file = settings.security_cert_file,
+            .key_file = settings.security_key_file,
+            .revoked = revoked_};
 }
 
 int Process::run() {
@@ -161,7 +165,10 @@ Result<std::string> Process::reload() {
     const std::lock_guard lock(mutex_);
     CW_TRY(config::check_reload(settings_, wanted));
     CW_TRY_ASSIGN(const LogLevel level, parse_log_level(wanted.log_level));
+    // What may refuse comes before what takes effect.
+    CW_TRY(TlsContext::server(control_tls(wanted)));
     CW_TRY(revoked_->reload(*seams_.disk, wanted.security_revoked_file));
+    CW_TRY(control_->reload_tls(control_tls(wanted)));
     set_log_level(level);
     server_->apply(wanted);
     if (proof_watch_) {

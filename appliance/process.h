@@ -37,6 +37,7 @@ public:
 private:
     Result<config::Settings> load();
     Result<std::string> reload();
+    [[nodiscard]] TlsFiles control_tls(const config::Settings& settings) const;
     Result<std::string> get(const std::string& name);
     Result<std::string> post(const std::string& name, const std::string& body);
     std::string status();

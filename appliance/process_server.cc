@@ -34,7 +34,7 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
       assembly_runner_("assembly", *context_.seams.clock),
       publish_runner_("publish", *context_.seams.clock),
       open_runner_("open", *context_.seams.clock),
-      witness_(settings.server_state_dir + "/witness") {}
+      witness_(witness_path(settings.server_state_dir)) {}
 
 Result<pipeline::MemoryPlan> ProcessServer::plan(pipeline::BudgetNeeds needs) {
     SystemSeams& seams = context_.seams;

@@ -17,6 +17,11 @@ namespace cw::appliance {
 // (the file is damaged).
 Result<ServerId> load_server_id(Disk& disk, Random& random, const std::string& directory);
 
+// Where a server keeps its witnesses.
+inline std::string witness_path(const std::string& state_dir) {
+    return state_dir + "/witness";
+}
+
 // Used by one thread.
 class WitnessFile {
 public:

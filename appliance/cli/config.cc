@@ -1,13 +1,54 @@
 // causeway config check | explain | reload | manual
+#include "appliance/cache_size.h"
 #include "appliance/cli/cli.h"
 #include "appliance/control_client.h"
+#include "appliance/server_state.h"
 
 #include <cstdio>
 #include <memory>
+#include <set>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 namespace cw::appliance {
+namespace {
+
+// Machines that this server has seen, or that it has targets for.
+std::size_t known_machines(Cli& cli, const config::Settings& settings) {
+    std::set<std::string> machines;
+    for (const config::TargetEntry& target : settings.targets) {
+        machines.insert(target.machine);
+    }
+    WitnessFile witness(witness_path(settings.server_state_dir));
+    if (witness.load(*cli.seams.disk)) {  // Another computer's state cannot be looked at.
+        for (const auto& [machine, seen] : witness.all()) {
+            machines.insert(to_string(machine));
+        }
+    }
+    return machines.size();
+}
+
+// A file that cannot be taken is an error; one that can but will hurt has warnings.
+Result<void> check_file(Cli& cli, const std::string& path) {
+    CW_TRY_ASSIGN(const config::Settings settings, config::load_settings(*cli.seams.disk, path));
+    nlohmann::json warnings = nlohmann::json::array();
+    if (const auto wrong = cache_too_small(settings.cache_size, settings.cache_throttle_free,
+                                           known_machines(cli, settings))) {
+        warnings.push_back("cache.size: " + *wrong);
+    }
+    if (cli.json) {
+        print_json({{"file", path}, {"valid", true}, {"warnings", warnings}});
+        return {};
+    }
+    std::printf("%s: valid\n", path.c_str());
+    for (const nlohmann::json& warning : warnings) {
+        std::printf("warning: %s\n", warning.get<std::string>().c_str());
+    }
+    return {};
+}
+
+}  // namespace
 
 void add_config_commands(CLI::App& app, Cli& cli) {
     CLI::App* config = app.add_subcommand("config", "Check, explain and reload the configuration");
@@ -18,11 +59,7 @@ void add_config_commands(CLI::App& app, Cli& cli) {
     check->add_option("FILE", *file, "Default: --config");
     check->callback([&cli, file] {
         cli.run([&]() -> Result<void> {
-            const std::string path = file->empty() ? cli.config_path : *file;
-            CW_TRY(config::load_settings(*cli.seams.disk, path));
-            std::printf(cli.json ? "{\"file\":\"%s\",\"valid\":true}\n" : "%s: valid\n",
-                        path.c_str());
-            return {};
+            return check_file(cli, file->empty() ? cli.config_path : *file);
         });
     });
 

@@ -95,6 +95,7 @@ bool Admission::take_streams() {
     if (found == waiting_.end() || found->second.session != answer.session) {
         return true;  // A newer HELLO of this machine has its own answer coming.
     }
+    forget_histories(found->second, answer.streams);
     upload::OpenCommand command{.open = std::move(found->second),
                                 .streams = {},
                                 .server_witness = ports_.witness(answer.machine)};
@@ -105,6 +106,32 @@ bool Admission::take_streams() {
     known_.insert_or_assign(answer.machine, std::move(answer.streams));
     ports_.open_machine(std::move(command));
     return true;
+}
+
+// A disk without a history is given a new one and compared: what an operator's order for a resync
+// asks for. Only where this server has seen the agent's own history: the new one must be beyond it.
+void Admission::forget_histories(pipeline::OpenMachine& open,
+                                 const std::vector<cache::StreamState>& streams) {
+    for (pipeline::DiskHello& disk : open.disks) {
+        const bool known = std::ranges::any_of(streams, [&](const cache::StreamState& state) {
+            return state.key.disk == disk.disk && state.key.generation >= disk.generation;
+        });
+        if (known && raw(disk.generation) > 0 && ports_.resync_due &&
+            ports_.resync_due(open.machine, disk.disk)) {
+            disk.generation = Generation{};
+            forgotten_.insert({open.machine, disk.disk});
+        }
+    }
+}
+
+void Admission::explain_resyncs(pipeline::MachineOpened& decision) {
+    for (pipeline::DiskWelcome& disk : decision.disks) {
+        if (forgotten_.erase({decision.machine, disk.disk}) > 0 && !decision.refused &&
+            disk.action == pipeline::DiskAction::resync) {
+            disk.reason = "ordered by an operator";
+            ports_.resync_begun(decision.machine, disk.disk);
+        }
+    }
 }
 
 bool Admission::take_decision() {
@@ -119,6 +146,7 @@ bool Admission::take_decision() {
     if (blocked || !ports_.engine_opened->try_pop(decision)) {
         return false;
     }
+    explain_resyncs(decision);
     cache::SettleStreams settle;
     cache::ForgetStreams forget;
     for (const pipeline::DiskWelcome& disk : decision.disks) {

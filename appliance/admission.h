@@ -15,6 +15,8 @@
 
 #include <functional>
 #include <map>
+#include <set>
+#include <utility>
 #include <vector>
 
 namespace cw::appliance {
@@ -37,6 +39,9 @@ struct AdmissionPorts {
     std::function<void(upload::OpenCommand)> open_machine;
     std::function<vault::ChainWitness(const MachineId&)> witness;
     std::function<void(const ingest::DigestRequest&)> ask_digests;
+    // An operator wants the disk compared again; and the agent is told so. Null: nobody can.
+    std::function<bool(const MachineId&, const DiskId&)> resync_due = {};
+    std::function<void(const MachineId&, const DiskId&)> resync_begun = {};
 };
 
 class Admission final : public pipeline::Stage {
@@ -54,6 +59,9 @@ private:
     bool take_notice(std::size_t reactor);
     bool command_spool(cache::SpoolCommand command);
     bool is_newest(const pipeline::OpenMachine& open);
+    void forget_histories(pipeline::OpenMachine& open,
+                          const std::vector<cache::StreamState>& streams);
+    void explain_resyncs(pipeline::MachineOpened& decision);
 
     AdmissionPorts ports_;
     // HELLOs waiting for the spool's answer, by machine: a newer one replaces an older one.
@@ -62,6 +70,8 @@ private:
     std::map<MachineId, SessionId> newest_;
     // What the spool knew, until the engine has decided; to forget generations that are over.
     std::map<MachineId, std::vector<cache::StreamState>> known_;
+    // Disks whose history was kept from the engine, until it has decided.
+    std::set<std::pair<MachineId, DiskId>> forgotten_;
 };
 
 }  // namespace cw::appliance

@@ -31,20 +31,17 @@ Intake::Intake(const config::Settings& settings, ServerContext context)
       credit_(0, settings.ingest_credit_window),
       spool_runner_("spool", *context_.seams.clock),
       admission_runner_("admission", *context_.seams.clock),
-      link_({.opened = machines_opened_,
-             .release = releases_,
-             .wake_admission = [this] { admission_runner_.doorbell().ring(); },
-             .wake_cache = [this] { spool_runner_.doorbell().ring(); },
-             // The next HELLO is answered with what is missing: the agent repairs it.
-             .on_damaged =
-                 [this](const upload::DamagedRecords& damaged) {
-                     listener_->sessions().end_session(damaged.key.machine);
-                 },
-             // Its agent has a new home: it is told by the end of the session.
-             .on_fenced =
-                 [this](const upload::FencedMachine& fenced) {
-                     listener_->sessions().end_session(fenced.machine);
-                 }}),
+      link_(
+          {.opened = machines_opened_,
+           .release = releases_,
+           .wake_admission = [this] { admission_runner_.doorbell().ring(); },
+           .wake_cache = [this] { spool_runner_.doorbell().ring(); },
+           // The next HELLO is answered with what is missing: the agent repairs it.
+           .on_damaged =
+               [this](const upload::DamagedRecords& damaged) { end_session(damaged.key.machine); },
+           // Its agent has a new home: it is told by the end of the session.
+           .on_fenced =
+               [this](const upload::FencedMachine& fenced) { end_session(fenced.machine); }}),
       quarantine_(settings.server_state_dir + "/quarantine") {}
 
 Intake::~Intake() {
@@ -149,6 +146,12 @@ void Intake::connect_admission(Terminal& terminal, AdmissionPorts& admission) {
     admission.witness = [&terminal](const MachineId& machine) { return terminal.witness(machine); };
     admission.ask_digests = [&terminal](const ingest::DigestRequest& request) {
         terminal.ask_digests(request);
+    };
+    admission.resync_due = [&terminal](const MachineId& machine, const DiskId& disk) {
+        return terminal.resync_due(machine, disk);
+    };
+    admission.resync_begun = [&terminal](const MachineId& machine, const DiskId& disk) {
+        terminal.resync_begun(machine, disk);
     };
 }
 

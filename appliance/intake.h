@@ -58,6 +58,8 @@ public:
     [[nodiscard]] EngineLink& sink() noexcept { return link_; }
     // Of one thread. False: no room now; `reply` is untouched then.
     bool send_digests(std::uint32_t reactor, ingest::DigestReply& reply);
+    // The machine says HELLO again. Any thread.
+    void end_session(const MachineId& machine) { listener_->sessions().end_session(machine); }
     // Machines the cache held something of at the start.
     [[nodiscard]] const std::vector<MachineId>& recovered() const noexcept { return recovered_; }
     // All of it was pushed into the terminal's ring. Any thread.

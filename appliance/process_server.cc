@@ -34,6 +34,7 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
       assembly_runner_("assembly", *context_.seams.clock),
       publish_runner_("publish", *context_.seams.clock),
       open_runner_("open", *context_.seams.clock),
+      orders_(*context_.seams.disk, settings.server_state_dir + "/orders"),
       witness_(witness_path(settings.server_state_dir)) {}
 
 Result<pipeline::MemoryPlan> ProcessServer::plan(pipeline::BudgetNeeds needs) {
@@ -42,6 +43,7 @@ Result<pipeline::MemoryPlan> ProcessServer::plan(pipeline::BudgetNeeds needs) {
     CW_TRY_ASSIGN(signer_, vault::make_server_signer(*vault_.stores->make(), *vault_.kek,
                                                      *seams.random, context_.server));
     CW_TRY(witness_.load(*seams.disk));
+    CW_TRY(orders_.load());
     return pipeline::plan_memory(with_engine_needs(std::move(needs), settings_));
 }
 
@@ -172,6 +174,9 @@ vault::ChainWitness ProcessServer::witness(const MachineId& machine) {
 // Histories are kept per machine, so a machine cannot touch another's data; one that names
 // another's disk is misconfigured or an attacker, and is told so.
 Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hello& hello) {
+    if (const auto to = orders_.moved_to(MachineId{identity.id})) {
+        return fail(Errc::fenced, "an operator moved the machine to " + *to);
+    }
     const upload::EngineStatus status = engine_->status();
     for (const upload::MachineStatus& machine : status.machines) {
         if (machine.machine.bytes == identity.id) {
@@ -204,6 +209,7 @@ void ProcessServer::tick() {
         recover_machines();
     }
     const upload::EngineStatus status = engine_->status();
+    obey_orders(status);
     note_witnesses(status);
     MetricRegistry& metrics = *context_.seams.metrics;
     metrics.gauge("causeway_stage_queue", {{"stage", "assembly"}})

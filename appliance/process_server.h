@@ -10,6 +10,7 @@
 #include "appliance/intake.h"
 #include "appliance/maintenance.h"
 #include "appliance/server_state.h"
+#include "appliance/standing_orders.h"
 #include "appliance/terminal.h"
 #include "base/executor.h"
 #include "egress/upload/store_runner.h"
@@ -39,10 +40,14 @@ public:
     void open_machine(upload::OpenCommand command) override { engine_->post(std::move(command)); }
     vault::ChainWitness witness(const MachineId& machine) override;
     void ask_digests(const ingest::DigestRequest& request) override { digests_->ask(request); }
+    bool resync_due(const MachineId& machine, const DiskId& disk) override;
+    void resync_begun(const MachineId& machine, const DiskId& disk) override;
     Result<void> authorise(const Identity& identity, const wire::Hello& hello) override;
 
     void fill_status(DaemonStatus& status) const override { status.engine = engine_->status(); }
     void apply(const config::Settings& settings) override;
+    // move, resync: process_server_orders.cc.
+    Result<std::string> post(const std::string& name, const std::string& body) override;
     void tick() override;
     [[nodiscard]] std::vector<StageThread> threads() const override;
 
@@ -53,6 +58,10 @@ private:
     [[nodiscard]] Seq open_fence(const MachineId& machine, const DiskId& disk) const;
     [[nodiscard]] std::vector<MachineId> owned_machines() const;
     void recover_machines();
+    Result<std::string> move(const MachineId& machine, const std::string& to);
+    Result<std::string> resync(const std::string& subject, WallMicros at);
+    void obey_orders(const upload::EngineStatus& status);
+    void report_orders(const Result<void>& kept);
     void note_witnesses(const upload::EngineStatus& status);
 
     const config::Settings settings_;  // As of the start.
@@ -71,6 +80,7 @@ private:
     std::unique_ptr<blob::StoreFactory> gc_stores_;  // Null: this server never deletes.
     std::unique_ptr<Maintenance> maintenance_;
 
+    StandingOrders orders_;
     std::mutex witness_mutex_;
     WitnessFile witness_;
     bool recover_posted_ = false;

@@ -53,6 +53,9 @@ public:
     virtual void open_machine(upload::OpenCommand command) = 0;
     virtual vault::ChainWitness witness(const MachineId& /*machine*/) { return {}; }
     virtual void ask_digests(const ingest::DigestRequest& request) = 0;
+    // As in AdmissionPorts. Admission's thread.
+    virtual bool resync_due(const MachineId& /*machine*/, const DiskId& /*disk*/) { return false; }
+    virtual void resync_begun(const MachineId& /*machine*/, const DiskId& /*disk*/) {}
     // As ingest::Authorise. Reactors' threads.
     virtual Result<void> authorise(const Identity& /*identity*/, const wire::Hello& /*hello*/) {
         return {};

@@ -79,6 +79,7 @@ void add_drill_command(CLI::App& app, Cli& cli);      // drill
 void add_plan_commands(CLI::App& app, Cli& cli);      // plan run | check | show
 void add_doctor_commands(CLI::App& app, Cli& cli);    // doctor, support-bundle
 void add_machine_commands(CLI::App& app, Cli& cli);   // disks, policy, cost, keys
+void add_server_commands(CLI::App& app, Cli& cli);    // servers, move, resync
 void add_failback_command(CLI::App& app, Cli& cli);   // failback
 void add_gc_command(CLI::App& app, Cli& cli);         // gc
 void add_target_commands(CLI::App& app, Cli& cli);    // target list | switch | cancel

@@ -19,15 +19,27 @@ protected:
         ports.wake_spool = [] {};
         ports.open_machine = [this](const upload::OpenCommand& command) {
             asked_.push_back(command.open.session);
+            for (const pipeline::DiskHello& disk : command.open.disks) {
+                generations_.push_back(disk.generation);
+            }
         };
         ports.witness = [](const MachineId&) { return vault::ChainWitness{}; };
         ports.ask_digests = [](const ingest::DigestRequest&) {};
+        ports.resync_due = [this](const MachineId&, const DiskId& disk) { return disk == due_; };
+        ports.resync_begun = [this](const MachineId&, const DiskId& disk) {
+            begun_.push_back(disk);
+        };
         admission_ = std::make_unique<Admission>(std::move(ports));
     }
     void hello(std::size_t reactor, std::uint32_t session) {
         pipeline::OpenMachine open;
         open.machine = machine_;
         open.session = SessionId{session};
+        for (const DiskId& disk : {vda_, vdb_}) {
+            pipeline::DiskHello& hello = open.disks.emplace_back();
+            hello.disk = disk;
+            hello.generation = Generation{3};
+        }
         ASSERT_TRUE(doors_.at(reactor).opens.try_push(open));
         admission_->step(8);
     }
@@ -41,6 +53,10 @@ protected:
                 cache::StreamsOpened answer;
                 answer.machine = open->machine;
                 answer.session = open->session;
+                for (const DiskId& disk : {vda_, vdb_}) {
+                    cache::StreamState& state = answer.streams.emplace_back();
+                    state.key = {machine_, disk, cached_};
+                }
                 EXPECT_TRUE(streams_.try_push(answer));
             }
         }
@@ -59,6 +75,27 @@ protected:
     pipeline::Ring<cache::SpoolCommand> commands_{8};
     pipeline::Ring<cache::StreamsOpened> streams_{8};
     pipeline::Ring<pipeline::MachineOpened> engine_{8};
+    // What the engine decided, as the reactor hears it.
+    pipeline::MachineOpened decide(pipeline::DiskAction action) {
+        pipeline::MachineOpened decision, heard;
+        decision.machine = machine_;
+        for (const DiskId& disk : {vda_, vdb_}) {
+            pipeline::DiskWelcome& welcome = decision.disks.emplace_back();
+            welcome.disk = disk;
+            welcome.action = disk == due_ ? action : pipeline::DiskAction::continue_;
+            welcome.generation = Generation{4};
+        }
+        EXPECT_TRUE(engine_.try_push(decision));
+        admission_->step(8);
+        EXPECT_TRUE(doors_[0].opened.try_pop(heard));
+        return heard;
+    }
+
+    const DiskId vda_{{std::byte{2}}}, vdb_{{std::byte{3}}};
+    DiskId due_{};
+    Generation cached_{3};
+    std::vector<Generation> generations_;  // Of HELLO's disks, as the engine is told.
+    std::vector<DiskId> begun_;
     std::vector<SessionId> asked_;
     std::unique_ptr<Admission> admission_;
 };
@@ -73,6 +110,35 @@ TEST_F(AdmissionTest, IgnoresAHelloThatComesAfterItsSuccessors) {
     EXPECT_EQ(asked_, std::vector<SessionId>{SessionId{8}});
     hello(0, 9);
     EXPECT_EQ(told(), std::vector<std::uint32_t>{9});
+}
+
+TEST_F(AdmissionTest, AnOrderedResyncTakesTheDisksHistoryAwayAndSaysWhy) {
+    due_ = vdb_;
+    hello(0, 1);
+    told();
+    EXPECT_EQ(generations_, (std::vector<Generation>{Generation{3}, Generation{}}));
+    const auto heard = decide(pipeline::DiskAction::resync);
+    ASSERT_EQ(heard.disks.size(), 2U);
+    EXPECT_EQ(heard.disks[0].reason, "");
+    EXPECT_EQ(heard.disks[1].reason, "ordered by an operator");
+    EXPECT_EQ(begun_, std::vector<DiskId>{vdb_});
+}
+
+TEST_F(AdmissionTest, AnOrderedResyncStandsUntilTheAgentIsTold) {
+    due_ = vda_;
+    hello(0, 1);
+    told();
+    decide(pipeline::DiskAction::reject);
+    EXPECT_TRUE(begun_.empty());
+}
+
+// The new history must lie beyond the agent's: here only the vault might know how far that is.
+TEST_F(AdmissionTest, AHistoryThatTheCacheHasNotSeenIsLeftAlone) {
+    due_ = vda_;
+    cached_ = Generation{2};
+    hello(0, 1);
+    told();
+    EXPECT_EQ(generations_, (std::vector<Generation>{Generation{3}, Generation{3}}));
 }
 
 TEST_F(AdmissionTest, CountsSessionsAroundTheEndOf32Bits) {

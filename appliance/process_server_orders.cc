@@ -1,0 +1,138 @@
+// What operators order of a process server: POST /v1/move and /v1/resync.
+#include "appliance/process_server.h"
+#include "appliance/wait_until.h"
+#include "base/log.h"
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+namespace cw::appliance {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::int64_t move_patience_ns = 60 * ns_per_s, flush_ns = 1 * ns_per_s;
+
+std::string told(const std::string& what) {
+    return json{{"told", what}}.dump();
+}
+
+std::string text_of(const json& body, const char* key) {
+    const auto found = body.find(key);
+    return found != body.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+const upload::MachineStatus* find_machine(const upload::EngineStatus& status,
+                                          const MachineId& machine) {
+    const auto found = std::ranges::find(status.machines, machine, &upload::MachineStatus::machine);
+    return found == status.machines.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+Result<std::string> ProcessServer::post(const std::string& name, const std::string& body) {
+    const json asked = json::parse(body, nullptr, false);
+    if (!asked.is_object()) {
+        return fail(Errc::usage, "the body must be a JSON object");
+    }
+    if (name == "move") {
+        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(text_of(asked, "machine")));
+        return move(machine, text_of(asked, "to"));
+    }
+    if (name == "resync") {
+        const auto at = asked.find("at_us");
+        const bool later = at != asked.end() && at->is_number_integer();
+        return resync(text_of(asked, "subject"),
+                      later ? WallMicros{at->get<std::int64_t>()} : context_.seams.clock->wall());
+    }
+    return Terminal::post(name, body);
+}
+
+// Nothing more is taken, what is here is published, then the chain is let go of. What cannot be
+// published in time the agent still has: it sends it to the next server.
+Result<std::string> ProcessServer::move(const MachineId& machine, const std::string& to) {
+    const upload::EngineStatus before = engine_->status();
+    if (to == settings_.server_name) {
+        CW_TRY(orders_.take_back(machine));
+        return told("the machine is taken here again, when its agent comes");
+    }
+    if (find_machine(before, machine) == nullptr && !orders_.moved_to(machine)) {
+        return fail(Errc::not_found, "this server does not have machine " + to_string(machine));
+    }
+    CW_TRY(orders_.move_away(machine, to));
+    log_info("server.move", {{"machine", machine}, {"to", to}});
+    intake_->end_session(machine);
+    Clock& clock = *context_.seams.clock;
+    const auto is_published = [&] {
+        const upload::EngineStatus status = engine_->status();
+        const upload::MachineStatus* const shown = find_machine(status, machine);
+        return shown == nullptr || shown->mode != upload::MachineMode::active ||
+               shown->backlog_records == 0;
+    };
+    bool published = false;
+    for (std::int64_t waited = 0; !published && waited < move_patience_ns; waited += flush_ns) {
+        engine_->post(upload::FlushCommand{machine});  // Again: more may have come from the cache.
+        published = wait_until(clock, clock.boot() + flush_ns, is_published);
+    }
+    if (!published) {
+        return fail(Errc::server_busy,
+                    "the machine is moved; what is still in this server's cache goes on to the "
+                    "vault, or comes again from the agent");
+    }
+    engine_->post(upload::CloseCommand{machine});
+    return told(
+        "moved: everything received is in the vault; the agent goes on with the next of "
+        "its --server, which must be " +
+        to);
+}
+
+Result<std::string> ProcessServer::resync(const std::string& subject, WallMicros at) {
+    std::size_t ordered = 0;
+    const upload::EngineStatus status = engine_->status();
+    for (const upload::MachineStatus& machine : status.machines) {
+        for (const upload::DiskStatus& disk : machine.disks) {
+            if (subject == to_string(machine.machine) || subject == to_string(disk.disk)) {
+                CW_TRY(orders_.order_resync(machine.machine, disk.disk, at));
+                ++ordered;
+            }
+        }
+    }
+    if (ordered == 0) {
+        return fail(Errc::not_found, "this server has no machine and no disk " + subject);
+    }
+    log_info("server.resync_ordered", {{"subject", subject}, {"disks", ordered}});
+    return told("ordered for " + std::to_string(ordered) + (ordered == 1 ? " disk" : " disks") +
+                "; causeway status shows the comparison");
+}
+
+bool ProcessServer::resync_due(const MachineId& machine, const DiskId& disk) {
+    return orders_.resync_due(machine, disk, context_.seams.clock->wall());
+}
+
+void ProcessServer::resync_begun(const MachineId& machine, const DiskId& disk) {
+    log_info("server.resync_begun", {{"machine", machine}, {"disk", disk}});
+    report_orders(orders_.resync_begun(machine, disk));
+}
+
+void ProcessServer::report_orders(const Result<void>& kept) {
+    if (!kept) {
+        context_.conditions.raise(kept.error().code, "orders", kept.error().detail);
+    }
+}
+
+// A session that stands says HELLO again, and is told what is due. An agent with several servers
+// may say it to another one: that one has the machine then, and takes its own orders.
+void ProcessServer::obey_orders(const upload::EngineStatus& status) {
+    for (const upload::MachineStatus& machine : status.machines) {
+        if (machine.mode == upload::MachineMode::fenced ||
+            machine.mode == upload::MachineMode::closed) {
+            report_orders(orders_.forget_resyncs(machine.machine));
+        }
+    }
+    for (const MachineId& machine : orders_.take_due(context_.seams.clock->wall())) {
+        intake_->end_session(machine);
+    }
+}
+
+}  // namespace cw::appliance

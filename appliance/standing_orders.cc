@@ -1,0 +1,129 @@
+#include "appliance/standing_orders.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+#include <sstream>
+
+namespace cw::appliance {
+namespace {
+
+constexpr std::size_t orders_bytes_max = 16 * mib;
+constexpr std::size_t server_name_max = 128;
+
+}  // namespace
+
+Result<void> check_server_name(std::string_view name) {
+    const bool plain = std::ranges::all_of(name, [](char c) { return c > ' ' && c < '\x7f'; });
+    return plain && !name.empty() && name.size() <= server_name_max
+               ? Result<void>{}
+               : fail(Errc::usage, "a server is named by 1 to 128 printable characters");
+}
+
+Result<void> StandingOrders::load() {
+    const std::lock_guard lock(mutex_);
+    const auto bytes = read_file(disk_, path_, orders_bytes_max);
+    if (!bytes) {
+        return bytes.error().code == Errc::not_found ? Result<void>{}
+                                                     : std::unexpected(bytes.error());
+    }
+    std::istringstream lines{std::string(as_text(*bytes))};
+    for (std::string line; std::getline(lines, line);) {
+        if (const auto read = read_line(line); !read) {
+            return fail(Errc::config_invalid, path_ + " is damaged: " + read.error().detail +
+                                                  "; move it away and give the orders again");
+        }
+    }
+    return {};
+}
+
+// "resync MACHINE DISK MICROSECONDS" or "moved MACHINE SERVER".
+Result<void> StandingOrders::read_line(std::string_view line) {
+    std::istringstream words{std::string(line)};
+    std::string what, machine_text, subject, at_text;
+    words >> what >> machine_text >> subject >> at_text;
+    CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(machine_text));
+    if (what == "moved" && at_text.empty()) {
+        CW_TRY(check_server_name(subject));
+        moved_[machine] = subject;
+        return {};
+    }
+    CW_TRY_ASSIGN(const auto disk, parse_id<DiskId>(subject));
+    std::int64_t at = 0;
+    const auto [end, error] = std::from_chars(at_text.data(), at_text.data() + at_text.size(), at);
+    if (what != "resync" || error != std::errc{} || end != at_text.data() + at_text.size()) {
+        return fail(Errc::config_invalid, "not an order");
+    }
+    resyncs_[{machine, disk}].at = WallMicros{at};
+    return {};
+}
+
+Result<void> StandingOrders::store() {
+    std::string text;
+    for (const auto& [of, resync] : resyncs_) {
+        text += "resync " + to_string(of.first) + " " + to_string(of.second) + " " +
+                std::to_string(raw(resync.at)) + "\n";
+    }
+    for (const auto& [machine, to] : moved_) {
+        text += "moved " + to_string(machine) + " " + to + "\n";
+    }
+    return write_file_atomically(disk_, path_, as_bytes(text));
+}
+
+Result<void> StandingOrders::order_resync(const MachineId& machine, const DiskId& disk,
+                                          WallMicros at) {
+    const std::lock_guard lock(mutex_);
+    resyncs_[{machine, disk}] = {.at = at, .told = false};
+    return store();
+}
+
+bool StandingOrders::resync_due(const MachineId& machine, const DiskId& disk,
+                                WallMicros now) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = resyncs_.find({machine, disk});
+    return found != resyncs_.end() && found->second.at <= now;
+}
+
+Result<void> StandingOrders::resync_begun(const MachineId& machine, const DiskId& disk) {
+    const std::lock_guard lock(mutex_);
+    return resyncs_.erase({machine, disk}) > 0 ? store() : Result<void>{};
+}
+
+Result<void> StandingOrders::forget_resyncs(const MachineId& machine) {
+    const std::lock_guard lock(mutex_);
+    return std::erase_if(resyncs_, [&](const auto& one) { return one.first.first == machine; }) > 0
+               ? store()
+               : Result<void>{};
+}
+
+std::vector<MachineId> StandingOrders::take_due(WallMicros now) {
+    const std::lock_guard lock(mutex_);
+    std::set<MachineId> due;
+    for (auto& [of, resync] : resyncs_) {
+        if (!resync.told && resync.at <= now) {
+            resync.told = true;
+            due.insert(of.first);
+        }
+    }
+    return {due.begin(), due.end()};
+}
+
+Result<void> StandingOrders::move_away(const MachineId& machine, const std::string& to) {
+    CW_TRY(check_server_name(to));
+    const std::lock_guard lock(mutex_);
+    moved_[machine] = to;
+    return store();
+}
+
+Result<void> StandingOrders::take_back(const MachineId& machine) {
+    const std::lock_guard lock(mutex_);
+    return moved_.erase(machine) > 0 ? store() : Result<void>{};
+}
+
+std::optional<std::string> StandingOrders::moved_to(const MachineId& machine) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = moved_.find(machine);
+    return found == moved_.end() ? std::nullopt : std::optional(found->second);
+}
+
+}  // namespace cw::appliance

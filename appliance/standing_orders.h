@@ -1,0 +1,66 @@
+// StandingOrders: what operators have ordered of this server and what outlasts a restart: disks
+// that are to be compared with the vault again, and machines that were moved to another server.
+//
+// Kept in a file of one line per order; every change is durable before it is answered.
+// Thread-safety: all functions from any thread.
+#pragma once
+
+#include "base/clock.h"
+#include "base/disk.h"
+#include "base/ids.h"
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cw::appliance {
+
+class StandingOrders {
+public:
+    // `disk` outlives it.
+    StandingOrders(Disk& disk, std::string path) : disk_(disk), path_(std::move(path)) {}
+    // A missing file is an empty one. Errors: config_invalid (damaged), io_error.
+    Result<void> load();
+
+    // --- Resync ---
+    // From `at` on, the disk's next HELLO is answered with a new history. Replaces an earlier
+    // order. Errors: io_error.
+    Result<void> order_resync(const MachineId& machine, const DiskId& disk, WallMicros at);
+    [[nodiscard]] bool resync_due(const MachineId& machine, const DiskId& disk,
+                                  WallMicros now) const;
+    // The agent was told. Errors: io_error; it is done all the same.
+    Result<void> resync_begun(const MachineId& machine, const DiskId& disk);
+    // The machine is another server's now: so are its resyncs. Errors: io_error.
+    Result<void> forget_resyncs(const MachineId& machine);
+    // Machines with an order that has become due since the last call: their sessions must end.
+    std::vector<MachineId> take_due(WallMicros now);
+
+    // --- Move ---
+    // The machine is not taken here any more. `to` is for people: see check_server_name(). Errors:
+    // io_error.
+    Result<void> move_away(const MachineId& machine, const std::string& to);
+    Result<void> take_back(const MachineId& machine);
+    [[nodiscard]] std::optional<std::string> moved_to(const MachineId& machine) const;
+
+private:
+    struct Resync {
+        WallMicros at{};
+        bool told = false;  // Its session was ended.
+    };
+    Result<void> store();  // With mutex_.
+    Result<void> read_line(std::string_view line);
+
+    Disk& disk_;
+    const std::string path_;
+    mutable std::mutex mutex_;
+    std::map<std::pair<MachineId, DiskId>, Resync> resyncs_;
+    std::map<MachineId, std::string> moved_;
+};
+
+// 1 to 128 printable characters without a space. Errors: usage.
+Result<void> check_server_name(std::string_view name);
+
+}  // namespace cw::appliance

@@ -49,7 +49,11 @@ public:
     AzureStore& operator=(const AzureStore&) = delete;
 
     void put(PutRequest request, Done<PutResult> done) override {
-        if (auto ok = check_put(request); !ok) {
+        auto ok = check_put(request);
+        if (ok && !vault_->wire.crc64) {
+            ok = check_body(request);
+        }
+        if (!ok) {
             return finished_.push([done = std::move(done), error = ok.error()] {
                 done({PutOutcome::refused, {}, error});
             });

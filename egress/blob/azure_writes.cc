@@ -1,5 +1,4 @@
 // The calls that change the vault: put, remove, lease, create.
-#include "base/checksum.h"
 #include "egress/blob/azure_call_parts.h"
 #include "egress/blob/azure_errors.h"
 #include "egress/blob/common.h"
@@ -16,11 +15,7 @@ public:
         HttpRequest http{.method = "PUT", .path = wire.endpoint.object_path(request_.name)};
         http.headers.emplace_back("x-ms-blob-type", "BlockBlob");
         if (wire.crc64) {
-            std::uint64_t crc = 0;
-            for (const Bytes part : request_.body) {
-                crc = crc64nvme(part, crc);
-            }
-            crc64_ = crc64_text(crc);
+            crc64_ = crc64_text(request_.crc64 ? *request_.crc64 : crc64_of(request_.body));
             http.headers.emplace_back("x-ms-content-crc64", crc64_);
         }
         if (request_.condition == PutCondition::if_absent) {

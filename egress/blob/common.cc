@@ -1,5 +1,6 @@
 #include "egress/blob/common.h"
 
+#include "base/checksum.h"
 #include "base/ids.h"
 
 #include <algorithm>
@@ -54,6 +55,14 @@ Result<void> check_put(const PutRequest& request) {
     return {};
 }
 
+Result<void> check_body(const PutRequest& request) {
+    if (request.crc64 && crc64_of(request.body) != *request.crc64) {
+        return fail(Errc::blob_checksum,
+                    to_string(request.name) + ": the bytes changed since they were verified");
+    }
+    return {};
+}
+
 Result<void> check_get(const GetRequest& request) {
     CW_TRY(check_name(request.name));
     if (request.length > get_bytes_max || request.offset > UINT64_MAX / 2) {
@@ -92,6 +101,14 @@ std::uint64_t total_bytes(const std::vector<Bytes>& parts) noexcept {
         bytes += part.size();
     }
     return bytes;
+}
+
+std::uint64_t crc64_of(const std::vector<Bytes>& parts) noexcept {
+    std::uint64_t crc = 0;
+    for (const Bytes part : parts) {
+        crc = crc64nvme(part, crc);
+    }
+    return crc;
 }
 
 PutResult refused(Errc code, std::string detail) {

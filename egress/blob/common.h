@@ -15,6 +15,9 @@ inline constexpr std::size_t metadata_bytes_max = 8ULL << 10;  // Names and valu
 // Errors: blob_rejected (name, size, metadata names [a-z][a-z0-9]*, printable values without
 // surrounding spaces, unsorted or doubled names, a missing or superfluous etag).
 Result<void> check_put(const PutRequest& request);
+// That the body still is what its writer verified, for a store to which the checksum does not
+// travel. Errors: blob_checksum.
+Result<void> check_body(const PutRequest& request);
 // Errors: blob_rejected (name, more than get_bytes_max).
 Result<void> check_get(const GetRequest& request);
 // Errors: blob_rejected (name, id not a UUID, duration outside 15..60 for acquire).
@@ -23,6 +26,7 @@ Result<void> check_lease(const LeaseRequest& request);
 Result<void> check_prefix(std::string_view prefix);
 
 std::uint64_t total_bytes(const std::vector<Bytes>& parts) noexcept;
+std::uint64_t crc64_of(const std::vector<Bytes>& parts) noexcept;
 
 // A put that was certainly not applied.
 PutResult refused(Errc code, std::string detail);

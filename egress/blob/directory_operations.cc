@@ -66,7 +66,10 @@ PutResult DirectoryOperations::put(const PutRequest& request) {
     if (!temporary) {
         return from_error(temporary.error(), false);
     }
-    PutResult result = publish(request, *temporary, mtime_ns);
+    // After the bytes have been given away, so that nothing lies between them and the check.
+    const auto unchanged = check_body(request);
+    PutResult result =
+        unchanged ? publish(request, *temporary, mtime_ns) : from_error(unchanged.error(), false);
     if (result.outcome != PutOutcome::stored) {
         (void)tree_.unlink(*temporary);  // The sweep takes it otherwise.
     }

@@ -52,7 +52,11 @@ void RetryPut::put_done(PutResult result) {
         conflict_ = error;  // Is what is there our own earlier attempt?
         return retry(Phase::read_back, error);
     }
-    if (may_retry(error.code)) {
+    // Once may be the way there; twice it is the memory here, of which only the writer knows
+    // better.
+    const bool stale =
+        error.code == Errc::blob_checksum && request_.crc64 && std::exchange(mismatched_, true);
+    if (may_retry(error.code) && !stale) {
         return retry(Phase::put, error);
     }
     finish(std::move(result));

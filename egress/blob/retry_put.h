@@ -25,6 +25,7 @@ private:
     const Done<PutResult> done_;
     Phase phase_ = Phase::put;
     bool in_doubt_ = false;          // An attempt may have been applied, or may be later.
+    bool mismatched_ = false;        // The bytes were refused as others than the writer's once.
     std::optional<Error> conflict_;  // Reading back because of this refusal, not of doubt.
 };
 

@@ -54,6 +54,10 @@ struct PutRequest {
     PutCondition condition = PutCondition::if_absent;
     std::string etag = {};      // For if_match.
     std::string lease_id = {};  // Sent when not empty.
+    // CRC-64/NVME of the body, by whoever verified it. What it travels to is held against this one,
+    // so that bytes which changed in memory since are refused (blob_checksum), not stored. Without
+    // it an implementation makes its own of what it sends.
+    std::optional<std::uint64_t> crc64 = {};
 };
 
 enum class PutOutcome : std::uint8_t { stored, refused, unknown };

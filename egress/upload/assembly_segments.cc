@@ -140,6 +140,7 @@ bool AssemblyStage::dispatch() {
         UploadOrder order{.work = work,
                           .name = vault::segment_blob(work->ref.name),
                           .body = {Bytes(work->header)},
+                          .crc64 = work->object_crc64,
                           .nonce = to_hex(work->ref.name.attempt),
                           .concurrency = lanes_.options().total_connections};
         for (const Bytes piece : work->body.pieces()) {
@@ -186,6 +187,8 @@ void AssemblyStage::answered(const UploadAnswer& answer) {
     context_.metrics
         .counter("causeway_uploaded_bytes_total", {{"machine", to_string(work.machine)}})
         .add(static_cast<double>(bytes));
+    // What was built again for it begins without failures.
+    context_.conditions.clear(Errc::blob_checksum, "upload");
     if (work.failures > 0) {
         work.failures = 0;
         for (const Errc code :
@@ -207,7 +210,8 @@ void AssemblyStage::answered(const UploadAnswer& answer) {
 }
 
 // Unknown: the object may exist, now or later, so the same bytes go out under another attempt's
-// name; the old one is at most an orphan. A name that is taken is treated alike.
+// name; the old one is at most an orphan. A name that is taken is treated alike. Bytes that are no
+// longer what was verified are built again from the cache.
 void AssemblyStage::put_failed(SegmentWork& work, const UploadAnswer& answer) {
     const Error error = answer.result.error.value_or(Error{Errc::blob_unavailable, "no answer"});
     if (answer.result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict) {
@@ -216,9 +220,13 @@ void AssemblyStage::put_failed(SegmentWork& work, const UploadAnswer& answer) {
     if (error.code != Errc::blob_conflict) {
         context_.conditions.raise(error.code, "upload", error.detail);
     }
-    work.phase = SegmentPhase::ready;
     work.not_before = now() + pause_ns(context_.options, work.failures, context_.random);
     ++work.failures;
+    if (error.code == Errc::blob_checksum) {  // Sending it again would not help.
+        machine_of(work.machine).assembly.requeue(work);
+        return;
+    }
+    work.phase = SegmentPhase::ready;
     lanes_.add(work);
 }
 

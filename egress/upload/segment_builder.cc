@@ -1,7 +1,9 @@
 #include "egress/upload/segment_builder.h"
 
 #include "base/assert.h"
+#include "base/checksum.h"
 #include "base/crash_point.h"
+#include "pipeline/crc_combine.h"
 #include "pipeline/extent_table.h"
 
 #include <algorithm>
@@ -295,6 +297,10 @@ void SegmentBuilder::finish(Job& job, pipeline::TransformOutcome outcome) {
     work.header = job.sealer->crypto().header();
     work.tail = std::move(tail.bytes);
     work.ref = tail.ref;
+    // The body's was made by the pass that sealed and verified it: nothing reads it a second time.
+    work.object_crc64 =
+        crc64nvme(work.tail, pipeline::crc64nvme_combine(crc64nvme(work.header), work.body.crc64,
+                                                         work.body.stored_bytes));
     work.times.transformed = context_.clock.boot();
     CW_ASSERT(work.object_bytes() == work.ref.object_bytes);
     CW_CRASH_POINT("upload.segment_built");

@@ -92,8 +92,9 @@ struct SegmentWork {
     std::array<std::byte, vault::segment_header_bytes> header{};
     pipeline::SealedBody body;
     ByteVector tail;
-    std::uint32_t failures = 0;  // Of building or sending, in a row.
-    Nanos not_before{};          // A pause after a failure.
+    std::uint64_t object_crc64 = 0;  // Of header, body and tail, as they were verified.
+    std::uint32_t failures = 0;      // Of building or sending, in a row.
+    Nanos not_before{};              // A pause after a failure.
     Nanos put_started{};
     SegmentTimes times;
     bool orphaned = false;  // Its machine was stopped while a job or upload held it.

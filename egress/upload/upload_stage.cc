@@ -28,7 +28,8 @@ void UploadStage::start(UploadOrder order) {
                          .metadata = {{"nonce", std::move(order.nonce)}},
                          .condition = blob::PutCondition::if_absent,
                          .etag = {},
-                         .lease_id = {}},
+                         .lease_id = {},
+                         .crc64 = order.crc64},
                         [this, work, started](blob::PutResult result) {
                             CW_CRASH_POINT("upload.segment_put");
                             context_.answers.send({.work = work,

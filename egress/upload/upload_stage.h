@@ -14,6 +14,7 @@ struct UploadOrder {
     SegmentWork* work = nullptr;
     blob::BlobName name;
     std::vector<Bytes> body;
+    std::uint64_t crc64 = 0;  // Of the body.
     std::string nonce;
     std::uint32_t concurrency = 0;  // What the lanes allow at once, for the store's pool.
 };

@@ -1,6 +1,7 @@
 // The contract of BlobStore, as tests: run against every implementation (see rig.h).
 #include "tests/blob/contract.h"
 
+#include "base/checksum.h"
 #include "base/random.h"
 
 #include <algorithm>
@@ -33,6 +34,21 @@ TEST_P(Contract, ScatteredBodyIsStoredInOrder) {
     }
     EXPECT_EQ(put_and_wait(*store_, std::move(request)).outcome, PutOutcome::stored);
     EXPECT_EQ(must_get(data("scattered")), whole);
+}
+
+TEST_P(Contract, BytesThatChangedSinceTheirWriterVerifiedThemAreRefused) {
+    const std::string body = "what was verified", changed = "what was verifieD";
+    const std::uint64_t crc = crc64nvme(as_bytes(body));
+    const auto put_with_crc = [&](const char* name, std::string_view bytes) {
+        return put_and_wait(*store_, {.name = data(name),
+                                      .body = {as_bytes(bytes.substr(0, 5)),  // In two pieces.
+                                               as_bytes(bytes.substr(5))},
+                                      .crc64 = crc});
+    };
+    expect_refused(put_with_crc("changed", changed), Errc::blob_checksum);
+    expect_error(head_and_wait(*store_, data("changed")), Errc::blob_not_found);
+    EXPECT_EQ(put_with_crc("same", body).outcome, PutOutcome::stored);
+    EXPECT_EQ(must_get(data("same")), body);
 }
 
 TEST_P(Contract, LargeBodySurvivesWhole) {

@@ -160,6 +160,15 @@ TEST_F(Retry, CleanRefusalsStayRefusedWhenGivingUp) {
                  Errc::blob_unavailable);
 }
 
+TEST_F(Retry, BytesThatChangedInMemoryAreSentTwiceNotForEver) {
+    const auto s = store({.give_up_ns = 0});
+    PutRequest request = create("a", "x", "n");
+    request.crc64 = 1;
+    expect_error(put_and_wait(*s, std::move(request)), PutOutcome::refused, Errc::blob_checksum);
+    EXPECT_EQ(vault_.requests(BlobOp::put), 2U);
+    EXPECT_EQ(stored_text("a"), "(absent)");
+}
+
 TEST_F(Retry, ReadsAndListsSurviveFaults) {
     const auto s = store();
     ASSERT_EQ(put_and_wait(*s, create("a", "x", "n")).outcome, PutOutcome::stored);

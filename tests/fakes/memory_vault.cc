@@ -259,6 +259,9 @@ PutResult MemoryVault::put(const PutRequest& request) {
         (!exists || found->second.versions.back().etag != request.etag)) {
         return refused(Errc::blob_conflict, to_string(request.name) + " has another etag");
     }
+    if (auto ok = check_body(request); !ok) {
+        return {PutOutcome::refused, {}, ok.error()};
+    }
     const Nanos now = clock_.boot();
     if (exists || !request.lease_id.empty()) {
         const LeaseState lease = exists ? found->second.lease : LeaseState{};

@@ -120,6 +120,11 @@ Result<void> check_run_order(const Manifest& next) {
         if (run.id <= before || run.id > next.run_counter) {
             return broken(next, "names its index runs out of order");
         }
+        for (std::size_t entry = entries_of(run); entry < run.dead.size() * 8; ++entry) {
+            if (is_dead(run, entry)) {
+                return broken(next, "buries an entry that its index run does not hold");
+            }
+        }
         before = run.id;
     }
     return {};

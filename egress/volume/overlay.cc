@@ -154,6 +154,10 @@ Result<void> Overlay::load() {
             CW_TRY_ASSIGN(words_[first + i], in.u64());
         }
     }
+    if (const std::uint64_t used = block_count(size_bytes_) % 64;
+        used != 0 && words_.back() >> used != 0) {
+        return fail(Errc::record_corrupt, "the overlay map names blocks behind the disk's end");
+    }
     return {};
 }
 

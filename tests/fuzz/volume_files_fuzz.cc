@@ -1,7 +1,8 @@
-// What a master target finds beside its volume: the state, the redo log, an undo log. The first
-// byte chooses; each is a valid file with patches. What is accepted lies within the file and is
-// read twice alike.
+// What a master target finds beside its volume: the state, the redo log, an undo log, the map of
+// its overlay. The first byte chooses; each is a valid file with patches. What is accepted lies
+// within the file and is read twice alike.
 #include "base/random.h"
+#include "egress/volume/overlay.h"
 #include "egress/volume/redo_log.h"
 #include "egress/volume/undo_log.h"
 #include "egress/volume/volume_state.h"
@@ -104,6 +105,49 @@ void check_state(Disk& disk) {
     CW_ASSERT(first && second && *first == *second);
 }
 
+// Neither whole words of the map nor whole blocks.
+constexpr std::uint64_t overlay_bytes = mib + 3 * sector_bytes;
+
+std::unique_ptr<File> open_target(Disk& disk) {
+    auto target = disk.open("/volume/target", {.write = true, .create = true});
+    CW_ASSERT(target && disk.resize(**target, overlay_bytes, false));
+    return std::move(*target);
+}
+
+Result<std::unique_ptr<Overlay>> open_overlay(Disk& disk, File& target) {
+    return Overlay::open(disk, "/volume/data", path, target, overlay_bytes);
+}
+
+void write_map(Disk& disk) {
+    const auto target = open_target(disk);
+    const auto overlay = open_overlay(disk, *target);
+    CW_ASSERT(overlay.has_value());
+    const ByteVector content(3 * sector_bytes, std::byte{7});
+    for (const std::uint64_t offset :
+         {std::uint64_t{0}, mib / 2 - sector_bytes, overlay_bytes - content.size()}) {
+        CW_ASSERT((*overlay)->write(offset, content).has_value());
+    }
+    CW_ASSERT((*overlay)->settle().has_value());
+}
+
+void check_map(Disk& disk) {
+    const auto target = open_target(disk);
+    const auto overlay = open_overlay(disk, *target);
+    if (!overlay) {
+        return;
+    }
+    std::uint64_t offset = 0, held = 0;
+    for (Overlay::Run run; (run = (*overlay)->next_run(offset, mib)).length > 0;) {
+        CW_ASSERT(run.offset >= offset && run.length <= mib);
+        CW_ASSERT(run.offset + run.length <= overlay_bytes);
+        held += align_up(run.length, block_bytes);
+        offset = run.offset + run.length;
+    }
+    CW_ASSERT(held == (*overlay)->held_bytes());
+    ByteVector sectors(2 * sector_bytes);
+    CW_ASSERT((*overlay)->read(overlay_bytes - sectors.size(), sectors).has_value());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -118,7 +162,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto damage = [&](const fuzz::Repair& repair) {
         fuzz::put_file(*disk, path, fuzz::damaged(storage.contents(path), in, repair));
     };
-    switch (*kind % 3) {
+    switch (*kind % 4) {
         case 0:
             write_redo(*disk);
             damage(fuzz::repair_block);
@@ -129,10 +173,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             damage(fuzz::repair_block);
             check_undo(*disk);
             break;
-        default:
+        case 2:
             write_state(*disk, *kind >= 128);
             damage(fuzz::repair_file);
             check_state(*disk);
+            break;
+        default:
+            write_map(*disk);
+            damage(fuzz::repair_block);
+            check_map(*disk);
     }
     return 0;
 }

@@ -111,6 +111,23 @@ protected:
 
 constexpr RunLimits small{.inline_bytes = 16 * kib, .run_bytes = 32 * kib, .runs_max = 4};
 
+TEST_F(IndexRuns, AMarkOnAnEntryThatIsNotThereIsRefused) {
+    IndexRun run;
+    run.segments = {made_up()};
+    IndexRunRef ref;
+    ref.id = 1;
+    ref.segments = 1;
+    ref.dead = {std::byte{0}};
+    Manifest first = make_checkpoint(rig_.state);
+    first.run_counter = 1;
+    first.runs = {ref};
+    const RunSource source = [&run](std::size_t) -> Result<IndexRun> { return run; };
+    EXPECT_TRUE(begin_chain(first, {}, source));
+    // As many marks as entries, and none of them on the entry: it would be forgotten.
+    first.runs[0].dead = {std::byte{0x40}};
+    EXPECT_FALSE(begin_chain(first, {}, source));
+}
+
 TEST_F(IndexRuns, ManifestsStaySmallWhateverIsAlive) {
     const char* const given = std::getenv("CAUSEWAY_LIVE_SEGMENTS");
     const std::size_t wanted = given != nullptr ? std::stoul(given) : 120'000;

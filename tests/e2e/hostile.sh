@@ -144,4 +144,12 @@ check "the list is taken while running" exit_code_is 0 causeway --config "$demo/
 revoked_live() { logged 'ingest.session.error.*CERTIFICATE_REVOKED'; }
 check "a revoked machine's live session is ended" wait_for 180 "the end of the session" revoked_live
 check "the server is alive and says so" demo_server_up
+
+# What contradicted itself is refused for good: the next server says so before anybody has come.
+quarantined() { causeway --config "$demo/causeway.toml" --json status | grep -q SEQ_CONFLICT; }
+check "a quarantine is kept" wait_for 60 "the file of quarantines" test -s "$demo/state/quarantine"
+kill -9 "$demo_server_pid"
+wait "$demo_server_pid" 2>/dev/null || true
+demo_start_server
+check "a quarantine outlives kill -9 of the server" quarantined
 cases_end

@@ -1,6 +1,6 @@
 #include "appliance/status_json.h"
 
-#include "appliance/target/target_json.h"
+#include "appliance/master_target/target_json.h"
 #include "base/log.h"
 
 #include <algorithm>

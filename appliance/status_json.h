@@ -1,7 +1,7 @@
 // What the daemon says of itself, as JSON: `causeway status --json` prints exactly this.
 #pragma once
 
-#include "appliance/target/target_status.h"
+#include "appliance/master_target/target_status.h"
 #include "base/conditions.h"
 #include "cache/spool.h"
 #include "config/settings.h"

@@ -1,7 +1,7 @@
 // causeway target list | switch | cancel: a master target's disks, through its daemon.
 #include "appliance/cli/cli.h"
 #include "appliance/control_client.h"
-#include "appliance/target/target_json.h"
+#include "appliance/master_target/target_json.h"
 
 #include <cstdio>
 #include <memory>

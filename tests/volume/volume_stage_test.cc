@@ -1,5 +1,5 @@
 // The master target's stage and its targets, driven step by step on a simulated disk.
-#include "appliance/target/volume_stage.h"
+#include "appliance/master_target/volume_stage.h"
 
 #include "appliance/status_json.h"
 #include "tests/volume/volume_rig.h"

@@ -1,4 +1,4 @@
-#include "appliance/target/target_welcome.h"
+#include "appliance/master_target/target_welcome.h"
 
 #include "egress/upload/disk_decision.h"
 

@@ -1,4 +1,4 @@
-#include "appliance/target/target_json.h"
+#include "appliance/master_target/target_json.h"
 
 #include "base/log.h"
 #include "config/settings.h"

@@ -1,4 +1,4 @@
-#include "appliance/target/record_window.h"
+#include "appliance/master_target/record_window.h"
 
 #include "base/assert.h"
 

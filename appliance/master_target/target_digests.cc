@@ -1,4 +1,4 @@
-#include "appliance/target/target_digests.h"
+#include "appliance/master_target/target_digests.h"
 
 #include "base/assert.h"
 #include "base/log.h"

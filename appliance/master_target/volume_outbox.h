@@ -3,7 +3,7 @@
 // Thread-safety: none; the volume stage's thread.
 #pragma once
 
-#include "appliance/target/target_disk.h"
+#include "appliance/master_target/target_disk.h"
 #include "egress/upload/ports.h"
 
 #include <deque>

@@ -8,10 +8,10 @@
 // Thread-safety: none; the volume stage's thread.
 #pragma once
 
-#include "appliance/target/stream_repair.h"
-#include "appliance/target/target_file.h"
-#include "appliance/target/target_status.h"
-#include "appliance/target/work_meter.h"
+#include "appliance/master_target/stream_repair.h"
+#include "appliance/master_target/target_file.h"
+#include "appliance/master_target/target_status.h"
+#include "appliance/master_target/work_meter.h"
 #include "base/clock.h"
 #include "base/conditions.h"
 #include "egress/upload/ports.h"

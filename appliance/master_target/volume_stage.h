@@ -16,11 +16,11 @@
 // Thread-safety: step() on its Runner; post(), ask() and status() from any thread.
 #pragma once
 
-#include "appliance/target/point_merge.h"
-#include "appliance/target/record_window.h"
-#include "appliance/target/target_digests.h"
-#include "appliance/target/target_set.h"
-#include "appliance/target/volume_outbox.h"
+#include "appliance/master_target/point_merge.h"
+#include "appliance/master_target/record_window.h"
+#include "appliance/master_target/target_digests.h"
+#include "appliance/master_target/target_set.h"
+#include "appliance/master_target/volume_outbox.h"
 #include "base/clock.h"
 #include "pipeline/stage.h"
 

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "appliance/intake.h"
-#include "appliance/target/volume_stage.h"
+#include "appliance/master_target/volume_stage.h"
 #include "appliance/terminal.h"
 
 #include <memory>

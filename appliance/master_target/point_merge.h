@@ -4,8 +4,8 @@
 // Thread-safety: none; the volume stage's thread.
 #pragma once
 
-#include "appliance/target/target_set.h"
-#include "appliance/target/volume_outbox.h"
+#include "appliance/master_target/target_set.h"
+#include "appliance/master_target/volume_outbox.h"
 
 #include <optional>
 #include <vector>

@@ -1,6 +1,6 @@
-#include "appliance/target/target_disk.h"
+#include "appliance/master_target/target_disk.h"
 
-#include "appliance/target/target_welcome.h"
+#include "appliance/master_target/target_welcome.h"
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "ingest/wire/messages.h"

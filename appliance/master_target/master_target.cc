@@ -1,4 +1,4 @@
-#include "appliance/target/master_target.h"
+#include "appliance/master_target/master_target.h"
 
 #include "appliance/data_disk.h"
 

@@ -1,4 +1,4 @@
-#include "appliance/target/point_merge.h"
+#include "appliance/master_target/point_merge.h"
 
 #include "base/assert.h"
 #include "base/log.h"

@@ -4,7 +4,7 @@
 // Thread-safety: none; the volume stage's thread.
 #pragma once
 
-#include "appliance/target/target_disk.h"
+#include "appliance/master_target/target_disk.h"
 
 #include <functional>
 #include <memory>

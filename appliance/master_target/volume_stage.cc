@@ -1,6 +1,6 @@
-#include "appliance/target/volume_stage.h"
+#include "appliance/master_target/volume_stage.h"
 
-#include "appliance/target/target_welcome.h"
+#include "appliance/master_target/target_welcome.h"
 #include "base/log.h"
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-#include "appliance/target/volume_outbox.h"
+#include "appliance/master_target/volume_outbox.h"
 
 #include "base/log.h"
 

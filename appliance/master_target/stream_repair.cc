@@ -1,4 +1,4 @@
-#include "appliance/target/stream_repair.h"
+#include "appliance/master_target/stream_repair.h"
 
 #include "base/log.h"
 

@@ -1,7 +1,7 @@
 // A master target's disk in the daemon's status, and that for people.
 #pragma once
 
-#include "appliance/target/target_status.h"
+#include "appliance/master_target/target_status.h"
 
 #include <string>
 

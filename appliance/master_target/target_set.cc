@@ -1,4 +1,4 @@
-#include "appliance/target/target_set.h"
+#include "appliance/master_target/target_set.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "appliance/target/target_file.h"
+#include "appliance/master_target/target_file.h"
 
 namespace cw::appliance {
 namespace {

@@ -1,7 +1,7 @@
 // WorkMeter: how fast a merge or a switch goes, and how long it will still take.
 #pragma once
 
-#include "appliance/target/target_status.h"
+#include "appliance/master_target/target_status.h"
 #include "base/clock.h"
 
 #include <algorithm>

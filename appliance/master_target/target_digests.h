@@ -9,7 +9,7 @@
 // Thread-safety: ask() from any thread; the rest belongs to the stage's.
 #pragma once
 
-#include "appliance/target/target_disk.h"
+#include "appliance/master_target/target_disk.h"
 #include "base/clock.h"
 #include "ingest/ports.h"
 

@@ -47,6 +47,11 @@ void fill_payload(Record& record, std::uint32_t blocks) {
     header.table_crc = crc32c(record.table.bytes());
 }
 
+// Each disk has a size of its own.
+std::uint64_t size_of(const StreamKey& key) {
+    return (raw(key.generation) + static_cast<std::uint8_t>(key.disk.bytes[0])) * mib;
+}
+
 }  // namespace
 
 pipeline::SlabPool& slabs() {
@@ -66,6 +71,7 @@ Record make_write(const StreamKey& key, Seq seq, std::uint32_t blocks) {
     Record record;
     record.header.key = key;
     record.header.type = RecordType::write;
+    record.header.aux = size_of(key);
     record.header.seq = seq;
     record.header.seq_count = 1;
     fill_payload(record, blocks);
@@ -78,6 +84,7 @@ Record make_base(const StreamKey& key, Seq fence, std::uint32_t ordinal, std::ui
     record.header.type = RecordType::base;
     record.header.seq = fence;
     record.header.ordinal = ordinal;
+    record.header.aux = size_of(key);
     fill_payload(record, blocks);
     return record;
 }
@@ -95,6 +102,9 @@ Record make_control(const StreamKey& key, RecordType type, Seq seq) {
 }
 
 bool payload_is_genuine(const Record& record) {
+    if (record.header.aux != size_of(record.header.key)) {
+        return false;
+    }
     ByteVector expected(block_bytes);
     for (std::uint32_t block = 0; block < record.header.data_bytes / block_bytes; ++block) {
         fill(record.header, block, expected);

@@ -25,7 +25,7 @@ Record make_write(const StreamKey& key, Seq seq, std::uint32_t blocks);
 Record make_base(const StreamKey& key, Seq fence, std::uint32_t ordinal, std::uint32_t blocks);
 // A record without data: resync_begin, resync_end, flush, resize.
 Record make_control(const StreamKey& key, RecordType type, Seq seq);
-// The record's payload is what make_write or make_base gave it.
+// The record's payload, and the size of its disk, is what make_write or make_base gave it.
 bool payload_is_genuine(const Record& record);
 
 SpoolOptions small_options(std::uint32_t regions = 16);

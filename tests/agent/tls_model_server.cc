@@ -5,6 +5,8 @@
 #include "base/random.h"
 #include "ingest/wire/http_head.h"
 
+#include <csignal>
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
@@ -25,6 +27,7 @@ bool write_all(SSL* ssl, Bytes bytes) {
 }  // namespace
 
 TlsModelServer::TlsModelServer(const std::string& directory) : directory_(directory) {
+    ::signal(SIGPIPE, SIG_IGN);  // Agents are killed while they are written to.
     const auto random = make_seeded_random(99);
     EXPECT_TRUE(create_ca(directory_, "test", 3600));
     const auto issue = [&](Role role, const char* name, const char* names) {
@@ -64,11 +67,16 @@ void TlsModelServer::serve(const TlsContext& context, int socket) {
     ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     const std::unique_ptr<SSL, FreeSsl> ssl(SSL_new(context.get()));
     SSL_set_fd(ssl.get(), socket);
+    std::array<std::byte, 4096> piece;
     if (SSL_accept(ssl.get()) != 1) {
+        // Closing over what the client has sent already would reset the connection: it would never
+        // read why.
+        ::shutdown(socket, SHUT_WR);
+        while (::recv(socket, piece.data(), piece.size(), 0) > 0) {
+        }
         return;
     }
     ByteVector head;
-    std::array<std::byte, 4096> piece;
     while (!wire::find_head_end(head).value_or(std::nullopt)) {
         const int n = SSL_read(ssl.get(), piece.data(), piece.size());
         if (n <= 0) {

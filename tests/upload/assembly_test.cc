@@ -11,11 +11,8 @@ namespace {
 using pipeline::PointState;
 
 EngineOptions quick() {
-    EngineOptions options;
+    EngineOptions options = quick_options();
     options.seal_after_ns = 500 * ns_per_ms;
-    options.commit_interval_ns = 20 * ns_per_ms;
-    options.pause_first_ns = 2 * ns_per_ms;
-    options.pause_max_ns = 20 * ns_per_ms;
     return options;
 }
 
@@ -94,6 +91,24 @@ TEST_F(Assembly, AnOutageCostsDiskNotMemory) {
     EXPECT_EQ(server.readback->free_count(), server.readback->count());
     EXPECT_EQ(server.segment->free_count(), server.segment->count());
     EXPECT_EQ(server.ingest->free_count(), server.ingest->count());
+}
+
+TEST_F(Assembly, G6WhatChangesInMemoryBetweenVerifyAndStoreIsBuiltAgain) {
+    protect();
+    // The pool gives first what came home last: here the next body begins.
+    std::byte* const body = server.segment->try_take().data();
+    world.vault->set_rates({.unavailable = 1.0});
+    source.write(server, source.disks[0]);
+    source.point(server);
+    ASSERT_TRUE(
+        server.run_until([this] { return server.conditions->standing(Errc::blob_unavailable); }));
+    *body ^= std::byte{1};
+    world.vault->set_rates({});
+    ASSERT_TRUE(
+        server.run_until([this] { return server.conditions->standing(Errc::blob_checksum); }));
+    ASSERT_TRUE(server.settle());
+    EXPECT_FALSE(server.conditions->standing(Errc::blob_checksum));
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
 TEST_F(Assembly, TheBacklogIsBounded) {

@@ -10,10 +10,7 @@ namespace cw::upload::test {
 namespace {
 
 EngineOptions quick() {
-    EngineOptions options;
-    options.seal_after_ns = 50 * ns_per_ms;
-    options.commit_interval_ns = 20 * ns_per_ms;
-    options.pause_first_ns = 2 * ns_per_ms;
+    EngineOptions options = quick_options();
     options.pause_max_ns = 50 * ns_per_ms;
     options.checkpoint_every = 8;
     return options;

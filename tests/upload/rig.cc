@@ -11,6 +11,15 @@
 
 namespace cw::upload::test {
 
+EngineOptions quick_options() {
+    EngineOptions options;
+    options.seal_after_ns = 50 * ns_per_ms;
+    options.commit_interval_ns = 20 * ns_per_ms;
+    options.pause_first_ns = 2 * ns_per_ms;
+    options.pause_max_ns = 20 * ns_per_ms;
+    return options;
+}
+
 using pipeline::Record;
 using pipeline::RecordHeader;
 using pipeline::RecordType;

@@ -144,6 +144,9 @@ private:
     std::map<pipeline::StreamKey, StreamWatermark> marks_;
 };
 
+// Everything that waits for time waits for milliseconds.
+EngineOptions quick_options();
+
 // A machine with disks, writing at random through a server.
 class Source {
 public:

@@ -83,12 +83,21 @@ void check_chain(const IndexRun& run, const IndexRunRef& ref, const MachineKeys&
     manifest.kind = ManifestKind::checkpoint;
     manifest.run_counter = ref.id;
     manifest.runs = {ref};
+    // And as much that no run holds yet.
+    for (SegmentRef segment : run.segments) {
+        segment.name.attempt[0] ^= std::byte{0xff};
+        manifest.added.push_back(segment);
+    }
+    for (PointEntry point : run.points) {
+        point.id.bytes[0] ^= std::byte{0xff};
+        manifest.points.push_back(point);
+    }
     auto state = begin_chain(manifest, {}, [&](std::size_t) -> Result<IndexRun> { return run; });
     if (!state) {
         return;
     }
     CheckpointPlan plan = plan_checkpoint(
-        *state, {.inline_bytes = 0, .run_bytes = 2 * segment_entry_bytes, .runs_max = 2});
+        *state, {.inline_bytes = 0, .run_bytes = 5 * segment_entry_bytes, .runs_max = 2});
     std::uint32_t id = plan.manifest.run_counter - static_cast<std::uint32_t>(plan.fresh.size());
     for (const IndexRun& fresh : plan.fresh) {
         IndexRunRef next = ref_of({}, 0, 0);
@@ -127,6 +136,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (!run || run->size() == 0) {
         return 0;
     }
+    CW_ASSERT(is_index_run(index_run_name(keys.machine, ref)));
     CW_ASSERT(run->segments.size() == segments && run->points.size() == points);
     CW_ASSERT(std::ranges::all_of(run->segments, [](const SegmentRef& segment) {
         return check_segment_ref(segment).has_value();

@@ -127,6 +127,7 @@ void write_map(Disk& disk) {
          {std::uint64_t{0}, mib / 2 - sector_bytes, overlay_bytes - content.size()}) {
         CW_ASSERT((*overlay)->write(offset, content).has_value());
     }
+    CW_ASSERT((*overlay)->zero(mib / 4, 3 * block_bytes).has_value());
     CW_ASSERT((*overlay)->settle().has_value());
 }
 

@@ -55,6 +55,9 @@ bool Agent::round() {
     tend_machine();
     tend_guest();
     tend_points();
+    if (hrl_ && (stopping_ == Stopping::no || hrl_->applying())) {
+        busy = hrl_->step() || busy;
+    }
     busy = (group_ && group_->step()) || busy;
     tend_waiters();
     tend_group();
@@ -89,6 +92,9 @@ void Agent::park(bool busy) {
     }
     const Nanos now = clock_.boot();
     std::int64_t wait = std::min(idle_wait_ns, replicator_->next_deadline() - now);
+    if (hrl_) {
+        wait = std::min(wait, hrl_->next_look() - now);
+    }
     if (group_) {
         group_->watch(waiting);
         wait = std::min(wait, group_->deadline() - now);
@@ -111,7 +117,7 @@ void Agent::park(bool busy) {
 void Agent::tend_points() {
     const Nanos now = clock_.boot();
     const bool due = now - next_point_ >= 0;
-    if (stopping_ != Stopping::no) {
+    if (stopping_ != Stopping::no || hrl_) {  // Each replica log makes its own.
         next_point_ = now + options_.interval_ns;
         return;
     }
@@ -151,7 +157,8 @@ void Agent::tend_stop() {
         return;
     }
     // A last point of everything, and GOODBYE only when it is in the vault.
-    if (!final_point_ && replicator_->consistent() && !scan_) {
+    const bool whole = !hrl_ || !hrl_->applying();
+    if (!final_point_ && replicator_->consistent() && !scan_ && whole) {
         if (const auto made = replicator_->make_point(pipeline::PointKind::planned, "final")) {
             final_point_ = *made;
         }

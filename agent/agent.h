@@ -7,6 +7,7 @@
 #include "agent/control_socket.h"
 #include "agent/group_port.h"
 #include "agent/guest_freeze.h"
+#include "agent/hrl_source.h"
 #include "agent/nbd_server.h"
 #include "agent/qemu_epochs.h"
 #include "agent/qemu_source.h"
@@ -47,6 +48,8 @@ struct AgentOptions {
     std::optional<HostPort> nbd_address;  // without either the disks are scanned.
     Freezer::Options freeze;
     bool app_hooks = false;
+    std::string hrl_directory;  // Replica logs that arrive there are applied to the one image.
+    std::optional<HrlId> hrl_after;
     GroupOptions group;
     std::int64_t group_interval_ns = 0;  // Between group points; 0: when asked for.
 };
@@ -93,10 +96,12 @@ private:
     Result<void> open_nbd(const std::string& socket);
     Result<void> check_options() const;
     Result<void> check_options_of_disks() const;
+    Result<void> open_hrl();
     Result<void> attach_machine(const std::vector<bool>& provable);
     // Nobody writes through us: the disks are compared.
     [[nodiscard]] bool scans() const noexcept {
-        return options_.qmp_socket.empty() && options_.nbd_socket.empty() && !options_.nbd_address;
+        return options_.qmp_socket.empty() && options_.nbd_socket.empty() &&
+               !options_.nbd_address && options_.hrl_directory.empty();
     }
     // agent.cc
     bool round();
@@ -155,6 +160,7 @@ private:
     std::unique_ptr<Replicator> replicator_;
     std::unique_ptr<Freezer> freezer_;
     std::unique_ptr<PointSource> scan_;
+    std::unique_ptr<HrlSource> hrl_;
     std::unique_ptr<QemuSource> qemu_;
     QemuEpochs* epochs_ = nullptr;  // scan_, if it is that.
     std::unique_ptr<GuestFreeze> guest_;

@@ -104,6 +104,10 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
     }
     const std::int64_t limit_ns = std::max<std::int64_t>(request.timeout_ms, 0) * ns_per_ms;
     Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, request.frozen};
+    if (hrl_ && hrl_->applying()) {
+        return control_->reply(client,
+                               refusal({Errc::resync_required, "a replica log is being applied"}));
+    }
     if (request.group) {
         if (const auto begun = begin_group(request.tag); !begun) {
             return control_->reply(client, refusal(begun.error()));
@@ -205,6 +209,12 @@ std::string Agent::status_json() {
     }
     if (nbd_) {
         out["nbd_port"] = nbd_->port();
+    }
+    if (hrl_) {
+        out["hrl"] = {{"last", hrl_id_text(hrl_->last())}, {"applying", hrl_->applying()}};
+        if (hrl_->trouble()) {
+            out["hrl"]["error"] = to_string(*hrl_->trouble());
+        }
     }
     if (group_) {
         out["group"] = {{"port", group_->port()},

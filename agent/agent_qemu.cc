@@ -145,7 +145,7 @@ std::string_view Agent::source_name() const noexcept {
     if (qemu_) {
         return options_.qemu_mode == QemuSource::Mode::data ? "qemu-data" : "qemu-epoch";
     }
-    return scan_ ? "scan" : "nbd";
+    return scan_ ? "scan" : hrl_ ? "hrl" : "nbd";
 }
 
 }  // namespace cw::agent

@@ -77,6 +77,11 @@ Result<void> Agent::check_options() const {
         return fail(Errc::usage, "1 to 256 disks");
     }
     CW_TRY(check_options_of_disks());
+    const bool logs = !options_.hrl_directory.empty();
+    if (logs && (options_.disks.size() != 1 || !options_.nbd_socket.empty() ||
+                 options_.nbd_address || options_.group.any())) {
+        return fail(Errc::usage, "--hrl is for one --image, without --nbd-… and --group-…");
+    }
     if (options_.machine_name.size() > wire::name_bytes_max) {
         return fail(Errc::usage, "machine name is longer than 256 bytes");
     }
@@ -291,7 +296,16 @@ Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
             *replicator_, *freezer_, std::move(scanned));
         return {};
     }
-    return open_nbd(options_.nbd_socket);
+    return options_.hrl_directory.empty() ? open_nbd(options_.nbd_socket) : open_hrl();
+}
+
+Result<void> Agent::open_hrl() {
+    HrlSource::Options options{.directory = options_.hrl_directory,
+                               .state_path = options_.state_directory + "/hrl.last",
+                               .after = options_.hrl_after};
+    CW_TRY_ASSIGN(hrl_, HrlSource::open(std::move(options),
+                                        {*disk_, *replicator_, *captures_.front(), clock_}));
+    return {};
 }
 
 }  // namespace cw::agent

@@ -61,6 +61,7 @@ struct ProtectText {
     std::string mode = "data", app_interval = "1h";
     std::string nbd_listen, pre, post, hook_timeout = "60s";
     std::vector<std::string> members, coordinators;
+    std::string hrl_after;
     std::string group_listen, group_interval = "0", group_hold = "300ms";
 };
 
@@ -93,6 +94,8 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
     app.add_option("--linger", text.linger, "to gather small writes")->capture_default_str();
     app.add_option("--nbd-socket", options.nbd_socket, "capture writes through this Unix socket");
     app.add_option("--nbd-listen", text.nbd_listen, "capture writes through this loopback address");
+    app.add_option("--hrl", options.hrl_directory, "apply the replica logs that arrive here");
+    app.add_option("--hrl-after", text.hrl_after, "at first: the id of the image's last log");
     app.add_option("--pre-hook", text.pre, "command that quiets the source before a scan");
     app.add_option("--post-hook", text.post, "command that lets it go on; always run");
     app.add_option("--hook-timeout", text.hook_timeout, "how long a source may be kept still")
@@ -169,6 +172,9 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
     options.interval_ns = duration_ns("--interval", text.interval);
     options.app_interval_ns = duration_ns("--app-interval", text.app_interval);
     options.linger_ns = duration_ns("--linger", text.linger);
+    if (!text.hrl_after.empty()) {
+        options.hrl_after = unwrap("--hrl-after", parse_hrl_id(text.hrl_after));
+    }
     options.group_interval_ns = duration_ns("--group-interval", text.group_interval);
     finish_group(options.group, text);
     options.memory_bytes = size_bytes("--memory", text.memory);
@@ -226,6 +232,12 @@ CommandLine parse_command_line(int argc, char** argv) {
     CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
     CLI::App* const guard = app.add_subcommand("guard", "started by an agent for itself");
     guard->group("");  // Not for people.
+    HrlDiffRequest diff;
+    CLI::App& hrl = *app.add_subcommand("hrl-diff", "what changed between two images, as a log");
+    hrl.add_option("--from", diff.from, "the older image")->required();
+    hrl.add_option("--to", diff.to, "the newer image")->required();
+    hrl.add_option("--output", diff.output, "the replica log to make")->required();
+    hrl.add_option("--after", diff.after, "the log that it continues");
     for (CLI::App* const each : {status, point, stop}) {
         each->add_option("--state", state, "state directory of the agent")->required();
     }
@@ -242,7 +254,10 @@ CommandLine parse_command_line(int argc, char** argv) {
     try {
         app.parse(argc, argv);
         out.guard = guard->parsed();
-        if (out.guard) {
+        if (hrl.parsed()) {
+            out.hrl_diff = std::move(diff);
+        }
+        if (out.guard || out.hrl_diff) {
             return out;
         }
         if (app.got_subcommand("protect")) {

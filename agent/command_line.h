@@ -2,6 +2,7 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "agent/hrl_diff.h"
 
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@ struct CommandLine {
     std::optional<ProtectCommand> protect;
     std::optional<AskCommand> ask;
     bool guard = false;  // Started by an agent; see nbd_guard.h.
+    std::optional<HrlDiffRequest> hrl_diff;
 };
 
 // May throw what CLI11 throws from its own bugs; main catches.

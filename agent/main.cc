@@ -84,6 +84,17 @@ int protect(const agent::ProtectCommand& command) {
     }
 }
 
+int hrl_diff(const agent::HrlDiffRequest& request) {
+    const auto made = agent::write_hrl_diff(request, *make_posix_disk(), *make_system_clock(),
+                                            *make_system_random());
+    if (!made) {
+        return complain(made.error());
+    }
+    std::printf("%s: %llu writes\n", request.output.c_str(),
+                static_cast<unsigned long long>(*made));
+    return 0;
+}
+
 int ask(const agent::AskCommand& command) {
     const auto answer = agent::ask_agent(command.socket, command.request, command.timeout_ms);
     if (!answer) {
@@ -103,6 +114,9 @@ int main(int argc, char** argv) {
         }
         if (parsed.guard) {
             return agent::run_guard(STDIN_FILENO, *make_system_clock());
+        }
+        if (parsed.hrl_diff) {
+            return hrl_diff(*parsed.hrl_diff);
         }
         if (parsed.protect) {
             parsed.protect->options.guard_program = "/proc/self/exe";

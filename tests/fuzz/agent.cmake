@@ -8,3 +8,7 @@ cw_fuzz(agent_files
     agent_files_fuzz.cc ${agent}/digest_table.cc ${agent}/dirty_map.cc
     ${agent}/state_file.cc
   DEPENDS wire pipeline base fakes_disk)
+cw_fuzz(hrl
+  SOURCES
+    hrl_fuzz.cc ${agent}/hrl_format.cc ${agent}/hrl_reader.cc ${agent}/hrl_writer.cc
+  DEPENDS base fakes_disk)

@@ -119,11 +119,12 @@ check "each of the ten died" [ $recoveries -eq 10 ]
 # Each death is recovered from by a server that dies at the next point.
 # reach NAME HIT: starts a server that dies there.
 reach() {
-    local try
+    local deadline
     if [[ $1 = cache.close.* ]]; then reach_while_closing "$1" "$2"; return; fi
     if [[ $1 = cache.recovery.* ]]; then reach_while_recovering "$1" "$2"; return; fi
     armed_server "$1" "$2" && return 0
-    for try in {1..15}; do
+    deadline=$((SECONDS + 180))  # The agent has to come back before there is anything to die of.
+    while [ $SECONDS -lt $deadline ]; do
         make_point sent
         died_within 1 && return 0
     done

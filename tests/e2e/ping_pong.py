@@ -10,6 +10,7 @@ import struct
 import sys
 import time
 
+sys.dont_write_bytecode = True  # Nothing is left in the source tree.
 from nbd_writer import connect, receive
 
 

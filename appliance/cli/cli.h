@@ -56,7 +56,6 @@ Result<OpenedCatalog> open_catalog(Cli& cli, const std::string& machine_text, bo
 Result<std::unique_ptr<MachineRecords>> open_records(Cli& cli, const OpenedCatalog& opened);
 // What is known of a machine's state and jobs, as JSON and as text.
 Result<void> show_machine(Cli& cli, const std::string& machine_text);
-nlohmann::json job_json(const Job& job, const MachineId& machine, WallMicros now);
 // The whole document on stdout; bytes that are not UTF-8 are replaced.
 void print_json(const nlohmann::json& value);
 
@@ -73,7 +72,8 @@ void add_pki_commands(CLI::App& app, Cli& cli);       // pki init | issue
 void add_vault_commands(CLI::App& app, Cli& cli);     // vault create, machines, points, verify
 void add_status_commands(CLI::App& app, Cli& cli);    // status, events
 void add_recovery_commands(CLI::App& app, Cli& cli);  // failover, export
-void add_job_commands(CLI::App& app, Cli& cli);       // jobs, commit, reprotect
+void add_job_commands(CLI::App& app, Cli& cli);       // jobs, and:
+void add_state_commands(CLI::App& app, Cli& cli);     // commit, undo-failover, reprotect
 void add_mount_command(CLI::App& app, Cli& cli);      // mount
 void add_drill_command(CLI::App& app, Cli& cli);      // drill
 void add_plan_commands(CLI::App& app, Cli& cli);      // plan run | check | show

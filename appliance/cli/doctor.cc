@@ -2,6 +2,7 @@
 #include "appliance/operator/doctor.h"
 
 #include "appliance/cli/cli.h"
+#include "appliance/cli/job_text.h"
 #include "appliance/control_client.h"
 #include "base/log.h"
 

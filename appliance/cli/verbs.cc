@@ -1,0 +1,106 @@
+// causeway commit | undo-failover | reprotect: verbs that only move a machine's state.
+#include "appliance/cli/job_text.h"
+#include "appliance/cli/point.h"
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+namespace cw::appliance {
+namespace {
+
+void print_state(Cli& cli, const MachineId& machine, const MachineRecord& record) {
+    if (cli.json) {
+        print_json(record_json(machine, record, cli.seams.clock->wall()));
+        return;
+    }
+    std::printf("machine %s is %s; point %s\n", to_string(machine).c_str(),
+                std::string(name_of(record.state)).c_str(),
+                point_text(record.point, record.point_time).c_str());
+}
+
+// Verbs that only move the state: commit, undo.
+Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
+    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    const MachineId machine = opened.catalog->machine();
+    CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
+                                            {.machine = machine, .verb = verb}));
+    JobEnd end;
+    end.manifest = opened.catalog->state().newest.number;
+    end.point = run.record().point;
+    end.point_time = run.record().point_time;
+    CW_TRY_ASSIGN(const MachineRecord record, run.end(end));
+    print_state(cli, machine, record);
+    return {};
+}
+
+// The machine at the other site counts as protected once it has a recovery point of its own: a
+// newer one than the failover's, of a new generation of each disk (the old source, should it still
+// run, goes on with the old generation).
+std::optional<std::string> still_missing(const recovery::Catalog& catalog,
+                                         const MachineRecord& record) {
+    const auto newest = catalog.find_point("latest");
+    if (!newest || (*newest)->manifest <= record.manifest) {
+        return "no recovery point since the failover was committed: start the agent on the "
+               "machine that runs now, with this machine's certificate and an empty --state";
+    }
+    const auto before = catalog.find_point(to_string(record.point));
+    if (!before) {
+        return std::nullopt;  // Pruned since: what is newer than the commit must do.
+    }
+    for (const vault::PointEntry::Cut& cut : (*newest)->cuts) {
+        for (const vault::PointEntry::Cut& old : (*before)->cuts) {
+            if (cut.disk == old.disk && cut.generation == old.generation) {
+                return "disk " + to_string(cut.disk) +
+                       " is still sent by the old source: stop its agent";
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+Result<void> reprotect(Cli& cli, const std::string& machine_text) {
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
+    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    const MachineId machine = opened.catalog->machine();
+    CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
+                                            {.machine = machine, .verb = Verb::reprotect}));
+    const auto missing = still_missing(*opened.catalog, run.record());
+    JobEnd end;
+    end.state = missing ? JobState::waiting : JobState::succeeded;
+    end.detail = missing.value_or("");
+    CW_TRY_ASSIGN(const MachineRecord record, run.end(end));
+    print_state(cli, machine, record);
+    if (missing && !cli.json) {
+        std::printf("waits: %s; then run this again\n", missing->c_str());
+    }
+    return {};
+}
+
+}  // namespace
+
+void add_state_commands(CLI::App& app, Cli& cli) {
+    auto machine = std::make_shared<std::string>();
+    CLI::App* commit =
+        app.add_subcommand("commit", "Make a failover (or failback) final: its point is chosen");
+    add_machine_option(*commit, *machine);
+    commit->callback(
+        [&cli, machine] { cli.run([&] { return move_state(cli, *machine, Verb::commit); }); });
+
+    CLI::App* undo = app.add_subcommand(
+        "undo-failover",
+        "Give up a failover that was not committed; its disks are yours to delete");
+    add_machine_option(*undo, *machine);
+    undo->callback(
+        [&cli, machine] { cli.run([&] { return move_state(cli, *machine, Verb::undo); }); });
+
+    CLI::App* reprotect_command = app.add_subcommand(
+        "reprotect", "After a committed failover: the machine that runs now is to be protected");
+    add_machine_option(*reprotect_command, *machine);
+    reprotect_command->callback(
+        [&cli, machine] { cli.run([&] { return reprotect(cli, *machine); }); });
+}
+
+}  // namespace cw::appliance

@@ -1,5 +1,6 @@
 // Building an agent: what may be continued, what must be compared, and what is refused.
 #include "agent/agent.h"
+#include "agent/image_witness.h"
 #include "agent/own_identity.h"
 #include "base/bytes.h"
 #include "base/log.h"
@@ -36,17 +37,14 @@ bool map_holds(const AgentState& state, const DiskState& known, std::uint64_t si
            (state.clean || (!boot_id.empty() && state.boot_id == boot_id));
 }
 
-// May the disk's history go on? See state_file.h for the rules.
-bool history_holds(const AgentState& state, const DiskState& known, const BlockImage& image,
-                   bool scanned, const std::string& boot_id) {
-    if (!map_holds(state, known, image.size(), boot_id)) {
-        return false;
-    }
+// Has nobody but the agent written to the image, which is not scanned?
+bool left_alone(const AgentState& state, const DiskState& known, BlockImage& image,
+                const std::string& witness_path) {
     if (!state.clean) {
-        return true;
+        return left_by_agent(image, witness_path);
     }
-    // A scan finds what others wrote meanwhile; a log does not.
-    return scanned || (!known.image_print.empty() && known.image_print == image.fingerprint());
+    // What others wrote to a device counts once it has reached it.
+    return image.flush() && !known.image_print.empty() && known.image_print == image.fingerprint();
 }
 
 }  // namespace
@@ -253,7 +251,14 @@ Result<Agent::Opened> Agent::open_source(std::size_t slot, const DiskState& know
         CW_TRY_ASSIGN(opened.image,
                       open_image(options_.disks[slot].path,
                                  scan ? ImageAccess::read_only : ImageAccess::read_write));
-        opened.provable = history_holds(state, known, *opened.image, scan, boot_id);
+        // See state_file.h for the rules. A scan finds what others wrote meanwhile; a log does not.
+        const std::string witness =
+            options_.state_directory + "/" + to_string(known.id) + ".writes";
+        opened.provable = map_holds(state, known, opened.image->size(), boot_id) &&
+                          (scan || left_alone(state, known, *opened.image, witness));
+        if (!scan) {
+            CW_TRY_ASSIGN(opened.image, witness_writes(std::move(opened.image), witness, clock_));
+        }
         return opened;
     }
     std::string token = known.image_print.starts_with(qemu_mark)

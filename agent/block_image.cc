@@ -1,7 +1,10 @@
 #include "agent/block_image.h"
 
+#include "base/clock.h"
 #include "base/ids.h"
+#include "cache/aligned_buffer.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <utility>
@@ -18,10 +21,16 @@
 namespace cw::agent {
 namespace {
 
+constexpr std::size_t direct_bytes = 1024 * 1024;
+
 class FileImage final : public BlockImage {
 public:
-    FileImage(Fd fd, std::string path, std::uint64_t size, bool device)
-        : fd_(std::move(fd)), path_(std::move(path)), size_(size), device_(device) {}
+    FileImage(Fd fd, std::string path, std::uint64_t size, bool device, bool direct)
+        : fd_(std::move(fd)),
+          path_(std::move(path)),
+          size_(size),
+          device_(device),
+          direct_(direct) {}
 
     std::uint64_t size() const noexcept override { return size_; }
 
@@ -34,23 +43,18 @@ public:
         return ::fstat(fd_.get(), &st) == 0 ? static_cast<std::uint64_t>(st.st_size) : 0;
     }
 
+    bool replaced() const override {
+        struct stat opened{}, named{};
+        if (::fstat(fd_.get(), &opened) != 0 || ::stat(path_.c_str(), &named) != 0) {
+            return true;
+        }
+        return device_ ? opened.st_rdev != named.st_rdev
+                       : opened.st_dev != named.st_dev || opened.st_ino != named.st_ino;
+    }
+
     Result<void> read(std::uint64_t offset, MutableBytes out) override {
         check_range(offset, out.size());
-        while (!out.empty()) {
-            const ssize_t n = ::pread(fd_.get(), out.data(), out.size(), to_off(offset));
-            if (n < 0 && errno == EINTR) {
-                continue;
-            }
-            if (n < 0) {
-                return fail_errno(Errc::source_gone, "read " + path_, errno);
-            }
-            if (n == 0) {
-                return fail(Errc::source_gone, path_ + " became shorter");
-            }
-            out = out.subspan(static_cast<std::size_t>(n));
-            offset += static_cast<std::uint64_t>(n);
-        }
-        return {};
+        return direct_ ? read_direct(offset, out) : read_all(offset, out);
     }
 
     Result<void> write(std::uint64_t offset, Bytes bytes) override {
@@ -100,8 +104,50 @@ public:
         return device_fingerprint(st.st_rdev);
     }
 
+    std::optional<FileStamp> stamp() const override {
+        struct stat st{};
+        if (device_ || ::fstat(fd_.get(), &st) != 0) {
+            return std::nullopt;
+        }
+        return FileStamp{st.st_ino, st.st_mtim.tv_sec * ns_per_s + st.st_mtim.tv_nsec};
+    }
+
 private:
     static off_t to_off(std::uint64_t value) { return static_cast<off_t>(value); }
+
+    Result<void> read_all(std::uint64_t offset, MutableBytes out) const {
+        while (!out.empty()) {
+            const ssize_t n = ::pread(fd_.get(), out.data(), out.size(), to_off(offset));
+            if (n < 0 && errno == EINTR) {
+                continue;
+            }
+            if (n < 0) {
+                return fail_errno(Errc::source_gone, "read " + path_, errno);
+            }
+            if (n == 0) {
+                return fail(Errc::source_gone, path_ + " became shorter");
+            }
+            out = out.subspan(static_cast<std::size_t>(n));
+            offset += static_cast<std::uint64_t>(n);
+        }
+        return {};
+    }
+
+    // Whole blocks, through memory that is aligned as the device wants it.
+    Result<void> read_direct(std::uint64_t offset, MutableBytes out) const {
+        cache::AlignedBuffer buffer(std::min(out.size() + 2 * block_bytes, direct_bytes));
+        while (!out.empty()) {
+            const std::uint64_t from = offset / block_bytes * block_bytes;
+            const std::size_t skip = offset - from;
+            const std::size_t step = std::min(out.size(), buffer.size() - skip);
+            const std::size_t wanted = align_up(skip + step, block_bytes);
+            CW_TRY(read_all(from, buffer.bytes().first(std::min(wanted, size_ - from))));
+            std::ranges::copy(buffer.bytes().subspan(skip, step), out.begin());
+            out = out.subspan(step);
+            offset += step;
+        }
+        return {};
+    }
 
     void check_range(std::uint64_t offset, std::uint64_t length) const {
         CW_ASSERT(offset <= size_ && length <= size_ - offset);
@@ -133,7 +179,7 @@ private:
     Fd fd_;
     std::string path_;
     std::uint64_t size_;
-    bool device_;
+    bool device_, direct_;
 };
 
 Result<std::uint64_t> size_of(const Fd& fd, const struct stat& st, const std::string& path) {
@@ -154,13 +200,18 @@ Result<std::uint64_t> size_of(const Fd& fd, const struct stat& st, const std::st
     return size;
 }
 
-Result<std::unique_ptr<BlockImage>> wrap(Fd fd, const std::string& path) {
+Result<std::unique_ptr<BlockImage>> wrap(Fd fd, const std::string& path, bool others_write) {
     struct stat st{};
     if (::fstat(fd.get(), &st) != 0) {
         return fail_errno(Errc::source_gone, "stat " + path, errno);
     }
     CW_TRY_ASSIGN(const std::uint64_t size, size_of(fd, st, path));
-    return std::make_unique<FileImage>(std::move(fd), path, size, S_ISBLK(st.st_mode));
+    const bool device = S_ISBLK(st.st_mode);
+    const bool direct = device && others_write;
+    if (direct && ::fcntl(fd.get(), F_SETFL, O_DIRECT) != 0) {
+        return fail_errno(Errc::source_gone, "read " + path + " past the page cache", errno);
+    }
+    return std::make_unique<FileImage>(std::move(fd), path, size, device, direct);
 }
 
 }  // namespace
@@ -175,7 +226,7 @@ Result<std::unique_ptr<BlockImage>> open_image(const std::string& path, ImageAcc
     if (write && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
         return fail_errno(Errc::target_unsafe, path + " is locked by another program", errno);
     }
-    return wrap(std::move(fd), path);
+    return wrap(std::move(fd), path, !write);
 }
 
 Result<std::unique_ptr<BlockImage>> clone_image(const std::string& path,
@@ -194,7 +245,7 @@ Result<std::unique_ptr<BlockImage>> clone_image(const std::string& path,
     if (failed != 0) {
         return fail_errno(Errc::source_unfrozen, "reflink " + path, failed);
     }
-    return wrap(std::move(clone), clone_path);
+    return wrap(std::move(clone), clone_path, false);
 }
 
 }  // namespace cw::agent

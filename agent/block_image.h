@@ -10,9 +10,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace cw::agent {
+
+// Changes with every write to a file, whoever writes.
+struct FileStamp {
+    std::uint64_t inode = 0;
+    std::int64_t modified_ns = 0;  // Since 1970.
+};
 
 class BlockImage {
 public:
@@ -20,6 +27,8 @@ public:
     [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;  // Bytes; fixed while open.
     // What lies beneath may be resized all the same, which nobody tells us. 0: cannot be told.
     [[nodiscard]] virtual std::uint64_t size_beneath() const noexcept { return size(); }
+    // Its path names another file or device by now, or none.
+    [[nodiscard]] virtual bool replaced() const { return false; }
     // Errors of all: source_gone (read), io_error (write, flush).
     virtual Result<void> read(std::uint64_t offset, MutableBytes out) = 0;
     virtual Result<void> write(std::uint64_t offset, Bytes bytes) = 0;
@@ -29,13 +38,17 @@ public:
     // Text that changes when somebody else writes to the image while nobody protects it: inode and
     // times of a file, boot id and written sectors of a device. Empty: cannot be told.
     [[nodiscard]] virtual std::string fingerprint() const = 0;
+    // Of a regular file; cheap.
+    [[nodiscard]] virtual std::optional<FileStamp> stamp() const { return std::nullopt; }
 };
 
 enum class ImageAccess { read_only, read_write };
 
-// A regular file or a block device. `read_write` takes an advisory lock, so that two agents never
-// capture one image. Errors: not_found, source_gone, target_unsafe (locked by another program),
-// size_mismatch (empty, or not a multiple of a sector).
+// A regular file or a block device. `read_only` is for what others write: of a device the page
+// cache knows nothing of what a file system on it or on a partition writes, so it is read past it.
+// `read_write` takes an advisory lock, so that two agents never capture one image. Errors:
+// not_found, source_gone, target_unsafe (locked by another program), size_mismatch (empty, or not a
+// multiple of a sector).
 Result<std::unique_ptr<BlockImage>> open_image(const std::string& path, ImageAccess access);
 // A copy that shares the file's extents (FICLONE), made in a moment; removed from the directory at
 // once, so that it cannot be left behind. Errors: source_unfrozen where the file system has no

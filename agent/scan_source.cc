@@ -87,9 +87,15 @@ bool ScanSource::step() {
     return false;
 }
 
-Result<void> ScanSource::check_sizes() const {
+Result<void> ScanSource::check_disks() const {
     for (const Disk& disk : disks_) {
         const BlockImage& image = disk.capture->image();
+        if (image.replaced()) {
+            return fail(Errc::source_gone,
+                        disk.path +
+                            " is not the file any more that was opened: no more points "
+                            "until the agent is started again");
+        }
         if (image.size_beneath() != image.size()) {
             return fail(Errc::size_mismatch,
                         disk.path + " has " + std::to_string(image.size_beneath()) +
@@ -104,8 +110,8 @@ Result<void> ScanSource::check_sizes() const {
 void ScanSource::take_views() {
     held_ = freezer_.can_freeze();
     clones_.clear();
-    if (const auto sizes = check_sizes(); !sizes) {
-        return abandon(sizes.error());
+    if (const auto checked = check_disks(); !checked) {
+        return abandon(checked.error());
     }
     if (options_.try_clones) {
         for (const Disk& disk : disks_) {

@@ -46,7 +46,7 @@ private:
     enum class Phase { idle, owing, freezing, scanning, thawing };
     void take_views();
     // Errors: size_mismatch: what is beyond the size that the server knows would be in no point.
-    [[nodiscard]] Result<void> check_sizes() const;
+    [[nodiscard]] Result<void> check_disks() const;
     bool scan_some();
     // False: no room now.
     Result<bool> scan_chunk(Disk& disk, BlockImage& view, std::uint32_t ordinal);

@@ -1,9 +1,10 @@
 // StateFile: what the agent must remember across restarts, as one JSON file written atomically.
 //
-// Rules of continuity, decided here: a disk's history goes on only if its dirty map can be trusted,
-// that is if the agent stopped cleanly (and the image is as it was left), or if the machine has not
-// been booted since (a kill does not lose what was handed to the kernel). Otherwise the disk's
-// generation grows and the server compares or copies everything.
+// Rules of continuity: a disk's history goes on only if its dirty map can be trusted, that is if
+// the agent stopped cleanly, or if the machine has not been booted since (a kill does not lose what
+// was handed to the kernel); and if the image is as the agent left it (image_witness.h), unless a
+// scan finds what others wrote. Otherwise the disk's generation grows and the server compares or
+// copies everything.
 //
 // Thread-safety: reserve() from any thread; everything takes one lock.
 #pragma once

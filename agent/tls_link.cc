@@ -22,6 +22,13 @@ struct FreeSsl {
     void operator()(SSL* ssl) const noexcept { SSL_free(ssl); }
 };
 
+// In TLS 1.3 a server judges our certificate after our handshake: the verdict is an alert.
+bool certificate_refused(int reason) noexcept {
+    const int alert = reason - SSL_AD_REASON_OFFSET;
+    return (alert >= SSL_AD_BAD_CERTIFICATE && alert <= SSL_AD_ACCESS_DENIED) ||
+           alert == SSL_AD_CERTIFICATE_REQUIRED;
+}
+
 class TlsLink final : public Link {
 public:
     explicit TlsLink(Fd socket) : socket_(std::move(socket)), peer_(peer_name(socket_.get())) {}
@@ -94,8 +101,10 @@ public:
             ERR_clear_error();
             return fail(Errc::connection_lost, peer_ + " closed the connection");
         }
+        const bool refused = certificate_refused(ERR_GET_REASON(ERR_peek_error()));
         Error why = tls_error("read from " + peer_);
-        why.code = Errc::connection_lost;  // After the handshake: the network or the peer broke it.
+        // Otherwise the network or the peer broke it: the handshake is over.
+        why.code = refused ? Errc::tls_failed : Errc::connection_lost;
         return std::unexpected(std::move(why));
     }
 

@@ -165,6 +165,25 @@ TEST_F(Program, AnImageWrittenWhileUnprotectedIsComparedAgain) {
               2U);
 }
 
+TEST_F(Program, AnImageWrittenAfterAKillIsComparedAgain) {
+    if (run("which qemu-io") != 0) {
+        GTEST_SKIP() << "qemu-io is not installed";
+    }
+    server_->with([](ModelServer& model) { model.know_hashes = true; });
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    ASSERT_EQ(run("qemu-io -f raw -c 'write -P 0x5a 1M 64k' " + url()), 0);
+    ASSERT_TRUE(point());
+    end(SIGKILL);
+    ASSERT_EQ(run("qemu-io -f raw -c 'write -P 0x77 2M 64k' " + image_), 0);
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    expect_last_point_is_the_image();
+    EXPECT_EQ(server_->with(
+                  [](ModelServer& model) { return raw(model.disks.begin()->second.generation); }),
+              2U);
+}
+
 TEST_F(Program, ScansWithHooksAndMakesFilesystemPoints) {
     start({"--pre-hook", "true", "--post-hook", "true"});
     ASSERT_TRUE(point());
@@ -174,6 +193,42 @@ TEST_F(Program, ScansWithHooksAndMakesFilesystemPoints) {
     EXPECT_EQ(server_->with([](ModelServer& model) { return model.points.back().point.kind; }),
               pipeline::PointKind::filesystem);
     EXPECT_EQ(end(SIGTERM), 0);
+}
+
+TEST_F(Program, AScanOfAnImageThatWasReplacedMakesNoPointUntilTheNextStart) {
+    start({"--pre-hook", "true", "--post-hook", "true"});
+    ASSERT_TRUE(point());
+    ASSERT_EQ(run("cp " + image_ + " " + image_ + ".new"), 0);
+    ASSERT_EQ(run("dd if=/dev/urandom of=" + image_ + ".new bs=4k seek=700 count=3 conv=notrunc"),
+              0);
+    ASSERT_EQ(run("mv " + image_ + ".new " + image_), 0);
+    EXPECT_NE(agent("point --wait committed --timeout 20s"), 0);
+    EXPECT_EQ(run("grep -q SOURCE_GONE " + directory_ + "/log"), 0);
+    EXPECT_EQ(end(SIGTERM), 0);
+    start({"--pre-hook", "true", "--post-hook", "true"});
+    ASSERT_TRUE(point());
+    expect_last_point_is_the_image();
+}
+
+TEST_F(Program, ARefusedCertificateIsCalledThat) {
+    const std::string other = directory_ + "/other";
+    fs::create_directories(other);
+    ASSERT_TRUE(create_ca(other, "other", 3600));
+    const auto dice = make_seeded_random(2);
+    ASSERT_TRUE(issue_certificate(
+        other, {{Role::machine, make_uuid_bytes(*dice)}, "machine", "", 3600}, other + "/machine"));
+    for (const char* const name : {"machine.crt", "machine.key"}) {
+        fs::copy_file(other + "/" + name, directory_ + "/" + name,
+                      fs::copy_options::overwrite_existing);
+    }
+    start({"--nbd-socket", directory_ + "/nbd"});
+    const std::string refused = "grep -q 'agent.session.lost.*TLS_FAILED.*unknown ca' ";
+    bool said = false;
+    for (int i = 0; i < 1200 && !said; ++i) {
+        said = run(refused + directory_ + "/log") == 0;
+        ::usleep(50'000);
+    }
+    EXPECT_TRUE(said);
 }
 
 TEST_F(Program, ExitCodesAreStable) {

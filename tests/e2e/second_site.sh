@@ -100,6 +100,7 @@ check "A's disk has not changed" is_same "$home/a/disk.img" "$two"
 # 3. B goes on being written; A takes the reverse stream again, and fails back to what B is then.
 check "A becomes a target again" cli target cancel "$demo_machine" disk
 protect b a
+ordered_seed=$((ordered_seed + 1))  # Another one: the same would write again what is there.
 ordered_writer 100
 write_until 20
 check "a point of B's writes at A" note_point three committed

@@ -14,6 +14,9 @@ namespace {
 
 using vault::SegmentName;
 
+// A writer reads the note with each manifest: what is gone takes no more than 128 KiB of it.
+constexpr std::size_t announced_kept = 8192;
+
 class Collector {
 public:
     Collector(blob::BlobStore& store, const vault::ServerSigner& signer, GcMemory& memory,
@@ -100,17 +103,19 @@ public:
     }
 
 private:
-    // What another collector announced in this epoch and may be deleting now: while it is unnamed
-    // and there, a writer has to hear of it.
+    // What was announced before in this epoch. While it is unnamed and there, another collector may
+    // be deleting it now. Once it is gone a writer that slept since it stored the segment may still
+    // name it, and must hear of it then: so the newest of those stay, too.
     void keep_announced(const vault::GcBoundary& old, vault::GcBoundary& note) {
         note.boundary = std::max(note.boundary, old.boundary);
         if (old.sweep_epoch != note.sweep_epoch) {
             return;
         }
         const std::set<vault::AttemptId> mine(note.sweep.begin(), note.sweep.end());
+        std::vector<vault::AttemptId> gone;
         for (const vault::AttemptId& attempt : old.sweep) {
-            if (unnamed_.contains(attempt) && !mine.contains(attempt)) {
-                note.sweep.push_back(attempt);
+            if (!mine.contains(attempt)) {
+                (unnamed_.contains(attempt) ? note.sweep : gone).push_back(attempt);
             }
         }
         while (note.sweep.size() > vault::sweep_attempts_max) {  // The others' come first.
@@ -119,6 +124,11 @@ private:
             CW_ASSERT(last != doomed_.end());
             std::erase(note.sweep, last->first.attempt);
             doomed_.erase(last);
+        }
+        for (const vault::AttemptId& attempt : gone) {  // Newest first, as each note began.
+            if (note.sweep.size() < announced_kept) {
+                note.sweep.push_back(attempt);
+            }
         }
     }
 

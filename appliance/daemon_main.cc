@@ -34,7 +34,11 @@ int main(int argc, char** argv) {
         ->check(CLI::IsMember({"process-server", "master-target"}));
     bool list_crash_points = false;
     app.add_flag("--list-crash-points", list_crash_points)->group("");  // For tests only: hidden.
-    CLI11_PARSE(app, argc, argv);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : 2;
+    }
     if (list_crash_points) {
         for (const std::string_view name : cw::crash_point_names()) {
             std::printf("%.*s\n", static_cast<int>(name.size()), name.data());

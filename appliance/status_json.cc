@@ -2,6 +2,7 @@
 
 #include "appliance/master_target/target_json.h"
 #include "base/log.h"
+#include "recovery/catalog.h"
 
 #include <algorithm>
 
@@ -288,9 +289,10 @@ std::string events_text(const std::string& text) {
     }
     std::string out;
     for (const json& event : events) {
-        out += std::to_string(event.value("at_us", std::int64_t{0}) / 1'000'000) + "  " +
-               event.value("event", "") + "  " + event.value("code", "") + "  " +
-               event.value("subject", "") + ": " + event.value("detail", "") + "\n";
+        const auto at_s = event.value("at_us", std::int64_t{0}) / 1'000'000;
+        out += recovery::time_text(WallMicros{at_s * 1'000'000}) + "  " + event.value("event", "") +
+               "  " + event.value("code", "") + "  " + event.value("subject", "") + ": " +
+               event.value("detail", "") + "\n";
     }
     return out.empty() ? "no events\n" : out;
 }

@@ -7,12 +7,33 @@
 #include <cstdio>
 #include <memory>
 #include <set>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 namespace cw::appliance {
 namespace {
+
+// The lines "name = value" or "name = value  (default)".
+std::string explained_json(const std::string& text) {
+    constexpr std::string_view equals = " = ", is_default = "  (default)";
+    nlohmann::json out = nlohmann::json::array();
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        const std::size_t at = line.find(equals);
+        if (at == std::string::npos) {
+            continue;  // A name with a line's end in it.
+        }
+        const bool from_table = line.ends_with(is_default);
+        std::string value = line.substr(at + equals.size());
+        value.resize(value.size() - (from_table ? is_default.size() : 0));
+        out.push_back({{"setting", line.substr(0, at)},
+                       {"value", value == "\"\"" ? "" : value},
+                       {"default", from_table}});
+    }
+    return out.dump(2) + "\n";
+}
 
 // Machines that this server has seen, or that it has targets for.
 std::size_t known_machines(Cli& cli, const config::Settings& settings) {
@@ -66,7 +87,8 @@ void add_config_commands(CLI::App& app, Cli& cli) {
     config->add_subcommand("explain", "Every setting with its value in force")->callback([&cli] {
         cli.run([&]() -> Result<void> {
             CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
-            std::fputs(config::explain_settings(settings).c_str(), stdout);
+            const std::string text = config::explain_settings(settings);
+            std::fputs((cli.json ? explained_json(text) : text).c_str(), stdout);
             return {};
         });
     });

@@ -7,6 +7,19 @@ namespace {
 
 constexpr unsigned attempts_max = 16;
 
+// Recovery does not need the record: whoever meets a damaged one is told how to go on without it.
+Result<StoredRecord> read_of(blob::BlobStore& store, const vault::VaultIdentity& vault,
+                             const MachineId& machine, const blob::BlobName& name) {
+    auto stored = read_record(store, vault, RecordKind::machine, name, machine.bytes);
+    if (!stored && stored.error().code == Errc::object_corrupt) {
+        return fail(Errc::object_corrupt,
+                    to_string(name) + ": " + stored.error().detail +
+                        "; it holds what operators chose, no data: remove it to begin anew, or "
+                        "use causeway export");
+    }
+    return stored;
+}
+
 }  // namespace
 
 blob::BlobName machine_record_blob(const MachineId& machine) {
@@ -15,8 +28,7 @@ blob::BlobName machine_record_blob(const MachineId& machine) {
 
 Result<MachineRecord> MachineRecords::load(const MachineId& machine) {
     CW_TRY_ASSIGN(const StoredRecord stored,
-                  read_record(store_, vault_, RecordKind::machine, machine_record_blob(machine),
-                              machine.bytes));
+                  read_of(store_, vault_, machine, machine_record_blob(machine)));
     return stored.etag.empty() ? MachineRecord{} : decode_machine_record(stored.payload);
 }
 
@@ -25,8 +37,7 @@ Result<MachineRecord> MachineRecords::update(
     CW_ASSERT(signer_.has_value());
     const blob::BlobName name = machine_record_blob(machine);
     for (unsigned attempt = 0; attempt < attempts_max; ++attempt) {
-        CW_TRY_ASSIGN(const StoredRecord stored,
-                      read_record(store_, vault_, RecordKind::machine, name, machine.bytes));
+        CW_TRY_ASSIGN(const StoredRecord stored, read_of(store_, vault_, machine, name));
         MachineRecord record;
         if (!stored.etag.empty()) {
             CW_TRY_ASSIGN(record, decode_machine_record(stored.payload));

@@ -109,6 +109,10 @@ TEST_F(MachineRecordsTest, AForgedOrForeignRecordIsRefused) {
     const auto foreign = mine.load(other);
     ASSERT_FALSE(foreign);
     EXPECT_EQ(foreign.error().code, Errc::object_corrupt);
+    // It names itself and the way on: nobody needs it to recover.
+    EXPECT_NE(foreign.error().detail.find(to_string(machine_record_blob(other))),
+              std::string::npos);
+    EXPECT_NE(foreign.error().detail.find("causeway export"), std::string::npos);
 }
 
 TEST_F(MachineRecordsTest, AJobOfADeadProcessIsNotAlive) {

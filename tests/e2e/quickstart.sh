@@ -40,6 +40,18 @@ check "two images are refused" refused 2 README.md LICENSE
 check "an image that is not there is refused" refused 4 "$work/none.img"
 check "a directory as image is refused" refused 4 "$work"
 
+usage_error() { "$@" >"$work/usage.log" 2>&1; [ $? -eq 2 ] || { cat "$work/usage.log"; return 1; }; }
+check "causewayd refuses a role that does not exist as every program refuses its words" usage_error "$build/causewayd" --role nobody
+explained() {
+    printf '[vault]\nurl = "dir:///nowhere"\n' > "$work/small.toml"
+    "$build/causeway" --config "$work/small.toml" --json config explain | python3 -c '
+import json, sys
+known = {row["setting"]: row for row in json.load(sys.stdin)}
+assert known["vault.url"] == {"setting": "vault.url", "value": "dir:///nowhere", "default": False}, known["vault.url"]
+assert known["cache.path"]["default"] is True'
+}
+check "config explain is JSON with --json" explained
+
 by_default() {
     quickstart --points 2 >"$work/default.log" 2>&1 || { tail -n 40 "$work/default.log"; return 1; }
     [ "$(grep -c 'both images are byte-identical' "$work/default.log")" = 2 ] &&

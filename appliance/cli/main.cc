@@ -11,8 +11,28 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 
 namespace cw::appliance {
+namespace {
+
+// One line on stderr; what a command has to say in JSON stands on stdout alone.
+void print_error(const Error& error, bool as_json) {
+    if (!as_json) {
+        std::fprintf(stderr, "causeway: %s\n", to_string(error).c_str());
+        return;
+    }
+    const nlohmann::json out{{"error",
+                              {{"code", name_of(error.code)},
+                               {"number", static_cast<unsigned>(error.code)},
+                               {"cause", cause_of(error.code)},
+                               {"evidence", error.detail},
+                               {"next", next_of(error.code)}}}};
+    constexpr auto replace = nlohmann::json::error_handler_t::replace;
+    std::fprintf(stderr, "%s\n", out.dump(-1, ' ', false, replace).c_str());
+}
+
+}  // namespace
 
 Result<config::Settings> Cli::settings() {
     return config::load_settings(*seams.disk, config_path);
@@ -26,7 +46,7 @@ Result<std::string> Cli::socket_path() {
 void Cli::run(const std::function<Result<void>()>& body) {
     const auto result = body();
     if (!result) {
-        std::fprintf(stderr, "causeway: %s\n", to_string(result.error()).c_str());
+        print_error(result.error(), json);
         exit_code = exit_code_of(result.error().code);
     }
 }
@@ -47,8 +67,8 @@ std::size_t distance(std::string_view a, std::string_view b) {
     return row.back();
 }
 
-// For a first word that is no command: the command that was probably meant.
-void suggest(const CLI::App& app, int argc, char** argv) {
+// What is wrong with the words; for a first one that is no command, the command probably meant.
+std::string fault_in(const CLI::ParseError& error, const CLI::App& app, int argc, char** argv) {
     constexpr std::size_t distance_max = 3;
     for (int i = 1; i < argc; ++i) {
         const std::string_view word = argv[i];
@@ -70,13 +90,13 @@ void suggest(const CLI::App& app, int argc, char** argv) {
         }
         if (best_distance > 0) {
             const std::string guess = best.empty() ? "" : "; did you mean " + best + "?";
-            std::fprintf(
-                stderr, "%s\n",
-                to_string(Error{Errc::usage, "no command " + escape_for_display(word) + guess})
-                    .c_str());
+            return "no command " + escape_for_display(word) + guess;
         }
-        return;
+        break;
     }
+    std::string text = error.what();
+    std::ranges::replace(text, '\n', ' ');
+    return escape_for_display(text);
 }
 
 }  // namespace
@@ -114,8 +134,10 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& done) {  // --help, --version
         return app.exit(done);
     } catch (const CLI::ParseError& error) {
-        app.exit(error);
-        suggest(app, argc, argv);
+        // Its flags are not set yet.
+        const bool as_json =
+            std::any_of(argv, argv + argc, [](std::string_view word) { return word == "--json"; });
+        print_error({cw::Errc::usage, fault_in(error, app, argc, argv)}, as_json);
         return 2;
     }
     return cli.exit_code;

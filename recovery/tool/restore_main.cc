@@ -1,6 +1,7 @@
 // causeway-restore: vault + key → list, verify, write a disk at a point. It is the promise that
 // neither the server nor its maker is needed.
 #include "base/core_files.h"
+#include "base/log.h"
 #include "recovery/tool/tool.h"
 
 #include <cstdio>
@@ -178,9 +179,12 @@ int run(int argc, char** argv) {
     add_commands(app, command);
     try {
         app.parse(argc, argv);
+    } catch (const CLI::Success& done) {  // --help, --version
+        return app.exit(done);
     } catch (const CLI::ParseError& error) {
-        const int code = app.exit(error);
-        return code == 0 ? 0 : 2;
+        std::fprintf(stderr, "causeway-restore: %s\n",
+                     to_string(Error{Errc::usage, escape_for_display(error.what())}).c_str());
+        return 2;
     }
     Seams seams;
     const auto& chosen = app.get_subcommands().front()->get_name();

@@ -213,10 +213,14 @@ void order(const Target& target) {
 }
 
 // Payload that nobody permitted: the header alone ends the session, before a byte of it is kept.
+// On a busy machine the server may keep up with us: then nothing was beyond it, and we try again.
 void beyond_credit(const Target& target) {
-    auto client = open_session(target, 2040);
     std::string failure = "no session";
-    if (client) {
+    for (int attempt = 0; attempt < 8 && !failure.empty(); ++attempt) {
+        auto client = open_session(target, 2040);
+        if (!client) {
+            continue;
+        }
         (void)client->send(test::resync_begin_frame(client->at(1), wire::ResyncKind::initial));
         // Faster than anything becomes durable, and never looking at CREDIT.
         for (std::uint64_t seq = 2; seq < 400; ++seq) {

@@ -61,6 +61,9 @@ Result<void> Intake::open_cache(const pipeline::SlabSplit& slabs) {
     SystemSeams& seams = context_.seams;
     CW_TRY_ASSIGN(ingest_slabs_, pipeline::SlabPool::create("ingest", slabs.ingest));
     CW_TRY_ASSIGN(readback_slabs_, pipeline::SlabPool::create("readback", slabs.readback));
+    // The budget is taken at start: whether the machine has it shows now, not with the first burst.
+    ingest_slabs_->make_resident();
+    readback_slabs_->make_resident();
     spool_disk_ = make_data_disk(settings_);
     reader_disk_ = make_data_disk(settings_);
     CW_TRY(spool_disk_->create_directories(settings_.cache_path));

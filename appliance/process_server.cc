@@ -50,6 +50,7 @@ Result<pipeline::MemoryPlan> ProcessServer::plan(pipeline::BudgetNeeds needs) {
 Result<void> ProcessServer::connect(Intake& intake, const pipeline::MemoryPlan& plan) {
     intake_ = &intake;
     CW_TRY_ASSIGN(segment_slabs_, pipeline::SlabPool::create("segment", plan.slabs.segment));
+    segment_slabs_->make_resident();
     make_engine(intake, plan.slabs);
     make_digests(intake);
     return make_maintenance();

@@ -79,6 +79,10 @@ SlabPool::~SlabPool() {
     ::munmap(memory_, count_ * slab_bytes);
 }
 
+void SlabPool::make_resident() noexcept {
+    ::madvise(memory_, count_ * slab_bytes, MADV_POPULATE_WRITE);
+}
+
 Slab SlabPool::try_take() noexcept {
     std::uint64_t head = head_.load(std::memory_order_acquire);
     for (;;) {

@@ -60,6 +60,11 @@ public:
     static Result<std::unique_ptr<SlabPool>> create(std::string name, std::size_t count);
     ~SlabPool();  // Asserts that every slab has come home.
 
+    // Takes all of its memory from the machine now, so that no first use has to wait for it and the
+    // process is as large at its start as it ever gets. Blocking: about 0.3 s per GiB. A wish: a
+    // kernel before 5.14 gives the memory with each slab's first use.
+    void make_resident() noexcept;
+
     // An empty Slab when none is free: an answer, not an error.
     Slab try_take() noexcept;
 

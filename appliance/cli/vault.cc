@@ -81,6 +81,9 @@ json point_json(const recovery::Catalog& catalog, const vault::PointEntry& point
              {"valid_until_us", raw(point.valid_until)},
              {"tag", point.tag},
              {"disks", json::array()}};
+    if (!point.group.is_nil()) {
+        out["group"] = to_string(point.group);  // The same in every machine of the group.
+    }
     for (const vault::PointEntry::Cut& cut : point.cuts) {
         const recovery::DiskAtPoint disk = catalog.disk_at(cut);
         out["disks"].push_back({{"disk", to_string(cut.disk)},

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <fstream>
 #include <set>
 #include <thread>
 #include <vector>
@@ -30,6 +31,28 @@ TEST(SlabPool, LendsEachSlabOnceAndAligned) {
     EXPECT_EQ(pool->free_count(), 0U);
     loans.clear();
     EXPECT_EQ(pool->free_count(), 5U);
+}
+
+// Kilobytes of this process that are in memory.
+std::size_t resident_kib() {
+    std::ifstream statm("/proc/self/statm");
+    std::size_t size = 0, resident = 0;
+    statm >> size >> resident;
+    return resident * 4;
+}
+
+TEST(SlabPool, IsInMemoryBeforeItsFirstUseIfAsked) {
+    constexpr std::size_t count = 64;
+    const auto pool = make_pool(count);
+    const std::size_t before = resident_kib();
+    pool->make_resident();
+    const std::size_t taken = resident_kib() - before;
+    if (taken == 0) {
+        GTEST_SKIP() << "this kernel has no MADV_POPULATE_WRITE";
+    }
+    EXPECT_GE(taken, count * 1024 * 9 / 10);
+    const Slab slab = pool->try_take();
+    EXPECT_TRUE(slab);
 }
 
 TEST(SlabPool, MovingASlabMovesItsOwnership) {

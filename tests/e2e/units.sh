@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# What is installed, and how the service manager sees it: the units are as closed as promised, and causewayd tells that it is
+# ready, alive and ending. Usage: units.sh BUILD_DIRECTORY
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$build/tests:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+
+demo_begin
+units=$PWD/appliance/units
+# exposed_at_most TENTHS UNIT
+exposed_at_most() { systemd-analyze security --offline=true --threshold="$1" "$units/$2" >"$demo/exposure.log" 2>&1; }
+check "the process server's unit is exposed by 1.5 at most" exposed_at_most 15 causewayd.service
+check "the master target's unit is exposed by 2.0 at most" exposed_at_most 20 causeway-master-target.service
+systemd-analyze verify "$units"/*.service >"$demo/verify.log" 2>&1
+check "the units have no line that is ignored" eval '! grep "^$units/.*ignoring" "$demo/verify.log"'
+
+cmake --install "$build" --prefix "$demo/usr" >"$demo/install.log" 2>&1 || fail "what was built can be installed"
+for file in bin/causewayd bin/causeway bin/causeway-agent bin/causeway-restore lib/causeway/nbdkit-causeway-plugin.so \
+    lib/systemd/system/causewayd.service lib/sysusers.d/causeway.conf share/doc/causeway/operations.md; do
+    check "$file is installed" test -s "$demo/usr/$file"
+done
+users=$(sed -n 's/^u  *\([a-z-]*\) .*/\1/p' "$demo/usr/lib/sysusers.d/causeway.conf")
+for unit in causewayd causeway-master-target; do
+    check "$unit has its user" grep -qx "$(sed -n 's/^User=//p' "$units/$unit.service")" <<<"$users"
+done
+
+demo_config "url = \"dir://$demo/vault\""
+causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+# The service manager's side of a notification socket: READY, two signs of life, and STOPPING after SIGTERM.
+python3 - "$demo/notify.sock" causewayd --config "$demo/causeway.toml" 2>"$demo/server.log" <<'PY' && pass "causewayd tells that it is ready, alive and ending" || fail "causewayd tells that it is ready, alive and ending"
+import os, socket, subprocess, sys
+path, command = sys.argv[1], sys.argv[2:]
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.bind(path)
+channel.settimeout(180)
+server = subprocess.Popen(command, env=dict(os.environ, NOTIFY_SOCKET=path, WATCHDOG_USEC="2000000"))
+seen = []
+def wait_for(word, times=1):
+    while sum(line.startswith(word) for line in seen) < times:
+        seen.extend(channel.recv(4096).decode().splitlines())
+try:
+    wait_for("READY=1")
+    wait_for("WATCHDOG=1", 2)
+    server.terminate()
+    wait_for("STOPPING=1")
+    sys.exit(server.wait(180))
+except TimeoutError:
+    print("the service manager saw only:", seen, file=sys.stderr)
+    sys.exit(1)
+finally:
+    server.kill()
+PY
+cases_end

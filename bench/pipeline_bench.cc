@@ -1,5 +1,5 @@
 // pipeline_bench --json [--size 512MiB] [--streams 1,8] [--repeat N] [--only zstd1/verify=full]
-//                [--half-load]:
+//                [--half-load | --mib-per-s 200]:
 // the whole process server against the sum of its primitives, measured in the same run on the same
 // data.
 //
@@ -13,6 +13,7 @@
 #include "bench/report.h"
 #include "bench/server_rig.h"
 #include "bench/stream_client.h"
+#include "bench/temporary_directory.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -22,7 +23,6 @@
 
 #include <CLI/CLI.hpp>
 #include <poll.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 namespace cw::bench {
@@ -34,6 +34,7 @@ struct Arguments {
     unsigned repeat = 1, compute_threads = 0;
     std::string bin, directory = ".", only;
     bool half_load = false;
+    double mib_per_s = 0;
 };
 
 struct Case {
@@ -47,26 +48,6 @@ constexpr Case cases[] = {
     {"zstd1/verify=off", "zstd", "off", {pipeline::Codec::zstd, 1}},
     {"lz4/verify=full", "lz4", "full", {pipeline::Codec::lz4, 1}},
     {"lz4/verify=off", "lz4", "off", {pipeline::Codec::lz4, 1}},
-};
-
-// A directory that goes away with its owner.
-class TemporaryDirectory {
-public:
-    explicit TemporaryDirectory(const std::string& parent)
-        : path_(parent + "/causeway-bench-XXXXXX") {
-        CW_ASSERT(::mkdtemp(path_.data()) != nullptr);
-        path_ = std::filesystem::absolute(path_);
-    }
-    TemporaryDirectory(const TemporaryDirectory&) = delete;
-    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-    ~TemporaryDirectory() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-    [[nodiscard]] const std::string& path() const noexcept { return path_; }
-
-private:
-    std::string path_;
 };
 
 // In the machines' process: one thread per stream, each with its part of the image; the latencies
@@ -147,7 +128,7 @@ Result<std::uint64_t> settled_upload(const ServerRig& rig) {
 Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned streams,
                             double mib_per_s, Bytes data) {
     CaseReport report{.name = std::string(c.name) + "/streams=" + std::to_string(streams) +
-                              (mib_per_s == 0 ? "" : "/half-load"),
+                              (mib_per_s == 0 ? "" : "/paced"),
                       .bytes = static_cast<double>(data.size())};
     CW_TRY(measure_limit(c, data, arguments.directory, report));
     const TemporaryDirectory directory(arguments.directory);
@@ -187,7 +168,8 @@ Result<CaseReport> run_case(const Arguments& arguments, const Case& c, unsigned 
 }
 
 Result<void> measure(const Arguments& arguments, const Case& c, unsigned streams, Bytes data) {
-    CW_TRY_ASSIGN(const CaseReport full, run_case(arguments, c, streams, 0, data));
+    CW_TRY_ASSIGN(const CaseReport full,
+                  run_case(arguments, c, streams, arguments.mib_per_s, data));
     print_json(full);
     if (arguments.half_load) {
         const double mib_per_s = full.bytes / static_cast<double>(mib) / full.wall_s / 2;
@@ -211,6 +193,8 @@ int run(int argc, char** argv) {
     app.add_option("--only", arguments.only, "cases whose name contains this");
     app.add_flag("--half-load", arguments.half_load,
                  "each case again at half the rate it reached: for the acknowledgement latency");
+    app.add_option("--mib-per-s", arguments.mib_per_s,
+                   "what all machines send together; 0: all they can. For pairs at one rate");
     app.add_option("--bin", arguments.bin, "build directory");
     app.add_option("--dir", arguments.directory, "cache and scratch; on the disk to be measured");
     app.add_option("--compute-threads", arguments.compute_threads, "0: one per core");

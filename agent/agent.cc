@@ -216,12 +216,12 @@ Result<void> Agent::leave_state() {
         disks[slot].stream_hash = capture.stream_hash_locked();
         disks[slot].image_print = images_[slot]->fingerprint();
     }
-    const auto [number, hash] = replicator_->witness();
+    const auto witness = replicator_->witness();
     CW_TRY(state_->update([&](AgentState& state) {
         state.disks = disks;
         state.clean = true;
-        state.witness_number = number;
-        state.witness_hash = hash;
+        state.witness_number = witness.first;
+        state.witness_hash = witness.second;
     }));
     log_info("agent.stopped", {{"all_spooled", all_spooled}});
     return {};

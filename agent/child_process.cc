@@ -44,6 +44,7 @@ Result<std::vector<std::string>> split_command(std::string_view line) {
 Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command, Clock& clock,
                                          std::int64_t limit_ns) {
     std::vector<char*> argv;
+    argv.reserve(command.size() + 1);
     for (const std::string& word : command) {
         argv.push_back(const_cast<char*>(word.c_str()));  // execve() does not write to them.
     }

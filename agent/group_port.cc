@@ -27,6 +27,7 @@ void keep_alive(const Fd& socket) {
 
 std::vector<std::string> names_of(const std::vector<GroupOptions::Member>& members) {
     std::vector<std::string> names;
+    names.reserve(members.size());
     for (const auto& member : members) {
         names.push_back(to_string(member.machine) + " at " + to_string(member.address));
     }

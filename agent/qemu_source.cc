@@ -90,6 +90,7 @@ Result<void> QemuSource::attach(const std::vector<DiskCapture*>& captures,
                                 const std::vector<bool>& provable) {
     CW_ASSERT(captures.size() == disks_.size() && provable.size() == disks_.size());
     std::vector<QemuTracker::Disk> tracked;
+    tracked.reserve(disks_.size());
     for (const Disk& disk : disks_) {
         tracked.push_back({disk.vm, disk.token});
     }

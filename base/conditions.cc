@@ -56,6 +56,7 @@ bool Conditions::standing(Errc code) const {
 std::vector<Condition> Conditions::list() const {
     const std::lock_guard lock(mutex_);
     std::vector<Condition> out;
+    out.reserve(standing_.size());
     for (const auto& [key, condition] : standing_) {
         out.push_back(condition);
     }

@@ -114,8 +114,9 @@ std::vector<RegionScan::Range> LogScan::holed_regions() const {
     return out;
 }
 
-void LogScan::search(std::vector<RegionScan::Range> ranges) {
+void LogScan::search(const std::vector<RegionScan::Range>& ranges) {
     std::vector<std::unique_ptr<RegionScan>> scans;
+    scans.reserve(ranges.size());
     for (const RegionScan::Range& range : ranges) {
         scans.push_back(std::make_unique<RegionScan>(target_, range));
     }

@@ -61,7 +61,7 @@ private:
     [[nodiscard]] RegionEntry known(std::uint32_t region) const;
     void scan_chains();
     void take_chain(RegionScan& scan);
-    void search(std::vector<RegionScan::Range> ranges);
+    void search(const std::vector<RegionScan::Range>& ranges);
     [[nodiscard]] std::vector<RegionScan::Range> unsealed_rests() const;
     [[nodiscard]] std::vector<RegionScan::Range> holed_regions() const;
     void keep(FoundBatch batch);

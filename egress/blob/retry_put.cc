@@ -77,7 +77,7 @@ void RetryPut::read_back_done(const Result<BlobProperties>& found) {
     }
     if (conflict_) {
         in_doubt_ = false;  // Somebody else's object stands there: ours can only lose.
-        return finish({PutOutcome::refused, {}, *conflict_});
+        return finish({PutOutcome::refused, {}, conflict_});
     }
     const bool untouched =
         !found || request_.condition == PutCondition::none ||

@@ -110,7 +110,8 @@ bool AssemblyStage::take_replies() {
     bool worked = false;
     PublishEvent event;
     while (context_.replies.receive(event)) {
-        handle(machine_of(event.machine), std::move(event));
+        Machine& machine = machine_of(event.machine);  // Before the event moves on.
+        handle(machine, std::move(event));
         worked = true;
     }
     return worked;

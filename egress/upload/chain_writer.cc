@@ -102,10 +102,10 @@ void ChainWriter::put_run(blob::BlobStore& store) {
                .condition = blob::PutCondition::if_absent,
                .etag = {},
                .lease_id = {}},
-              [this](blob::PutResult result) { run_put(std::move(result)); });
+              [this](const blob::PutResult& result) { run_put(result); });
 }
 
-void ChainWriter::run_put(blob::PutResult result) {
+void ChainWriter::run_put(const blob::PutResult& result) {
     busy_ = false;
     if (result.outcome == blob::PutOutcome::stored) {
         run_stored();
@@ -190,10 +190,10 @@ void ChainWriter::create(blob::BlobStore& store) {
                .condition = blob::PutCondition::if_absent,
                .etag = {},
                .lease_id = {}},
-              [this](blob::PutResult result) { created(std::move(result)); });
+              [this](const blob::PutResult& result) { created(result); });
 }
 
-void ChainWriter::created(blob::PutResult result) {
+void ChainWriter::created(const blob::PutResult& result) {
     busy_ = false;
     if (result.outcome == blob::PutOutcome::stored) {
         CW_CRASH_POINT("upload.after_manifest_create");

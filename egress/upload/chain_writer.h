@@ -79,12 +79,12 @@ private:
     void next_run();
     void seal();
     void put_run(blob::BlobStore& store);
-    void run_put(blob::PutResult result);
+    void run_put(const blob::PutResult& result);
     void read_run_back(blob::BlobStore& store);
     void run_seen(const Result<blob::GetResult>& found);
     void run_stored();
     void create(blob::BlobStore& store);
-    void created(blob::PutResult result);
+    void created(const blob::PutResult& result);
     void read_back(blob::BlobStore& store);
     void seen(const Result<blob::GetResult>& found);
     void check_gc(blob::BlobStore& store);

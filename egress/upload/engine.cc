@@ -183,7 +183,7 @@ void EngineImpl::drain(bool commit) {
 
 }  // namespace
 
-std::unique_ptr<Engine> Engine::create(EngineContext context, EngineDoorbells doorbells,
+std::unique_ptr<Engine> Engine::create(EngineContext context, const EngineDoorbells& doorbells,
                                        EngineOptions options) {
     return std::make_unique<EngineImpl>(context, doorbells, std::move(options));
 }

@@ -67,7 +67,7 @@ public:
 class Engine {
 public:
     // Asserts the ranges of `options` and the pools' sizes.
-    static std::unique_ptr<Engine> create(EngineContext context, EngineDoorbells doorbells,
+    static std::unique_ptr<Engine> create(EngineContext context, const EngineDoorbells& doorbells,
                                           EngineOptions options);
     virtual ~Engine() = default;
 

@@ -94,7 +94,7 @@ bool Ledger::stored(SegmentStored stored) {
     }
     Entry& entry = steps_[raw(stored.step) - raw(steps_.front().step.id)];
     CW_ASSERT(entry.step.id == stored.step && entry.step.kind == StepKind::segment);
-    entry.stored = std::move(stored);
+    entry.stored = stored;
     news_ = true;
     return true;
 }

@@ -33,6 +33,8 @@ pipeline::CodecPolicyOptions codec_options(const config::Settings& settings) {
     pipeline::CodecPolicyOptions options;
     options.mode = *mode;
     options.zstd_level = static_cast<int>(settings.pipeline_zstd_level);
+    // More than one whole segment waits: with small ones a fixed amount would never be reached.
+    options.compute_high_bytes = settings.pipeline_segment_window + 8 * mib;
     return options;
 }
 

@@ -17,6 +17,7 @@ constexpr std::array ladder{
 };
 constexpr std::size_t first_rung = 2;
 constexpr std::uint32_t quiet_factor = 4;
+constexpr std::int64_t wait_factor = 2;  // Less than twice as long is balance.
 constexpr int zstd_default_level = 3;
 
 }  // namespace
@@ -57,8 +58,11 @@ void CodecPolicy::observe(const CodecPressure& pressure) noexcept {
     if (options_.mode != CompressionMode::automatic) {
         return;
     }
-    const bool compute_behind = pressure.compute_bytes > options_.compute_high_bytes;
-    const bool uplink_behind = pressure.uplink_bytes > options_.uplink_high_bytes;
+    const std::int64_t compute_ns = pressure.compute_wait_ns, uplink_ns = pressure.uplink_wait_ns;
+    const bool compute_behind = pressure.compute_bytes > options_.compute_high_bytes ||
+                                compute_ns > wait_factor * uplink_ns;
+    const bool uplink_behind =
+        pressure.uplink_bytes > options_.uplink_high_bytes || uplink_ns > wait_factor * compute_ns;
     // Both behind: the uplink decides, because a better ratio is the only thing that relieves it,
     // and compute is waiting for its slabs anyway.
     if (uplink_behind) {

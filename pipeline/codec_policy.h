@@ -26,10 +26,14 @@ struct CodecPolicyOptions {
     std::uint32_t patience = 4;
 };
 
-// What is waiting right now.
+// What is waiting right now; and for what segments waited since the last observation. Where memory
+// is small no queue grows long: then it is the time that tells who keeps whom waiting.
 struct CodecPressure {
     std::uint64_t compute_bytes = 0;  // Raw bytes durable and not yet transformed.
     std::uint64_t uplink_bytes = 0;   // Sealed bytes for which no upload lane was free.
+    // A segment waited for memory: while another was transformed, or while all of it was held by
+    // sealed bytes on their way out.
+    std::int64_t compute_wait_ns = 0, uplink_wait_ns = 0;
 };
 
 class CodecPolicy {

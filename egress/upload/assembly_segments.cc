@@ -78,6 +78,18 @@ void AssemblyStage::end_orphan(SegmentWork& work) {
     std::erase_if(orphans_, [&work](const auto& other) { return other.get() == &work; });
 }
 
+// At the begin and the end of a step: whatever happens to a job in between rings the doorbell.
+void AssemblyStage::measure_waits() {
+    const Nanos now = context_.clock.boot();
+    if (waiting_ != nullptr) {
+        *waiting_ += now - waiting_since_;
+    }
+    waiting_since_ = now;
+    waiting_ = !builder_.starved()       ? nullptr
+               : builder_.transforming() ? &compute_wait_ns_
+                                         : &uplink_wait_ns_;
+}
+
 bool AssemblyStage::start_jobs() {
     if (context_.board.drain.load() == DrainMode::keep) {
         return false;
@@ -91,11 +103,15 @@ bool AssemblyStage::start_jobs() {
         }
         Machine& machine = machine_of(work->machine);
         codec_.observe({.compute_bytes = builder_.bytes_in_progress() + work->data_bytes,
-                        .uplink_bytes = lanes_.waiting_bytes()});
+                        .uplink_bytes = lanes_.waiting_bytes(),
+                        .compute_wait_ns = std::exchange(compute_wait_ns_, 0),
+                        .uplink_wait_ns = std::exchange(uplink_wait_ns_, 0)});
         machine.assembly.take_queued(*work);
         ++machine.jobs;
         const std::uint64_t bytes = work->data_bytes;
-        if (builder_.start(*work, machine.assembly.keys(), codec_.choice())) {
+        const pipeline::CodecChoice codec = codec_.choice();
+        if (builder_.start(*work, machine.assembly.keys(), codec)) {
+            count_segment(codec);
             machine.built_bytes += bytes;
             worked = true;
         } else {
@@ -105,6 +121,16 @@ bool AssemblyStage::start_jobs() {
         }
     }
     return worked;
+}
+
+void AssemblyStage::count_segment(const pipeline::CodecChoice& choice) {
+    const char* const codec = choice.codec == pipeline::Codec::zstd  ? "zstd"
+                              : choice.codec == pipeline::Codec::lz4 ? "lz4"
+                                                                     : "none";
+    context_.metrics
+        .counter("causeway_segments_total",
+                 {{"codec", codec}, {"level", std::to_string(choice.level)}})
+        .add(1);
 }
 
 SegmentWork* AssemblyStage::next_job(bool resident_only) {

@@ -57,12 +57,14 @@ pipeline::Progress AssemblyStage::step(std::size_t budget) {
     worked |= take_records(budget);
     shed_payload();
     seal();
+    measure_waits();
     worked |= builder_.step();
     worked |= start_jobs();
     worked |= dispatch();
     if (context_.options.pace) {
         context_.options.pace->bytes_per_s.store(lanes_.pace());
     }
+    measure_waits();
     worked |= flush_releases();
     const bool sent = context_.events.flush();
     for (Channel<UploadOrder>* const orders : context_.orders) {

@@ -105,7 +105,9 @@ private:
     void apply_live_options();
     void shed_payload();
     void seal();
+    void measure_waits();
     bool start_jobs();
+    void count_segment(const pipeline::CodecChoice& choice);
     SegmentWork* next_job(bool resident_only);
     bool dispatch();
     bool flush_releases();
@@ -119,6 +121,10 @@ private:
     std::vector<std::unique_ptr<SegmentWork>> orphans_;  // Still known to a job or upload.
     Lanes lanes_;
     pipeline::CodecPolicy codec_;
+    // For codec_: what segments have waited for since the last one was begun, up to the last step.
+    std::int64_t compute_wait_ns_ = 0, uplink_wait_ns_ = 0;
+    std::int64_t* waiting_ = nullptr;  // The one of the two that is counting.
+    Nanos waiting_since_{};
     std::vector<std::size_t> outstanding_;  // Orders per upload stage.
     std::vector<pipeline::Lsn> releases_;
     // Shared with the reads under way, which may end after this stage.

@@ -321,4 +321,9 @@ bool SegmentBuilder::starved() const noexcept {
         jobs_, [](const auto& job) { return job->work->phase == SegmentPhase::planned; });
 }
 
+bool SegmentBuilder::transforming() const noexcept {
+    return std::ranges::any_of(
+        jobs_, [](const auto& job) { return job->work->phase == SegmentPhase::transforming; });
+}
+
 }  // namespace cw::upload

@@ -55,6 +55,7 @@ public:
     [[nodiscard]] std::uint64_t bytes_in_progress() const noexcept;
     // A job waits for slabs of the segment pool.
     [[nodiscard]] bool starved() const noexcept;
+    [[nodiscard]] bool transforming() const noexcept;
 
 private:
     struct Job;

@@ -43,6 +43,17 @@ TEST(CodecPolicy, IgnoresBurstsShorterThanItsPatience) {
     EXPECT_EQ(policy.choice(), (CodecChoice{Codec::zstd, 1}));
 }
 
+TEST(CodecPolicy, FollowsWhatSegmentsWaitedForWhenNoQueueIsLong) {
+    CodecPolicy policy({});
+    observe(policy, {.compute_wait_ns = 10, .uplink_wait_ns = 21}, 4);
+    EXPECT_EQ(policy.choice(), (CodecChoice{Codec::zstd, 3}));
+    observe(policy, {.compute_wait_ns = 21, .uplink_wait_ns = 10}, 12);
+    EXPECT_EQ(policy.choice(), (CodecChoice{Codec::lz4, 1}));
+    // Less than twice as long is balance: the usual level comes back.
+    observe(policy, {.compute_wait_ns = 20, .uplink_wait_ns = 10}, 100);
+    EXPECT_EQ(policy.choice(), (CodecChoice{Codec::zstd, 1}));
+}
+
 TEST(CodecPolicy, ComesBackSlowlyWhenNothingIsBehind) {
     CodecPolicy policy({});
     observe(policy, compute_behind, 8);

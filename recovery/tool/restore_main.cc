@@ -136,6 +136,7 @@ void add_vault_options(CLI::App& app, Command& command) {
     app.add_option("--client-id", vault.client_id, "application or user-assigned identity");
     app.add_option("--ca-file", vault.ca_file, "trusted certificates (PEM)");
     app.add_option("--proxy", vault.proxy, "http://host:port");
+    app.add_flag("--no-crc64", vault.no_crc64, "for emulators that know no CRC-64, as Azurite");
     app.add_option("--threads", vault.threads, "requests in flight")->check(CLI::Range(1, 32));
     app.add_option("--witness", vault.witness,
                    "number:hash of a manifest known to be committed: a vault older than that is "

@@ -65,6 +65,7 @@ Result<blob::AzureOptions> azure_options(const VaultOptions& options, Disk& disk
     azure.ca_file = options.ca_file;
     azure.proxy = options.proxy;
     azure.concurrency = options.threads;
+    azure.crc64 = !options.no_crc64;
     return azure;
 }
 

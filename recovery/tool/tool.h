@@ -32,6 +32,7 @@ struct VaultOptions {
     std::string tenant, client_id, ca_file, proxy;
     std::string witness;  // "number:hash", from an agent or a status page; may be empty.
     bool accept_stale = false;
+    bool no_crc64 = false;  // Of an emulator that refuses x-ms-range-get-content-crc64.
     std::size_t threads = 8;
 };
 

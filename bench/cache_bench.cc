@@ -174,7 +174,8 @@ void restart(benchmark::State& state) {
     }
     state.counters["records"] = static_cast<double>(records);
 }
-BENCHMARK(restart)->ArgNames({"gib"})->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(restart)->ArgNames({"gib"})->Arg(2)->Arg(10)->UseRealTime()->Unit(
+    benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace cw::bench

@@ -1,8 +1,10 @@
 #include "base/assert.h"
 #include "base/crypto.h"
 #include "base/disk.h"
+#include "base/enrolment.h"
 #include "base/openssl_handles.h"
 #include "base/tls.h"
+#include "base/tls_request.h"
 
 #include <algorithm>
 #include <ctime>
@@ -12,6 +14,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <sys/stat.h>
 
 namespace cw {
 namespace {
@@ -223,36 +226,33 @@ Result<void> issue_certificate(const std::string& ca_directory, const Certificat
     return write_file_atomically(*disk, prefix + ".crt", as_bytes(certificate), 0644);
 }
 
-Result<std::string> request_certificate(const std::string& key_file) {
-    const auto disk = make_posix_disk();
-    const openssl::Pkey key = make_key();
-    const openssl::Request request(X509_REQ_new());
-    CW_ASSERT(request != nullptr && X509_REQ_set_pubkey(request.get(), key.get()) == 1);
-    CW_ASSERT(X509_REQ_sign(request.get(), key.get(), EVP_sha256()) > 0);
-    CW_TRY(write_key(*disk, key_file, key.get()));
-    const openssl::Bio bio(BIO_new(BIO_s_mem()));
-    CW_ASSERT(bio != nullptr && PEM_write_bio_X509_REQ(bio.get(), request.get()) == 1);
-    return take_text(bio.get());
-}
-
 Result<std::string> sign_request(const std::string& ca_directory, std::string_view csr_pem,
                                  const CertificateRequest& request) {
-    ERR_clear_error();
-    if (csr_pem.size() > pem_bytes_max) {
-        return fail(Errc::usage, "the certificate request is too long");
-    }
-    const openssl::Bio bio = read_from(as_bytes(csr_pem));
-    const openssl::Request csr(PEM_read_bio_X509_REQ(bio.get(), nullptr, nullptr, nullptr));
-    EVP_PKEY* const key = csr == nullptr ? nullptr : X509_REQ_get0_pubkey(csr.get());
-    if (key == nullptr || X509_REQ_verify(csr.get(), key) != 1) {
-        return fail(Errc::usage, tls_error("reading the certificate request").detail);
-    }
-    if (EVP_PKEY_get_security_bits(key) < 112) {
-        return fail(Errc::usage, "the key of the certificate request is too weak");
+    CW_TRY_ASSIGN(const openssl::Request csr, openssl::read_request(csr_pem));
+    const auto disk = make_posix_disk();
+    CW_TRY_ASSIGN(const Authority authority, load_authority(*disk, ca_directory));
+    return certify(authority, X509_REQ_get0_pubkey(csr.get()), request);
+}
+
+Result<void> check_signer(const std::string& ca_directory, const std::string& ca_file) {
+    const std::string key_file = ca_directory + "/ca.key";
+    struct stat status{};
+    if (::stat(key_file.c_str(), &status) == 0 && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        return fail(Errc::config_invalid, key_file + " may be read by others: chmod 0400");
     }
     const auto disk = make_posix_disk();
     CW_TRY_ASSIGN(const Authority authority, load_authority(*disk, ca_directory));
-    return certify(authority, key, request);
+    CW_TRY_ASSIGN(const ByteVector trusted, read_file(*disk, ca_file, pem_bytes_max));
+    const openssl::Bio bio = read_from(trusted);
+    while (
+        const openssl::Certificate each{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)}) {
+        if (X509_cmp(each.get(), authority.certificate.get()) == 0) {
+            return {};
+        }
+    }
+    ERR_clear_error();
+    return fail(Errc::config_invalid,
+                ca_file + " does not trust the CA in " + ca_directory + ", which is to sign");
 }
 
 }  // namespace cw

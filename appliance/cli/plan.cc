@@ -2,6 +2,7 @@
 #include "appliance/operator/plan.h"
 
 #include "appliance/cli/cli.h"
+#include "appliance/operator/outputs.h"
 #include "base/log.h"
 
 #include <cstdio>
@@ -100,6 +101,29 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
     return {};
 }
 
+// Whether the step's point is there and every disk of it has its place. Errors: those of
+// open_catalog, find_point and place_outputs.
+Result<void> check_failover(Cli& cli, const PlanStep& step) {
+    OutputRequest request;
+    std::string point = "latest";
+    const std::vector<std::string>& words = step.command;  // failover MACHINE, then pairs.
+    for (std::size_t i = 2; i + 1 < words.size(); i += 2) {
+        if (words[i] == "--output") {
+            request.outputs.push_back(words[i + 1]);
+        } else if (words[i] == "--output-dir") {
+            request.directory = words[i + 1];
+        } else if (words[i] == "--disk") {
+            request.disk = words[i + 1];
+        } else if (words[i] == "--point") {
+            point = words[i + 1];
+        }
+    }
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, words.at(1), false));
+    CW_TRY_ASSIGN(const auto* found, opened.catalog->find_point(point));
+    CW_TRY(place_outputs(*opened.catalog, *found, request));
+    return {};
+}
+
 // What can be known before the bad day: machines with points, places to write to, programs.
 Result<void> check(Cli& cli, const PlanArguments& arguments) {
     CW_TRY_ASSIGN(const Plan plan, read_plan(cli, arguments.file));
@@ -110,11 +134,8 @@ Result<void> check(Cli& cli, const PlanArguments& arguments) {
     };
     for (const PlanStep& step : plan.steps) {
         if (step.kind == StepKind::failover) {
-            const auto opened = open_catalog(cli, step.command.at(1), false);
-            const auto point =
-                opened ? opened->catalog->find_point("latest") : std::unexpected(opened.error());
-            if (!point) {
-                complain(step, to_string(point.error()));
+            if (const auto checked = check_failover(cli, step); !checked) {
+                complain(step, to_string(checked.error()));
             }
         } else if (step.kind == StepKind::script && step.command.front().starts_with('/') &&
                    !std::filesystem::exists(step.command.front())) {

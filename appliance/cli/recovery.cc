@@ -1,8 +1,13 @@
-// causeway failover | export: a disk at a recovery point, from the vault to wherever it is to run.
+// causeway failover | export: disks at a recovery point, from the vault to wherever they are to
+// run.
 #include "appliance/cli/cli.h"
 #include "appliance/cli/formats.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/written_disks.h"
+#include "appliance/operator/outputs.h"
+#include "base/log.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 
@@ -13,59 +18,37 @@
 namespace cw::appliance {
 namespace {
 
-struct FailoverOptions {
+struct RestoreOptions {
     PointChoice from;
-    std::string output, format = "raw";
-    bool force = false, verify = false, planned = false;
+    std::string format = "raw";
+    bool force = false, verify = false;
+};
+
+struct FailoverOptions : RestoreOptions {
+    std::vector<std::string> outputs;  // As OutputRequest has them.
+    std::string directory;
+    bool planned = false;
     std::string wait = "2min";  // planned: how long the last writes may take to arrive.
 };
 
-void print_report(const Cli& cli, const recovery::RestoreReport& report,
-                  const FailoverOptions& options, const MachineRecord* record) {
-    if (cli.json) {
-        nlohmann::json out{{"point", to_string(report.point.id)},
-                           {"point_time", recovery::time_text(report.point.source_time)},
-                           {"disk", to_string(report.disk.disk)},
-                           {"sequence", raw(report.disk.cut)},
-                           {"output", options.output},
-                           {"format", options.format},
-                           {"image_bytes", report.written.image_bytes},
-                           {"written_bytes", report.written.written_bytes},
-                           {"fetched_bytes", report.fetched_bytes},
-                           {"manifest", report.manifest_number}};
-        if (report.written.sha256) {
-            out["sha256"] = to_hex(*report.written.sha256);
-        }
-        if (record != nullptr) {
-            out["state"] = name_of(record->state);
-            out["job"] = to_string(record->jobs.back().id);
-        }
-        print_json(out);
-        return;
-    }
-    std::printf("%s: %s as of %s, write %llu of disk %s; %s written, %s fetched\n",
-                options.output.c_str(), config::format_bytes(report.written.image_bytes).c_str(),
-                recovery::time_text(report.point.source_time).c_str(),
-                static_cast<unsigned long long>(raw(report.disk.cut)),
-                to_string(report.disk.disk).c_str(),
-                config::format_bytes(report.written.written_bytes).c_str(),
-                config::format_bytes(report.fetched_bytes).c_str());
-    if (report.written.sha256) {
-        std::printf("sha256 %s\n", to_hex(*report.written.sha256).c_str());
-    }
-    if (record != nullptr) {
-        std::printf("the machine is %s: choose another point, or `causeway commit %s`\n",
-                    std::string(name_of(record->state)).c_str(), options.from.machine.c_str());
-    }
+struct ExportOptions : RestoreOptions {
+    std::string output;
+};
+
+// What a file of this format is called in a directory of several.
+std::string extension_of(const std::string& format) {
+    return format == "raw"            ? "img"
+           : format == "page-blob"    ? "vhd"
+           : format == "managed-disk" ? "sas"
+                                      : format;
 }
 
-recovery::RestoreRequest request_of(const FailoverOptions& options, const OpenedCatalog& opened) {
+recovery::RestoreRequest request_of(const RestoreOptions& options, const OpenedCatalog& opened) {
     recovery::RestoreRequest request;
     request.machine = opened.catalog->machine();
     request.point = options.from.point;
     request.disk = options.from.disk;
     request.reader.download_threads = opened.download_threads;
-    request.write.path = options.output;
     request.write.force = options.force;
     request.write.verify = options.verify;
     return request;
@@ -109,31 +92,93 @@ Result<OpenedCatalog> open_planned(Cli& cli, const FailoverOptions& options) {
 }
 
 // Before a disk is written: what cannot end well. Errors: file_exists.
-Result<void> check_output(Cli& cli, const FailoverOptions& options) {
-    if (options.format == "page-blob" || options.force) {
+Result<void> check_output(Cli& cli, const RestoreOptions& options, const std::string& output) {
+    if (options.format == "page-blob" || options.format == "managed-disk" || options.force) {
         return {};
     }
-    CW_TRY_ASSIGN(const bool exists, cli.seams.disk->exists(options.output));
-    return exists ? Result<void>(fail(Errc::file_exists, options.output)) : Result<void>{};
+    CW_TRY_ASSIGN(const bool exists, cli.seams.disk->exists(output));
+    return exists ? Result<void>(fail(Errc::file_exists, output)) : Result<void>{};
 }
 
-Result<void> failover(Cli& cli, const FailoverOptions& options) {
-    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
-    if (master_target != options.output.empty()) {
+Result<void> check_usage(const FailoverOptions& options, bool master_target) {
+    const bool placed = !options.outputs.empty() || !options.directory.empty();
+    if (master_target == placed) {
         return fail(Errc::usage, master_target ? "a master target's disks are its outputs"
-                                               : "--output is required");
-    }
-    if (master_target) {
-        return target_failover(cli, options.from.machine, options.from.point);
+                                               : "--output or --output-dir is required");
     }
     if (options.planned && options.from.point != "latest") {
         return fail(Errc::usage, "a planned failover loses nothing: it takes the latest point");
     }
+    return {};
+}
+
+Result<std::vector<DiskOutput>> outputs_of(Cli& cli, const FailoverOptions& options,
+                                           const recovery::Catalog& catalog,
+                                           const vault::PointEntry& point) {
+    CW_TRY_ASSIGN(auto outputs, place_outputs(catalog, point,
+                                              {.outputs = options.outputs,
+                                               .directory = options.directory,
+                                               .extension = extension_of(options.format),
+                                               .disk = options.from.disk}));
+    for (const DiskOutput& output : outputs) {
+        CW_TRY(check_output(cli, options, output.path));
+    }
+    for (const vault::DiskEntry& disk : catalog.state().newest.disks) {
+        if (std::ranges::find(point.cuts, disk.disk, &vault::PointEntry::Cut::disk) ==
+            point.cuts.end()) {
+            std::fprintf(stderr, "note: disk %s is not in this point: it is not brought back\n",
+                         escape_for_display(disk.name).c_str());
+        }
+    }
+    return outputs;
+}
+
+// One after the other, each with all the threads there are. Errors: those of write_disk(), with
+// what had been written before.
+Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& opened,
+                                             const RestoreOptions& options,
+                                             const vault::PointEntry& point,
+                                             const std::vector<DiskOutput>& outputs,
+                                             ShownJob& job) {
+    std::vector<WrittenDisk> done;
+    for (const DiskOutput& output : outputs) {
+        recovery::RestoreRequest request = request_of(options, opened);
+        request.point = to_string(point.id);
+        request.disk = to_string(output.disk.disk);
+        request.write.path = output.path;
+        auto report = write_disk(cli, opened, request, options.format,
+                                 job.progress("writing " + output.path));
+        if (!report) {
+            Error error = report.error();
+            for (const WrittenDisk& before : done) {
+                error.detail +=
+                    (&before == done.data() ? "; whole already: " : ", ") + before.output;
+            }
+            return std::unexpected(std::move(error));
+        }
+        done.push_back({output.path, std::move(*report)});
+    }
+    return done;
+}
+
+std::string summary(const std::string& format, const std::vector<DiskOutput>& outputs) {
+    std::string text = format;
+    for (const DiskOutput& output : outputs) {
+        text += " " + output.path;
+    }
+    return text;
+}
+
+Result<void> failover(Cli& cli, const FailoverOptions& options) {
+    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
+    CW_TRY(check_usage(options, master_target));
+    if (master_target) {
+        return target_failover(cli, options.from.machine, options.from.point);
+    }
     CW_TRY_ASSIGN(const OpenedCatalog opened,
                   options.planned ? open_planned(cli, options) : open_catalog(cli, options.from));
     CW_TRY_ASSIGN(const auto* point, opened.catalog->find_point(options.from.point));
-    CW_TRY(opened.catalog->find_disk(*point, options.from.disk));
-    CW_TRY(check_output(cli, options));
+    CW_TRY_ASSIGN(const auto outputs, outputs_of(cli, options, *opened.catalog, *point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
                                                   {.machine = opened.catalog->machine(),
@@ -141,57 +186,63 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
                                                    .point = point->id,
                                                    .point_time = point->source_time},
                                                   "restored"));
-    recovery::RestoreRequest request = request_of(options, opened);
-    request.point = to_string(point->id);
-    CW_TRY_ASSIGN(const auto report,
-                  job->outcome(write_disk(cli, opened, request, options.format,
-                                          job->progress("writing " + options.output))));
+    CW_TRY_ASSIGN(const auto disks,
+                  job->outcome(write_disks(cli, opened, options, *point, outputs, *job)));
     JobEnd end;
     end.point = point->id;
     end.point_time = point->source_time;
-    end.manifest = report.manifest_number;
-    end.detail = options.format + " " + options.output;
+    end.manifest = disks.front().report.manifest_number;
+    end.detail = summary(options.format, outputs);
     CW_TRY_ASSIGN(const MachineRecord record, job->end(end));
-    print_report(cli, report, options, &record);
+    print_written(cli, disks, options.format, options.from.machine, &record);
     return {};
 }
 
-Result<void> export_disk(Cli& cli, const FailoverOptions& options) {
-    if (options.output.empty()) {
-        return fail(Errc::usage, "export needs --output");
-    }
+Result<void> export_disk(Cli& cli, const ExportOptions& options) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
-    CW_TRY(check_output(cli, options));
+    CW_TRY(check_output(cli, options, options.output));
     ProgressLine progress(*cli.seams.clock, "exported");
-    CW_TRY_ASSIGN(
-        const auto report,
-        write_disk(cli, opened, request_of(options, opened), options.format,
-                   [&](std::uint64_t done, std::uint64_t all) { progress.update(done, all); }));
+    recovery::RestoreRequest request = request_of(options, opened);
+    request.write.path = options.output;
+    CW_TRY_ASSIGN(auto report, write_disk(cli, opened, request, options.format,
+                                          [&](std::uint64_t done, std::uint64_t all) {
+                                              progress.update(done, all);
+                                          }));
     progress.finish();
-    print_report(cli, report, options, nullptr);
+    print_written(cli, {{options.output, std::move(report)}}, options.format, options.from.machine,
+                  nullptr);
     return {};
 }
 
-void add_options(CLI::App& command, FailoverOptions& options) {
+void add_options(CLI::App& command, RestoreOptions& options) {
     add_point_options(command, "--point", options.from);
-    command.add_option("--output", options.output,
-                       "File or block device to write; page-blob: CONTAINER/NAME in the account");
     command
-        .add_option("--format", options.format,
-                    "raw, vhd (fixed, as Azure wants it), qcow2, vhdx, vmdk, page-blob")
-        ->check(CLI::IsMember({"raw", "vhd", "qcow2", "vhdx", "vmdk", "page-blob"}))
+        .add_option(
+            "--format", options.format,
+            "raw, vhd (fixed, as Azure wants it), qcow2, vhdx, vmdk, page-blob, managed-disk")
+        ->check(CLI::IsMember({"raw", "vhd", "qcow2", "vhdx", "vmdk", "page-blob", "managed-disk"}))
         ->capture_default_str();
     command.add_flag("--force", options.force, "Replace an existing file, write to a device");
     command.add_flag("--verify", options.verify, "Read back what was written and compare");
 }
 
+constexpr const char* output_help =
+    "File or block device to write; page-blob: CONTAINER/NAME in the account; managed-disk: the "
+    "file that holds the disk's write SAS";
+
 }  // namespace
 
 void add_recovery_commands(CLI::App& app, Cli& cli) {
     CLI::App* command = app.add_subcommand(
-        "failover", "Bring a disk back as it was at a point; needs the vault and its key only");
+        "failover",
+        "Bring a machine's disks back as they were at a point; needs the vault and its key only");
     auto options = std::make_shared<FailoverOptions>();
     add_options(*command, *options);
+    command->add_option(
+        "--output", options->outputs,
+        std::string(output_help) + ". Of a machine with several disks: DISK=PATH, once for each");
+    command->add_option("--output-dir", options->directory,
+                        "Every disk to a file of its name in this directory");
     command->add_flag("--planned", options->planned,
                       "The source is stopped: refuse unless the newest point holds every write");
     command->add_option("--wait", options->wait, "--planned: how long to wait for that point")
@@ -199,10 +250,10 @@ void add_recovery_commands(CLI::App& app, Cli& cli) {
     command->callback([&cli, options] { cli.run([&] { return failover(cli, *options); }); });
 
     CLI::App* export_command = app.add_subcommand(
-        "export", "Write a disk at a point without a failover: nothing is recorded");
-    auto exported = std::make_shared<FailoverOptions>();
+        "export", "Write one disk at a point without a failover: nothing is recorded");
+    auto exported = std::make_shared<ExportOptions>();
     add_options(*export_command, *exported);
-    export_command->get_option("--output")->required();
+    export_command->add_option("--output", exported->output, output_help)->required();
     export_command->callback(
         [&cli, exported] { cli.run([&] { return export_disk(cli, *exported); }); });
 }

@@ -12,6 +12,7 @@ namespace cw::appliance {
 namespace {
 
 constexpr const char* default_timeout = "4h";
+constexpr std::uint64_t timeout_ms_max = 30ULL * 24 * 3600 * 1000;
 
 std::unexpected<Error> wrong(const std::string& what) {
     return fail(Errc::config_invalid, what);
@@ -40,21 +41,49 @@ Result<void> check_keys(const toml::table& table, const std::set<std::string_vie
     return {};
 }
 
+// outputs = { DISK = "PATH", … }: every disk of a machine that has several.
+Result<void> add_outputs(const toml::table& table, const std::string& where,
+                         std::vector<std::string>& command) {
+    const auto* outputs = table.get("outputs");
+    if (outputs == nullptr) {
+        return {};
+    }
+    if (!outputs->is_table() || outputs->as_table()->empty()) {
+        return wrong(where + ": outputs names a path for each disk: { DISK = \"PATH\" }");
+    }
+    for (const auto& [disk, path] : *outputs->as_table()) {
+        CW_TRY_ASSIGN(const std::string text,
+                      text_of(*outputs->as_table(), std::string(disk.str()).c_str(), where));
+        command.emplace_back("--output");
+        command.push_back(std::string(disk.str()) + "=" + text);
+    }
+    return {};
+}
+
 Result<std::vector<std::string>> failover_command(const toml::table& table,
                                                   const std::string& where) {
     std::vector<std::string> command{"failover"};
     CW_TRY_ASSIGN(const std::string machine, text_of(table, "machine", where));
-    CW_TRY(parse_id<MachineId>(machine));
-    command.push_back(machine);
-    for (const char* key : {"point", "disk", "output", "format"}) {
+    CW_TRY_ASSIGN(const MachineId id, parse_id<MachineId>(machine));
+    command.push_back(to_string(id));
+    const int places = int{table.contains("output")} + int{table.contains("outputs")} +
+                       int{table.contains("output_dir")};
+    if (places != 1) {
+        return wrong(where + ": a machine's step has one of output, outputs and output_dir");
+    }
+    for (const auto& [key, option] :
+         {std::pair{"point", "--point"}, std::pair{"disk", "--disk"},
+          std::pair{"output", "--output"}, std::pair{"output_dir", "--output-dir"},
+          std::pair{"format", "--format"}}) {
         CW_TRY_ASSIGN(const std::string value, text_of(table, key, where));
         if (!value.empty()) {
-            command.push_back("--" + std::string(key));
+            command.emplace_back(option);
             command.push_back(value);
-        } else if (std::string_view(key) == "output") {
-            return wrong(where + ": a machine's step needs an output");
+        } else if (table.contains(key)) {
+            return wrong(where + ": " + key + " is empty");
         }
     }
+    CW_TRY(add_outputs(table, where, command));
     return command;
 }
 
@@ -83,12 +112,15 @@ Result<PlanStep> parse_step(const toml::table& table, const std::string& group,
         return wrong("a step of group " + group + " has no name, or one of more than 200 bytes");
     }
     const std::string where = "step " + escape_for_display(step.name);
-    CW_TRY(check_keys(
-        table,
-        {"name", "machine", "point", "disk", "output", "format", "script", "manual", "timeout"},
-        where));
+    CW_TRY(check_keys(table,
+                      {"name", "machine", "point", "disk", "output", "outputs", "output_dir",
+                       "format", "script", "manual", "timeout"},
+                      where));
     CW_TRY_ASSIGN(const std::string limit, text_of(table, "timeout", where, timeout));
     CW_TRY_ASSIGN(const std::uint64_t limit_ms, config::parse_duration_ms(limit));
+    if (limit_ms > timeout_ms_max) {
+        return wrong(where + ": a timeout is at most 30d");
+    }
     step.timeout_ns = static_cast<std::int64_t>(limit_ms) * ns_per_ms;
     const int kinds = int{table.contains("machine")} + int{table.contains("script")} +
                       int{table.contains("manual")};
@@ -126,6 +158,15 @@ Result<void> parse_group(const toml::table& table, const std::string& timeout, P
         if (std::ranges::any_of(plan.steps,
                                 [&](const PlanStep& other) { return other.name == step.name; })) {
             return wrong("two steps are named " + escape_for_display(step.name));
+        }
+        if (step.kind == StepKind::failover &&
+            std::ranges::any_of(plan.steps, [&](const PlanStep& other) {
+                return other.kind == StepKind::failover &&
+                       other.command.at(1) == step.command.at(1);
+            })) {
+            return wrong("step " + escape_for_display(step.name) +
+                         ": the machine has a step already, and a failover brings all its disks "
+                         "back: name them in outputs");
         }
         plan.steps.push_back(std::move(step));
     }

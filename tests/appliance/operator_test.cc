@@ -151,6 +151,31 @@ TEST_F(OperatorTest, AFailedStepNamesItselfAndFinishedOnesAreKept) {
     EXPECT_THAT(told_, testing::ElementsAre("one running", "one done", "two running", "two done"));
 }
 
+TEST(Plan, AMachineHasOneStepThatPlacesAllItsDisks) {
+    const auto plan_of = [](const std::string& steps) {
+        return parse_plan("name = \"x\"\n[[group]]\nname = \"g\"\n" + steps, "plan.toml");
+    };
+    const auto step = [](const std::string& name, const std::string& places) {
+        return "[[group.step]]\nname = \"" + name +
+               "\"\nmachine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\n" + places + "\n";
+    };
+    const auto plan = plan_of(step("db", "outputs = { root = \"/r.img\", data = \"/d.img\" }"));
+    ASSERT_TRUE(plan) << to_string(plan.error());
+    EXPECT_THAT(plan->steps[0].command,
+                testing::ElementsAre("failover", "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "--output",
+                                     "data=/d.img", "--output", "root=/r.img"));
+
+    const auto twice = plan_of(step("a", "output = \"/a\"") + step("b", "output = \"/b\""));
+    ASSERT_FALSE(twice);
+    EXPECT_THAT(twice.error().detail, HasSubstr("has a step already"));
+    for (const char* places : {"", "output = \"\"", "outputs = {}", "outputs = { root = 7 }",
+                               "output = \"/a\"\noutput_dir = \"/d\""}) {
+        const auto wrong = plan_of(step("db", places));
+        ASSERT_FALSE(wrong) << places;
+        EXPECT_EQ(wrong.error().code, Errc::config_invalid);
+    }
+}
+
 TEST_F(OperatorTest, APlanWithAnErrorIsRefusedByName) {
     const std::array<std::pair<const char*, const char*>, 7> wrong{{
         {"name = ", "plan.toml:1"},

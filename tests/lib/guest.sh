@@ -222,7 +222,7 @@ for point in json.load(sys.stdin): print(point["tag"] or "-", point["id"], point
 # guest_restore POINT DISK FILE
 guest_restore() {
     rm -f "$3"
-    causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$1" --disk "$2" --output "$3" >>"$demo/cli.log" 2>&1
+    causeway --config "$demo/causeway.toml" export "$demo_machine" --point "$1" --disk "$2" --output "$3" >>"$demo/cli.log" 2>&1
 }
 # guest_check_points DISKS: every point that was noted is in the vault and right; with two disks they are of one moment:
 # the second is never ahead of the first, and at most one line behind.
@@ -247,8 +247,8 @@ guest_check_points() {
 # guest_boots POINT LEAST: what is restored boots, and finds the log with at least LEAST lines.
 guest_boots() {
     local found pid
-    guest_restore "$1" vd0 "$demo/failover.img" || return 1
-    guest_start failover "$demo/failover.img" raw
+    causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$1" --output-dir "$demo" --force >>"$demo/cli.log" 2>&1 || return 1
+    guest_start failover "$demo/vd0.img" raw
     pid=$guest_pid
     wait_for 300 "the restored machine to boot" guest_said_found failover
     found=$(guest_found failover)

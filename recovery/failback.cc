@@ -106,7 +106,6 @@ private:
                                                    .size_bytes = disk_.size_bytes,
                                                    .expected_identity = target.expected_identity},
                                                   {context_.disk, context_.probe}));
-        CW_TRY_ASSIGN(const auto file, context_.disk.open(target.path, {}));
         CW_TRY_ASSIGN(FailbackRecords records,
                       FailbackRecords::create(catalog_.machine(), *point_, disk_));
         CW_CRASH_POINT("failback.opened");
@@ -120,7 +119,7 @@ private:
                 return {};
             }
             if (next < supers && fetch.has_room()) {
-                CW_TRY(compare(*file, fetch, static_cast<std::uint32_t>(next)));
+                CW_TRY(compare(fetch, static_cast<std::uint32_t>(next)));
                 ++next;
                 if (progress_) {
                     progress_(std::min(next * pipeline::super_chunk_bytes, disk_.size_bytes),
@@ -143,13 +142,13 @@ private:
         return {};
     }
 
-    Result<void> compare(File& file, FailbackFetch& fetch, std::uint32_t ordinal) {
+    Result<void> compare(FailbackFetch& fetch, std::uint32_t ordinal) {
         using Mask = FailbackHint::Mask;
         const Mask all = blocks_of_super(ordinal, disk_.size_bytes);
         const Mask sample = hint_ ? hint_->sample(ordinal) : 0;
         const Mask wanted = hint_ ? hint_->named(ordinal) | sample : all;
         report_.blocks_skipped += static_cast<unsigned>(std::popcount(all & ~wanted));
-        CW_TRY(read_blocks(file, ordinal, wanted));
+        CW_TRY(read_blocks(ordinal, wanted));
         const std::uint64_t first = std::uint64_t{ordinal} * FailbackHint::blocks_per_super;
         FailbackBlocks blocks;
         blocks.ordinal = ordinal;
@@ -173,7 +172,7 @@ private:
     }
 
     // The target's blocks of one super-chunk into content_, each at its place.
-    Result<void> read_blocks(File& file, std::uint32_t ordinal, FailbackHint::Mask wanted) {
+    Result<void> read_blocks(std::uint32_t ordinal, FailbackHint::Mask wanted) {
         const std::uint64_t offset = std::uint64_t{ordinal} * pipeline::super_chunk_bytes;
         content_.resize(
             std::min<std::uint64_t>(pipeline::super_chunk_bytes, disk_.size_bytes - offset));
@@ -184,11 +183,7 @@ private:
             const MutableBytes part = MutableBytes(content_).subspan(
                 at, std::min<std::uint64_t>(static_cast<unsigned>(count) * digest_block_bytes,
                                             content_.size() - at));
-            CW_TRY_ASSIGN(const std::size_t got, read_at(context_.disk, file, offset + at, part));
-            if (got != part.size()) {
-                return fail(Errc::target_unsafe,
-                            request_.target.path + " is shorter than the disk");
-            }
+            CW_TRY(writer_->read_target(offset + at, part));
             wanted &= from + count == 64 ? 0 : ~FailbackHint::Mask{0} << (from + count);
         }
         return {};

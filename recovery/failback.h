@@ -55,8 +55,12 @@ struct FailbackReport {
     std::uint64_t blocks_sampled = 0;  // Of those, compared all the same.
     bool hint_refuted = false;         // One of the sample differed: everything was compared.
     std::uint64_t moved_bytes = 0;     // Of the disk: what was written to the target.
-    std::uint64_t fetched_bytes = 0;   // From the vault: chunks.
-    std::uint64_t index_bytes = 0;     // From the vault: fingerprints and maps.
+    // From the vault, as stored (compressed and sealed): every chunk of at most 1 MiB that holds a
+    // wanted block, whole, because a chunk is the unit that can be authenticated and decompressed;
+    // and what lies between two that were fetched as one range, at most 64 KiB each time. So blocks
+    // that lie together cost what they are, and one that lies alone costs its chunk.
+    std::uint64_t fetched_bytes = 0;
+    std::uint64_t index_bytes = 0;  // From the vault: fingerprints and maps.
 };
 
 struct FailbackContext {

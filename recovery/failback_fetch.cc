@@ -55,23 +55,18 @@ Result<void> FailbackFetch::start(FailbackBlocks blocks) {
     buffered_ += window.blocks.bytes();
     const auto& items = window.blocks.items();
     const std::uint64_t offset = std::uint64_t{window.blocks.ordinal} * pipeline::super_chunk_bytes;
+    std::vector<ImageReader::Wanted> wanted;
     for (std::size_t first = 0; first < items.size();) {
         std::size_t end = first + 1;
         std::uint64_t length = items[first].length;
         for (; end < items.size() && items[end].index == items[end - 1].index + 1; ++end) {
             length += items[end].length;
         }
-        ++window.reads;
-        reader_->start(offset + items[first].index * digest_block_bytes,
-                       MutableBytes(window.blocks.content).subspan(items[first].at, length),
-                       [&window](Result<void> done) {
-                           --window.reads;
-                           if (!done && !window.error) {
-                               window.error = std::move(done).error();
-                           }
-                       });
+        wanted.push_back({offset + items[first].index * digest_block_bytes,
+                          MutableBytes(window.blocks.content).subspan(items[first].at, length)});
         first = end;
     }
+    reader_->start(wanted, [&window](Result<void> done) { window.done = std::move(done); });
     return {};
 }
 
@@ -81,15 +76,13 @@ Result<FailbackBlocks*> FailbackFetch::poll(bool wait) {
     }
     reader_->poll();
     Window& front = windows_.front();
-    if (front.reads > 0) {
+    if (!front.done) {
         if (wait) {
             reader_->wait(fetch_wait_slice_ns);
         }
         return nullptr;
     }
-    if (front.error) {
-        return std::unexpected(*front.error);
-    }
+    CW_TRY(*front.done);
     arrived_ = std::move(front.blocks);
     buffered_ -= arrived_.bytes();
     windows_.pop_front();

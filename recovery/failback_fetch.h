@@ -39,8 +39,7 @@ public:
 private:
     struct Window {
         FailbackBlocks blocks;
-        std::size_t reads = 0;  // On their way.
-        std::optional<Error> error;
+        std::optional<Result<void>> done;
     };
 
     const Catalog& catalog_;

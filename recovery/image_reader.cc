@@ -16,16 +16,18 @@ constexpr std::uint64_t group_gap_max = 64 * kib;   // Fetching a gap is cheaper
 }  // namespace
 
 struct ImageReader::Request {
-    std::uint64_t offset = 0;
-    MutableBytes out;
     blob::Done<Result<void>> done;
     std::size_t groups = 0;  // Still on their way.
     std::optional<Error> error;
 };
 
 struct ImageReader::Part {
+    struct Place {
+        std::uint64_t at = 0;  // Within the chunk.
+        MutableBytes to;
+    };
     std::uint32_t chunk = 0;
-    std::vector<LayerMap::Piece> pieces;
+    std::vector<Place> places;
 };
 
 ImageReader::ImageReader(blob::BlobStore& store, const Catalog& catalog, std::uint64_t disk_bytes,
@@ -74,12 +76,10 @@ Result<void> ImageReader::lay(OpenSegment segment, const Layer& layer) {
     return {};
 }
 
-void ImageReader::start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done) {
+void ImageReader::start(const std::vector<Wanted>& wanted, blob::Done<Result<void>> done) {
     auto request = std::make_shared<Request>();
-    request->offset = offset;
-    request->out = out;
     request->done = std::move(done);
-    std::vector<Part> parts = parts_of(*request);
+    std::vector<Part> parts = parts_of(wanted);
     if (parts.empty()) {
         ready_.push_back(std::move(request));
         return;
@@ -111,18 +111,20 @@ void ImageReader::start(std::uint64_t offset, MutableBytes out, blob::Done<Resul
     }
 }
 
-// What the request wants of each chunk; holes are filled here and now.
-std::vector<ImageReader::Part> ImageReader::parts_of(Request& request) const {
+// What is wanted of each chunk; holes are filled here and now.
+std::vector<ImageReader::Part> ImageReader::parts_of(const std::vector<Wanted>& wanted) const {
     std::map<std::uint32_t, Part> parts;
-    for (const LayerMap::Piece& piece : map_.pieces(request.offset, request.out.size())) {
-        if (piece.chunk == LayerMap::zero_chunk) {
-            std::ranges::fill(request.out.subspan(piece.offset - request.offset, piece.length),
-                              std::byte{0});
-            continue;
+    for (const Wanted& one : wanted) {
+        for (const LayerMap::Piece& piece : map_.pieces(one.offset, one.out.size())) {
+            const MutableBytes to = one.out.subspan(piece.offset - one.offset, piece.length);
+            if (piece.chunk == LayerMap::zero_chunk) {
+                std::ranges::fill(to, std::byte{0});
+                continue;
+            }
+            Part& part = parts[piece.chunk];
+            part.chunk = piece.chunk;
+            part.places.push_back({piece.offset - map_.chunk(piece.chunk).disk_offset, to});
         }
-        Part& part = parts[piece.chunk];
-        part.chunk = piece.chunk;
-        part.pieces.push_back(piece);
     }
     std::vector<Part> out;
     out.reserve(parts.size());
@@ -141,7 +143,7 @@ void ImageReader::fetch_group(const std::shared_ptr<Request>& request, std::vect
     fetcher_.fetch(
         segment_blob(name), begin, length,
         [this, request, parts = std::move(parts)](Result<ByteVector> got) {
-            Result<void> opened = got ? open_group(*request, parts, *got)
+            Result<void> opened = got ? open_group(parts, *got)
                                       : Result<void>(std::unexpected(std::move(got).error()));
             if (!opened && !request->error) {
                 const auto segment = map_.chunk(parts.front().chunk).segment;
@@ -155,25 +157,21 @@ void ImageReader::fetch_group(const std::shared_ptr<Request>& request, std::vect
         });
 }
 
-Result<void> ImageReader::open_group(Request& request, const std::vector<Part>& parts,
-                                     Bytes bytes) {
+Result<void> ImageReader::open_group(const std::vector<Part>& parts, Bytes bytes) {
     const std::uint64_t begin = map_.chunk(parts.front().chunk).stored_offset;
     for (const Part& part : parts) {
         const MappedChunk& chunk = map_.chunk(part.chunk);
         const Bytes sealed = bytes.subspan(chunk.stored_offset - begin, chunk.stored_length);
         vault::SegmentCrypto& crypto = *segments_.at(chunk.segment).crypto;
-        const LayerMap::Piece& piece = part.pieces.front();
-        if (piece.length == chunk.raw_length) {  // Wanted whole: decoded where it belongs.
-            const MutableBytes to =
-                request.out.subspan(piece.offset - request.offset, piece.length);
-            CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, to));
+        const MutableBytes first_to = part.places.front().to;  // Places do not overlap.
+        if (first_to.size() == chunk.raw_length) {  // Wanted whole: decoded where it belongs.
+            CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, first_to));
             continue;
         }
         const MutableBytes whole = MutableBytes(scratch_).first(chunk.raw_length);
         CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, whole));
-        for (const LayerMap::Piece& want : part.pieces) {
-            const Bytes from = whole.subspan(want.offset - chunk.disk_offset, want.length);
-            std::ranges::copy(from, request.out.subspan(want.offset - request.offset).begin());
+        for (const Part::Place& place : part.places) {
+            std::ranges::copy(whole.subspan(place.at, place.to.size()), place.to.begin());
         }
     }
     return {};

@@ -37,7 +37,15 @@ public:
 
     // Fills `out` with the bytes at `offset` (a range within the disk); `done` runs inside a later
     // poll(). `out` is borrowed until then. After an error its content is undefined.
-    void start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done);
+    void start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done) {
+        start({{offset, out}}, std::move(done));
+    }
+    // The same for several ranges at once: a chunk that several of them touch is fetched once.
+    struct Wanted {
+        std::uint64_t offset = 0;
+        MutableBytes out;
+    };
+    void start(const std::vector<Wanted>& wanted, blob::Done<Result<void>> done);
     // Runs finished reads; returns how many operations moved.
     std::size_t poll();
     // Waits until poll() has work, at most `timeout_ns`.
@@ -48,15 +56,15 @@ public:
 private:
     struct Request;  // One start() on its way.
     struct Group;    // Neighbouring chunks of one object, fetched as one range.
-    struct Part;     // A chunk and the pieces of it that a request wants.
+    struct Part;     // A chunk and the places that a request wants parts of it in.
 
     ImageReader(blob::BlobStore& store, const Catalog& catalog, std::uint64_t disk_bytes,
                 const ReaderOptions& options);
     Result<void> build(const vault::PointEntry::Cut& cut);
     Result<void> lay(OpenSegment segment, const Layer& layer);
-    std::vector<Part> parts_of(Request& request) const;
+    std::vector<Part> parts_of(const std::vector<Wanted>& wanted) const;
     void fetch_group(const std::shared_ptr<Request>& request, std::vector<Part> parts);
-    Result<void> open_group(Request& request, const std::vector<Part>& parts, Bytes bytes);
+    Result<void> open_group(const std::vector<Part>& parts, Bytes bytes);
 
     struct SegmentInUse {
         const vault::SegmentRef* ref = nullptr;

@@ -11,6 +11,8 @@ namespace {
 
 // A map page: u32 CRC-32C of the rest, u32 page number, 511 words of 64 blocks.
 constexpr std::uint64_t words_per_page = 511;
+constexpr int map_reads = 3;
+constexpr std::size_t check_bytes = 1 * mib;
 
 std::uint64_t block_count(std::uint64_t size_bytes) {
     return (size_bytes + block_bytes - 1) / block_bytes;
@@ -21,16 +23,39 @@ std::uint64_t word_count(std::uint64_t size_bytes) {
 
 }  // namespace
 
+Overlay::Overlay(Disk& disk, TargetIo* target, std::uint64_t size_bytes)
+    : disk_(disk), target_(target), size_bytes_(size_bytes), words_(word_count(size_bytes)) {}
+
 Result<std::unique_ptr<Overlay>> Overlay::open(Disk& disk, const std::string& data_path,
-                                               const std::string& map_path, File& target,
+                                               const std::string& map_path, TargetIo& target,
                                                std::uint64_t size_bytes) {
-    std::unique_ptr<Overlay> overlay(new Overlay(disk, target, size_bytes));
+    std::unique_ptr<Overlay> overlay(new Overlay(disk, &target, size_bytes));
     CW_TRY_ASSIGN(overlay->data_, disk.open(data_path, {.write = true, .create = true}));
     CW_TRY_ASSIGN(overlay->map_, disk.open(map_path, {.write = true, .create = true}));
     CW_TRY(disk.resize(*overlay->data_, align_up(size_bytes, block_bytes), false));
-    overlay->words_.resize(word_count(size_bytes));
     CW_TRY(overlay->load());
     return overlay;
+}
+
+Result<std::uint64_t> Overlay::check(Disk& disk, const std::string& data_path,
+                                     const std::string& map_path, std::uint64_t size_bytes) {
+    Overlay overlay(disk, nullptr, size_bytes);
+    CW_TRY_ASSIGN(overlay.data_, disk.open(data_path, {}));
+    CW_TRY_ASSIGN(overlay.map_, disk.open(map_path, {}));
+    auto loaded = overlay.load();
+    for (int again = 0; !loaded && again < map_reads; ++again) {
+        loaded = overlay.load();  // A page may have been in the middle of being written.
+    }
+    CW_TRY(loaded);
+    ByteVector piece(check_bytes);
+    for (std::uint64_t offset = 0;;) {
+        const Run run = overlay.next_run(offset, piece.size());
+        if (run.length == 0) {
+            return overlay.held_bytes();
+        }
+        CW_TRY(overlay.read_data(run.offset, MutableBytes(piece).first(run.length)));
+        offset = run.offset + run.length;
+    }
 }
 
 Result<void> Overlay::write(std::uint64_t offset, Bytes bytes) {
@@ -71,15 +96,17 @@ Result<void> Overlay::read(std::uint64_t offset, MutableBytes out) {
             ++end;
         }
         const std::uint64_t step = std::min<std::uint64_t>(out.size(), end * block_bytes - offset);
-        CW_TRY_ASSIGN(const std::size_t got,
-                      read_at(disk_, here ? *data_ : *target_, offset, out.first(step)));
-        if (got != step) {
-            return fail(Errc::io_error, "short read at " + std::to_string(offset));
-        }
+        CW_TRY(here ? read_data(offset, out.first(step)) : target_->read(offset, out.first(step)));
         out = out.subspan(step);
         offset += step;
     }
     return {};
+}
+
+Result<void> Overlay::read_data(std::uint64_t offset, MutableBytes out) {
+    CW_TRY_ASSIGN(const std::size_t got, read_at(disk_, *data_, offset, out));
+    return got == out.size() ? Result<void>{}
+                             : fail(Errc::io_error, "short read at " + std::to_string(offset));
 }
 
 Result<void> Overlay::settle() {
@@ -124,10 +151,7 @@ Result<void> Overlay::bring_in(std::uint64_t block) {
     const std::uint64_t from = block * block_bytes;
     const MutableBytes inside =
         MutableBytes(content).first(std::min<std::uint64_t>(block_bytes, size_bytes_ - from));
-    CW_TRY_ASSIGN(const std::size_t got, read_at(disk_, *target_, from, inside));
-    if (got != inside.size()) {
-        return fail(Errc::io_error, "the target is shorter than it was");
-    }
+    CW_TRY(target_->read(from, inside));
     return write_at(disk_, *data_, from, content, false);
 }
 

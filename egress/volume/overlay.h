@@ -8,6 +8,7 @@
 
 #include "base/disk.h"
 #include "base/ids.h"
+#include "egress/volume/target_io.h"
 
 #include <memory>
 #include <set>
@@ -21,11 +22,16 @@ public:
     // Opens or creates `data_path` and `map_path`. `target` outlives the overlay.
     // Errors: io_error, spool_full, record_corrupt (map damaged).
     static Result<std::unique_ptr<Overlay>> open(Disk& disk, const std::string& data_path,
-                                                 const std::string& map_path, File& target,
+                                                 const std::string& map_path, TargetIo& target,
                                                  std::uint64_t size_bytes);
 
+    // Reads whatever an overlay holds, and changes nothing; returns how much. May run beside the
+    // process that writes it. Errors: record_corrupt (map), io_error (also: shorter than its map).
+    static Result<std::uint64_t> check(Disk& disk, const std::string& data_path,
+                                       const std::string& map_path, std::uint64_t size_bytes);
+
     // The same target, opened anew.
-    void rebind(File& target) noexcept { target_ = &target; }
+    void rebind(TargetIo& target) noexcept { target_ = &target; }
 
     // Sector-aligned ranges within the disk.
     Result<void> write(std::uint64_t offset, Bytes bytes);
@@ -45,18 +51,18 @@ public:
     [[nodiscard]] std::uint64_t held_bytes() const noexcept;
 
 private:
-    Overlay(Disk& disk, File& target, std::uint64_t size_bytes)
-        : disk_(disk), target_(&target), size_bytes_(size_bytes) {}
+    Overlay(Disk& disk, TargetIo* target, std::uint64_t size_bytes);
     [[nodiscard]] bool has(std::uint64_t block) const noexcept {
         return (words_[block / 64] >> (block % 64) & 1) != 0;
     }
+    Result<void> read_data(std::uint64_t offset, MutableBytes out);
     Result<void> bring_in(std::uint64_t block);
     void set(std::uint64_t block);
     Result<void> load();
     Result<void> write_page(std::uint64_t page);
 
     Disk& disk_;
-    File* target_;
+    TargetIo* target_;
     const std::uint64_t size_bytes_;
     std::unique_ptr<File> data_, map_;
     std::vector<std::uint64_t> words_;

@@ -1,13 +1,16 @@
 #include "egress/volume/target_probe.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 namespace cw::volume {
 namespace {
@@ -57,9 +60,40 @@ std::vector<std::string> numbers_of(dev_t device) {
     return numbers;
 }
 
+// Swap space: `is_it` is asked about each file and device that is one.
+Result<void> check_swap(const std::string& path, auto is_it) {
+    std::istringstream swaps(whole("/proc/swaps"));
+    for (std::string name; swaps >> name; swaps.ignore(1 << 12, '\n')) {
+        struct stat st{};
+        if (::stat(name.c_str(), &st) == 0 && is_it(st)) {
+            return fail(Errc::target_unsafe, path + " is swap space");
+        }
+    }
+    return {};
+}
+
+// A loop device takes no hold of what lies beneath it: `is_it` is asked about each of those.
+Result<void> check_loops(const std::string& path, auto is_it) {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator("/sys/block", ignored)) {
+        const std::string backing = first_line(entry.path() / "loop" / "backing_file");
+        struct stat st{};
+        if (!backing.empty() && ::stat(backing.c_str(), &st) == 0 && is_it(st)) {
+            return fail(Errc::target_unsafe,
+                        path + " lies behind " + entry.path().filename().string());
+        }
+    }
+    return {};
+}
+
 Result<void> check_device(const std::string& path, dev_t device) {
     const std::string mounts = whole("/proc/self/mountinfo");
-    for (const std::string& number : numbers_of(device)) {
+    const std::vector<std::string> numbers = numbers_of(device);
+    const auto is_it = [&](const struct stat& st) {
+        return S_ISBLK(st.st_mode) &&
+               std::ranges::find(numbers, number_of(st.st_rdev)) != numbers.end();
+    };
+    for (const std::string& number : numbers) {
         const fs::path node = "/sys/dev/block/" + number;
         if (mounted_in(mounts, number)) {
             return fail(Errc::target_unsafe, path + " (" + number + ") is mounted");
@@ -71,27 +105,33 @@ Result<void> check_device(const std::string& path, dev_t device) {
                         path + " is held by " + holders->path().filename().string());
         }
     }
-    std::istringstream swaps(whole("/proc/swaps"));
-    for (std::string name; swaps >> name; swaps.ignore(1 << 12, '\n')) {
-        struct stat st{};
-        if (::stat(name.c_str(), &st) == 0 && S_ISBLK(st.st_mode) && st.st_rdev == device) {
-            return fail(Errc::target_unsafe, path + " is swap space");
-        }
-    }
-    return {};
+    CW_TRY(check_loops(path, is_it));
+    return check_swap(path, is_it);
 }
 
-Result<void> check_file(const std::string& path) {
-    std::error_code ignored;
-    const fs::path real = fs::canonical(path, ignored);
-    for (const auto& entry : fs::directory_iterator("/sys/block", ignored)) {
-        const std::string backing = first_line(entry.path() / "loop" / "backing_file");
-        if (!backing.empty() && backing == real.string()) {
-            return fail(Errc::target_unsafe,
-                        path + " lies behind " + entry.path().filename().string());
-        }
+// A running virtual machine locks bytes of its images.
+Result<void> check_locks(const std::string& path) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return fail_errno(Errc::io_error, "open " + path, errno);
     }
-    return {};
+    struct flock lock{};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;  // From the start to the end, however long the file becomes.
+    const int asked = ::fcntl(fd, F_OFD_GETLK, &lock);
+    ::close(fd);
+    return asked == 0 && lock.l_type != F_UNLCK
+               ? fail(Errc::target_unsafe, path + " is locked by a program that uses it")
+               : Result<void>{};
+}
+
+Result<void> check_file(const std::string& path, const struct stat& file) {
+    const auto is_it = [&](const struct stat& st) {
+        return st.st_dev == file.st_dev && st.st_ino == file.st_ino;
+    };
+    CW_TRY(check_loops(path, is_it));
+    CW_TRY(check_swap(path, is_it));
+    return check_locks(path);
 }
 
 class SystemProbe final : public TargetProbe {
@@ -112,7 +152,7 @@ public:
 
     Result<void> check_unused(const std::string& path) override {
         CW_TRY_ASSIGN(const struct stat st, stat_of(path));
-        return S_ISREG(st.st_mode) ? check_file(path) : check_device(path, st.st_rdev);
+        return S_ISREG(st.st_mode) ? check_file(path, st) : check_device(path, st.st_rdev);
     }
 };
 

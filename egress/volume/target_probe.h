@@ -17,7 +17,8 @@ public:
     // inode of a file. Errors: not_found, io_error.
     virtual Result<std::string> identity(const std::string& path) = 0;
     // Refuses what is in use: a mounted device or one with a mounted partition, one that holds
-    // volumes or arrays, swap, a file behind a loop device. Errors: target_unsafe, not_found.
+    // volumes or arrays, swap, what lies behind a loop device, a file that somebody has locked (as
+    // QEMU does). Errors: target_unsafe, not_found.
     virtual Result<void> check_unused(const std::string& path) = 0;
 };
 

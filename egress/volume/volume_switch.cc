@@ -146,7 +146,7 @@ Result<bool> VolumeWriter::apply_some(std::uint64_t budget_bytes) {
     for (std::uint64_t done = 0; done < budget_bytes;) {
         const Overlay::Run run = overlay_->next_run(applied_to_, copy_bytes);
         if (run.length == 0) {
-            CW_TRY(sync_file(context_.disk, *target_));
+            CW_TRY(target_->sync());
             CW_CRASH_POINT("volume.copied");
             VolumeState after = state_;
             after.phase = Phase::done;
@@ -160,14 +160,14 @@ Result<bool> VolumeWriter::apply_some(std::uint64_t budget_bytes) {
         }
         const MutableBytes part = MutableBytes(piece).first(run.length);
         CW_TRY(overlay_->read(run.offset, part));
-        CW_TRY(write_at(context_.disk, *target_, run.offset, part, false));
+        CW_TRY(target_->write(run.offset, part));
         CW_CRASH_POINT("volume.piece_copied");
         applied_to_ = run.offset + run.length;
         done += run.length;
         switch_work_.done_bytes += run.length;
     }
     // Or one sync of everything at the end would take too long for one call.
-    CW_TRY(sync_file(context_.disk, *target_));
+    CW_TRY(target_->sync());
     return false;
 }
 

@@ -76,13 +76,11 @@ Result<void> VolumeWriter::start() {
     return state_.phase == Phase::collecting ? Result<void>{} : begin_copy();
 }
 
-// Held exclusively where the kernel can: nobody mounts it meanwhile.
 Result<void> VolumeWriter::open_target() {
     target_.reset();
-    OpenOptions how;
-    how.write = state_.phase == Phase::switching;
-    how.exclusive = is_device(state_.target_identity);
-    CW_TRY_ASSIGN(target_, context_.disk.open(options_.target_path, how));
+    CW_TRY_ASSIGN(target_, TargetIo::open(context_.disk, options_.target_path,
+                                          is_device(state_.target_identity),
+                                          state_.phase == Phase::switching));
     if (target_->size() != options_.size_bytes) {
         return fail(Errc::target_unsafe, options_.target_path + " has " +
                                              std::to_string(target_->size()) + " bytes, the disk " +

@@ -22,6 +22,7 @@
 #include "egress/volume/point_history.h"
 #include "egress/volume/point_merge.h"
 #include "egress/volume/redo_log.h"
+#include "egress/volume/target_io.h"
 #include "egress/volume/target_probe.h"
 #include "egress/volume/volume_state.h"
 #include "pipeline/point.h"
@@ -87,6 +88,11 @@ public:
     Result<bool> merge_some(std::uint64_t budget_bytes);
     // Everything taken is on stable storage.
     Result<void> sync();
+    // What the target holds now, whatever has been taken: it is only read until the switch.
+    // A range of sectors within it. Errors: io_error.
+    Result<void> read_target(std::uint64_t offset, MutableBytes out) {
+        return target_->read(offset, out);
+    }
 
     // Fingerprints of 64 KiB blocks of what the target would be with everything taken so far, so
     // that only differing blocks travel; nullopt where that is not settled yet. Blocks beyond the
@@ -132,7 +138,7 @@ private:
     const Options options_;
     Context context_;
     VolumeState state_;
-    std::unique_ptr<File> target_;  // Opened for reading until the switch.
+    std::unique_ptr<TargetIo> target_;  // Opened for reading until the switch.
     std::unique_ptr<Overlay> overlay_;
     std::unique_ptr<RedoLog> log_;
     std::optional<PointHistory> history_;

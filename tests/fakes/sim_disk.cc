@@ -40,12 +40,15 @@ std::string directory_of(const std::string& path) {
     return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
-// What the kernel would refuse with EINVAL.
+// What the kernel would refuse with EINVAL. A disk of odd size has sectors that small.
 void check_alignment(const DiskRequest& request) {
     CW_ASSERT(request.offset % block_bytes == 0 && request.part_count <= 1024);
+    std::uint64_t end = request.offset;
     for (unsigned i = 0; i < request.part_count; ++i) {
-        CW_ASSERT(reinterpret_cast<std::uintptr_t>(request.parts[i].iov_base) % block_bytes == 0);
-        CW_ASSERT(request.parts[i].iov_len % block_bytes == 0);
+        const iovec part = request.parts[i];
+        end += part.iov_len;
+        CW_ASSERT(reinterpret_cast<std::uintptr_t>(part.iov_base) % block_bytes == 0);
+        CW_ASSERT(part.iov_len % block_bytes == 0 || end == request.file->size());
     }
 }
 

@@ -108,13 +108,13 @@ void check_state(Disk& disk) {
 // Neither whole words of the map nor whole blocks.
 constexpr std::uint64_t overlay_bytes = mib + 3 * sector_bytes;
 
-std::unique_ptr<File> open_target(Disk& disk) {
+std::unique_ptr<TargetIo> open_target(Disk& disk) {
     auto target = disk.open("/volume/target", {.write = true, .create = true});
     CW_ASSERT(target && disk.resize(**target, overlay_bytes, false));
-    return std::move(*target);
+    return std::make_unique<TargetIo>(disk, std::move(*target), true);
 }
 
-Result<std::unique_ptr<Overlay>> open_overlay(Disk& disk, File& target) {
+Result<std::unique_ptr<Overlay>> open_overlay(Disk& disk, TargetIo& target) {
     return Overlay::open(disk, "/volume/data", path, target, overlay_bytes);
 }
 

@@ -135,6 +135,27 @@ TEST_F(Failback, MovesOnlyWhatDiffers) {
     EXPECT_FALSE(report->resumed);
     EXPECT_FALSE(storage_->exists("/beside/state"));
     EXPECT_FALSE(storage_->exists("/beside/overlay"));
+    EXPECT_LE(report->fetched_bytes, 13 * (1 * mib + 64 * kib));  // A chunk for each, at most.
+}
+
+TEST_F(Failback, AChunkIsFetchedOnceHoweverManyOfItsBlocksDiffer) {
+    Site site(64 * mib);
+    const auto fetched = [&](std::initializer_list<std::uint64_t> blocks) {
+        ByteVector old = site.truth;
+        for (const std::uint64_t one : blocks) {
+            old[one * block] ^= std::byte{1};
+        }
+        begin(site, old);
+        const auto report = run();
+        EXPECT_TRUE(report && target_is(site.truth));
+        EXPECT_EQ(report->blocks_different, blocks.size());
+        return report->fetched_bytes;
+    };
+    const std::uint64_t unknown_ones = fetched({});
+    const std::uint64_t one = fetched({512}) - unknown_ones;
+    EXPECT_GT(one, 0U);
+    EXPECT_LE(one, 1 * mib + 64 * kib);
+    EXPECT_EQ(fetched({512, 514, 516, 519}) - unknown_ones, one);
 }
 
 // The blocks that old_disk(count) has changed, as a bitmap of both sides would name them.

@@ -1,3 +1,4 @@
+#include "egress/volume/point_check.h"
 #include "tests/volume/volume_rig.h"
 
 namespace cw::volume::test {
@@ -101,6 +102,42 @@ TEST_F(HistoryTest, PowerCutAtAnyOperationOfAReturnLeavesTheTargetOldOrMakesItTh
     EXPECT_GT(untouched, 100U) << "of " << cuts;
     EXPECT_GT(returning, 5U);
     EXPECT_GT(switching, 5U);
+}
+
+TEST_F(HistoryTest, ACheckFindsWhichPointsAreWholeAndTouchesNothing) {
+    retention_us_ = 3'600'000'000;
+    const Stream stream(4);
+    const auto points = points_of(stream);
+    begin(stream, 4);
+    EXPECT_EQ(check_points(*disk_, "/beside").error().code, Errc::not_found);
+    auto writer = open().value();
+    EXPECT_TRUE(check_points(*disk_, "/beside").value().empty());
+    ASSERT_TRUE(feed(*writer, stream));
+    const std::uint64_t changes = disk_->operations();
+    auto checks = check_points(*disk_, "/beside").value();
+    ASSERT_EQ(checks.size(), points.size());
+    for (std::size_t i = 0; i < checks.size(); ++i) {
+        EXPECT_EQ(checks[i].point.id, points[points.size() - 1 - i]->point);
+        EXPECT_GT(checks[i].read_bytes, 0U);
+        EXPECT_FALSE(checks[i].trouble) << i;
+    }
+    // Opening for reading counts as well: no more than that.
+    EXPECT_LE(disk_->operations() - changes, 2 + points.size());
+    // The newest and the way back to the one before it are whole; further back it is damaged.
+    storage_->flip_bit("/beside/undo." + std::to_string(writer->kept_points()[1].number),
+                       2 * block_bytes, 2);
+    checks = check_points(*disk_, "/beside").value();
+    ASSERT_EQ(checks.size(), points.size());
+    for (std::size_t i = 0; i < checks.size(); ++i) {
+        ASSERT_EQ(checks[i].trouble.has_value(), i >= 2) << i;
+        EXPECT_TRUE(!checks[i].trouble || checks[i].trouble->code == Errc::record_corrupt);
+    }
+    storage_->flip_bit("/beside/overlay.map", 100, 2);
+    checks = check_points(*disk_, "/beside").value();
+    for (const PointCheck& check : checks) {
+        ASSERT_TRUE(check.trouble);
+        EXPECT_EQ(check.trouble->code, Errc::record_corrupt) << to_string(*check.trouble);
+    }
 }
 
 TEST_F(HistoryTest, ADamagedUndoLogIsNoticedBeforeTheTargetIsTouchedAndCanBeCancelled) {

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include <fcntl.h>
 #include <unistd.h>
 
 namespace cw::volume::test {
@@ -23,6 +24,24 @@ TEST_F(VolumeTest, TargetIsUntouchedUntilTheSwitchAndThenIsThePoint) {
         EXPECT_EQ(target(), stream.steps.back().image) << "seed " << seed;
         EXPECT_FALSE(storage_->exists("/beside/overlay"));
     }
+}
+
+// The simulated disk refuses what a device would: memory, offsets and lengths that are not whole.
+TEST_F(VolumeTest, ADeviceIsReadAndWrittenPastThePageCache) {
+    probe_.name = "device of-a-test";
+    const Stream stream(11);
+    begin(stream, 11);
+    auto writer = open().value();
+    ASSERT_TRUE(feed(*writer, stream));
+    ByteVector held(3000);
+    ASSERT_TRUE(writer->read_target(512, held));  // Neither begins nor ends with a block.
+    EXPECT_TRUE(std::ranges::equal(held, Bytes(stream.original()).subspan(512, held.size())));
+    ASSERT_TRUE(writer->read_target(0, held = ByteVector(disk_size)));
+    EXPECT_EQ(held, stream.original());
+    const PointId last = stream.steps.back().point;
+    ASSERT_TRUE(writer->begin_switch(last));
+    ASSERT_TRUE(finish(*writer));
+    EXPECT_EQ(target(), stream.steps.back().image);
 }
 
 TEST_F(VolumeTest, PowerCutAtAnyOperationLeavesTheTargetOldOrMakesItThePoint) {
@@ -255,6 +274,16 @@ TEST(TargetProbe, TellsFilesApartAndRefusesWhatIsNeitherFileNorDevice) {
     EXPECT_TRUE(probe->check_unused(a).has_value());
     EXPECT_EQ(probe->check_unused("/dev/null").error().code, Errc::target_unsafe);
     EXPECT_EQ(probe->check_unused(a + "c").error().code, Errc::not_found);
+    const int holder = ::open(b.c_str(), O_RDWR | O_CLOEXEC);
+    ASSERT_GE(holder, 0);
+    struct flock byte_100{};  // As QEMU locks the images of a running machine.
+    byte_100.l_type = F_RDLCK;
+    byte_100.l_start = 100;
+    byte_100.l_len = 1;
+    ASSERT_EQ(::fcntl(holder, F_OFD_SETLK, &byte_100), 0);
+    EXPECT_EQ(probe->check_unused(b).error().code, Errc::target_unsafe);
+    ::close(holder);
+    EXPECT_TRUE(probe->check_unused(b).has_value());
     std::filesystem::remove(a);
     std::filesystem::remove(b);
 }

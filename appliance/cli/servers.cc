@@ -16,18 +16,18 @@ namespace {
 
 using nlohmann::json;
 
-// Who has which machine, as the vault's notes say; no daemon is asked.
+// Who has which machine, as the ends of their chains say; no daemon is asked.
 Result<void> servers(Cli& cli) {
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
     CW_TRY_ASSIGN(const auto machines, chosen_machines(vault, ""));
     std::map<ServerId, json> by_server;
     for (const MachineId& machine : machines) {
-        CW_TRY_ASSIGN(const auto head,
-                      vault::read_head(*vault.store, vault.access.identity, machine));
-        if (head) {  // Otherwise its first manifest is on its way.
-            by_server[head->server].push_back({{"machine", to_string(machine)},
-                                               {"epoch", raw(head->epoch)},
-                                               {"manifest", head->number}});
+        CW_TRY_ASSIGN(const auto newest,
+                      vault::newest_header(*vault.store, vault.access.identity, machine));
+        if (newest) {  // Otherwise its first manifest is on its way.
+            by_server[newest->certificate.server].push_back({{"machine", to_string(machine)},
+                                                             {"epoch", raw(newest->epoch)},
+                                                             {"manifest", newest->number}});
         }
     }
     json out = json::array();

@@ -12,8 +12,6 @@ namespace cw::upload {
 namespace {
 
 constexpr std::uint32_t time_uncertainty_us = 1'000'000;
-// The head is a hint: readers walk on from it, so it may lag a little.
-constexpr std::int64_t head_interval_ns = 10 * ns_per_s;
 
 }  // namespace
 
@@ -21,7 +19,8 @@ ChainWriter::ChainWriter(const Context& context, ChainClaim claim)
     : context_(context),
       keys_(std::move(claim.keys)),
       ledger_(std::move(claim.state), context.options, context.clock.boot()),
-      head_written_(ledger_.state().newest.number) {}
+      head_(context.vault, context.signer, ledger_.state().newest.number),
+      look_due_(context.clock.boot() + context.options.ownership_check_ns) {}
 
 bool ChainWriter::step(blob::BlobStore& store) {
     if (busy_ || context_.clock.boot() < not_before_) {
@@ -35,11 +34,17 @@ bool ChainWriter::step(blob::BlobStore& store) {
             [[fallthrough]];
         case Phase::correcting: {  // What was begun is finished, stopped or not.
             const Nanos now = context_.clock.boot();
-            write_head(store, now);
+            if (phase_ == Phase::idle) {
+                head_.step(store, ledger_.state(), now);
+            }
             for (const StepId step : ledger_.aged(now)) {
                 context_.host.store_again(ledger_.state().newest.machine, step);
             }
             auto draft = ledger_.draft(now);
+            if (!draft && phase_ == Phase::idle && (look_asked_ || now >= look_due_)) {
+                look(store);
+                return true;
+            }
             if (!draft) {
                 return false;
             }
@@ -241,8 +246,7 @@ void ChainWriter::seen(const Result<blob::GetResult>& found) {
         pause(Phase::read_back, header.error());
         return;
     }
-    fence("manifest " + std::to_string(header->number) + " was written by server " +
-          to_string(header->certificate.server) + ", epoch " + std::to_string(raw(header->epoch)));
+    fence_by(*header);
 }
 
 void ChainWriter::check_gc(blob::BlobStore& store) {
@@ -307,6 +311,8 @@ void ChainWriter::judge_gc(const vault::GcBoundary& marks) {
 
 void ChainWriter::accept() {
     ledger_.fold(*draft_, sealed_.hash);
+    look_asked_ = false;  // Nobody else had the number.
+    look_due_ = context_.clock.boot() + context_.options.ownership_check_ns;
 }
 
 void ChainWriter::settle() {
@@ -319,31 +325,30 @@ void ChainWriter::settle() {
     context_.host.settled(state.newest.machine, draft, state.newest.number, state.hash);
 }
 
-void ChainWriter::write_head(blob::BlobStore& store, Nanos now) {
-    const vault::ChainState& state = ledger_.state();
-    if (*head_busy_ || phase_ != Phase::idle || head_written_ == state.newest.number ||
-        now < head_due_) {
-        return;
-    }
-    head_due_ = now + head_interval_ns;
-    const vault::HeadHint head{.number = state.newest.number,
-                               .hash = state.hash,
-                               .epoch = state.newest.epoch,
-                               .writer = state.newest.writer,
-                               .server = {}};
-    // The bytes live in the callback, which the store keeps until it has run.
-    auto bytes = std::make_shared<ByteVector>(
-        vault::encode_head(head, state.newest.machine, context_.signer));
-    head_written_ = state.newest.number;
-    *head_busy_ = true;
-    blob::PutRequest request{.name = vault::head_blob(state.newest.machine),
-                             .body = {*bytes},
-                             .metadata = {},
-                             .condition = blob::PutCondition::none,
-                             .etag = {},
-                             .lease_id = {}};
-    store.put(std::move(request),
-              [bytes, flag = head_busy_](const blob::PutResult&) { *flag = false; });
+// Whether another server has gone on. Nothing of ours is on its way, so the next number cannot be
+// ours.
+void ChainWriter::look(blob::BlobStore& store) {
+    const vault::Manifest& newest = ledger_.state().newest;
+    look_asked_ = false;
+    look_due_ = context_.clock.boot() + context_.options.ownership_check_ns;
+    busy_ = true;
+    store.get({.name = vault::manifest_blob(newest.machine, newest.number + 1),
+               .offset = 0,
+               .length = 0,
+               .if_match = {}},
+              [this](const Result<blob::GetResult>& found) {
+                  busy_ = false;
+                  const auto header = found ? vault::check_manifest(found->bytes, context_.vault)
+                                            : std::unexpected(found.error());
+                  if (header) {  // What cannot be read is met again when there is news to publish.
+                      fence_by(*header);
+                  }
+              });
+}
+
+void ChainWriter::fence_by(const vault::ManifestHeader& header) {
+    fence("manifest " + std::to_string(header.number) + " was written by server " +
+          to_string(header.certificate.server) + ", epoch " + std::to_string(raw(header.epoch)));
 }
 
 void ChainWriter::fence(std::string why) {
@@ -381,8 +386,8 @@ Nanos ChainWriter::next_deadline() const {
         if (stopped_) {
             return Nanos{INT64_MAX};
         }
-        const bool head_waits = head_written_ != ledger_.state().newest.number && !*head_busy_;
-        return std::min(ledger_.next_deadline(), head_waits ? head_due_ : Nanos{INT64_MAX});
+        return std::min({ledger_.next_deadline(), look_due_,
+                         head_.next_deadline(ledger_.state().newest.number)});
     }
     return not_before_;
 }

@@ -16,8 +16,8 @@
 #pragma once
 
 #include "base/random.h"
+#include "egress/upload/head_writer.h"
 #include "egress/upload/ledger.h"
-#include "egress/vault/control.h"
 
 #include <memory>
 #include <optional>
@@ -59,6 +59,8 @@ public:
     [[nodiscard]] bool done() const noexcept { return idle() && ledger_.empty() && !draft_; }
     // No new draft is begun from now on.
     void stop() noexcept { stopped_ = true; }
+    // Looks soon whether another server has the machine now: fenced() if so.
+    void look_ahead() noexcept { look_asked_ = true; }
 
     [[nodiscard]] Ledger& ledger() noexcept { return ledger_; }
     [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
@@ -92,7 +94,8 @@ private:
     void judge_gc(const vault::GcBoundary& marks);
     void accept();
     void settle();
-    void write_head(blob::BlobStore& store, Nanos now);
+    void look(blob::BlobStore& store);
+    void fence_by(const vault::ManifestHeader& header);
     void fence(std::string why);
     void pause(Phase next, const Error& error);
     void succeed();
@@ -110,9 +113,9 @@ private:
     vault::SealedManifest sealed_;
     Nanos not_before_{};
     std::uint32_t failures_ = 0;
-    std::uint64_t head_written_;  // By the opener at first.
-    Nanos head_due_{};
-    std::shared_ptr<bool> head_busy_ = std::make_shared<bool>(false);  // Shared with its callback.
+    HeadWriter head_;
+    bool look_asked_ = false;
+    Nanos look_due_;  // For another server's manifest, unless one of ours comes before.
 };
 
 }  // namespace cw::upload

@@ -138,13 +138,13 @@ Result<void> OpenStage::check_control(const vault::ChainState& state) {
         return fail(Errc::control_lost,
                     "machine " + to_string(machine) + " has manifests but no head note");
     }
-    return vault::write_head(*context_.store, machine,
-                             {.number = state.newest.number,
-                              .hash = state.hash,
-                              .epoch = state.newest.epoch,
-                              .writer = state.newest.writer,
-                              .server = {}},
-                             context_.signer);
+    return vault::advance_head(*context_.store, context_.vault, machine,
+                               {.number = state.newest.number,
+                                .hash = state.hash,
+                                .epoch = state.newest.epoch,
+                                .writer = state.newest.writer,
+                                .server = {}},
+                               context_.signer);
 }
 
 Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault::MachineKeys> keys,
@@ -181,13 +181,13 @@ Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault:
     } else {
         CW_TRY_ASSIGN(state, vault::begin_chain(manifest, sealed.hash));
     }
-    const Result<void> head = vault::write_head(*context_.store, task.machine,
-                                                {.number = manifest.number,
-                                                 .hash = sealed.hash,
-                                                 .epoch = manifest.epoch,
-                                                 .writer = manifest.writer,
-                                                 .server = {}},
-                                                context_.signer);
+    const Result<void> head = vault::advance_head(*context_.store, context_.vault, task.machine,
+                                                  {.number = manifest.number,
+                                                   .hash = sealed.hash,
+                                                   .epoch = manifest.epoch,
+                                                   .writer = manifest.writer,
+                                                   .server = {}},
+                                                  context_.signer);
     if (manifest.number == 1) {
         CW_TRY(head);  // From the second manifest on its absence means that control was lost.
     }

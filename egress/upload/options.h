@@ -57,6 +57,9 @@ struct EngineOptions {
     // Publishing.
     std::int64_t commit_interval_ns = 1 * ns_per_s;     // Finished segments wait at most this long.
     std::int64_t same_as_interval_ns = 900 * ns_per_s;  // Between manifests extending valid_until.
+    // With nothing to publish: between looks for a manifest of another server, which has the
+    // machine then. One read each.
+    std::int64_t ownership_check_ns = 300 * ns_per_s;
     std::int64_t provisional_ns = 30 * ns_per_s;  // A group point without result becomes plain.
     std::int64_t segment_age_ns = 12 * 3600 * ns_per_s;  // Older ones are uploaded again first.
     std::uint32_t checkpoint_every = 64;

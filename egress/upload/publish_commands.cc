@@ -16,10 +16,17 @@ std::string subject_of(const MachineId& id) {
 
 vault::ChainWitness newest_witness(const pipeline::OpenMachine& open,
                                    const vault::ChainWitness& server) {
-    if (open.witness_number > server.number) {
+    if (open.witness_number > 0 && open.witness_number >= server.number) {
         return {.number = open.witness_number, .hash = open.witness_hash};
     }
     return server;
+}
+
+// Somebody has seen a commit that is not in the chain as this server knows it: another server has
+// gone on, or the vault's history is not the one that it was.
+bool goes_beyond(const vault::ChainWitness& witness, const vault::ChainState& state) {
+    return witness.number > state.newest.number ||
+           (witness.number == state.newest.number && witness.hash != state.hash);
 }
 
 const StreamWatermark* watermark_of(const OpenCommand& command, const pipeline::DiskHello& hello) {
@@ -73,8 +80,20 @@ void PublishStage::handle(OpenCommand command) {
         machine.asked.reset();
     }
     if (machine.mode == MachineMode::active && !machine.closing) {
-        answer(id, machine, command);
-        return;
+        const vault::ChainWitness witness = newest_witness(command.open, command.server_witness);
+        if (!goes_beyond(witness, machine.writer->ledger().state())) {
+            answer(id, machine, command);
+            machine.writer->look_ahead();
+            return;
+        }
+        // The chain is read again, and claimed if it can be: what is not published yet and still
+        // continues it is published then.
+        log_warning("upload.machine.behind",
+                    {{"machine", id},
+                     {"witness", witness.number},
+                     {"known", machine.writer->ledger().state().newest.number}});
+        machine.closing = true;
+        machine.writer->stop();
     }
     machine.asked = std::move(command);
     if (machine.mode == MachineMode::opening || machine.closing) {

@@ -95,6 +95,9 @@ bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
     }
     if (machine.mode == MachineMode::fenced) {
         machine.writer.reset();
+        if (machine.asked) {
+            ask_opener(id, machine);
+        }
         return true;
     }
     // A drain that keeps the rest begins nothing; one that commits lets everything pass.
@@ -266,7 +269,10 @@ void PublishStage::fenced(const MachineId& id, const Error& why) {
     log_error("upload.machine.fenced", {{"machine", id}, {"error", why}});
     context_.conditions.raise(Errc::fenced, subject_of(id), why.detail);
     reply(id, MachineStopped{.discard = false, .fenced = true});
-    outgoing_.emplace_back(FencedMachine{.machine = id, .reactor = machine.reactor, .why = why});
+    if (!machine.asked) {  // Else the newest session waits for the chain to be opened again.
+        outgoing_.emplace_back(
+            FencedMachine{.machine = id, .reactor = machine.reactor, .why = why});
+    }
 }
 
 void PublishStage::trouble(const MachineId& id, const std::optional<Error>& error) {

@@ -3,6 +3,8 @@
 #include "base/assert.h"
 #include "egress/vault/names.h"
 
+#include <algorithm>
+
 namespace cw::vault {
 namespace {
 
@@ -67,23 +69,12 @@ Result<Note> open_note(NoteKind kind, Bytes object, const VaultIdentity& vault,
     return Note{certificate.server, payload};
 }
 
-Result<void> put_note(blob::BlobStore& store, const blob::BlobName& name, const ByteVector& bytes,
-                      const std::string& lease_id) {
-    blob::PutResult put = blob::put_and_wait(store, {.name = name,
-                                                     .body = {bytes},
-                                                     .condition = blob::PutCondition::none,
-                                                     .lease_id = lease_id});
-    if (put.outcome == blob::PutOutcome::stored) {
-        return {};
-    }
-    CW_ASSERT(put.error.has_value());
-    return std::unexpected(std::move(*put.error));
-}
-
-Result<std::optional<ByteVector>> get_note(blob::BlobStore& store, const blob::BlobName& name) {
+// The note as it is, or nullopt if there is none.
+Result<std::optional<blob::GetResult>> get_note(blob::BlobStore& store,
+                                                const blob::BlobName& name) {
     auto got = blob::get_and_wait(store, {.name = name, .length = note_bytes_max});
     if (got) {
-        return std::move(got->bytes);
+        return std::move(*got);
     }
     if (got.error().code == Errc::blob_not_found) {
         return std::nullopt;
@@ -152,35 +143,94 @@ Result<GcBoundary> decode_gc_boundary(Bytes object, const VaultIdentity& vault,
     return boundary;
 }
 
-Result<void> write_head(blob::BlobStore& store, const MachineId& machine, const HeadHint& head,
-                        const ServerSigner& signer, const std::string& lease_id) {
-    return put_note(store, head_blob(machine), encode_head(head, machine, signer), lease_id);
+Result<void> advance_head(blob::BlobStore& store, const VaultIdentity& vault,
+                          const MachineId& machine, const HeadHint& head,
+                          const ServerSigner& signer) {
+    constexpr int attempts = 4;
+    const ByteVector bytes = encode_head(head, machine, signer);
+    Error last{Errc::blob_conflict, "the head note changes all the time"};
+    for (int attempt = 0; attempt < attempts; ++attempt) {
+        CW_TRY_ASSIGN(const auto there, get_note(store, head_blob(machine)));
+        if (there) {
+            const auto known = decode_head(there->bytes, vault, machine);
+            if (known && known->number >= head.number) {
+                return {};
+            }
+        }
+        blob::PutResult put = blob::put_and_wait(
+            store,
+            {.name = head_blob(machine),
+             .body = {bytes},
+             .condition = there ? blob::PutCondition::if_match : blob::PutCondition::if_absent,
+             .etag = there ? there->properties.etag : std::string()});
+        if (put.outcome == blob::PutOutcome::stored) {
+            return {};
+        }
+        CW_ASSERT(put.error.has_value());
+        last = std::move(*put.error);
+        if (last.code != Errc::blob_conflict) {
+            break;
+        }
+    }
+    return std::unexpected(std::move(last));
 }
 
 Result<std::optional<HeadHint>> read_head(blob::BlobStore& store, const VaultIdentity& vault,
                                           const MachineId& machine) {
-    CW_TRY_ASSIGN(const std::optional<ByteVector> bytes, get_note(store, head_blob(machine)));
-    if (!bytes) {
+    CW_TRY_ASSIGN(const auto note, get_note(store, head_blob(machine)));
+    if (!note) {
         return std::nullopt;
     }
-    return decode_head(*bytes, vault, machine);
-}
-
-Result<void> write_gc_boundary(blob::BlobStore& store, const MachineId& machine,
-                               const GcBoundary& boundary, const ServerSigner& signer) {
-    return put_note(store, gc_boundary_blob(machine), encode_gc_boundary(boundary, machine, signer),
-                    {});
+    return decode_head(note->bytes, vault, machine);
 }
 
 Result<std::optional<GcBoundary>> read_gc_boundary(blob::BlobStore& store,
                                                    const VaultIdentity& vault,
                                                    const MachineId& machine) {
-    CW_TRY_ASSIGN(const std::optional<ByteVector> bytes,
-                  get_note(store, gc_boundary_blob(machine)));
-    if (!bytes) {
+    CW_TRY_ASSIGN(const auto note, get_note(store, gc_boundary_blob(machine)));
+    if (!note) {
         return std::nullopt;
     }
-    return decode_gc_boundary(*bytes, vault, machine);
+    return decode_gc_boundary(note->bytes, vault, machine);
+}
+
+Result<std::optional<ManifestHeader>> newest_header(blob::BlobStore& store,
+                                                    const VaultIdentity& vault,
+                                                    const MachineId& machine) {
+    const auto head = read_head(store, vault, machine);
+    if (!head && head.error().code != Errc::object_corrupt) {
+        return std::unexpected(head.error());
+    }
+    const bool led = head && *head;
+    std::uint64_t number = led ? (*head)->number : 0;
+    if (!led) {
+        CW_TRY_ASSIGN(const auto entries,
+                      blob::list_all(store, blob::Container::manifest, manifest_prefix(machine)));
+        for (const auto& entry : entries) {
+            const auto listed = parse_manifest_number({blob::Container::manifest, entry.name});
+            number = std::max(number, listed.value_or(0));
+        }
+        if (number == 0) {
+            return std::nullopt;
+        }
+    }
+    std::optional<ManifestHeader> newest;
+    while (true) {
+        const auto found = blob::get_and_wait(
+            store, {.name = manifest_blob(machine, number), .length = manifest_bytes_max});
+        if (!found && found.error().code == Errc::blob_not_found) {
+            break;
+        }
+        CW_TRY(found);
+        CW_TRY_ASSIGN(newest, check_manifest(found->bytes, vault));
+        ++number;
+    }
+    if (!newest) {
+        return fail(Errc::vault_rolled_back, "machine " + to_string(machine) + ": manifest " +
+                                                 std::to_string(number) +
+                                                 " was committed and is gone");
+    }
+    return newest;
 }
 
 }  // namespace cw::vault

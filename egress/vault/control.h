@@ -38,16 +38,22 @@ ByteVector encode_gc_boundary(const GcBoundary& boundary, const MachineId& machi
 Result<GcBoundary> decode_gc_boundary(Bytes object, const VaultIdentity& vault,
                                       const MachineId& machine);
 
-// Blocking forms. Writing overwrites; `lease_id` may be empty. Reading: nullopt if there is none.
-// Errors: those of the store and of decode.
-Result<void> write_head(blob::BlobStore& store, const MachineId& machine, const HeadHint& head,
-                        const ServerSigner& signer, const std::string& lease_id = {});
+// Blocking forms. Reading: nullopt if there is none. Errors: those of the store and of decode.
+//
+// Writes the head unless one that is as new or newer is there; never overwrites what it has not
+// read. Errors also: blob_conflict (others keep writing it).
+Result<void> advance_head(blob::BlobStore& store, const VaultIdentity& vault,
+                          const MachineId& machine, const HeadHint& head,
+                          const ServerSigner& signer);
 Result<std::optional<HeadHint>> read_head(blob::BlobStore& store, const VaultIdentity& vault,
                                           const MachineId& machine);
-Result<void> write_gc_boundary(blob::BlobStore& store, const MachineId& machine,
-                               const GcBoundary& boundary, const ServerSigner& signer);
 Result<std::optional<GcBoundary>> read_gc_boundary(blob::BlobStore& store,
                                                    const VaultIdentity& vault,
                                                    const MachineId& machine);
+// Who has a machine: the clear part of its newest manifest, found from the head on. The bodies and
+// the chain's hashes are not looked at. nullopt: it has no manifest yet.
+Result<std::optional<ManifestHeader>> newest_header(blob::BlobStore& store,
+                                                    const VaultIdentity& vault,
+                                                    const MachineId& machine);
 
 }  // namespace cw::vault

@@ -1,6 +1,8 @@
 // Who may write a chain, and what becomes of those who may not.
+#include "base/assert.h"
 #include "egress/vault/control.h"
 #include "tests/upload/publish_fixture.h"
+#include "tests/vault/vault_rig.h"
 
 namespace cw::upload::test {
 namespace {
@@ -27,6 +29,130 @@ TEST_F(Publish, E1AZombieIsFencedAndLeavesOnlyOrphans) {
     server.engine->post(DiscardQuarantineCommand{source.machine});
     EXPECT_TRUE(server.settle());
     EXPECT_FALSE(server.conditions->standing(Errc::fenced));
+}
+
+vault::HeadHint head_of(World& world, const MachineId& machine) {
+    const auto store = world.vault->factory()->make();
+    const auto head = vault::read_head(*store, world.identity, machine);
+    CW_ASSERT(head && *head);
+    return **head;
+}
+
+// The disks are idle: nothing would make the server write a manifest and meet the other one's.
+TEST_F(Publish, E1AServerThatLostAMachineUnawaresDoesNotAnswerForIt) {
+    protect();
+    Server other(world, publish_options(), 2);
+    other.options.ownership_check_ns = 2 * ns_per_s;
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks).refused.has_value());
+    const vault::ChainState moved = chain();
+    ASSERT_EQ(moved.newest.epoch, Epoch{2});
+    // The agent comes back, and has seen the other one's claim.
+    server.listener.newest_number = moved.newest.number;
+    server.listener.newest_hash = moved.hash;
+    const auto answer = server.hello(source.machine, source.disks);
+    ASSERT_FALSE(answer.refused.has_value()) << answer.refused->detail;
+    EXPECT_GT(answer.manifest_number, moved.newest.number);
+    EXPECT_EQ(chain().newest.epoch, Epoch{3});
+    EXPECT_EQ(answer.disks[0].action, pipeline::DiskAction::continue_);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(point), PointState::same_as);
+    ASSERT_TRUE(other.run_until([&] { return other.listener.fencings > 0; }));
+    EXPECT_EQ(head_of(world, source.machine).epoch, Epoch{3});
+}
+
+TEST_F(Publish, E1WhatWasUnderWayWhenAServerIsFoundBehindIsPublishedInTheNewEpoch) {
+    protect();
+    Server other(world, publish_options(), 2);
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks).refused.has_value());
+    const vault::ChainState moved = chain();
+    server.listener.newest_number = moved.newest.number;
+    server.listener.newest_hash = moved.hash;
+    source.write(server, source.disks[0]);
+    const PointId point = source.point(server);
+    for (int i = 0; i < 3; ++i) {
+        server.step();
+    }
+    server.listener.strict = false;
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(point), PointState::committed);
+    EXPECT_EQ(server.listener.fencings, 0U);  // The session that said HELLO is not ended.
+    EXPECT_EQ(chain().newest.epoch, Epoch{3});
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
+TEST_F(Publish, E1AHelloThatKnowsNothingNewMakesTheServerLookForItsSuccessor) {
+    protect();
+    Server other(world, publish_options(), 2);
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks).refused.has_value());
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    ASSERT_TRUE(server.run_until([this] { return server.listener.fencings > 0; }, 1000));
+    EXPECT_TRUE(server.conditions->standing(Errc::fenced));
+}
+
+TEST_F(Publish, E1AnIdleServerFindsOutThatItsMachineIsGone) {
+    server.options.ownership_check_ns = 2 * ns_per_s;
+    protect();
+    Server other(world, publish_options(), 2);
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks).refused.has_value());
+    ASSERT_TRUE(server.run_until(
+        [this] { return server.engine->status().machines.front().mode == MachineMode::fenced; }));
+    EXPECT_EQ(server.listener.fencings, 1U);
+}
+
+// The other server's note stays although this one still had a number of its own to note.
+TEST_F(Publish, E1AHeadNoteNeverGoesBackwards) {
+    protect();
+    source.write(server, source.disks[0]);
+    source.point(server);
+    ASSERT_TRUE(server.settle());
+    ASSERT_LT(head_of(world, source.machine).number, chain().newest.number);
+    Server other(world, publish_options(), 2);
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks).refused.has_value());
+    ASSERT_EQ(head_of(world, source.machine).number, chain().newest.number);
+    // Whether it still believes to know what is there, or has looked again.
+    for (int i = 0; i < 300; ++i) {
+        if (i % 100 == 0) {
+            world.clock.advance(20 * ns_per_s);
+        }
+        server.step();
+    }
+    const vault::HeadHint head = head_of(world, source.machine);
+    EXPECT_EQ(head.number, chain().newest.number);
+    EXPECT_EQ(head.epoch, Epoch{2});
+}
+
+TEST_F(Publish, TheOwnerIsFoundFromTheChainNotFromItsNote) {
+    protect();
+    const auto store = world.vault->factory()->make();
+    const auto before = head_of(world, source.machine);
+    Server other(world, publish_options(), 2);
+    other.start();
+    ASSERT_FALSE(other.hello(source.machine, source.disks).refused.has_value());
+    const ServerId owner = head_of(world, source.machine).server;
+    EXPECT_NE(owner, before.server);
+    // As if the note of the claim had been lost, then every note.
+    const auto signer = vault::make_server_signer(*store, *world.kek, *world.random, before.server);
+    ASSERT_TRUE(signer.has_value());
+    for (const bool noted : {true, false}) {
+        ASSERT_TRUE(world.vault->erase(vault::head_blob(source.machine)));
+        if (noted) {
+            ASSERT_TRUE(vault::advance_head(*store, world.identity, source.machine, before, *signer)
+                            .has_value());
+        }
+        const auto newest = vault::newest_header(*store, world.identity, source.machine);
+        ASSERT_TRUE(newest && *newest);
+        EXPECT_EQ((*newest)->certificate.server, owner);
+        EXPECT_EQ((*newest)->number, chain().newest.number);
+        EXPECT_EQ((*newest)->epoch, Epoch{2});
+    }
+    EXPECT_FALSE(*vault::newest_header(*store, world.identity, MachineId{}));
 }
 
 TEST_F(Publish, ARestartedServerDoesNotTakeBackWhatAnotherOwns) {
@@ -168,10 +294,9 @@ TEST_F(Publish, ASweptSegmentIsReplacedBeforeItIsTold) {
         return swept.has_value();
     }));
     EXPECT_GT(world.vault->names().size(), objects);
-    ASSERT_TRUE(vault::write_gc_boundary(
-                    *store, source.machine,
-                    {.boundary = 0, .sweep_epoch = Epoch{1}, .sweep = {swept->attempt}}, *signer)
-                    .has_value());
+    fakes::put_gc_boundary(*store, source.machine,
+                           {.boundary = 0, .sweep_epoch = Epoch{1}, .sweep = {swept->attempt}},
+                           *signer);
     ASSERT_TRUE(world.vault->erase(vault::segment_blob(*swept)));
     ASSERT_TRUE(server.run_until([&] { return chain().segments.contains(*swept); }));
     // The vault is away for a while: the publisher waits for the segment, and sleeps meanwhile. A
@@ -201,10 +326,8 @@ TEST_F(Publish, AManifestBelowTheBoundaryMeansFenced) {
     ServerId gc;
     gc.bytes[0] = std::byte{9};
     const auto signer = vault::make_server_signer(*store, *world.kek, *world.random, gc);
-    ASSERT_TRUE(vault::write_gc_boundary(*store, source.machine,
-                                         {.boundary = 1000, .sweep_epoch = {}, .sweep = {}},
-                                         *signer)
-                    .has_value());
+    fakes::put_gc_boundary(*store, source.machine,
+                           {.boundary = 1000, .sweep_epoch = {}, .sweep = {}}, *signer);
     source.write(server, source.disks[0]);
     const PointId point = source.point(server);
     ASSERT_TRUE(server.run_until([this] { return server.conditions->standing(Errc::fenced); }));

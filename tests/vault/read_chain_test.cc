@@ -116,7 +116,7 @@ TEST_F(ReadChain, ReadsAChainWhoseBeginningWasCollected) {
     Manifest bounded = rig_.next();
     bounded.boundary = 6;
     rig_.publish(bounded);
-    ASSERT_TRUE(write_gc_boundary(*store_, machine_, {6, {}, {}}, rig_.signer));
+    fakes::put_gc_boundary(*store_, machine_, {6, {}, {}}, rig_.signer);
     for (std::uint64_t n = 2; n < 6; ++n) {
         memory_.erase(manifest(n));
     }

@@ -205,7 +205,7 @@ void VaultRig::publish(vault::Manifest manifest) {
         CW_ASSERT(applied.has_value());
     }
     const vault::HeadHint head{manifest.number, sealed.hash, manifest.epoch, manifest.writer, {}};
-    CW_ASSERT(write_head(store, keys.machine, head, signer).has_value());
+    CW_ASSERT(advance_head(store, vault, keys.machine, head, signer).has_value());
 }
 
 PointId VaultRig::publish_point(std::vector<vault::SegmentRef> added, WallMicros time,
@@ -223,6 +223,15 @@ PointId VaultRig::publish_point(std::vector<vault::SegmentRef> added, WallMicros
     manifest.points.push_back(point);
     publish(std::move(manifest));
     return point.id;
+}
+
+void put_gc_boundary(blob::BlobStore& store, const MachineId& machine,
+                     const vault::GcBoundary& boundary, const vault::ServerSigner& signer) {
+    const ByteVector bytes = encode_gc_boundary(boundary, machine, signer);
+    const blob::PutResult put = blob::put_and_wait(store, {.name = vault::gc_boundary_blob(machine),
+                                                           .body = {bytes},
+                                                           .condition = blob::PutCondition::none});
+    CW_ASSERT(put.outcome == blob::PutOutcome::stored);
 }
 
 ByteVector random_bytes(Random& random, std::size_t count) {

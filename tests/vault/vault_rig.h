@@ -77,6 +77,10 @@ private:
     std::vector<vault::WrappedDek> new_deks_;
 };
 
+// As garbage collection announces it; asserts that it is stored.
+void put_gc_boundary(blob::BlobStore& store, const MachineId& machine,
+                     const vault::GcBoundary& boundary, const vault::ServerSigner& signer);
+
 ByteVector random_bytes(Random& random, std::size_t count);
 // Compresses well, differs by `tag`.
 ByteVector text_bytes(std::uint64_t tag, std::size_t count);

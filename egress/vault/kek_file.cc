@@ -2,6 +2,7 @@
 // says which key is needed without saying anything about it.
 #include "base/assert.h"
 #include "egress/vault/keys.h"
+#include "egress/vault/recovery_kit.h"
 
 #include <algorithm>
 #include <string_view>
@@ -82,29 +83,24 @@ std::string parent_of(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<KeyService>> open_kek_file(Disk& disk, const std::string& path,
-                                                  Random& random) {
+Result<Secret<Key256>> read_kek_file(Disk& disk, const std::string& path) {
     CW_TRY(check_private(path));
     auto content = read_file(disk, path, kek_file_bytes_max);
     if (!content) {
         return fail(Errc::key_unavailable, path + ": " + content.error().detail);
     }
-    std::string_view text = as_text(*content);
-    text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
-    auto bytes = from_hex(text);
-    Key256 key{};
-    const bool valid = bytes && bytes->size() == key.size();
-    if (valid) {
-        std::copy(bytes->begin(), bytes->end(), key.begin());
-        wipe(*bytes);
-    }
+    auto key = parse_kek_text(as_text(*content));
     wipe(*content);
-    if (!valid) {
-        return fail(Errc::key_unavailable, path + " does not hold 64 hexadecimal digits");
+    if (!key) {
+        return fail(Errc::key_unavailable, path + ": " + key.error().detail);
     }
-    Secret<Key256> secret(key);
-    wipe(key);
-    return std::make_unique<FileKek>(std::move(secret), random);
+    return key;
+}
+
+Result<std::unique_ptr<KeyService>> open_kek_file(Disk& disk, const std::string& path,
+                                                  Random& random) {
+    CW_TRY_ASSIGN(Secret<Key256> key, read_kek_file(disk, path));
+    return std::make_unique<FileKek>(std::move(key), random);
 }
 
 Result<void> create_kek_file(Disk& disk, const std::string& path, Random& random) {

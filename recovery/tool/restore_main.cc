@@ -124,7 +124,8 @@ void add_vault_options(CLI::App& app, Command& command) {
                    "https://ACCOUNT.blob.core.windows.net/PREFIX or a "
                    "directory")
         ->required();
-    app.add_option("--kek", vault.kek_file, "file with the key-encryption key (64 hex digits)")
+    app.add_option("--kek", vault.kek_file,
+                   "file with the key-encryption key: 64 hex digits, or a recovery kit")
         ->required();
     app.add_option("--auth", vault.auth,
                    "managed-identity, arc, client-secret, sas, shared-key or emulator");

@@ -63,18 +63,27 @@ struct ProtectText {
     std::vector<std::string> members, coordinators;
     std::string hrl_after;
     std::string group_listen, group_interval = "0", group_hold = "300ms";
+    std::string renew_before = "0";
 };
 
 void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
     AgentOptions& options = out.options;
     app.set_config("--config", "", "read options from this file (key = value)");
-    app.add_option("--server", text.servers, "process server, HOST:PORT; several are tried in turn")
-        ->required();
-    app.add_option("--ca", options.target.files.ca_file, "the site's CA certificates")->required();
-    app.add_option("--cert", options.target.files.cert_file, "this machine's certificate")
-        ->required();
-    app.add_option("--key", options.target.files.key_file, "its private key, mode 0600")
-        ->required();
+    app.add_option("--server", text.servers,
+                   "process server, HOST:PORT; several are tried in turn; default: where enrolled");
+    CLI::Option* const ca = app.add_option("--ca", options.target.files.ca_file,
+                                           "the site's CA certificates; default: as enrolled");
+    CLI::Option* const cert = app.add_option("--cert", options.target.files.cert_file,
+                                             "this machine's certificate; default: as enrolled");
+    CLI::Option* const key =
+        app.add_option("--key", options.target.files.key_file, "its private key, mode 0600");
+    ca->needs(cert)->needs(key);
+    cert->needs(ca)->needs(key);
+    key->needs(ca)->needs(cert);
+    app.add_option("--renew-before", text.renew_before,
+                   "renew the enrolled certificate when it is valid for less; 0: a third of its "
+                   "time")
+        ->capture_default_str();
     app.add_option("--state", options.state_directory, "directory for the agent's state")
         ->required();
     app.add_option("--qga", options.guest_agent_socket,
@@ -142,11 +151,65 @@ void finish_group(GroupOptions& group, const ProtectText& text) {
     }
 }
 
+// Who we are and where to go, as enrolment left it, unless the command line says otherwise.
+void finish_identity(ProtectCommand& out, const ProtectText& text) {
+    AgentOptions& options = out.options;
+    out.enrolled = options.target.files.cert_file.empty();
+    out.renew_before_ns = duration_ns("--renew-before", text.renew_before);
+    if (out.enrolled) {
+        const auto found = read_enrolment(*make_posix_disk(), options.state_directory);
+        if (!found) {
+            throw CLI::RequiredError("--ca, --cert and --key, or causeway-agent enrol (" +
+                                     to_string(found.error()) + ")");
+        }
+        options.target.files = found->files;
+        if (text.servers.empty()) {
+            options.target.servers.push_back(found->replication);
+        }
+    }
+    if (text.servers.empty() && options.target.servers.empty()) {
+        throw CLI::RequiredError("--server");
+    }
+}
+
+void add_enrol(CLI::App& app, EnrolCommand& out, std::string& server, std::string& timeout) {
+    CLI::Option* const where =
+        app.add_option("--server", server, "the server's control port, HOST:PORT");
+    CLI::Option* const token = app.add_option("--token-file", out.token_file,
+                                              "file with the token, mode 0600; -: standard input");
+    app.add_option("--state", out.state_directory, "directory for the agent's state")->required();
+    app.add_option("--name", out.name, "of this machine, for people; default: the host name");
+    CLI::Option* const wait =
+        app.add_option("--timeout", timeout, "how long a busy server is asked again")
+            ->capture_default_str();
+    app.add_flag("--renew", out.renew, "a new certificate for the one that is still valid")
+        ->excludes(where)
+        ->excludes(token)
+        ->excludes(wait);
+}
+
+void finish_enrol(EnrolCommand& out, const std::string& server, const std::string& timeout) {
+    if (out.renew) {
+        return;
+    }
+    if (server.empty() || out.token_file.empty()) {
+        throw CLI::RequiredError("--server and --token-file, or --renew");
+    }
+    out.server = unwrap("--server", parse_host_port(server));
+    out.timeout_ns = duration_ns("--timeout", timeout);
+    if (out.name.empty()) {
+        std::array<char, 65> host{};
+        ::gethostname(host.data(), host.size() - 1);
+        out.name = host.data();
+    }
+}
+
 void finish_protect(ProtectCommand& out, const ProtectText& text) {
     AgentOptions& options = out.options;
     for (const std::string& server : text.servers) {
         options.target.servers.push_back(unwrap("--server", parse_host_port(server)));
     }
+    finish_identity(out, text);
     if (!options.qmp_socket.empty()) {
         options.qemu_disks = text.disks;
         options.qemu_mode = text.mode == "epoch" ? QemuSource::Mode::epoch : QemuSource::Mode::data;
@@ -232,6 +295,10 @@ CommandLine parse_command_line(int argc, char** argv) {
     CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
     CLI::App* const guard = app.add_subcommand("guard", "started by an agent for itself");
     guard->group("");  // Not for people.
+    EnrolCommand enrol;
+    std::string enrol_server, enrol_timeout = "60s";
+    CLI::App& enrolling = *app.add_subcommand("enrol", "get this machine's certificate by a token");
+    add_enrol(enrolling, enrol, enrol_server, enrol_timeout);
     HrlDiffRequest diff;
     CLI::App& hrl = *app.add_subcommand("hrl-diff", "what changed between two images, as a log");
     hrl.add_option("--from", diff.from, "the older image")->required();
@@ -257,7 +324,11 @@ CommandLine parse_command_line(int argc, char** argv) {
         if (hrl.parsed()) {
             out.hrl_diff = std::move(diff);
         }
-        if (out.guard || out.hrl_diff) {
+        if (enrolling.parsed()) {
+            finish_enrol(enrol, enrol_server, enrol_timeout);
+            out.enrol = std::move(enrol);
+        }
+        if (out.guard || out.hrl_diff || out.enrol) {
             return out;
         }
         if (app.got_subcommand("protect")) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "agent/enrolment.h"
 #include "agent/hrl_diff.h"
 
 #include <optional>
@@ -13,6 +14,8 @@ struct ProtectCommand {
     AgentOptions options;
     std::string log_level = "info";
     bool progress = false, json = false;
+    bool enrolled = false;             // Its certificate is renewed while it runs:
+    std::int64_t renew_before_ns = 0;  // when it is valid for less; 0: a third of its time.
 };
 
 struct AskCommand {  // status, point, stop
@@ -27,6 +30,7 @@ struct CommandLine {
     std::optional<AskCommand> ask;
     bool guard = false;  // Started by an agent; see nbd_guard.h.
     std::optional<HrlDiffRequest> hrl_diff;
+    std::optional<EnrolCommand> enrol;
 };
 
 // May throw what CLI11 throws from its own bugs; main catches.

@@ -3,6 +3,7 @@
 #include "agent/command_line.h"
 #include "agent/nbd_guard.h"
 #include "agent/progress_line.h"
+#include "agent/renewal.h"
 #include "base/core_files.h"
 #include "base/exit_code.h"
 #include "base/log.h"
@@ -56,6 +57,10 @@ int protect(const agent::ProtectCommand& command) {
     ::sigaction(SIGINT, &action, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
     using Form = agent::ProgressLine::Form;
+    std::optional<agent::Renewal> renewal;
+    if (command.enrolled) {
+        renewal.emplace(*clock, command.options.state_directory, command.renew_before_ns);
+    }
     const bool line = command.progress || ::isatty(STDERR_FILENO) == 1;
     agent::ProgressLine progress(*clock, command.json ? Form::json
                                          : line       ? Form::text
@@ -95,6 +100,19 @@ int hrl_diff(const agent::HrlDiffRequest& request) {
     return 0;
 }
 
+int enrol(const agent::EnrolCommand& command) {
+    ::signal(SIGPIPE, SIG_IGN);
+    const auto disk = make_posix_disk();
+    const auto done =
+        command.renew ? agent::renew(*disk, command.state_directory) : agent::enrol(*disk, command);
+    if (!done) {
+        return complain(done.error());
+    }
+    std::printf("machine %s, replication to %s\n", to_string(done->machine).c_str(),
+                to_string(done->replication).c_str());
+    return 0;
+}
+
 int ask(const agent::AskCommand& command) {
     const auto answer = agent::ask_agent(command.socket, command.request, command.timeout_ms);
     if (!answer) {
@@ -117,6 +135,9 @@ int main(int argc, char** argv) {
         }
         if (parsed.hrl_diff) {
             return hrl_diff(*parsed.hrl_diff);
+        }
+        if (parsed.enrol) {
+            return enrol(*parsed.enrol);
         }
         if (parsed.protect) {
             parsed.protect->options.guard_program = "/proc/self/exe";

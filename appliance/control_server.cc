@@ -1,8 +1,11 @@
 #include "appliance/control_server.h"
 
 #include "appliance/reloading_tls.h"
+#include "base/assert.h"
+#include "base/enrolment.h"
 #include "base/log.h"
 #include "base/net.h"
+#include "ingest/wire/enrolment.h"
 
 #include <thread>
 #include <vector>
@@ -31,6 +34,9 @@ int status_of(Errc code) {
         case Errc::target_unsafe:
         case Errc::target_switching:
             return 409;
+        case Errc::token_refused:
+        case Errc::identity_refused:
+            return 403;
         case Errc::server_busy:
         case Errc::unreachable:
             return 503;
@@ -47,6 +53,9 @@ void answer(httplib::Response& response, const Result<std::string>& result) {
     // RFC 9457.
     const Error& error = result.error();
     response.status = status_of(error.code);
+    if (error.code == Errc::server_busy) {
+        response.set_header("Retry-After", "60");
+    }
     response.set_content(nlohmann::json{{"title", cause_of(error.code)},
                                         {"code", name_of(error.code)},
                                         {"number", raw(error.code)},
@@ -71,9 +80,52 @@ void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
                 });
 }
 
+// Which endpoint a connection of the port may use was settled in its handshake; here it is held to.
+void add_gate(httplib::Server& server) {
+    using Response = httplib::Server::HandlerResponse;
+    server.set_pre_routing_handler([](const httplib::Request& request,
+                                      httplib::Response& response) {
+        CW_ASSERT(request.ssl != nullptr);
+        const bool to_enrol = request.method == "POST" && request.path == wire::enrol_path;
+        if (speaks_enrolment(request.ssl)) {
+            if (!to_enrol) {
+                answer(response, fail(Errc::identity_refused, "enrolment is all there is here"));
+            } else if (request.get_header_value<std::uint64_t>("Content-Length") >
+                       wire::enrol_bytes_max) {
+                answer(response, fail(Errc::usage, "a request to enrol is shorter"));
+            } else {
+                return Response::Unhandled;
+            }
+            return Response::Handled;
+        }
+        const Result<Identity> peer = peer_identity(request.ssl);
+        if (!peer || peer->role != Role::operator_) {
+            answer(response, fail(Errc::identity_refused, "only operators may ask here"));
+            return Response::Handled;
+        }
+        return Response::Unhandled;
+    });
+}
+
+void add_enrolment(httplib::Server& server, const ControlHandlers& handlers) {
+    server.Post(std::string(wire::enrol_path), [&handlers](const httplib::Request& request,
+                                                           httplib::Response& response) {
+        if (!speaks_enrolment(request.ssl)) {
+            answer(response, fail(Errc::not_found, "operators are not enrolled here"));
+            return;
+        }
+        EnrolCall call{.address = request.remote_addr, .peer = {}, .body = request.body};
+        if (const Result<Identity> peer = peer_identity(request.ssl)) {
+            call.peer = *peer;
+        }
+        answer(response, handlers.enrol(call));
+    });
+}
+
 class HttpControlServer final : public ControlServer {
 public:
-    explicit HttpControlServer(ControlHandlers handlers) : handlers_(std::move(handlers)) {}
+    explicit HttpControlServer(ControlHandlers handlers)
+        : handlers_(std::move(handlers)), tls_(Role::operator_, handlers_.enrol != nullptr) {}
     ~HttpControlServer() override {
         for (const auto& server : servers_) {
             server->stop();
@@ -105,7 +157,7 @@ public:
     Result<void> start_tcp(const std::string& listen, const TlsFiles& tls) {
         CW_TRY_ASSIGN(const HostPort address, parse_host_port(listen));
         // Only operators may use this port: any other valid certificate is refused in the
-        // handshake.
+        // handshake, but by the protocol of enrolment.
         Result<void> prepared;
         auto server = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
             prepared = tls_.serve(context, tls);
@@ -121,6 +173,10 @@ public:
         }
         if (port_ == 0) {
             return fail_errno(Errc::io_error, "cannot listen on " + listen, errno);
+        }
+        add_gate(*server);
+        if (handlers_.enrol) {
+            add_enrolment(*server, handlers_);
         }
         run(std::move(server));
         return {};
@@ -142,7 +198,7 @@ private:
     }
 
     ControlHandlers handlers_;
-    ReloadingTls tls_{Role::operator_};
+    ReloadingTls tls_;
     std::string socket_path_;
     std::uint16_t port_ = 0;
     std::vector<std::unique_ptr<httplib::Server>> servers_;

@@ -1,10 +1,12 @@
 // The control API: what the CLI, the console and Prometheus talk to.
 //
 // Always on a Unix socket (mode 0600, in state_dir); with `listen`, also on TCP over mutual TLS for
-// certificates of role operator. Handlers run on the server's own threads and must be thread-safe:
-// they read snapshots and post commands, and never touch the data plane.
+// certificates of role operator, and, if there is a handler for it, for machines that want to be
+// enrolled: those have one endpoint and no other. Handlers run on the server's own threads and must
+// be thread-safe: they read snapshots and post commands, and never touch the data plane.
 #pragma once
 
+#include "appliance/enrolment/enrolment_desk.h"
 #include "base/error.h"
 #include "base/tls.h"
 
@@ -19,6 +21,7 @@ struct ControlHandlers {
     std::function<std::string()> metrics;                        // GET /metrics
     std::function<Result<std::string>(const std::string&)> get;  // GET /v1/<name> → JSON
     std::function<Result<std::string>(const std::string&, const std::string&)> post;  // + JSON body
+    std::function<Result<std::string>(const EnrolCall&)> enrol;  // POST /v1/enrol; null: off.
 };
 
 struct ControlOptions {

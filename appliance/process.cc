@@ -87,17 +87,8 @@ Result<void> Process::start() {
     CW_TRY(revoked_->reload(*seams_.disk, settings_.security_revoked_file));
     CW_TRY_ASSIGN(server_, Server::start(settings_, {seams_, conditions_, server_id_, revoked_}));
     std::fprintf(stderr, "memory budget:\n%s", server_->budget_text().c_str());
-    ControlHandlers handlers;
-    handlers.metrics = [this] { return seams_.metrics->render(); };
-    handlers.get = [this](const std::string& name) { return get(name); };
-    handlers.post = [this](const std::string& name, const std::string& body) {
-        return post(name, body);
-    };
-    CW_TRY_ASSIGN(control_,
-                  ControlServer::start({.socket_path = settings_.server_state_dir + "/control.sock",
-                                        .listen = settings_.control_listen,
-                                        .tls = control_tls(settings_)},
-                                       std::move(handlers)));
+    CW_TRY(open_enrolment());
+    CW_TRY(open_control());
     if (settings_.server_role == "process-server") {
         proof_watch_ = std::make_unique<ProofWatch>(settings_, conditions_);
     }
@@ -107,6 +98,54 @@ Result<void> Process::start() {
                                  {"control_port", control_->port()}});
     notify_ready("replication on port " + std::to_string(server_->port()));
     return {};
+}
+
+Result<void> Process::open_enrolment() {
+    if (settings_.security_enrol_ca.empty()) {
+        return {};
+    }
+    if (settings_.control_listen.empty()) {
+        return fail(Errc::config_invalid,
+                    "security.enrol_ca needs control.listen: machines are "
+                    "enrolled over that port");
+    }
+    CW_TRY_ASSIGN(
+        enrolment_,
+        EnrolmentDesk::open(
+            {.book_path = settings_.server_state_dir + "/enrolment",
+             .ca_directory = settings_.security_enrol_ca,
+             .tls = control_tls(settings_),
+             .valid_s = static_cast<std::int64_t>(settings_.security_enrol_valid_ms / 1000),
+             .replication_port = server_->port()},
+            {*seams_.disk, *seams_.clock, *seams_.random, conditions_}));
+    return {};
+}
+
+Result<void> Process::open_control() {
+    ControlHandlers handlers;
+    handlers.metrics = [this] { return seams_.metrics->render(); };
+    handlers.get = [this](const std::string& name) { return get(name); };
+    handlers.post = [this](const std::string& name, const std::string& body) {
+        return post(name, body);
+    };
+    if (enrolment_) {
+        handlers.enrol = [this](const EnrolCall& call) { return enrolment_->enrol(call); };
+    }
+    CW_TRY_ASSIGN(control_,
+                  ControlServer::start({.socket_path = settings_.server_state_dir + "/control.sock",
+                                        .listen = settings_.control_listen,
+                                        .tls = control_tls(settings_)},
+                                       std::move(handlers)));
+    return {};
+}
+
+Result<EnrolmentDesk*> Process::enrolment() {
+    if (!enrolment_) {
+        return fail(
+            Errc::config_invalid,
+            "enrolment is off: security.enrol_ca names no directory with ca.crt and ca.key");
+    }
+    return enrolment_.get();
 }
 
 TlsFiles Process::control_tls(const config::Settings& settings) const {
@@ -128,6 +167,9 @@ int Process::run() {
             continue;
         }
         const bool lively = server_->tick();
+        if (enrolment_) {
+            enrolment_->tick();
+        }
         if (lively && watchdog_ns > 0 && seams_.clock->boot() - next_watchdog >= 0) {
             notify_watchdog();
             next_watchdog = seams_.clock->boot() + watchdog_ns;
@@ -202,12 +244,20 @@ Result<std::string> Process::get(const std::string& name) {
     if (name == "events") {
         return events_json(conditions_.events(events_shown));
     }
+    if (name == "enrol-tokens") {
+        CW_TRY_ASSIGN(EnrolmentDesk* const desk, enrolment());
+        return desk->list();
+    }
     return fail(Errc::not_found, "no such resource: " + name);
 }
 
 Result<std::string> Process::post(const std::string& name, const std::string& body) {
     if (name == "reload") {
         return reload();
+    }
+    if (name == "enrol-token" || name == "enrol-token-revoke") {
+        CW_TRY_ASSIGN(EnrolmentDesk* const desk, enrolment());
+        return name == "enrol-token" ? desk->issue(body) : desk->revoke(body);
     }
     return server_->post(name, body);
 }

@@ -38,6 +38,9 @@ private:
     Result<config::Settings> load();
     Result<std::string> reload();
     [[nodiscard]] TlsFiles control_tls(const config::Settings& settings) const;
+    Result<void> open_enrolment();
+    Result<void> open_control();
+    Result<EnrolmentDesk*> enrolment();
     Result<std::string> get(const std::string& name);
     Result<std::string> post(const std::string& name, const std::string& body);
     std::string status();
@@ -54,6 +57,7 @@ private:
     // Two owners: this, which reloads it, and the TLS contexts of every port, which ask it.
     std::shared_ptr<RevocationList> revoked_ = std::make_shared<RevocationList>();
     std::unique_ptr<Server> server_;
+    std::unique_ptr<EnrolmentDesk> enrolment_;  // Null: off.
     std::unique_ptr<ControlServer> control_;
     std::unique_ptr<ProofWatch> proof_watch_;  // Of a process server: only they have a vault.
     sigset_t signals_{};

@@ -1,6 +1,10 @@
 // ReloadingTls: the certificate of an HTTP server, which may change while it listens: every
 // handshake that begins takes the newest. Connections that stand keep what they began with.
 //
+// With enrolment, who names that protocol and no other is met by a context of its own: it shows the
+// CA, and lets in machines and those that have no certificate yet. Everybody else is refused in the
+// handshake as ever.
+//
 // Thread-safety: load() and handshakes from any thread. It outlives the server.
 #pragma once
 
@@ -13,7 +17,8 @@ namespace cw::appliance {
 
 class ReloadingTls {
 public:
-    explicit ReloadingTls(Role only) : only_(only) {}  // Peers of other roles are refused.
+    // Peers of other roles are refused.
+    explicit ReloadingTls(Role only, bool enrolment = false) : only_(only), enrolment_(enrolment) {}
 
     // Errors: those of TlsContext::set_up(); what was loaded before stays in use.
     Result<void> load(const TlsFiles& files);
@@ -25,8 +30,10 @@ private:
     static int on_hello(SSL* ssl, int* alert, void* self);
 
     const Role only_;
+    const bool enrolment_;
     std::mutex mutex_;
-    std::shared_ptr<SSL_CTX> current_;  // With mutex_. OpenSSL counts its own users.
+    // With mutex_; OpenSSL counts its own users. The second is null without enrolment.
+    std::shared_ptr<SSL_CTX> current_, for_strangers_;
 };
 
 }  // namespace cw::appliance

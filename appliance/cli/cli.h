@@ -69,6 +69,7 @@ Result<void> target_failover(Cli& cli, const std::string& machine, const std::st
 // One function per family of commands.
 void add_config_commands(CLI::App& app, Cli& cli);    // config check | explain | reload | manual
 void add_pki_commands(CLI::App& app, Cli& cli);       // pki init | issue
+void add_enrol_command(CLI::App& app, Cli& cli);      // enrol-token
 void add_vault_commands(CLI::App& app, Cli& cli);     // vault create, machines, points, verify
 void add_status_commands(CLI::App& app, Cli& cli);    // status, events
 void add_recovery_commands(CLI::App& app, Cli& cli);  // failover, export

@@ -116,6 +116,7 @@ int main(int argc, char** argv) {
     app.add_flag("--json", cli.json, "Machine-readable output");
     add_config_commands(app, cli);
     add_pki_commands(app, cli);
+    add_enrol_command(app, cli);
     add_vault_commands(app, cli);
     add_status_commands(app, cli);
     add_recovery_commands(app, cli);

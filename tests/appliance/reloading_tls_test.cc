@@ -1,6 +1,7 @@
 // A certificate that changes while an HTTP server listens.
 #include "appliance/reloading_tls.h"
 
+#include "base/enrolment.h"
 #include "tests/base/tls_fixture.h"
 
 namespace cw::appliance {
@@ -67,6 +68,63 @@ TEST_F(ReloadingTlsTest, OtherRolesAreRefusedBeforeAndAfterALoad) {
     EXPECT_FALSE(connect(files("machine")).server);
     ASSERT_TRUE(tls_.load(files("second")));
     EXPECT_FALSE(connect(files("machine")).server);
+}
+
+// Who names the protocol of enrolment, and with what.
+class StrangersTest : public ReloadingTlsTest {
+protected:
+    void SetUp() override {
+        ReloadingTlsTest::SetUp();
+        ASSERT_TRUE(with_enrolment_.serve(*door_, files("first")));
+        issue("ca", Role::machine, "machine");
+    }
+    // `name` empty: without a certificate.
+    Outcome come(const std::string& name, std::string_view protocol, SSL_CTX* door) {
+        const SslContext client(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+        if (!name.empty()) {
+            CW_ASSERT(SSL_CTX_use_certificate_chain_file(client.get(),
+                                                         files(name).cert_file.c_str()) == 1);
+            CW_ASSERT(SSL_CTX_use_PrivateKey_file(client.get(), files(name).key_file.c_str(),
+                                                  SSL_FILETYPE_PEM) == 1);
+        }
+        if (!protocol.empty()) {
+            const std::string list = static_cast<char>(protocol.size()) + std::string(protocol);
+            CW_ASSERT(SSL_CTX_set_alpn_protos(client.get(),
+                                              reinterpret_cast<const unsigned char*>(list.data()),
+                                              static_cast<unsigned>(list.size())) == 0);
+        }
+        return handshake(client.get(), door);
+    }
+
+    ReloadingTls with_enrolment_{Role::operator_, true};
+    SslContext door_{SSL_CTX_new(TLS_server_method()), SSL_CTX_free};
+};
+
+TEST_F(StrangersTest, AreLetInByTheProtocolOfEnrolmentAlone) {
+    EXPECT_TRUE(come("", enrolment_alpn, door_.get()).server);
+    EXPECT_TRUE(speaks_enrolment(server_.get()));
+    EXPECT_FALSE(come("", "", door_.get()).server);
+    EXPECT_FALSE(come("", "http/1.1", door_.get()).server);
+    EXPECT_FALSE(come("", "causeway-enrolment/2", door_.get()).server);
+    EXPECT_FALSE(come("", enrolment_alpn, listening_.get()).server) << "enrolment is off there";
+}
+
+TEST_F(StrangersTest, MachinesComeByItAndNobodyElse) {
+    issue("other", Role::machine, "foreign");
+    EXPECT_TRUE(come("machine", enrolment_alpn, door_.get()).server);
+    EXPECT_FALSE(come("machine", "http/1.1", door_.get()).server);
+    EXPECT_FALSE(come("operator", enrolment_alpn, door_.get()).server);
+    EXPECT_FALSE(come("first", enrolment_alpn, door_.get()).server);
+    EXPECT_FALSE(come("foreign", enrolment_alpn, door_.get()).server);
+    EXPECT_TRUE(come("operator", "http/1.1", door_.get()).server);
+}
+
+TEST_F(StrangersTest, AreStillToldApartAfterALoad) {
+    ASSERT_TRUE(with_enrolment_.load(files("second")));
+    EXPECT_TRUE(come("", enrolment_alpn, door_.get()).server);
+    EXPECT_TRUE(was_shown("second"));
+    EXPECT_FALSE(come("", "http/1.1", door_.get()).server);
+    EXPECT_TRUE(come("operator", "", door_.get()).server);
 }
 
 }  // namespace

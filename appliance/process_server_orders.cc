@@ -1,4 +1,4 @@
-// What operators order of a process server: POST /v1/move and /v1/resync.
+// What operators order of a process server: POST /v1/move, /v1/resync, /v1/rotate-data-key.
 #include "appliance/process_server.h"
 #include "appliance/wait_until.h"
 #include "base/log.h"
@@ -46,7 +46,29 @@ Result<std::string> ProcessServer::post(const std::string& name, const std::stri
         return resync(text_of(asked, "subject"),
                       later ? WallMicros{at->get<std::int64_t>()} : context_.seams.clock->wall());
     }
+    if (name == "rotate-data-key") {
+        return rotate_data_key(text_of(asked, "machine"));
+    }
     return Terminal::post(name, body);
+}
+
+// An empty name: of every machine here.
+Result<std::string> ProcessServer::rotate_data_key(const std::string& wanted) {
+    std::size_t ordered = 0;
+    for (const upload::MachineStatus& machine : engine_->status().machines) {
+        const bool active = machine.mode == upload::MachineMode::active;
+        if (active && (wanted.empty() || wanted == to_string(machine.machine))) {
+            engine_->post(upload::RotateDekCommand{machine.machine});
+            ++ordered;
+        }
+    }
+    if (ordered == 0) {
+        return fail(Errc::not_found, "this server publishes for no such machine now");
+    }
+    log_info("server.data_key_ordered", {{"machines", ordered}});
+    return told("new data keys for " + std::to_string(ordered) +
+                (ordered == 1 ? " machine" : " machines") +
+                "; each is used as soon as a manifest that carries it is committed");
 }
 
 // Nothing more is taken, what is here is published, then the chain is let go of. What cannot be

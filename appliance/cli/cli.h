@@ -79,7 +79,8 @@ void add_mount_command(CLI::App& app, Cli& cli);      // mount
 void add_drill_command(CLI::App& app, Cli& cli);      // drill
 void add_plan_commands(CLI::App& app, Cli& cli);      // plan run | check | show
 void add_doctor_commands(CLI::App& app, Cli& cli);    // doctor, support-bundle
-void add_machine_commands(CLI::App& app, Cli& cli);   // disks, policy, cost, keys
+void add_machine_commands(CLI::App& app, Cli& cli);   // disks, policy, cost
+void add_keys_command(CLI::App& app, Cli& cli);       // keys, keys rotate | kit
 void add_server_commands(CLI::App& app, Cli& cli);    // servers, move, resync
 void add_failback_command(CLI::App& app, Cli& cli);   // failback
 void add_gc_command(CLI::App& app, Cli& cli);         // gc

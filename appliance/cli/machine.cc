@@ -1,4 +1,4 @@
-// causeway disks | policy | keys | cost: what the vault and the configuration say of machines.
+// causeway disks | policy | cost: what the vault and the configuration say of machines.
 #include "appliance/cli/cli.h"
 #include "appliance/cli/point.h"
 #include "base/log.h"
@@ -74,45 +74,6 @@ Result<void> policy(Cli& cli, const std::string& machine_text) {
         std::printf("  %-24s %s\n", key.c_str(), value.dump().c_str());
     }
     return {};
-}
-
-struct KeyReport {
-    json keys = json::array();
-    bool all_open = true;
-};
-
-// Whether the key file opens the keys of every machine: what a recovery rests on.
-Result<void> keys(Cli& cli) {
-    CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
-    CW_TRY_ASSIGN(const auto machines, chosen_machines(vault, ""));
-    KeyReport report;
-    for (const MachineId& machine : machines) {
-        const auto catalog = recovery::Catalog::open(*vault.store, *vault.access.kek, machine, {});
-        json entry{{"machine", to_string(machine)}, {"opens", catalog.has_value()}};
-        if (catalog) {
-            entry["data_keys"] = catalog->keys().deks.size();
-        } else {
-            entry["error"] = to_string(catalog.error());
-            report.all_open = false;
-        }
-        report.keys.push_back(std::move(entry));
-    }
-    if (cli.json) {
-        print_json({{"vault", to_string(vault.access.identity.id)},
-                    {"kek_file", vault.settings.security_kek_file},
-                    {"machines", report.keys}});
-    } else {
-        std::printf("vault %s, key file %s\n", to_string(vault.access.identity.id).c_str(),
-                    vault.settings.security_kek_file.c_str());
-        for (const json& entry : report.keys) {
-            std::printf(
-                "  %s  %s\n", shown(entry, "machine").c_str(),
-                entry["opens"].get<bool>() ? "its keys open" : shown(entry, "error").c_str());
-        }
-    }
-    return report.all_open
-               ? Result<void>{}
-               : fail(Errc::key_unavailable, "not every machine's keys could be opened");
 }
 
 // Stored and live bytes by machine, and the operations that a full restore would take. Prices
@@ -194,9 +155,6 @@ void add_machine_commands(CLI::App& app, Cli& cli) {
         app.add_subcommand("policy", "Points, retention and alarms in force");
     policy_command->add_option("MACHINE", *machine, "Its id; without: of the others");
     policy_command->callback([&cli, machine] { cli.run([&] { return policy(cli, *machine); }); });
-    app.add_subcommand("keys", "Does the key file open every machine's keys?")->callback([&cli] {
-        cli.run([&] { return keys(cli); });
-    });
 
     CLI::App* cost_command = app.add_subcommand("cost", "Space and operations of the vault");
     auto prices = std::make_shared<CostOptions>();

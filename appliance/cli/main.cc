@@ -126,6 +126,7 @@ int main(int argc, char** argv) {
     add_plan_commands(app, cli);
     add_doctor_commands(app, cli);
     add_machine_commands(app, cli);
+    add_keys_command(app, cli);
     add_server_commands(app, cli);
     add_failback_command(app, cli);
     add_gc_command(app, cli);

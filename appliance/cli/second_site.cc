@@ -1,7 +1,9 @@
-// causeway points and failover against a master target: the same verbs as for a vault, answered by
-// the daemon that holds the disks.
-#include "appliance/cli/cli.h"
+// causeway points, verify and failover against a master target: the same verbs as for a vault,
+// answered by the daemon that holds the disks.
+#include "appliance/cli/second_site.h"
+
 #include "appliance/control_client.h"
+#include "egress/volume/point_check.h"
 #include "recovery/catalog.h"
 
 #include <algorithm>
@@ -128,7 +130,82 @@ Result<void> wait_until_done(Cli& cli, const std::string& machine) {
     }
 }
 
+// What a switch of this target to `point` would meet.
+json findings_of(const json& target, const json& point,
+                 const Result<std::vector<volume::PointCheck>>& checks, std::uint64_t& bytes) {
+    const std::string where = target.value("path", "");
+    const auto finding = [&](const Error& error) {
+        return json{{{"object", where}, {"code", name_of(error.code)}, {"detail", error.detail}}};
+    };
+    if (!checks) {
+        return finding(checks.error());
+    }
+    const auto check = std::ranges::find_if(
+        *checks, [&](const auto& one) { return to_string(one.point.id) == point.value("id", ""); });
+    if (check == checks->end()) {
+        return finding({Errc::record_corrupt, "the daemon names it, and nothing leads to it"});
+    }
+    bytes += check->read_bytes;
+    return check->trouble ? finding(*check->trouble) : json::array();
+}
+
+void print_checks(const json& report) {
+    for (const json& point : report["points"]) {
+        std::printf("%s  %s  %s\n", point.value("id", "").c_str(), point.value("time", "").c_str(),
+                    point.value("verdict", "").c_str());
+        for (const json& finding : point["findings"]) {
+            std::printf("  ! %s: %s %s\n", finding.value("object", "").c_str(),
+                        finding.value("code", "").c_str(), finding.value("detail", "").c_str());
+        }
+    }
+    std::printf("%s: %zu points, %s read\n", report.value("verdict", "").c_str(),
+                report["points"].size(),
+                config::format_bytes(report.value("bytes_read", std::uint64_t{0})).c_str());
+}
+
 }  // namespace
+
+Result<void> target_verify(Cli& cli, const std::string& machine) {
+    CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
+    json report{{"verdict", "intact"}, {"bytes_read", 0}, {"points", json::array()}};
+    std::vector<Result<std::vector<volume::PointCheck>>> checks;
+    for (const json& target : targets) {
+        checks.push_back(volume::check_points(*cli.seams.disk, target.value("work_directory", "")));
+    }
+    // Asked again: what was given up while the checks ran is no loss.
+    CW_TRY_ASSIGN(const json now, targets_of(cli, machine));
+    std::vector<json> points = common_points(now);
+    std::erase_if(points, [&](const json& point) {  // What came since was not looked at.
+        return std::ranges::none_of(common_points(targets),
+                                    [&](const json& one) { return one["id"] == point["id"]; });
+    });
+    std::ranges::reverse(points);  // Oldest first, as from a vault.
+    std::uint64_t bytes = 0;
+    for (const json& point : points) {
+        json out{{"id", point["id"]},
+                 {"time", time_of(point)},
+                 {"verdict", "intact"},
+                 {"findings", json::array()}};
+        for (std::size_t i = 0; i < targets.size(); ++i) {
+            if (targets[i].value("phase", "") == "done") {
+                continue;  // It is the point: nothing has to be read to become it.
+            }
+            for (json& one : findings_of(targets[i], point, checks[i], bytes)) {
+                out["findings"].push_back(std::move(one));
+                out["verdict"] = report["verdict"] = "unusable";
+            }
+        }
+        report["points"].push_back(std::move(out));
+    }
+    report["bytes_read"] = bytes;
+    if (cli.json) {
+        print_json(report);
+    } else {
+        print_checks(report);
+    }
+    return report["verdict"] == "intact" ? Result<void>{}
+                                         : fail(Errc::record_corrupt, "see the findings above");
+}
 
 Result<bool> is_master_target(Cli& cli) {
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());

@@ -1,5 +1,6 @@
 // causeway vault create, machines, points, verify: straight from the vault, without any daemon.
 #include "appliance/cli/point.h"
+#include "appliance/cli/second_site.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
 #include "recovery/verify.h"
@@ -182,6 +183,10 @@ void print_verify(const json& report) {
 }
 
 Result<void> verify(Cli& cli, const std::string& machine_text, recovery::VerifyDepth depth) {
+    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
+    if (master_target) {
+        return target_verify(cli, machine_text);
+    }
     // What is lost is a finding here.
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, true));
     recovery::VerifyOptions options;

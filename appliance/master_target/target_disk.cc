@@ -308,6 +308,7 @@ TargetStatus TargetDisk::status() const {
     out.disk = options_.disk;
     out.path = options_.path;
     out.identity = identity_;
+    out.work_directory = options_.work_directory;
     out.size_bytes = size_bytes_;
     out.point = point();
     out.taken_bytes = taken_bytes_;

@@ -59,6 +59,7 @@ json target_json(const TargetStatus& target) {
     json out{{"machine", to_string(target.machine)},
              {"disk", target.disk},
              {"path", target.path},
+             {"work_directory", target.work_directory},
              {"identity", target.identity},
              {"size_bytes", target.size_bytes},
              {"phase", volume::name_of(target.phase)},

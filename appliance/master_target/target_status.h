@@ -22,7 +22,7 @@ struct TargetWork {
 struct TargetStatus {
     MachineId machine;
     std::string disk;  // As configured: UUID or name.
-    std::string path, identity;
+    std::string path, identity, work_directory;
     std::uint64_t size_bytes = 0;
     volume::Phase phase = volume::Phase::collecting;
     std::optional<volume::HeldPoint> point;  // What a switch would make of the target.

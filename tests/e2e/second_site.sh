@@ -78,6 +78,20 @@ write_until 40
 check "another point of A at B" note_point two committed
 two=$ordered_truth
 check "the same verb lists the points of a master target" test "$(points_of_target | wc -l)" -ge 2
+check "the same verb verifies them" cli verify "$demo_machine"
+check "it names each as intact" test "$(cli verify "$demo_machine" | grep -c '  intact$')" -ge 2
+undo=$(find "$home/b/state" -name 'undo.*' | head -n 1)
+flip() { python3 -c 'import sys
+with open(sys.argv[1], "r+b") as log:
+    log.seek(2 * 4096)
+    byte = log.read(1)
+    log.seek(2 * 4096)
+    log.write(bytes([byte[0] ^ 1]))' "$undo"; }
+flip
+check "what a damaged way back leads to is called unusable" eval '! cli verify "$demo_machine" >"$demo/verify.log" 2>&1'
+check "what it does not need is intact" test "$(grep -c '  unusable$' "$demo/verify.log")" -ge 1 -a "$(grep -c '  intact$' "$demo/verify.log")" -ge 1
+flip
+check "all are intact again" cli verify "$demo_machine"
 end_writer
 demo_stop_agent
 check "A's disk is what its writer says" is_same "$home/a/disk.img" "$two"

@@ -39,7 +39,7 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
 
 Result<pipeline::MemoryPlan> ProcessServer::plan(pipeline::BudgetNeeds needs) {
     SystemSeams& seams = context_.seams;
-    CW_TRY_ASSIGN(vault_, open_vault_access(settings_, seams));
+    CW_TRY_ASSIGN(vault_, open_vault_access(settings_, seams, &context_.conditions));
     CW_TRY_ASSIGN(signer_, vault::make_server_signer(*vault_.stores->make(), *vault_.kek,
                                                      *seams.random, context_.server));
     CW_TRY(witness_.load(*seams.disk));

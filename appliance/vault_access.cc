@@ -107,12 +107,15 @@ SystemSeams make_system_seams() {
             make_metric_registry()};
 }
 
-Result<std::unique_ptr<blob::StoreFactory>> open_stores(
-    const config::Settings& settings, SystemSeams& seams, bool create,
-    std::shared_ptr<const blob::SendPace> pace) {
+Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& settings,
+                                                        SystemSeams& seams, bool create,
+                                                        std::shared_ptr<const blob::SendPace> pace,
+                                                        Conditions* conditions) {
     CW_TRY_ASSIGN(auto plain, plain_stores(settings, seams, create, std::move(pace)));
-    return blob::make_retry_factory(std::move(plain), blob::RetryOptions{}, *seams.clock,
-                                    *seams.random, *seams.metrics);
+    blob::RetryOptions options;
+    options.conditions = conditions;
+    return blob::make_retry_factory(std::move(plain), options, *seams.clock, *seams.random,
+                                    *seams.metrics);
 }
 
 Result<std::unique_ptr<blob::StoreFactory>> open_gc_stores(config::Settings settings,
@@ -131,10 +134,11 @@ Result<std::unique_ptr<blob::StoreFactory>> open_gc_stores(config::Settings sett
     return open_stores(settings, seams, false);
 }
 
-Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams) {
+Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams,
+                                      Conditions* conditions) {
     VaultAccess access;
     access.pace = std::make_shared<blob::SendPace>();
-    CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, false, access.pace));
+    CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, false, access.pace, conditions));
     CW_TRY_ASSIGN(access.kek,
                   vault::open_kek_file(*seams.disk, settings.security_kek_file, *seams.random));
     const auto store = access.stores->make();

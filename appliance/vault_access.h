@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/clock.h"
+#include "base/conditions.h"
 #include "base/disk.h"
 #include "base/metrics.h"
 #include "base/random.h"
@@ -35,13 +36,15 @@ struct VaultAccess {
 // vault_missing, io_error (credential files).
 Result<std::unique_ptr<blob::StoreFactory>> open_stores(
     const config::Settings& settings, SystemSeams& seams, bool create,
-    std::shared_ptr<const blob::SendPace> pace = nullptr);
+    std::shared_ptr<const blob::SendPace> pace = nullptr, Conditions* conditions = nullptr);
 // The same store under gc.auth, the only identity that may delete; gc.auth is not "none". Its empty
 // credential settings are taken from [vault]. Errors: as open_stores.
 Result<std::unique_ptr<blob::StoreFactory>> open_gc_stores(config::Settings settings,
                                                            SystemSeams& seams);
-// Opens an existing vault. Errors: those, key_unavailable, object_corrupt.
-Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams);
+// Opens an existing vault; `conditions`, if given, tell when its store keeps failing. Errors:
+// those, key_unavailable, object_corrupt.
+Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams,
+                                      Conditions* conditions = nullptr);
 // Makes the KEK file if absent, and the vault. Errors: vault_exists.
 Result<VaultAccess> create_vault_access(const config::Settings& settings, SystemSeams& seams);
 

@@ -94,7 +94,7 @@ void RetryPut::retry(Phase phase, Error error) {
         return finish({PutOutcome::refused, {}, std::move(error)});
     }
     phase_ = phase;
-    queue_.pause(*this);
+    queue_.pause(*this, std::move(error));
 }
 
 void RetryPut::finish(PutResult result) {

@@ -20,6 +20,14 @@ RetryQueue::RetryQueue(RetryShared& shared, BlobStore& inner)
     CW_ASSERT(shared.options.concurrency_first >= 1 && window_most_ >= 1);
 }
 
+RetryQueue::~RetryQueue() {
+    for (const auto& [job, owned] : jobs_) {
+        if (job->told_) {
+            shared_.trouble.end();
+        }
+    }
+}
+
 void RetryQueue::add(std::unique_ptr<RetryJob> job) {
     RetryJob* added = job.get();
     jobs_.emplace(added, std::move(job));
@@ -34,8 +42,16 @@ void RetryQueue::came_back(RetryJob& job, std::string_view code, bool good) {
     adapt(good);
 }
 
-void RetryQueue::pause(RetryJob& job) {
+void RetryQueue::pause(RetryJob& job, Error error) {
+    if (!job.error_) {
+        job.tell_at_ = shared_.clock.boot() + shared_.options.tell_ns;
+        next_tell_ = std::min(next_tell_, job.tell_at_);
+    }
+    job.error_ = std::move(error);
     job.repeats_ = true;
+    if (job.told_) {
+        shared_.trouble.again(*job.error_);
+    }
     paused_.emplace(shared_.clock.boot() + jitter_ns(job.failures_++), &job);
 }
 
@@ -45,12 +61,18 @@ bool RetryQueue::overdue(const RetryJob& job) const {
 }
 
 void RetryQueue::end(RetryJob& job) {
+    if (job.told_) {
+        shared_.trouble.end();
+    }
     const auto removed = jobs_.erase(&job);
     CW_ASSERT(removed == 1);
 }
 
 void RetryQueue::pump() {
     const Nanos now = shared_.clock.boot();
+    if (now >= next_tell_) {
+        tell(now);
+    }
     while (!paused_.empty() && paused_.begin()->first <= now) {
         ready_.push_back(paused_.begin()->second);
         paused_.erase(paused_.begin());
@@ -76,7 +98,24 @@ std::int64_t RetryQueue::until_due_ns(std::int64_t timeout_ns) const {
     if (paused_.empty()) {
         return timeout_ns;
     }
-    return std::clamp<std::int64_t>(paused_.begin()->first - shared_.clock.boot(), 0, timeout_ns);
+    const Nanos due = std::min(paused_.begin()->first, next_tell_);
+    return std::clamp<std::int64_t>(due - shared_.clock.boot(), 0, timeout_ns);
+}
+
+// Somebody should know of the jobs that have kept failing for long enough.
+void RetryQueue::tell(Nanos now) {
+    next_tell_ = Nanos{INT64_MAX};
+    for (const auto& [job, owned] : jobs_) {
+        if (!job->error_ || job->told_) {
+            continue;
+        }
+        if (job->tell_at_ > now) {
+            next_tell_ = std::min(next_tell_, job->tell_at_);
+            continue;
+        }
+        job->told_ = true;
+        shared_.trouble.begin(*job->error_);
+    }
 }
 
 void RetryQueue::set_concurrency(std::size_t operations) {

@@ -3,6 +3,7 @@
 
 #include "base/random.h"
 #include "egress/blob/retry_store.h"
+#include "egress/blob/retry_trouble.h"
 
 #include <deque>
 #include <map>
@@ -13,13 +14,19 @@ namespace cw::blob {
 // What the stores of one factory share.
 struct RetryShared {
     RetryShared(const RetryOptions& o, Clock& c, Random& r, MetricRegistry& m)
-        : options(o), clock(c), random(r), metrics(m), budget(o.budget, c.boot()) {}
+        : options(o),
+          clock(c),
+          random(r),
+          metrics(m),
+          budget(o.budget, c.boot()),
+          trouble(o.conditions) {}
 
     const RetryOptions options;
     Clock& clock;
     Random& random;
     MetricRegistry& metrics;
     RetryBudget budget;
+    RetryTrouble trouble;
 };
 
 // One operation from its start to its callback.
@@ -41,20 +48,26 @@ private:
     const Nanos began_;
     Nanos sent_{0};
     unsigned failures_ = 0;
-    bool repeats_ = false;  // The next request is an extra one.
+    bool repeats_ = false;        // The next request is an extra one.
+    std::optional<Error> error_;  // Of the last failure, once there was one.
+    Nanos tell_at_{0};            // When a person should know that it keeps failing.
+    bool told_ = false;
 };
 
 // Thread-safety: none, like the store it belongs to.
 class RetryQueue {
 public:
     RetryQueue(RetryShared& shared, BlobStore& inner);
+    ~RetryQueue();  // What is in trouble is nobody's any more.
+    RetryQueue(const RetryQueue&) = delete;
+    RetryQueue& operator=(const RetryQueue&) = delete;
 
     void add(std::unique_ptr<RetryJob> job);
     // The request of `job` came back: counts it under `code` ("ok" or the error's name) and lets
     // the window follow. Every request ends here before pause() or end().
     void came_back(RetryJob& job, std::string_view code, bool good);
-    // Sends `job` again after a pause.
-    void pause(RetryJob& job);
+    // Sends `job`, which has failed with `error`, again after a pause.
+    void pause(RetryJob& job, Error error);
     // True if the operation has taken longer than it may.
     [[nodiscard]] bool overdue(const RetryJob& job) const;
     // The job is over. Destroys it.
@@ -70,6 +83,7 @@ public:
 private:
     void count(const RetryJob& job, std::string_view code);
     void adapt(bool good);
+    void tell(Nanos now);
     std::int64_t jitter_ns(unsigned failures);
 
     RetryShared& shared_;
@@ -81,6 +95,7 @@ private:
     double window_;
     std::size_t window_most_;
     Nanos window_cut_{0};
+    Nanos next_tell_{INT64_MAX};  // Not later than the first job's turn to be told of.
     std::map<std::pair<std::string_view, std::string>, Counter*> counters_;
     std::map<std::string_view, Histogram*> histograms_;
 };

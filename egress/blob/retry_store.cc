@@ -30,7 +30,7 @@ private:
         if (!again || queue_.overdue(*this)) {
             return finish(std::move(result));
         }
-        queue_.pause(*this);
+        queue_.pause(*this, std::move(result).error());
     }
     void finish(Result<T> result) {
         const Done<Result<T>> done = std::move(done_);

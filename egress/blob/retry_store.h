@@ -9,9 +9,12 @@
 //   attempt, and success. Without a nonce the unknown outcome is reported as it is.
 // - After `give_up_ns` the last error is reported; a put that may have been applied stays unknown.
 //
+// - An operation that has kept failing for `tell_ns` is told as a condition about "store".
+//
 // Counts causeway_blob_requests_total{op,code} and causeway_blob_latency_seconds{op} per attempt.
 #pragma once
 
+#include "base/conditions.h"
 #include "base/metrics.h"
 #include "base/random.h"
 #include "egress/blob/retry_budget.h"
@@ -29,6 +32,8 @@ struct RetryOptions {
     std::size_t concurrency_first = 8;         // Operations in flight per store at the start.
     std::size_t concurrency_most = 64;         // Until set_concurrency().
     RetryBudgetOptions budget = {};
+    std::int64_t tell_ns = 10 * ns_per_s;  // Since its first failure; well within half a minute.
+    Conditions* conditions = nullptr;      // Outlives the stores; null: nobody is told.
 };
 
 // `clock`, `random` and `metrics` outlive the stores and are thread-safe if the stores are used on

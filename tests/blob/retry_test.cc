@@ -224,6 +224,56 @@ TEST_F(Retry, DeadStoreIsNotHammered) {
     EXPECT_EQ(s->in_flight(), 0U);  // And everything goes through once it is back.
 }
 
+TEST_F(Retry, D18AStoreThatKeepsFailingIsToldWithinHalfAMinuteAndClearedWhenItIsBack) {
+    Conditions conditions(clock_);
+    RetryOptions options;
+    options.conditions = &conditions;
+    const auto s = store(options);
+    vault_.script(BlobOp::put, BlobFault::throttled, 3);  // A hiccup is nobody's business.
+    ASSERT_EQ(put_and_wait(*s, create("a", "x", "n")).outcome, PutOutcome::stored);
+    EXPECT_TRUE(conditions.events(10).empty());
+
+    vault_.set_rates({.throttled = 1});
+    int finished = 0;
+    for (const char* const name : {"b", "c"}) {
+        s->put(create(name, "x", "n"), [&](const PutResult&) { ++finished; });
+    }
+    const auto pass = [&](std::int64_t ns) {
+        const Nanos until = clock_.boot() + ns;
+        for (int i = 0; clock_.boot() < until && i < 1'000'000; ++i) {
+            s->wait(until - clock_.boot(), -1);
+            s->poll();
+        }
+    };
+    pass(9 * ns_per_s);
+    EXPECT_FALSE(conditions.standing(Errc::blob_throttled));
+    pass(21 * ns_per_s);
+    EXPECT_TRUE(conditions.standing(Errc::blob_throttled));
+    vault_.set_rates({.unavailable = 1});  // Now it fails otherwise.
+    pass(60 * ns_per_s);
+    EXPECT_TRUE(conditions.standing(Errc::blob_unavailable));
+    vault_.set_rates({});
+    pass(60 * ns_per_s);
+    EXPECT_EQ(finished, 2);
+    EXPECT_TRUE(conditions.list().empty());
+}
+
+TEST_F(Retry, TroubleEndsWithItsStore) {
+    Conditions conditions(clock_);
+    RetryOptions options;
+    options.conditions = &conditions;
+    auto s = store(options);
+    vault_.set_rates({.unavailable = 1});
+    s->put(create("a", "x", "n"), [](const PutResult&) {});
+    for (int i = 0; !conditions.standing(Errc::blob_unavailable) && i < 1'000'000; ++i) {
+        s->wait(ns_per_s, -1);
+        s->poll();
+    }
+    EXPECT_TRUE(conditions.standing(Errc::blob_unavailable));
+    s.reset();
+    EXPECT_TRUE(conditions.list().empty());
+}
+
 TEST_F(Retry, CountsEveryAttemptByOperationAndCode) {
     vault_.script(BlobOp::put, BlobFault::throttled, 2);
     const auto s = store();

@@ -54,7 +54,7 @@ commit_interval = "200ms"
 segment_deadline = "500ms"
 [control]
 listen = "127.0.0.1:0"'
-sed -i 's/^\[ingest\]$/&\nmax_connections = 1100\nhandshake_timeout = "20s"/; s|^\[security\]$|&\nrevoked_file = "'"$demo"'/pki/revoked.list"|' "$demo/causeway.toml"
+sed -i 's/^\[ingest\]$/&\nmax_connections = 1100\nhandshake_timeout = "20s"/; s|^\[security\]$|&\nenrol_ca = "'"$demo"'/pki"\nrevoked_file = "'"$demo"'/pki/revoked.list"|' "$demo/causeway.toml"
 causeway pki issue "$demo/pki" --role machine --name lost --out "$demo/pki/revoked" >/dev/null
 causeway pki revoke "$demo/pki/revoked.crt" --list "$demo/pki/revoked.list" >/dev/null
 causeway pki issue "$demo/pki" --role operator --name olga --out "$demo/pki/operator" >/dev/null
@@ -76,6 +76,7 @@ attack slow > "$demo/slow.out" & slow_pid=$!
 demo_pids+=($slow_pid)
 attack tls
 attack control
+attack enrol
 check "the log names why a handshake was refused" wait_for 180 "a line of the log" revoked_is_named
 honest "TLS and the control port"
 attack stream

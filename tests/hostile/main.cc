@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
     const std::map<std::string, void (*)(const Target&)> groups{
         {"tls", run_tls_cases},       {"control", run_control_cases}, {"frames", run_frame_cases},
         {"stream", run_stream_cases}, {"names", run_name_cases},      {"slow", run_slow_cases},
-        {"crowd", run_crowd},         {"storm", run_storm},
+        {"crowd", run_crowd},         {"storm", run_storm},           {"enrol", run_enrol_cases},
     };
     Target target;
     std::string group;

@@ -39,6 +39,7 @@ int failures();
 // The groups; each prints its cases.
 void run_tls_cases(const Target& target);
 void run_control_cases(const Target& target);
+void run_enrol_cases(const Target& target);
 void run_frame_cases(const Target& target);
 void run_stream_cases(const Target& target);
 void run_name_cases(const Target& target);

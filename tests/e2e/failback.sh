@@ -64,9 +64,24 @@ echo "disk $bytes bytes, moved $moved, chunks fetched $(json_number fetched_byte
     "$(json_number index_bytes <<<"$report"), blocks without fingerprint $(json_number blocks_unknown <<<"$report"), $((took_us / 1000)) ms"
 check "the old disk is the point" is_point
 check "at most 2 % of the disk moved" test "$moved" -gt 0 -a "$moved" -le $((bytes / 50))
+# A chunk of at most 1 MiB is what can be fetched: for each block one, however many of its blocks are wanted.
+wanted=$(($(json_number blocks_different <<<"$report") + $(json_number blocks_unknown <<<"$report")))
+chunk=$((1048576 + 65536)) # And a gap that was fetched along.
+fetched=$(json_number fetched_bytes <<<"$report")
+check "at most a chunk for each block was fetched" test "$fetched" -gt 0 -a "$fetched" -le $((wanted * chunk))
+check "what was fetched beside chunks are digests" test "$(json_number index_bytes <<<"$report")" -le $((blocks * 64 + 1048576))
+unknown=$(json_number blocks_unknown <<<"$report")
 report=$(failback)
 check "a second failback moves nothing" test "$(json_number moved_bytes <<<"$report")" -eq 0
 check "and leaves the disk alone" is_point
+
+# Differences that lie together cost what they are, and the chunks they begin and end in.
+head -c $((blocks / 100 * 65536)) /dev/urandom | dd of="$demo/old.img" bs=65536 seek=100 conv=notrunc status=none
+report=$(failback)
+moved=$(json_number moved_bytes <<<"$report") fetched=$(json_number fetched_bytes <<<"$report")
+echo "1 % in one piece: moved $moved, chunks fetched $fetched"
+check "differences in one piece are fetched as such" test "$moved" -eq $((blocks / 100 * 65536)) -a "$fetched" -le $((moved + (2 + unknown) * chunk))
+check "and the disk is the point" is_point
 
 before=0 after=0 wrong=0
 for ((i = 0; i < kills; i++)); do

@@ -1,6 +1,8 @@
 // Microsoft's own SDK as an independent reader and writer of our objects.
 // azure_sdk_reader.js URL CONTAINER FILES_DIR: lists and compares, then writes sdk/written.
 // azure_sdk_reader.js URL --sas: prints an account SAS for azcopy.
+// azure_sdk_reader.js URL --save DIR PREFIX AUTH FILE: lists the containers PREFIX-…, reads each blob in them and saves it as
+// DIR/container/name; AUTH is shared-key, sas or fixed-token, FILE holds the credential.
 "use strict";
 const assert = require("assert");
 const fs = require("fs");
@@ -46,12 +48,41 @@ async function compare(url, containerName, directory) {
     await container.getBlockBlobClient("sdk/written").uploadData(large, { blockSize: 1 << 20, maxSingleShotSize: 1 << 20 });
 }
 
-const [url, target, directory] = process.argv.slice(2);
+function serviceWith(url, auth, secret) {
+    if (auth === "sas") {
+        return new BlobServiceClient(`${url}?${secret}`);
+    }
+    if (auth === "fixed-token") {
+        const getToken = async () => ({ token: secret, expiresOnTimestamp: Date.now() + 3600 * 1000 });
+        return new BlobServiceClient(url, { getToken });
+    }
+    return new BlobServiceClient(url, new StorageSharedKeyCredential("devstoreaccount1", secret));
+}
+
+async function save(url, directory, prefix, auth, file) {
+    const service = serviceWith(url, auth, fs.readFileSync(file, "utf8").trim());
+    for await (const found of service.listContainers({ prefix: `${prefix}-` })) {
+        const container = service.getContainerClient(found.name);
+        for await (const blob of container.listBlobsFlat({ includeMetadata: true })) {
+            assert.strictEqual(blob.properties.blobType, "BlockBlob");
+            const bytes = await container.getBlobClient(blob.name).downloadToBuffer();
+            assert.strictEqual(bytes.length, blob.properties.contentLength, blob.name);
+            const target = path.join(directory, found.name.slice(prefix.length + 1), blob.name);
+            fs.mkdirSync(path.dirname(target), { recursive: true });
+            fs.writeFileSync(target, bytes);
+        }
+    }
+}
+
+const [url, target, directory, ...more] = process.argv.slice(2);
+const failed = (error) => {
+    console.error(error);
+    process.exit(1);
+};
 if (target === "--sas") {
     printSas();
+} else if (target === "--save") {
+    save(url, directory, ...more).catch(failed);
 } else {
-    compare(url, target, directory).catch((error) => {
-        console.error(error);
-        process.exit(1);
-    });
+    compare(url, target, directory).catch(failed);
 }

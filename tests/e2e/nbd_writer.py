@@ -6,6 +6,7 @@ usage: nbd_writer.py SOCKET EXPORT IMAGE SEED [WRITES_PER_SECOND]
 IMAGE is read once, before the first write: the model starts from it. Commands are lines on standard input:
   pause   finishes the write in flight; answers "paused SHA256 WRITES"
   go      goes on; answers "going"
+  write N writes N times, however long that takes, and pauses
   quit    (or end of input) ends
 A lost connection is opened again for as long as it takes, and the write that had no answer is sent again: until then
 nobody may know whether it happened, so it is not a moment at which "pause" is answered.
@@ -103,6 +104,10 @@ class Writer:
         return None
 
     def command(self, line):
+        if line.startswith("write "):
+            for _ in range(int(line[6:])):
+                self.write_something()
+            line = "pause"
         if line == "pause":
             print("paused", hashlib.sha256(self.model).hexdigest(), self.writes, flush=True)
             return True

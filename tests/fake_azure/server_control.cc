@@ -31,7 +31,8 @@ constexpr std::string_view arc_challenge = "fake-arc-challenge-0123456789";
 
 }  // namespace
 
-// GET /__fake/stats, POST /__fake/reset, POST /__fake/faults, POST /__fake/advance?ms=N.
+// GET /__fake/stats, POST /__fake/reset, POST /__fake/faults, POST /__fake/revoke,
+// POST /__fake/advance?ms=N.
 std::optional<Reply> FakeAzure::Server::control(const Request& request) {
     if (!request.raw_path.starts_with("/__fake/")) {
         return std::nullopt;
@@ -44,6 +45,10 @@ std::optional<Reply> FakeAzure::Server::control(const Request& request) {
     }
     if (request.raw_path == "/__fake/reset") {
         reset_stats();
+        return json_reply(200, {{"ok", true}});
+    }
+    if (request.raw_path == "/__fake/revoke") {
+        authentication.revoke_tokens();
         return json_reply(200, {{"ok", true}});
     }
     if (request.raw_path == "/__fake/faults") {

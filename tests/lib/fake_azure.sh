@@ -13,6 +13,7 @@ fake_start() {
 
 fake_call() { curl -sS --fail --insecure --max-time 60 "$@"; }
 fake_faults() { fake_call -X POST --data "$1" "$fake_origin/__fake/faults" >/dev/null; }
+fake_revoke_tokens() { fake_call -X POST --data '' "$fake_origin/__fake/revoke" >/dev/null; }
 fake_reset() { fake_call -X POST --data '' "$fake_origin/__fake/reset" >/dev/null; }
 # fake_counts: two numbers, the requests that were served as asked and those that were not.
 fake_counts() {
@@ -24,6 +25,13 @@ for codes in json.load(sys.stdin)["requests"].values():
         else: failed += count
 print(useful, failed)'
 }
+
+# fake_requests: how many there were, whatever became of them, without those for tokens.
+fake_requests() { fake_call "$fake_origin/__fake/stats" | python3 -c 'import json, sys
+print(sum(sum(codes.values()) for op, codes in json.load(sys.stdin)["requests"].items() if op not in ("token", "control")))'; }
+# fake_code CODE: how many were answered so.
+fake_code() { fake_call "$fake_origin/__fake/stats" | python3 -c 'import json, sys
+print(sum(count for codes in json.load(sys.stdin)["requests"].values() for code, count in codes.items() if code[:3] == sys.argv[1]))' "$1"; }
 
 # fake_sas: an account SAS for an hour, as the portal makes it.
 fake_sas() {

@@ -37,8 +37,11 @@ random_text | secret_file "$demo/secret/token"
 random_text | secret_file "$demo/secret/client-secret"
 demo_config "url = \"$fake_url/site\"
 auth = \"shared-key\"
-key_file = \"$demo/secret/shared-key\"" '[log]
+key_file = \"$demo/secret/shared-key\"" '[control]
+listen = "127.0.0.1:0"
+[log]
 level = "trace"'
+sed -i "s|^\[security\]$|&\nenrol_ca = \"$demo/pki\"|" "$demo/causeway.toml"
 emit causeway --config "$demo/causeway.toml" vault create
 (cd "$demo" && exec causewayd --config "$demo/causeway.toml" 2>>"$demo/emitted/server.log") & demo_server_pid=$!
 demo_pids+=($demo_server_pid)
@@ -50,6 +53,17 @@ wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
 wait_for 180 "protection" agent_protects
 check "a point is committed" note_point one committed
+
+# A machine enrols: neither its token nor its key may be seen anywhere.
+emit causeway --config "$demo/causeway.toml" enrol-token --out "$demo/secret/enrol"
+control_port=$(causeway --config "$demo/causeway.toml" --json status | json_number control_port)
+emit causeway-agent enrol --server "127.0.0.1:$control_port" --token-file "$demo/secret/enrol" --state "$demo/enrolled"
+check "a machine is enrolled" test -s "$demo/enrolled/machine.pem"
+emit causeway-agent enrol --server "127.0.0.1:$control_port" --token-file "$demo/secret/enrol" --state "$demo/refused"
+emit causeway-agent enrol --renew --state "$demo/enrolled"
+emit causeway --config "$demo/causeway.toml" --json enrol-token --list
+cut -d- -f2 "$demo/secret/enrol" | tr -d '\n' | secret_file "$demo/secret/enrol-secret"
+openssl pkey -in "$demo/enrolled/machine.pem" -out "$demo/secret/enrolled.key"
 
 for command in status "points $demo_machine" machines events "config explain" "config check" "config reload" "verify $demo_machine"; do
     emit causeway --config "$demo/causeway.toml" $command
@@ -81,7 +95,7 @@ chmod 600 "$demo/secret/sas"
 if [ "$(id -u)" -eq 0 ]; then
     as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
     closed() { ! as_nobody head -c 1 "$1" >/dev/null 2>&1 && ! as_nobody test -w "$1"; }
-    for file in "$demo"/pki/*.key "$demo/kek" "$demo"/secret/* "$demo/state/control.sock" "$demo/nbd.sock" $(find "$demo/agent" "$demo/cache" "$demo/state" \( -type f -o -type s \)) \
+    for file in "$demo"/pki/*.key "$demo/kek" "$demo"/secret/* "$demo/state/control.sock" "$demo/nbd.sock" $(find "$demo/agent" "$demo/cache" "$demo/state" "$demo/enrolled" \( -type f -o -type s \) ! -name ca.crt) \
         /proc/$demo_server_pid/{environ,maps,mem} /proc/$demo_agent_pid/{environ,maps,mem}; do
         check "nobody can open ${file#"$demo"/}" closed "$file"
     done
@@ -91,7 +105,7 @@ if [ "$(id -u)" -eq 0 ]; then
         check "nobody can connect to ${socket#"$demo"/}" bash -c "! setpriv --reuid=65534 --regid=65534 --clear-groups python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' '$socket' 2>/dev/null"
     done
     check "nobody can signal the server" bash -c "! setpriv --reuid=65534 --regid=65534 --clear-groups kill -0 $demo_server_pid 2>/dev/null"
-    check "nothing of ours is writable by others" test -z "$(find "$demo/state" "$demo/agent" "$demo/cache" "$demo/pki" -perm /022 ! -type l)"
+    check "nothing of ours is writable by others" test -z "$(find "$demo/state" "$demo/agent" "$demo/cache" "$demo/pki" "$demo/enrolled" -perm /022 ! -type l)"
 fi
 
 demo_stop_agent
@@ -100,7 +114,8 @@ wait "$demo_server_pid" 2>/dev/null
 check "a crash leaves no core file" test -z "$(find "$demo" "$PWD" -maxdepth 1 -name 'core*' -newer "$demo/kek")"
 cp "$demo"/*.log "$demo/emitted/" 2>/dev/null
 secrets=("kek=$demo/kek" "shared-key=$demo/secret/shared-key" "sas=$demo/secret/sas" "token=$demo/secret/token" "client-secret=$demo/secret/client-secret"
-    "ca-key=$demo/pki/ca.key" "server-key=$demo/pki/server.key" "machine-key=$demo/pki/machine.key")
+    "ca-key=$demo/pki/ca.key" "server-key=$demo/pki/server.key" "machine-key=$demo/pki/machine.key"
+    "enrolment-token=$demo/secret/enrol-secret" "enrolled-key=$demo/secret/enrolled.key")
 cp "$demo/secret/token" "$demo/planted.txt"
 check "a planted secret would be found" bash -c "! python3 tests/e2e/secret_scan.py token='$demo/secret/token' -- '$demo/planted.txt' >/dev/null"
 while read -r line; do

@@ -5,3 +5,10 @@ cw_fuzz(records
     records_fuzz.cc ${appliance}/operator/machine_state.cc ${appliance}/operator/machine_state_format.cc
     ${appliance}/operator/signed_record.cc ${appliance}/server_state.cc
   DEPENDS vault blob base fakes_disk)
+cw_fuzz(enrolment
+  SOURCES enrolment_fuzz.cc ${appliance}/enrolment/token_book_format.cc
+  DEPENDS wire base)
+cw_fuzz(plan
+  SOURCES plan_fuzz.cc ${appliance}/operator/plan_file.cc
+  DEPENDS config vault blob base
+  LINK tomlplusplus::tomlplusplus)

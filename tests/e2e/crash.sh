@@ -61,6 +61,15 @@ died_within() {
     [ $status -eq 137 ]
 }
 all_committed() { [ -z "$(missing_points)" ]; }
+# What disks were told since they were protected: to go on (1), to catch up from the agent's maps (5); initial and resync (2, 3)
+# would begin a new history, of which the points would be too.
+no_new_history() {
+    local told generations
+    told=$(grep 'agent.disk.welcome' "$demo/agent.log" | tail -n +$((welcomes + 1)) | grep -o ' action=[0-9]*' | sort | uniq -c | xargs)
+    generations=$(causeway --config "$demo/causeway.toml" --json points "$demo_machine" | grep -o '"generation": *[0-9]*' | sed 's/.*: *//' | sort -u | xargs)
+    echo "disks were told:$(sed 's/\([0-9]*\) action=\([0-9]*\)/ \2 \1 times/g' <<<" $told"); points are of generation $generations"
+    [ -n "$told" ] && ! grep -q 'action=[^15]' <<<"$told" && [ "$generations" = 1 ]
+}
 no_resync() { [ "$(grep -c 'agent.fence.open' "$demo/agent.log")" = "$fences" ]; }
 
 demo_begin
@@ -82,7 +91,7 @@ ordered_writer 200
 wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
 wait_for 180 "protection" agent_protects
-fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
+fences=$(grep -c 'agent.fence.open' "$demo/agent.log") welcomes=$(grep -c 'agent.disk.welcome' "$demo/agent.log")
 
 started=$SECONDS
 while [ $killed -lt "$kills" ]; do
@@ -199,6 +208,7 @@ done
 make_point durable
 echo "$kills kills of the agent, $((SECONDS - started)) s"
 wait_for 180 "all points in the vault" all_committed && pass "kill -9 of the agent, $kills times: no durable point is lost"
+check "no death of server or agent makes a resync or a new generation" no_new_history
 check "every point restores what the disk was at its moment" restore_all
 check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'
 cases_end

@@ -36,6 +36,10 @@ public:
     // The attempt's outcome, once; nullopt while it goes on. Errors: unreachable, tls_failed,
     // identity_refused, server_busy, version_unsupported …
     virtual std::optional<Result<std::unique_ptr<Link>>> poll() = 0;
+    // Of the session over the newest link: it goes well, or its server has said that the machine is
+    // another one's. Decides where the next attempt goes if there is a choice.
+    virtual void served() {}
+    virtual void sent_away() {}
 };
 
 }  // namespace cw::agent

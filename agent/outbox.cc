@@ -74,6 +74,12 @@ void Outbox::point_done(const PointId& id) {
     trim();
 }
 
+bool Outbox::holds(const PointId& id) {
+    collect();
+    return std::ranges::any_of(
+        entries_, [&id](const OutboxEntry& entry) { return is_point(entry) && entry.point == id; });
+}
+
 void Outbox::rewind(const std::vector<Seq>& durable) {
     collect();
     spooled_ = durable;

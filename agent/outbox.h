@@ -66,6 +66,8 @@ public:
     void spooled(std::uint16_t slot, Seq seq);
     // The server has answered for this point: it need not be sent again.
     void point_done(const PointId& id);
+    // Whether the point is still to be sent, or sent again.
+    [[nodiscard]] bool holds(const PointId& id);
     // A new session: everything that `durable` (by slot) does not cover is to be sent again. Points
     // that can no longer be placed are removed; the server had them, or they are lost with it.
     void rewind(const std::vector<Seq>& durable);

@@ -26,6 +26,24 @@ void PointTracker::made(TrackedPoint point) {
     }
 }
 
+void PointTracker::sent(const PointId& id, std::string server) {
+    const auto point = std::ranges::find(points_, id, &TrackedPoint::id);
+    if (point != points_.end()) {
+        point->server = std::move(server);
+    }
+}
+
+void PointTracker::drop_if(const std::function<bool(const TrackedPoint&)>& hopeless,
+                           const std::string& reason) {
+    for (TrackedPoint& point : points_) {
+        const bool open = point.phase == PointPhase::queued || point.phase == PointPhase::durable;
+        if (open && hopeless(point)) {
+            point.phase = PointPhase::dropped;
+            point.reason = reason;
+        }
+    }
+}
+
 bool PointTracker::answered(const wire::PointStatus& status) {
     const auto point = std::ranges::find(points_, status.id, &TrackedPoint::id);
     if (point == points_.end()) {

@@ -7,6 +7,7 @@
 #include "pipeline/point.h"
 
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct TrackedPoint {
     PointPhase phase = PointPhase::queued;
     std::uint64_t manifest = 0;
     std::string reason;
+    std::string server = {};  // That it was sent to last; empty: none yet.
 };
 
 class PointTracker {
@@ -32,6 +34,11 @@ public:
     static constexpr std::size_t kept_max = 256;
 
     void made(TrackedPoint point);
+    void sent(const PointId& id, std::string server);
+    // Those that no answer is to be expected of any more are dropped: `hopeless` says so of a point
+    // that is queued or durable.
+    void drop_if(const std::function<bool(const TrackedPoint&)>& hopeless,
+                 const std::string& reason);
     // False: not one of ours, or forgotten.
     bool answered(const wire::PointStatus& status);
     [[nodiscard]] const TrackedPoint* find(const PointId& id) const;

@@ -153,6 +153,10 @@ void Replicator::lose(const Error& error) {
     session_.reset();
     if (link_state_ == LinkState::live && context_.clock.boot() - live_since_ >= dead_after_ns) {
         retry_.succeeded();
+        context_.connector.served();
+    }
+    if (action_of(error.code) == Action::fenced) {
+        context_.connector.sent_away();
     }
     last_error_ = error;
     if (stopping_) {
@@ -332,6 +336,7 @@ void Replicator::report_mode() {
         return;
     }
     mode_reported_ = now;
+    drop_vanished_points();
     degraded_reported_ = degraded;
     wire::Mode mode;
     mode.mode = degraded ? wire::ReplicationMode::bitmap : wire::ReplicationMode::data;

@@ -127,6 +127,8 @@ private:
     Result<void> handle(const InFrame& frame);
     Result<void> welcome(const wire::Welcome& welcome);
     Result<void> welcome_disk(Disk& disk, const wire::Welcome::Disk& answer);
+    void drop_vanished_points();
+    void drop_lost_points();
     Result<bool> resume_fence(Disk& disk, const wire::Welcome::Disk& answer);
     Result<void> open_fence(Disk& disk, const wire::Welcome::Disk& answer);
     Result<void> take_ack(const wire::Ack& ack);
@@ -158,6 +160,8 @@ private:
     Sha256 witness_hash_{};
     bool degraded_reported_ = false;
     FingerprintSecret secret_{};
+    // Until the statuses that follow a WELCOME have all been heard: its answers.
+    std::optional<std::vector<wire::Welcome::Disk>> unsettled_;
     std::optional<Error> last_error_;
 };
 

@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cw::agent {
 namespace {
@@ -38,6 +39,9 @@ Result<void> Replicator::handle(const InFrame& frame) {
         }
         CW_TRY_ASSIGN(const auto message, wire::decode<wire::Welcome>(frame.payload));
         return welcome(message);
+    }
+    if (frame.header.type != FrameType::point_status) {
+        drop_lost_points();
     }
     switch (frame.header.type) {
         case FrameType::ack: {
@@ -122,6 +126,7 @@ void Replicator::reject(Disk& disk, std::string reason) {
     disk.phase = "rejected";
     disk.base->stop();
     disk.capture->abandon();
+    drop_vanished_points();
 }
 
 Result<void> Replicator::welcome(const wire::Welcome& welcome) {
@@ -139,6 +144,7 @@ Result<void> Replicator::welcome(const wire::Welcome& welcome) {
     for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
         CW_TRY(welcome_disk(disks_[slot], welcome.disks[slot]));
     }
+    unsettled_ = welcome.disks;
     link_state_ = LinkState::live;
     last_error_.reset();
     live_since_ = context_.clock.boot();
@@ -146,6 +152,41 @@ Result<void> Replicator::welcome(const wire::Welcome& welcome) {
                                     {"session", welcome.session},
                                     {"credit", welcome.credit_bytes}});
     return {};
+}
+
+// Those that were to be sent after records which are given up.
+void Replicator::drop_vanished_points() {
+    points_.drop_if(
+        [this](const TrackedPoint& point) {
+            return point.server.empty() && !context_.outbox.holds(point.id);
+        },
+        "what it stood on was given up before it was sent");
+}
+
+// Those that only a server held which is not this one any more: it cannot publish them, and this
+// one would have told of them.
+void Replicator::drop_lost_points() {
+    if (!unsettled_) {
+        return;
+    }
+    const auto answers = *std::exchange(unsettled_, std::nullopt);
+    drop_vanished_points();
+    const std::string here = session_->link().peer();
+    points_.drop_if(
+        [&](const TrackedPoint& point) {
+            const auto reaches = [&](const pipeline::DiskCut& cut) {
+                for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
+                    if (disks_[slot].capture->disk() == cut.disk) {
+                        return answers[slot].generation != cut.generation ||
+                               answers[slot].durable >= cut.cut;
+                    }
+                }
+                return true;
+            };
+            return !context_.outbox.holds(point.id) &&
+                   (point.server != here || !std::ranges::all_of(point.cuts, reaches));
+        },
+        "takeover: the server that held it lost the machine before it was in the vault");
 }
 
 Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& answer) {
@@ -241,6 +282,7 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
 }
 
 Result<void> Replicator::take_ack(const wire::Ack& ack) {
+    context_.connector.served();
     retry_.succeeded();  // Not WELCOME alone: a session that dies at once must not be hammered.
     for (const wire::Ack::Disk& news : ack.disks) {
         if (news.slot >= disks_.size()) {

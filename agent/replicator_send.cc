@@ -52,6 +52,9 @@ Result<bool> Replicator::send_logged() {
         CW_TRY(session_->send_record(entry->record, entry->slot));
     }
     entry->sent = true;
+    if (header.type == pipeline::RecordType::point) {
+        points_.sent(entry->point, session_->link().peer());
+    }
     if (entry->spill.place == SpillState::Place::kept &&
         header.type == pipeline::RecordType::write) {
         entry->record.drop_data();  // Its copy in the spool serves a reconnect.

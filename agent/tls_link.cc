@@ -1,5 +1,6 @@
 #include "agent/tls_link.h"
 
+#include "agent/server_choice.h"
 #include "ingest/wire/http_head.h"
 
 #include <algorithm>
@@ -203,14 +204,12 @@ private:
 class TlsConnector final : public Connector {
 public:
     TlsConnector(TlsTarget target, std::function<void()> wake)
-        : target_(std::move(target)), wake_(std::move(wake)) {
-        CW_ASSERT(!target_.servers.empty());
-    }
+        : target_(std::move(target)), wake_(std::move(wake)), choice_(target_.servers.size()) {}
     ~TlsConnector() override { join(); }
 
     void begin() override {
         join();
-        thread_ = std::thread([this, server = turn_++ % target_.servers.size()] {
+        thread_ = std::thread([this, server = choice_.next()] {
             auto outcome = connect_tls(target_, server);
             {
                 const std::lock_guard lock(mutex_);
@@ -225,6 +224,9 @@ public:
         return std::exchange(outcome_, std::nullopt);
     }
 
+    void served() override { choice_.served(); }
+    void sent_away() override { choice_.sent_away(); }
+
 private:
     void join() {
         if (thread_.joinable()) {
@@ -234,7 +236,7 @@ private:
 
     const TlsTarget target_;
     const std::function<void()> wake_;
-    std::size_t turn_ = 0;
+    ServerChoice choice_;
     std::mutex mutex_;
     std::optional<Result<std::unique_ptr<Link>>> outcome_;
     std::thread thread_;

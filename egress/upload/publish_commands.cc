@@ -305,12 +305,9 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
                                          {"reason", welcome.reason}});
         reply_out.disks.push_back(std::move(welcome));
     }
-    // With an acknowledgement of manifest n came all that was to be said of those before it.
-    std::ranges::copy_if(machine.told, std::back_inserter(reply_out.points),
-                         [&command](const pipeline::PointStatus& status) {
-                             return status.state != pipeline::PointState::committed ||
-                                    status.manifest_number >= command.open.witness_number;
-                         });
+    // All of them: the agent may know of the newest manifest from another server's WELCOME, which
+    // told it of other points.
+    reply_out.points.assign(machine.told.begin(), machine.told.end());
     ledger.declare(declared, command.open.name);
     outgoing_.emplace_back(std::move(reply_out));
 }

@@ -8,7 +8,8 @@ namespace {
 
 class ModelLink final : public Link {
 public:
-    explicit ModelLink(ModelServer& server) : server_(server), session_(server.sessions) {}
+    ModelLink(ModelServer& server, std::string peer)
+        : server_(server), session_(server.sessions), peer_(std::move(peer)) {}
     bool writable() const noexcept override { return pending_.size() < 256 * kib; }
     Result<void> write(Bytes bytes) override {
         pending_.insert(pending_.end(), bytes.begin(), bytes.end());
@@ -32,7 +33,7 @@ public:
     }
     int fd() const noexcept override { return -1; }
     bool wants_write() const noexcept override { return false; }
-    std::string peer() const override { return "model"; }
+    std::string peer() const override { return peer_; }
 
 private:
     Result<void> check() const {
@@ -43,6 +44,7 @@ private:
     }
     ModelServer& server_;
     std::uint64_t session_;
+    std::string peer_;
     ByteVector pending_;
 };
 
@@ -57,7 +59,7 @@ std::optional<Result<std::unique_ptr<Link>>> ModelConnector::poll() {
         return fail(Errc::unreachable, "model is down");
     }
     server_.open_session();
-    return std::make_unique<ModelLink>(server_);
+    return std::make_unique<ModelLink>(server_, peer);
 }
 
 }  // namespace cw::agent::test

@@ -15,8 +15,11 @@ public:
     explicit ModelConnector(ModelServer& server) : server_(server) {}
     void begin() override { pending_ = true; }
     std::optional<Result<std::unique_ptr<Link>>> poll() override;
+    void served() override { ++served_count; }
+    void sent_away() override { ++sent_away_count; }
     bool up = true;
-    std::size_t attempts = 0;
+    std::size_t attempts = 0, served_count = 0, sent_away_count = 0;
+    std::string peer = "model";
 
 private:
     ModelServer& server_;

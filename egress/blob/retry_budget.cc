@@ -25,4 +25,16 @@ bool RetryBudget::take(Nanos now) noexcept {
     return true;
 }
 
+void RetryBudget::answered(bool good, Nanos now) noexcept {
+    const std::lock_guard guard(mutex_);
+    if (!good) {
+        failing_since_ = failing_since_.value_or(now);
+        return;
+    }
+    if (failing_since_ && now - *failing_since_ >= options_.outage_ns) {
+        ++recoveries_;
+    }
+    failing_since_.reset();
+}
+
 }  // namespace cw::blob

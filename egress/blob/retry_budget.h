@@ -4,7 +4,9 @@
 
 #include "base/clock.h"
 
+#include <atomic>
 #include <mutex>
+#include <optional>
 
 namespace cw::blob {
 
@@ -12,6 +14,7 @@ struct RetryBudgetOptions {
     double share = 0.1;          // Earned by each first attempt.
     double burst = 10;           // Most that can be saved up, and what there is at the start.
     double trickle_per_s = 0.2;  // Earned by time, so that an idle store recovers too.
+    std::int64_t outage_ns = 5 * ns_per_s;  // So long without an answer is an outage.
 };
 
 // Thread-safe: one budget serves all stores of a factory.
@@ -22,12 +25,19 @@ public:
     void first_attempt() noexcept;
     // May one more request be made beyond the first attempts?
     bool take(Nanos now) noexcept;
+    // What became of a request. The first answer after an outage ends it: whatever waits since then
+    // may be asked once more without counting, else the allowance would outlast the outage.
+    void answered(bool good, Nanos now) noexcept;
+    // How many outages have ended.
+    [[nodiscard]] std::uint64_t recoveries() const noexcept { return recoveries_.load(); }
 
 private:
     const RetryBudgetOptions options_;
     std::mutex mutex_;
     double tokens_;
     Nanos refilled_;
+    std::optional<Nanos> failing_since_;  // The first failure since the last good answer.
+    std::atomic<std::uint64_t> recoveries_{0};
 };
 
 }  // namespace cw::blob

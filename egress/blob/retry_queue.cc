@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace cw::blob {
 namespace {
@@ -16,7 +17,8 @@ RetryQueue::RetryQueue(RetryShared& shared, BlobStore& inner)
     : shared_(shared),
       inner_(inner),
       window_(static_cast<double>(shared.options.concurrency_first)),
-      window_most_(shared.options.concurrency_most) {
+      window_most_(shared.options.concurrency_most),
+      recoveries_(shared.budget.recoveries()) {
     CW_ASSERT(shared.options.concurrency_first >= 1 && window_most_ >= 1);
 }
 
@@ -40,6 +42,7 @@ void RetryQueue::came_back(RetryJob& job, std::string_view code, bool good) {
     --sent_;
     count(job, code);
     adapt(good);
+    shared_.budget.answered(good, shared_.clock.boot());
 }
 
 void RetryQueue::pause(RetryJob& job, Error error) {
@@ -73,6 +76,9 @@ void RetryQueue::pump() {
     if (now >= next_tell_) {
         tell(now);
     }
+    if (shared_.budget.recoveries() != recoveries_) {
+        go_on_after_outage(now);
+    }
     while (!paused_.empty() && paused_.begin()->first <= now) {
         ready_.push_back(paused_.begin()->second);
         paused_.erase(paused_.begin());
@@ -80,7 +86,7 @@ void RetryQueue::pump() {
     while (!ready_.empty() && sent_ < static_cast<std::size_t>(window_)) {
         RetryJob& job = *ready_.front();
         ready_.pop_front();
-        if (job.repeats_ && !shared_.budget.take(now)) {
+        if (job.repeats_ && !std::exchange(job.free_, false) && !shared_.budget.take(now)) {
             // Not a failure of its own: the pause does not grow, but it must not spin either.
             paused_.emplace(now + ns_per_ms + jitter_ns(0), &job);
             continue;
@@ -100,6 +106,19 @@ std::int64_t RetryQueue::until_due_ns(std::int64_t timeout_ns) const {
     }
     const Nanos due = std::min(paused_.begin()->first, next_tell_);
     return std::clamp<std::int64_t>(due - shared_.clock.boot(), 0, timeout_ns);
+}
+
+// Everything that waits gets its turn within the first pause, and the window sees to the rest.
+void RetryQueue::go_on_after_outage(Nanos now) {
+    recoveries_ = shared_.budget.recoveries();
+    std::multimap<Nanos, RetryJob*> sooner;
+    for (const auto& [due, job] : paused_) {
+        sooner.emplace(std::min(due, now + jitter_ns(0)), job);
+    }
+    paused_.swap(sooner);
+    for (const auto& [job, owned] : jobs_) {
+        job->free_ = job->repeats_;
+    }
 }
 
 // Somebody should know of the jobs that have kept failing for long enough.

@@ -49,6 +49,7 @@ private:
     Nanos sent_{0};
     unsigned failures_ = 0;
     bool repeats_ = false;        // The next request is an extra one.
+    bool free_ = false;           // But an outage has ended since: it counts for nothing.
     std::optional<Error> error_;  // Of the last failure, once there was one.
     Nanos tell_at_{0};            // When a person should know that it keeps failing.
     bool told_ = false;
@@ -84,6 +85,7 @@ private:
     void count(const RetryJob& job, std::string_view code);
     void adapt(bool good);
     void tell(Nanos now);
+    void go_on_after_outage(Nanos now);
     std::int64_t jitter_ns(unsigned failures);
 
     RetryShared& shared_;
@@ -95,6 +97,7 @@ private:
     double window_;
     std::size_t window_most_;
     Nanos window_cut_{0};
+    std::uint64_t recoveries_;    // Of the shared budget, as far as they were acted upon.
     Nanos next_tell_{INT64_MAX};  // Not later than the first job's turn to be told of.
     std::map<std::pair<std::string_view, std::string>, Counter*> counters_;
     std::map<std::string_view, Histogram*> histograms_;

@@ -258,6 +258,32 @@ TEST_F(Retry, D18AStoreThatKeepsFailingIsToldWithinHalfAMinuteAndClearedWhenItIs
     EXPECT_TRUE(conditions.list().empty());
 }
 
+TEST_F(Retry, G9WhatAnOutageHeldUpIsThereSecondsAfterItsEnd) {
+    vault_.set_rates({.unavailable = 1});
+    const auto s = store({.give_up_ns = 0});
+    int stored_count = 0;
+    for (int i = 0; i < 64; ++i) {
+        s->put(create("o/" + std::to_string(i), "x", "n"), [&](const PutResult& result) {
+            stored_count += result.outcome == PutOutcome::stored ? 1 : 0;
+        });
+    }
+    const auto pass = [&](std::int64_t ns) {
+        const Nanos until = clock_.boot() + ns;
+        for (int i = 0; clock_.boot() < until && i < 1'000'000; ++i) {
+            s->wait(until - clock_.boot(), -1);
+            s->poll();
+        }
+    };
+    pass(300 * ns_per_s);
+    EXPECT_EQ(stored_count, 0);
+    const std::uint64_t failed = vault_.requests(BlobOp::put);
+    EXPECT_LE(failed, 64U + 7 + 10 + 60);
+    vault_.set_rates({});
+    pass(15 * ns_per_s);
+    EXPECT_EQ(stored_count, 64);
+    EXPECT_EQ(vault_.requests(BlobOp::put), failed + 64);
+}
+
 TEST_F(Retry, TroubleEndsWithItsStore) {
     Conditions conditions(clock_);
     RetryOptions options;

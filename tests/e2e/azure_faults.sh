@@ -76,9 +76,10 @@ key_file = \"$demo/credential\"" "$by_points"
     outage=$((SECONDS - started))
     wait_for 180 "the points of the outage" newest_point_is "p$((last + 8))"
     wait_for 60 "the outage to be over for everybody" shows_none BLOB_
+    echo "all of it was there $((SECONDS - started - outage)) s after it"
     # Repetitions are a tenth of what is asked anyway; besides there are ten, and one each five seconds, to look whether the
-    # store is back. The job goes on until these are a tenth of it too.
-    size=$((((15 + (SECONDS - started) / 5) * 10 * job_size + needed - 1) / needed))
+    # store is back; and each lane and the publisher find out for themselves. The job goes on until these are a tenth of it too.
+    size=$((((20 + (SECONDS - started) / 5) * 10 * job_size + needed - 1) / needed))
     even_points $((last + 9)) $((last + size)) committed
     used=$(fake_requests)
     echo "$size points with an outage of $outage s: $used requests, of which $failed failed in it"

@@ -177,7 +177,7 @@ protected:
         wire::EnrolRequest request;
         request.token = Secret(std::string(token_digits));
         request.csr = csr_;
-        request.name = "web1";
+        request.name = name_;
         const auto answer = desk_->enrol({"192.0.2.1", peer, encode(request).reveal()});
         if (!answer) {
             return std::unexpected(answer.error());
@@ -196,7 +196,7 @@ protected:
     std::unique_ptr<Random> random_ = make_seeded_random(5);
     Conditions conditions_{clock_};
     std::unique_ptr<EnrolmentDesk> desk_;
-    std::string csr_;
+    std::string csr_, name_ = "web1";
 };
 
 TEST_F(EnrolmentDeskTest, ATokenBecomesACertificateThatTheServerAccepts) {
@@ -242,6 +242,12 @@ TEST_F(EnrolmentDeskTest, WhatCannotBeSignedSpendsNoUse) {
     csr_ = "nonsense";
     EXPECT_EQ(enrol(good).error().code, Errc::usage);
     csr_ = sound;
+    for (const std::string& name :
+         {std::string("line\nbreak"), std::string("\xe2\x80\xaegnp"), std::string(10'000, 'n')}) {
+        name_ = name;
+        EXPECT_EQ(enrol(good).error().code, Errc::usage);
+    }
+    name_ = "../../etc/passwd";  // Only shown, never a path.
     EXPECT_TRUE(enrol(good));
 }
 

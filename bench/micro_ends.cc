@@ -130,6 +130,7 @@ Segments make_layers(std::size_t layers, std::uint64_t disk_bytes) {
 
 recovery::LayerMap lay(const Segments& segments, std::uint64_t disk_bytes) {
     std::vector<const vault::SegmentRef*> pointers;
+    pointers.reserve(segments.refs.size());
     for (const vault::SegmentRef& ref : segments.refs) {
         pointers.push_back(&ref);
     }

@@ -48,8 +48,8 @@ BENCHMARK(frame_header_decode);
 // An acknowledgement of `range(0)` disks, `range(1)` super-chunks of initial sync each.
 wire::Ack make_ack(const benchmark::State& state) {
     wire::Ack ack;
-    for (std::uint16_t slot = 0; slot < state.range(0); ++slot) {
-        wire::Ack::Disk disk{.slot = slot,
+    for (std::int64_t slot = 0; slot < state.range(0); ++slot) {
+        wire::Ack::Disk disk{.slot = static_cast<std::uint16_t>(slot),
                              .received = Seq{900},
                              .spooled = Seq{800},
                              .committed = Seq{700},

@@ -60,6 +60,7 @@ BENCHMARK(slab_take_return);
 std::vector<pipeline::PlanInput> random_writes(std::size_t count) {
     const auto random = make_seeded_random(2);
     std::vector<pipeline::PlanInput> inputs;
+    inputs.reserve(count);
     for (std::uint32_t i = 0; i < count; ++i) {
         inputs.push_back({.record = i / 256,
                           .extent_index = i % 256,

@@ -13,12 +13,12 @@ std::uint64_t mask_bytes(std::uint64_t mask) noexcept {
     return static_cast<std::uint64_t>(std::popcount(mask)) * map_block_bytes;
 }
 
+}  // namespace
+
 bool held_in(const ByteVector& bitmap, std::uint32_t ordinal) noexcept {
     const std::size_t byte = ordinal / 8;
     return byte < bitmap.size() && (static_cast<unsigned>(bitmap[byte]) >> (ordinal % 8) & 1U) != 0;
 }
-
-}  // namespace
 
 void BaseSender::start(Seq seq, const BlockSet& blocks, bool compare,
                        const FingerprintSecret& secret) {
@@ -40,12 +40,15 @@ void BaseSender::resume(const ByteVector& held) {
     CW_ASSERT(active());
     windows_.clear();
     cursor_ = 0;
+    open_items_ = items_.size();
+    progress_.done_bytes = 0;
     for (Item& item : items_) {
-        if (item.state != State::done) {
-            item.state = State::todo;
-            if (held_in(held, item.ordinal)) {
-                finish(item);
-            }
+        const bool equal = item.state == State::equal;
+        item.state = State::todo;
+        if (held_in(held, item.ordinal)) {
+            finish(item, State::done);
+        } else if (equal) {
+            finish(item, State::equal);
         }
     }
 }
@@ -67,9 +70,19 @@ void BaseSender::acked(Seq fence, const std::vector<std::uint32_t>& ordinals) {
     for (const std::uint32_t ordinal : ordinals) {
         const auto item = std::ranges::lower_bound(items_, ordinal, {}, &Item::ordinal);
         if (item != items_.end() && item->ordinal == ordinal && item->state == State::in_flight) {
-            finish(*item);
+            finish(*item, State::done);
         }
     }
+}
+
+std::vector<std::uint32_t> BaseSender::held() const {
+    std::vector<std::uint32_t> out;
+    for (const Item& item : items_) {
+        if (item.state == State::done) {
+            out.push_back(item.ordinal);
+        }
+    }
+    return out;
 }
 
 Result<std::optional<pipeline::Record>> BaseSender::next() {
@@ -83,7 +96,7 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
         CW_TRY(read_item(*item, chunk));
         const std::uint64_t mask = compare_ ? differing(*item, chunk) : item->mask;
         if (mask == 0) {
-            finish(*item);
+            finish(*item, State::equal);
             continue;
         }
         RecordBuilder builder(pool_);
@@ -158,9 +171,10 @@ BaseSender::Item* BaseSender::next_item() {
     return &items_[cursor_];
 }
 
-void BaseSender::finish(Item& item) {
-    CW_ASSERT(item.state != State::done && open_items_ > 0);
-    item.state = State::done;
+void BaseSender::finish(Item& item, State state) {
+    CW_ASSERT(item.state == State::todo || item.state == State::in_flight);
+    CW_ASSERT(open_items_ > 0);
+    item.state = state;
     --open_items_;
     progress_.done_bytes += mask_bytes(item.mask);
 }

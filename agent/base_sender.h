@@ -20,6 +20,9 @@
 
 namespace cw::agent {
 
+// Whether WELCOME's bitmap (bit i of byte i/8) has the super-chunk.
+bool held_in(const ByteVector& bitmap, std::uint32_t ordinal) noexcept;
+
 class BaseSender {
 public:
     BaseSender(BlockImage& image, pipeline::SlabPool& pool, Clock& clock)
@@ -31,7 +34,8 @@ public:
     }
     // Work for fence `seq`. With `compare`, digests under `secret` decide what is sent.
     void start(Seq seq, const BlockSet& blocks, bool compare, const FingerprintSecret& secret);
-    // A new session of the same fence: `held` (bit i: super-chunk i) need not be sent again.
+    // A new session of the same fence: `held` (bit i: super-chunk i) need not be sent again. The
+    // rest is, acknowledged or not: another server, or a damaged cache, may lack it.
     void resume(const ByteVector& held);
     void stop() noexcept;
 
@@ -40,6 +44,9 @@ public:
     // Everything is spooled at the server.
     [[nodiscard]] bool finished() const noexcept { return active() && open_items_ == 0; }
     void acked(Seq fence, const std::vector<std::uint32_t>& ordinals);
+    // The super-chunks that the server acknowledged as its own, ascending: what equals its digests
+    // is not among them. RESYNC_END counts them.
+    [[nodiscard]] std::vector<std::uint32_t> held() const;
 
     // The next super-chunk, its header without key and session; nullopt when there is nothing to
     // send now (all in flight, no memory, digests not here yet). Errors: source_gone.
@@ -55,7 +62,8 @@ public:
     [[nodiscard]] Progress progress() const noexcept { return progress_; }
 
 private:
-    enum class State : std::uint8_t { todo, in_flight, done };
+    // equal: the server's digests said so; done: it acknowledged what was sent.
+    enum class State : std::uint8_t { todo, in_flight, equal, done };
     struct Item {
         std::uint32_t ordinal;
         State state;
@@ -67,7 +75,7 @@ private:
     };
 
     Item* next_item();
-    void finish(Item& item);
+    void finish(Item& item, State state);
     Result<void> read_item(const Item& item, MutableBytes chunk);
     [[nodiscard]] std::uint64_t differing(const Item& item, Bytes chunk);
     [[nodiscard]] bool build(const Item& item, std::uint64_t mask, Bytes chunk,

@@ -151,17 +151,18 @@ BlockSet DiskCapture::missed() {
     return map_.missed();
 }
 
-Result<bool> DiskCapture::close_fence() {
+std::optional<Seq> DiskCapture::close_fence(std::uint32_t super_chunks) {
     const std::lock_guard guard(order_);
     if (!logging_ || !reserve_next()) {
-        return false;
+        return std::nullopt;
     }
     CW_ASSERT(fence_open_);
     close_open();
-    push_control(RecordType::resync_end, 0);
-    map_.end_fence(Seq{raw(next_) - 1});
+    push_control(RecordType::resync_end, 0, super_chunks);
+    const Seq end{raw(next_) - 1};
+    map_.end_fence(end);
     fence_open_ = false;
-    return true;
+    return end;
 }
 
 void DiskCapture::abandon() {
@@ -292,7 +293,7 @@ void DiskCapture::close_open() {
     parts_.outbox.push(std::move(entry));
 }
 
-void DiskCapture::push_control(RecordType type, std::uint64_t aux) {
+void DiskCapture::push_control(RecordType type, std::uint64_t aux, std::uint32_t ordinal) {
     OutboxEntry entry;
     entry.slot = start_.slot;
     entry.record.header.key = key_;
@@ -300,6 +301,7 @@ void DiskCapture::push_control(RecordType type, std::uint64_t aux) {
     entry.record.header.seq = next_;
     entry.record.header.seq_count = 1;
     entry.record.header.aux = aux;
+    entry.record.header.ordinal = ordinal;
     next_ = next(next_);
     parts_.outbox.push(std::move(entry));
 }

@@ -92,9 +92,10 @@ public:
     Result<Fence> open_fence(wire::ResyncKind kind, bool everything, Generation generation, Seq at);
     // The missed blocks of a lasting outage, without opening anything.
     [[nodiscard]] BlockSet missed();
-    // All BASE of the fence is spooled and nothing was missed since: RESYNC_END. False if something
-    // was missed: a new fence is needed.
-    Result<bool> close_fence();
+    // All BASE of the fence, that many super-chunks, is spooled and nothing was missed since:
+    // RESYNC_END, which takes the sequence that is returned. Nothing if something was missed: a new
+    // fence is needed.
+    std::optional<Seq> close_fence(std::uint32_t super_chunks);
     [[nodiscard]] bool fence_open();
     // The server refuses this disk: what is logged is dropped, changes go to the dirty map.
     void abandon();
@@ -127,7 +128,7 @@ private:
     [[nodiscard]] Position position_locked() const noexcept;
     bool reserve_next();
     void close_open();
-    void push_control(pipeline::RecordType type, std::uint64_t aux);
+    void push_control(pipeline::RecordType type, std::uint64_t aux, std::uint32_t ordinal = 0);
 
     const Start start_;
     Parts parts_;

@@ -133,11 +133,15 @@ Result<void> Replicator::greet() {
         const auto slot = disk.capture->slot();
         disk.hello_next = at.next;
         disk.announced = false;
+        // What it lacks beneath an ended fence cannot be sent again in order: the live disk is
+        // beyond it. Without anything held the server asks for a new fence over all of it.
+        const Seq oldest =
+            disk.begin_anew ? at.next : context_.outbox.oldest(slot).value_or(at.next);
         hello.disks.push_back({.id = disk.capture->disk(),
                                .size_bytes = disk.capture->image().size(),
                                .generation = disk.provable ? at.generation : Generation{},
                                .next_seq = at.next,
-                               .oldest_held = context_.outbox.oldest(slot).value_or(at.next),
+                               .oldest_held = oldest,
                                .catch_up_possible = disk.provable,
                                .name = disk.name});
     }

@@ -12,6 +12,7 @@
 #include "agent/server_session.h"
 #include "agent/state_file.h"
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -99,6 +100,10 @@ public:
     [[nodiscard]] bool all_spooled();
 
 private:
+    struct EndedFence {
+        Seq fence{}, end{};
+        std::vector<std::uint32_t> held;  // Super-chunks beneath it, ascending.
+    };
     struct Disk {
         DiskCapture* capture = nullptr;
         std::string name;
@@ -110,7 +115,10 @@ private:
         std::string_view phase = "connecting";
         std::string_view fence_phase = "catching up";  // While the fence is open.
         Seq hello_next{}, spooled{}, committed{};
-        Seq nak_expected{};  // Of the last NAK, and how often it came with this number.
+        // Fences whose RESYNC_END the server may still lack: what it must hold to be sent the end.
+        std::deque<EndedFence> ended;
+        bool begin_anew = false;  // It does not: the next HELLO asks for a new fence.
+        Seq nak_expected{};       // Of the last NAK, and how often it came with this number.
         unsigned naks = 0;
     };
 
@@ -127,6 +135,8 @@ private:
     Result<void> handle(const InFrame& frame);
     Result<void> welcome(const wire::Welcome& welcome);
     Result<void> welcome_disk(Disk& disk, const wire::Welcome::Disk& answer);
+    static bool lacks_base(const Disk& disk, const wire::Welcome::Disk& answer);
+    void forget_ended(Disk& disk, Seq spooled);
     void drop_vanished_points();
     void drop_lost_points();
     Result<bool> resume_fence(Disk& disk, const wire::Welcome::Disk& answer);

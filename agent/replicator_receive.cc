@@ -110,6 +110,10 @@ Result<void> Replicator::take_nak(const wire::Nak& nak) {
     }
     disk.naks = nak.expected == disk.nak_expected ? disk.naks + 1 : 1;
     disk.nak_expected = nak.expected;
+    // Told that it lacks BASE beneath an end, the server is asked for a new fence.
+    disk.begin_anew = disk.begin_anew || (nak.reason == generation &&
+                                          std::ranges::find(disk.ended, nak.expected,
+                                                            &EndedFence::end) != disk.ended.end());
     const bool fence_lost = disk.base->active() && disk.base->fence() >= nak.expected;
     const bool again = nak.reason != generation && !fence_lost && disk.naks <= naks_max;
     if (again && context_.outbox.resend(nak.slot, nak.expected)) {
@@ -127,6 +131,24 @@ void Replicator::reject(Disk& disk, std::string reason) {
     disk.base->stop();
     disk.capture->abandon();
     drop_vanished_points();
+    disk.ended.clear();
+    disk.begin_anew = false;
+}
+
+void Replicator::forget_ended(Disk& disk, Seq spooled) {
+    while (!disk.ended.empty() && disk.ended.front().end <= spooled) {
+        disk.ended.pop_front();
+    }
+}
+
+// Whether an end that is to be sent again would be one over a hole: the server went back in time.
+bool Replicator::lacks_base(const Disk& disk, const wire::Welcome::Disk& answer) {
+    return std::ranges::any_of(disk.ended, [&](const EndedFence& ended) {
+        const bool same = answer.resync_open && answer.fence == ended.fence;
+        return !std::ranges::all_of(ended.held, [&](std::uint32_t ordinal) {
+            return same && held_in(answer.base_durable, ordinal);
+        });
+    });
 }
 
 Result<void> Replicator::welcome(const wire::Welcome& welcome) {
@@ -203,6 +225,12 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
         reject(disk, answer.reason);
         return {};
     }
+    forget_ended(disk, answer.durable);
+    if (answer.action == wire::DiskAction::continue_ && lacks_base(disk, answer)) {
+        disk.begin_anew = true;
+        return fail(Errc::resync_required,
+                    "disk '" + disk.name + "': the server lacks what lay beneath an ended fence");
+    }
     CW_TRY_ASSIGN(const bool resumed, resume_fence(disk, answer));
     if (resumed) {
         return disk.capture->committed(answer.committed);
@@ -210,6 +238,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
     if (answer.action != wire::DiskAction::continue_) {
         return open_fence(disk, answer);
     }
+    disk.begin_anew = false;
     const Seq first = context_.outbox.oldest(disk.capture->slot()).value_or(disk.hello_next);
     if (raw(first) != raw(answer.durable) + 1) {
         // Neither side may invent what lies between: compare everything.
@@ -231,7 +260,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
 
 // True if the fence that was open before goes on in this session.
 Result<bool> Replicator::resume_fence(Disk& disk, const wire::Welcome::Disk& answer) {
-    if (!disk.capture->fence_open() || !disk.base->active() ||
+    if (disk.begin_anew || !disk.capture->fence_open() || !disk.base->active() ||
         disk.capture->position().generation != answer.generation) {
         return false;
     }
@@ -245,8 +274,10 @@ Result<bool> Replicator::resume_fence(Disk& disk, const wire::Welcome::Disk& ans
         disk.announced = true;
         return true;
     }
-    // RESYNC_BEGIN never arrived and is still held: it goes out again first.
-    if (first <= fence && !answer.resync_open) {
+    // RESYNC_BEGIN never arrived and is still held: it goes out again first. Where the server wants
+    // a new fence at once, only if nothing comes before it.
+    const bool in_turn = answer.action == wire::DiskAction::continue_ || first == fence;
+    if (first <= fence && in_turn && !answer.resync_open) {
         disk.base->resume({});
         return true;
     }
@@ -270,6 +301,8 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
                                                                   : wire::ResyncKind::initial;
     CW_TRY_ASSIGN(auto fence, disk.capture->open_fence(kind, true, answer.generation, at));
     disk.provable = true;
+    disk.ended.clear();
+    disk.begin_anew = false;
     disk.fence_phase = catch_up  ? "catching up"
                        : compare ? "resynchronising"
                                  : "initial synchronisation";
@@ -294,6 +327,7 @@ Result<void> Replicator::take_ack(const wire::Ack& ack) {
         }
         disk.spooled = std::max(disk.spooled, news.spooled);
         context_.outbox.spooled(news.slot, disk.spooled);
+        forget_ended(disk, disk.spooled);
         disk.base->acked(news.fence, news.base_spooled);
         if (news.committed > disk.committed) {
             disk.committed = news.committed;

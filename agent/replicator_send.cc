@@ -47,7 +47,8 @@ Result<bool> Replicator::send_logged() {
                               wire::encode(wire::ResyncBegin{kind, disk.reason})));
         disk.announced = disk.announced || header.seq == disk.base->fence();
     } else if (header.type == pipeline::RecordType::resync_end) {
-        CW_TRY(session_->send(wire::FrameType::resync_end, entry->slot, header.seq, {}));
+        CW_TRY(session_->send(wire::FrameType::resync_end, entry->slot, header.seq, {},
+                              header.ordinal));
     } else {
         CW_TRY(session_->send_record(entry->record, entry->slot));
     }
@@ -118,11 +119,17 @@ Result<void> Replicator::tend_fences() {
         }
         if (disk.base->finished()) {
             const auto progress = disk.base->progress();
-            CW_TRY_ASSIGN(const bool closed, disk.capture->close_fence());
+            EndedFence ended{.fence = disk.base->fence(), .end = {}, .held = disk.base->held()};
+            const auto end =
+                disk.capture->close_fence(static_cast<std::uint32_t>(ended.held.size()));
             disk.base->stop();
-            log_info(
-                "agent.fence.close",
-                {{"disk", disk.name}, {"closed", closed}, {"sent_bytes", progress.sent_bytes}});
+            if (end) {
+                ended.end = *end;
+                disk.ended.push_back(std::move(ended));
+            }
+            log_info("agent.fence.close", {{"disk", disk.name},
+                                           {"closed", end.has_value()},
+                                           {"sent_bytes", progress.sent_bytes}});
         }
         const bool wanted = !at.logging || (disk.capture->fence_open() && !disk.base->active());
         if (wanted && context_.outbox.next_unsent() == nullptr &&

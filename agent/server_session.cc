@@ -42,12 +42,14 @@ bool needs_credit(pipeline::RecordType type) noexcept {
 ServerSession::ServerSession(std::unique_ptr<Link> link, Clock& clock)
     : link_(std::move(link)), clock_(clock), last_heard_(clock.boot()) {}
 
-Result<void> ServerSession::send(wire::FrameType type, std::uint16_t slot, Seq seq, Bytes payload) {
+Result<void> ServerSession::send(wire::FrameType type, std::uint16_t slot, Seq seq, Bytes payload,
+                                 std::uint32_t ordinal) {
     wire::FrameHeader header;
     header.type = type;
     header.disk_slot = slot;
     header.seq = seq;
     header.session = session_;
+    header.ordinal = ordinal;
     return link_->write(wire::encode_control_frame(header, payload));
 }
 

@@ -23,7 +23,8 @@ public:
     ServerSession(std::unique_ptr<Link> link, Clock& clock);
 
     // --- sending; flush() afterwards. Errors of all: connection_lost ---
-    Result<void> send(wire::FrameType type, std::uint16_t slot, Seq seq, Bytes payload);
+    Result<void> send(wire::FrameType type, std::uint16_t slot, Seq seq, Bytes payload,
+                      std::uint32_t ordinal = 0);
     // WRITE, BASE, POINT: the stored payload as it is. WRITE and BASE use up credit: may_send().
     Result<void> send_record(const pipeline::Record& record, std::uint16_t slot);
     Result<void> flush() { return link_->flush(); }

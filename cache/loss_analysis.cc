@@ -207,6 +207,24 @@ void apply_fences(const Share& share, const std::vector<LossWindow>& windows, St
     }
 }
 
+// The fence may have been closed by an end that is lost again now: then the checkpoint knew of it,
+// and the view must not. A fence that ended in the vault is closed again by settle_stream().
+bool end_is_lost(const Share& share, const std::vector<LossWindow>& windows, const StreamView& view,
+                 Seq reached) {
+    const auto is_end_in = [&](const RecoveredRecord* record, Seq last) {
+        return record->header.type == RecordType::resync_end && record->header.seq > view.fence &&
+               record->header.seq <= last;
+    };
+    if (raw(view.fence) == 0 || view.fence_open ||
+        std::ranges::any_of(share.records,
+                            [&](const auto* record) { return is_end_in(record, reached); })) {
+        return false;
+    }
+    return !windows.empty() || std::ranges::any_of(share.damaged, [&](const auto* record) {
+        return is_end_in(record, Seq{std::numeric_limits<std::uint64_t>::max()});
+    });
+}
+
 StreamView view_of(const Share& share, const std::vector<LossWindow>& windows,
                    std::vector<SeqRange>& lost) {
     StreamView view = share.base;
@@ -219,6 +237,9 @@ StreamView view_of(const Share& share, const std::vector<LossWindow>& windows,
         return view;
     }
     view.seq = Seq{raw(lost.front().first) - 1};
+    if (end_is_lost(share, windows, view, view.seq)) {
+        view.fence_open = view.base_lost = true;
+    }
     for (std::size_t i = 0; i < lost.size(); ++i) {
         const Seq last = i + 1 < lost.size() ? Seq{raw(lost[i + 1].first) - 1} : top;
         if (next(lost[i].last) <= last) {

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace cw::ingest {
 namespace {
@@ -28,6 +29,11 @@ DiskStream::DiskStream(const pipeline::DiskHello& hello, const pipeline::DiskWel
     using enum pipeline::DiskAction;
     if (welcome.resync_open) {
         fence_ = welcome.fence;
+        base_held_ = welcome.base_durable;
+        for (const std::byte bits : base_held_) {
+            base_count_ +=
+                static_cast<std::uint32_t>(std::popcount(std::to_integer<unsigned>(bits)));
+        }
     }
     switch (welcome.action) {
         case continue_:
@@ -73,9 +79,21 @@ void DiskStream::take(wire::FrameType type, Seq first, std::uint32_t count) {
     if (type == wire::FrameType::resync_begin) {
         phase_ = Phase::open;
         fence_ = first;
+        forget_base();
     } else if (type == wire::FrameType::resync_end) {
         fence_ = Seq{};
+        forget_base();
     }
+}
+
+void DiskStream::take_base(std::uint32_t ordinal) {
+    const std::size_t at = ordinal / 8;
+    if (at >= base_held_.size()) {
+        base_held_.resize(at + 1);
+    }
+    const std::byte bit = std::byte{1} << (ordinal % 8);
+    base_count_ += (base_held_[at] & bit) == std::byte{0} ? 1 : 0;
+    base_held_[at] |= bit;
 }
 
 bool DiskStream::rewind(Seq expected) noexcept {
@@ -86,6 +104,7 @@ bool DiskStream::rewind(Seq expected) noexcept {
     stopped_ = true;
     if (fence_ >= expected) {  // The RESYNC_BEGIN itself has to come again.
         fence_ = Seq{};
+        forget_base();
     }
     return true;
 }

@@ -5,6 +5,7 @@
 // Thread-safety: none; belongs to its session.
 #pragma once
 
+#include "base/bytes.h"
 #include "base/ids.h"
 #include "ingest/wire/frame.h"
 #include "ingest/wire/messages.h"
@@ -33,6 +34,10 @@ public:
     [[nodiscard]] Verdict judge(wire::FrameType type, Seq first, std::uint32_t count) const;
     // An accepted frame has been handed over.
     void take(wire::FrameType type, Seq first, std::uint32_t count);
+    // So has a BASE of the open fence.
+    void take_base(std::uint32_t ordinal);
+    // Super-chunks that the server holds beneath the open fence, or that are on their way.
+    [[nodiscard]] std::uint32_t base_held() const noexcept { return base_count_; }
     void stop() noexcept { stopped_ = true; }
     // Nothing of this disk is taken any more in this session.
     void reject() noexcept { phase_ = Phase::rejected; }
@@ -61,6 +66,10 @@ public:
     wire::Ack::Disk take_news(std::uint16_t slot, std::size_t ordinals_max);
 
 private:
+    void forget_base() noexcept {
+        base_held_.clear();
+        base_count_ = 0;
+    }
     enum class Phase : std::uint8_t { open, awaits_fence, rejected };
 
     DiskId id_;
@@ -72,6 +81,8 @@ private:
     bool news_ = false;
     Seq next_;
     Seq fence_{};
+    ByteVector base_held_;  // Bitmap, under `fence_`.
+    std::uint32_t base_count_ = 0;
     Seq spooled_, committed_;
     Seq told_fence_{};  // Of the ordinals below.
     std::vector<std::uint32_t> base_spooled_, base_committed_;

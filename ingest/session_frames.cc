@@ -172,6 +172,7 @@ Result<void> Session::on_base(DiskStream& stream, InFrame&& frame) {
     }
     pipeline::Record record = std::move(frame.record);
     record.header.ordinal = header.ordinal;
+    stream.take_base(header.ordinal);
     hand_over(std::move(record), frame, &stream);
     return {};
 }
@@ -195,6 +196,17 @@ Result<void> Session::on_mark(DiskStream& stream, InFrame&& frame) {
     }
     if (header.type == resync_end && raw(stream.fence()) == 0) {
         return violation("RESYNC_END without an open fence");
+    }
+    if (header.type == resync_end) {
+        // An end that is believed over a hole makes points of a disk that never was.
+        if (stream.base_held() < header.ordinal) {
+            discard(frame);
+            nak(stream, wire::NakReason::generation,
+                "RESYNC_END after " + std::to_string(header.ordinal) + " super-chunks, of which " +
+                    std::to_string(stream.base_held()) + " are here");
+            return {};
+        }
+        record.header.ordinal = header.ordinal;
     }
     if (header.type == resize) {
         stream.resize(record.header.aux);

@@ -16,6 +16,11 @@ bool bit_set(const ByteVector& bitmap, std::uint32_t index) noexcept {
     return at < bitmap.size() && (std::to_integer<unsigned>(bitmap[at]) >> (index % 8) & 1U) != 0;
 }
 
+void set_bit(ByteVector& bitmap, std::uint32_t index) {
+    bitmap.resize(std::max<std::size_t>(bitmap.size(), index / 8 + 1));
+    bitmap[index / 8] |= std::byte{1} << (index % 8);
+}
+
 }  // namespace
 
 // The backlog's bound (EngineOptions::backlog_records) counts on it.
@@ -126,6 +131,7 @@ MachineAssembly::Disk* MachineAssembly::disk_of(const StoredRecord& stored) {
         disk.assembled = Seq{};
         disk.fence = Seq{};
         disk.base_done.clear();
+        disk.base_taken.clear();
         disk.damaged = false;
         Step step = step_of(StepKind::generation, stored);
         step.seq = Seq{};
@@ -166,6 +172,7 @@ void MachineAssembly::take_base(StoredRecord stored, Disk& disk) {
         release(HeldRecord::of(stored.lsn, header));
         return;
     }
+    set_bit(disk.base_taken, header.ordinal);
     collect(disk.base, std::move(stored), disk.fence);
     disk.base->last = disk.fence;
 }
@@ -186,6 +193,10 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
         report_gap(disk, stored);
         return;
     }
+    if (header.type == RecordType::resync_end && !base_complete(disk, header.ordinal)) {
+        report_damage(disk, stored, header.seq, "super-chunks are missing beneath a fence's end");
+        return;
+    }
     seal_disk(disk);
     disk.assembled = header.seq;
     StepKind kind = StepKind::resize;
@@ -195,10 +206,12 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
         disk.damaged = false;
         disk.fence = header.seq;
         disk.base_done.clear();
+        disk.base_taken.clear();
     } else if (header.type == RecordType::resync_end) {
         kind = StepKind::fence_end;
         disk.fence = Seq{};
         disk.base_done.clear();
+        disk.base_taken.clear();
     }
     Step step = step_of(kind, stored);
     step.size_bytes = pipeline::disk_size_of(header);
@@ -361,22 +374,6 @@ void MachineAssembly::send_step(Step step, std::optional<Waiting> record,
         steps_.back().records.push_back(*record);
     }
     host_.step_made(machine_, opening_, std::move(step));
-}
-
-void MachineAssembly::report_gap(Disk& disk, const StoredRecord& stored) {
-    const pipeline::RecordHeader& header = stored.record.header;
-    disk.damaged = true;
-    disk.repair_session = SessionId{};
-    host_.disk_damaged(machine_, opening_,
-                       {.key = header.key,
-                        .first = next(disk.assembled),
-                        .last = Seq{raw(header.seq) - 1},
-                        .evidence = "records are missing in the cache"});
-    skip(disk, stored);
-}
-
-void MachineAssembly::skip(Disk& disk, const StoredRecord& stored) {
-    disk.skipped.push_back(waiting_of(stored));
 }
 
 std::vector<MachineAssembly::DiskState> MachineAssembly::disks() const {

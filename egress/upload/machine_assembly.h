@@ -101,7 +101,8 @@ private:
         Generation generation{};
         Seq assembled{};
         Seq fence{};
-        ByteVector base_done;  // Super-chunks in the vault under `fence`.
+        ByteVector base_done;   // Super-chunks in the vault under `fence`.
+        ByteVector base_taken;  // The others that came.
         bool damaged = false;
         SessionId repair_session{};
         std::unique_ptr<SegmentWork> writes, base;
@@ -133,7 +134,10 @@ private:
     void send_step(Step step, std::optional<Waiting> record,
                    std::unique_ptr<SegmentWork> segment = nullptr);
     void finish(Entry& entry);
+    [[nodiscard]] static bool base_complete(const Disk& disk, std::uint32_t super_chunks);
     void report_gap(Disk& disk, const pipeline::StoredRecord& stored);
+    void report_damage(Disk& disk, const pipeline::StoredRecord& stored, Seq first,
+                       std::string_view evidence);
     void skip(Disk& disk, const pipeline::StoredRecord& stored);
     void release_skipped(const Entry& end);
     template <typename Line>

@@ -3,6 +3,7 @@
 #include "egress/upload/machine_assembly.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace cw::upload {
 
@@ -183,6 +184,40 @@ std::size_t MachineAssembly::shed_payload(std::size_t slabs_wanted) {
         drop(**at);
     }
     return shed;
+}
+
+// What the agent counted beneath the fence is here or in the vault. A point over a hole must never
+// be made, whoever lost what it was.
+bool MachineAssembly::base_complete(const Disk& disk, std::uint32_t super_chunks) {
+    std::uint32_t held = 0;
+    for (std::size_t i = 0; i < std::max(disk.base_done.size(), disk.base_taken.size()); ++i) {
+        const std::byte done = i < disk.base_done.size() ? disk.base_done[i] : std::byte{0};
+        const std::byte taken = i < disk.base_taken.size() ? disk.base_taken[i] : std::byte{0};
+        held += static_cast<std::uint32_t>(std::popcount(std::to_integer<unsigned>(done | taken)));
+    }
+    return held >= super_chunks;
+}
+
+void MachineAssembly::report_gap(Disk& disk, const pipeline::StoredRecord& stored) {
+    report_damage(disk, stored, next(disk.assembled), "records are missing in the cache");
+}
+
+// `first`: what is lost reaches from there to before the record, or is beneath the record itself.
+void MachineAssembly::report_damage(Disk& disk, const pipeline::StoredRecord& stored, Seq first,
+                                    std::string_view evidence) {
+    const pipeline::RecordHeader& header = stored.record.header;
+    disk.damaged = true;
+    disk.repair_session = SessionId{};
+    host_.disk_damaged(machine_, opening_,
+                       {.key = header.key,
+                        .first = first,
+                        .last = std::max(first, Seq{raw(header.seq) - 1}),
+                        .evidence = std::string(evidence)});
+    skip(disk, stored);
+}
+
+void MachineAssembly::skip(Disk& disk, const pipeline::StoredRecord& stored) {
+    disk.skipped.push_back(waiting_of(stored));
 }
 
 }  // namespace cw::upload

@@ -35,7 +35,7 @@ constexpr FrameRule rules[] = {
     {nak, "NAK", SlotRule::machine, SeqRule::zero, 13, small_max},
     {resync_begin, "RESYNC_BEGIN", SlotRule::disk, SeqRule::positive, 3, small_max},
     {hashes, "HASHES", SlotRule::disk, SeqRule::zero, 12, large_max},
-    {resync_end, "RESYNC_END", SlotRule::disk, SeqRule::positive, 0, 0},
+    {resync_end, "RESYNC_END", SlotRule::disk, SeqRule::positive, 0, 0, 0, false, true},
     {hashes_request, "HASHES_REQUEST", SlotRule::disk, SeqRule::zero, 12, 12},
     {resize, "RESIZE", SlotRule::disk, SeqRule::positive, 8, 8},
     {ping, "PING", SlotRule::machine, SeqRule::zero, 8, 8},

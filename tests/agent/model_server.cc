@@ -248,6 +248,12 @@ void ModelServer::on_resync(const wire::FrameHeader& header, Bytes payload) {
         if (header.seq != next(disk->received) || raw(disk->fence) == 0) {
             return violate("RESYNC_END");
         }
+        if (header.ordinal > disk->ordinals.size()) {
+            ++ends_refused;
+            stopped_.insert(slots_[header.disk_slot]);
+            const wire::Nak nak{header.disk_slot, wire::NakReason::generation, header.seq, "base"};
+            return send(wire::FrameType::nak, wire::machine_slot, wire::encode(nak));
+        }
         disk->close_fence(header.seq);
     }
 }

@@ -57,6 +57,7 @@ public:
     std::vector<std::string> violations;
     std::vector<wire::ReplicationMode> modes;
     std::uint64_t base_bytes = 0, write_bytes = 0, sessions = 0, hashes_sent = 0;
+    std::uint64_t ends_refused = 0;
     bool goodbye = false;
     std::vector<wire::ResyncKind> begins;
     FingerprintSecret secret{};

@@ -373,6 +373,27 @@ TEST_F(SpoolFenceLossTest, G5AnOpenFenceThatLostWhatWasAcknowledgedMustBeginAnew
     EXPECT_EQ(process->spool->stream_table().state(key(0)).fence, Seq{5});
 }
 
+// The checkpoint that a start writes says that the fence has ended; that is no reason to believe
+// it.
+TEST_F(SpoolFenceLossTest, G5AFenceWhoseEndACheckpointKnowsIsNotBelievedOverDamageEither) {
+    for (const bool header_lost : {false, true}) {
+        fakes::SimStorage storage(7);
+        fill_fence(storage, true);
+        {
+            const auto process = start(storage);
+            ASSERT_FALSE(process->refused);
+            storage.kill();
+        }
+        const std::uint64_t batch = batches(storage).at(4);
+        if (header_lost) {
+            storage.overwrite(log_file, batch, ByteVector(block_bytes));
+        } else {
+            storage.flip_bit(log_file, batch + block_bytes + 40, 2);
+        }
+        expect_distrusted(storage);
+    }
+}
+
 TEST_F(SpoolFenceLossTest, AFenceBesideTheDamageIsBelieved) {
     fakes::SimStorage storage(7);
     fill_fence(storage, true);

@@ -65,8 +65,12 @@ ByteVector base_frame(const Place& place, const std::vector<Piece>& pieces) {
 }
 
 ByteVector empty_frame(wire::FrameType type, const Place& place) {
-    return wire::encode_control_frame(
-        {.type = type, .disk_slot = place.slot, .seq = place.seq, .session = place.session}, {});
+    return wire::encode_control_frame({.type = type,
+                                       .disk_slot = place.slot,
+                                       .seq = place.seq,
+                                       .session = place.session,
+                                       .ordinal = place.ordinal},
+                                      {});
 }
 
 ByteVector resync_begin_frame(const Place& place, wire::ResyncKind kind) {

@@ -254,6 +254,38 @@ TEST_F(FenceTest, CatchUpFenceMayLieAboveTheExpectedSequenceOnlyOnce) {
     EXPECT_EQ(rig.answer_of(FrameType::nak).as<wire::Nak>().expected, Seq{501});
 }
 
+TEST_F(FenceTest, G5ResyncEndIsTakenOnlyOverAllTheBaseItCounts) {
+    rig.feed(message_frame(FrameType::hello, SessionId{}, plain_hello()));
+    auto opened = rig.answer(DiskAction::continue_, Seq{4});
+    opened.disks[0].resync_open = true;
+    opened.disks[0].fence = Seq{1};
+    opened.disks[0].base_durable = {std::byte{3}};
+    rig.session->outbox().open.reset();
+    rig.session->on_opened(std::move(opened));
+    rig.feed(base_frame(base_at(1, 1), {{chunk}}));  // Again: counted once.
+    (void)rig.answers();
+    rig.feed(empty_frame(FrameType::resync_end, base_at(5, 3)));
+    const auto nak = rig.answer_of(FrameType::nak).as<wire::Nak>();
+    EXPECT_EQ(nak.reason, wire::NakReason::generation);
+    EXPECT_EQ(nak.expected, Seq{5});
+    EXPECT_EQ(rig.records.size(), 1U);
+    rig.feed(base_frame(base_at(1, 2), {{2 * chunk}}));
+    rig.feed(empty_frame(FrameType::resync_end, base_at(5, 3)));
+    ASSERT_EQ(rig.records.size(), 3U);
+    EXPECT_EQ(rig.records[2].type, RecordType::resync_end);
+    EXPECT_EQ(rig.records[2].ordinal, 3U);
+}
+
+TEST_F(FenceTest, ANewFenceHoldsNothingOfTheOneBefore) {
+    rig.open(plain_hello(), DiskAction::initial);
+    rig.feed(resync_begin_frame(rig.at(1), wire::ResyncKind::initial));
+    rig.feed(base_frame(base_at(1, 0), {{}}));
+    rig.feed(resync_begin_frame(rig.at(2), wire::ResyncKind::initial));
+    (void)rig.answers();
+    rig.feed(empty_frame(FrameType::resync_end, base_at(3, 1)));
+    EXPECT_EQ(rig.answer_of(FrameType::nak).as<wire::Nak>().reason, wire::NakReason::generation);
+}
+
 TEST_F(FenceTest, ResyncEndWithoutAFenceEndsTheSession) {
     rig.open(plain_hello());
     rig.feed(empty_frame(FrameType::resync_end, rig.at(1)));

@@ -162,6 +162,30 @@ TEST_F(Assembly, G6DamageInTheCacheIsRepairedFromTheAgent) {
     EXPECT_FALSE(server.conditions->standing(Errc::spool_lost_durable));
 }
 
+TEST_F(Assembly, G5AFenceThatEndsOverAHoleIsDamageAndNoPointIsMadeOfIt) {
+    protect();
+    SourceDisk& disk = source.disks[0];
+    source.begin_sync(server, disk);
+    source.write(server, disk);
+    source.end_sync(server, disk, 1);  // What it counts never came.
+    const PointId lost = source.point(server);
+    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(lost); }));
+    EXPECT_EQ(server.listener.points.at(lost).state, PointState::dropped);
+    EXPECT_FALSE(server.listener.damage.empty());
+
+    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    source.begin_sync(server, disk);
+    source.send_base(server, disk);
+    source.send_base(server, disk);  // Twice counts once.
+    source.end_sync(server, disk, 1);
+    const PointId point = source.point(server);
+    server.listener.strict = false;
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 TEST_F(Assembly, OtherDisksGoOnBesideADamagedOne) {
     Source two(world, {1 * mib, 1 * mib});
     server.start();

@@ -155,7 +155,8 @@ public:
     void begin_sync(Server& server, SourceDisk& disk);
     // The whole disk, or with `only` the blocks in it, as BASE beneath its open fence.
     void send_base(Server& server, SourceDisk& disk);
-    void end_sync(Server& server, SourceDisk& disk);
+    // `super_chunks`: what it counts beneath the fence.
+    void end_sync(Server& server, SourceDisk& disk, std::uint32_t super_chunks = 0);
     void sync_all(Server& server);
     void write(Server& server, SourceDisk& disk);  // One record of 1..6 random extents.
     PointId point(Server& server, pipeline::PointKind kind = pipeline::PointKind::crash,

@@ -62,10 +62,11 @@ void Source::begin_sync(Server& server, SourceDisk& disk) {
     send(server, begin, {}, {});
 }
 
-void Source::end_sync(Server& server, SourceDisk& disk) {
+void Source::end_sync(Server& server, SourceDisk& disk, std::uint32_t super_chunks) {
     RecordHeader end = header(server, disk, RecordType::resync_end);
     end.seq = disk.next;
     end.seq_count = 1;
+    end.ordinal = super_chunks;
     disk.next = next(disk.next);
     disk.fence = Seq{};
     send(server, end, {}, {});

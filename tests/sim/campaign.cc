@@ -17,6 +17,9 @@
 namespace cw::sim {
 namespace {
 
+// Whoever has run for long holds much memory and is slow with it: then a fresh process goes on.
+constexpr std::size_t schedules_per_process = 250;
+
 // What a worker writes: one line each, the first letter says what.
 //   B seed              begins            S seed              is done
 //   V seed oracle|what  is violated       E text              an event before it
@@ -110,8 +113,10 @@ private:
             // How an assertion reads is of no interest here; that it failed is the finding.
             CW_ASSERT(std::freopen("/dev/null", "w", stderr) != nullptr);
         }
-        for (std::uint64_t seed = first; seed <= options_.to; seed += options_.processes) {
+        std::size_t left = schedules_per_process;
+        for (std::uint64_t seed = first; seed <= options_.to && left > 0; --left) {
             run_one(out, seed, options_);
+            seed += options_.processes;
         }
         std::fclose(out);
         ::_exit(0);
@@ -177,7 +182,12 @@ private:
         worker.fd = -1;
         int status = 0;
         CW_ASSERT(::waitpid(worker.pid, &status, 0) == worker.pid);
+        const bool enough = options_.stop_at_first && !result_.findings.empty();
         if (!worker.in_seed) {
+            worker.next = worker.running + options_.processes;
+            if (!enough && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+                spawn(worker);
+            }
             return;
         }
         worker.in_seed = false;

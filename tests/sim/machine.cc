@@ -57,8 +57,8 @@ Machine::Machine(World& world, std::size_t index)
       server_(world.random->below(world.settings.servers)),
       storage_(world.random->next_u64()),
       random_(make_seeded_random(world.random->next_u64())),
-      pool_(&pool_for(index, "agent", log_slabs)),
-      base_pool_(&pool_for(index, "agent base", base_slabs)) {
+      pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
+      base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()) {
     id_.bytes.fill(std::byte{static_cast<unsigned char>(0xa0 + index)});
     for (std::size_t i = 0; i < world.settings.disks; ++i) {
         images_.push_back(std::make_unique<agent::test::MemoryImage>(world.settings.disk_bytes));

@@ -10,7 +10,7 @@
 namespace cw::sim {
 namespace {
 
-constexpr std::size_t segment_slabs = 60, readback_slabs = 24;
+constexpr std::size_t segment_slabs = 60, readback_slabs = 24, ingest_slabs_max = 28;
 
 template <typename T>
 pipeline::Ring<T> ring(const World& world, std::size_t least = 1) {
@@ -71,9 +71,9 @@ Process::Process(World& world, std::size_t index,
       random_(make_process_random(world, index)),
       conditions_(world.clock),
       metrics_(make_metric_registry()),
-      ingest_slabs_(&pool_for(index, "ingest", world.settings.ingest_slabs)),
-      segment_slabs_(&pool_for(index, "segment", segment_slabs)),
-      readback_slabs_(&pool_for(index, "readback", readback_slabs)),
+      ingest_slabs_(&pool_for(index, "ingest", world.settings.ingest_slabs, ingest_slabs_max)),
+      segment_slabs_(&pool_for(index, "segment", segment_slabs, segment_slabs)),
+      readback_slabs_(&pool_for(index, "readback", readback_slabs, readback_slabs)),
       compute_(make_inline_executor()),
       stores_(make_process_stores(world.vault.factory(), life_, *world.oracles, world.mutant)),
       rings_{.records = ring<pipeline::Record>(world),
@@ -103,8 +103,8 @@ bool Process::running() const {
 
 std::size_t Process::slabs_out() const {
     std::size_t out = 0;
-    for (const pipeline::SlabPool* pool : {ingest_slabs_, segment_slabs_, readback_slabs_}) {
-        out += pool->count() - pool->free_count();
+    for (const LentPool* lent : {ingest_slabs_, segment_slabs_, readback_slabs_}) {
+        out += lent->out();
     }
     return out;
 }
@@ -198,7 +198,8 @@ void Process::make_engine() {
     }
     engine_ = upload::Engine::create(
         {world_.clock, *random_, *compute_, *stores_, *world_.kek, world_.identity, signer_,
-         *ingest_slabs_, *readback_slabs_, *segment_slabs_, reader, *sink_, conditions_, *metrics_},
+         *ingest_slabs_->pool, *readback_slabs_->pool, *segment_slabs_->pool, reader, *sink_,
+         conditions_, *metrics_},
         std::move(bells), engine_options());
 }
 
@@ -252,7 +253,7 @@ void Process::make_door() {
         Door::Context{.clock = world_.clock,
                       .random = *random_,
                       .network = world_.network,
-                      .pool = *ingest_slabs_,
+                      .pool = *ingest_slabs_->pool,
                       .table = *table_,
                       .credit = *credit_,
                       .metrics = *metrics_,

@@ -24,6 +24,7 @@
 namespace cw::sim {
 
 class World;
+struct LentPool;
 
 class Process {
 public:
@@ -85,7 +86,7 @@ private:
     std::unique_ptr<Random> random_;
     Conditions conditions_;
     std::unique_ptr<MetricRegistry> metrics_;
-    pipeline::SlabPool *ingest_slabs_, *segment_slabs_, *readback_slabs_;
+    LentPool *ingest_slabs_, *segment_slabs_, *readback_slabs_;
     std::unique_ptr<Executor> compute_;
     std::unique_ptr<blob::StoreFactory> stores_;
     vault::ServerSigner signer_;

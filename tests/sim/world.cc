@@ -210,15 +210,25 @@ void World::round(Nanos until) {
     }
 }
 
-pipeline::SlabPool& pool_for(std::size_t server, std::string_view kind, std::size_t count) {
-    using Key = std::tuple<std::size_t, std::string, std::size_t>;
-    static std::map<Key, std::unique_ptr<pipeline::SlabPool>> pools;
-    auto& pool = pools[Key{server, std::string(kind), count}];
-    if (!pool) {
-        pool = pipeline::SlabPool::create(std::string(kind), count).value();
+LentPool& pool_for(std::size_t server, std::string_view kind, std::size_t count,
+                   std::size_t count_max) {
+    CW_ASSERT(count <= count_max);
+    static std::map<std::pair<std::size_t, std::string>, LentPool> pools;
+    LentPool& lent = pools[{server, std::string(kind)}];
+    if (!lent.pool) {
+        lent.pool = pipeline::SlabPool::create(std::string(kind), count_max).value();
+        lent.count = count_max;
     }
-    CW_ASSERT(pool->free_count() == pool->count());
-    return *pool;
+    CW_ASSERT(lent.pool->count() == count_max && lent.out() == 0);
+    while (lent.count < count) {
+        lent.kept_back.pop_back();
+        ++lent.count;
+    }
+    while (lent.count > count) {
+        lent.kept_back.push_back(lent.pool->try_take());
+        --lent.count;
+    }
+    return lent;
 }
 
 }  // namespace cw::sim

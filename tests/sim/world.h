@@ -97,8 +97,17 @@ private:
     std::vector<Turn> bell_owners_;
 };
 
-// Slab pools live as long as the program and are lent to one process after the other: all slabs
-// must have come home in between.
-pipeline::SlabPool& pool_for(std::size_t server, std::string_view kind, std::size_t count);
+// A slab pool lives as long as the program and is lent to one process after the other: all slabs
+// must have come home in between. One serves every schedule, whatever size it draws, or the memory
+// of all sizes would be held: what is too much is kept back.
+struct LentPool {
+    std::unique_ptr<pipeline::SlabPool> pool;
+    std::vector<pipeline::Slab> kept_back;
+    std::size_t count = 0;
+    [[nodiscard]] std::size_t out() const noexcept { return count - pool->free_count(); }
+};
+// `count` is at most `count_max`, which is the same whenever this kind is asked for.
+LentPool& pool_for(std::size_t server, std::string_view kind, std::size_t count,
+                   std::size_t count_max);
 
 }  // namespace cw::sim

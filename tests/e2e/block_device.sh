@@ -93,6 +93,7 @@ fi
 # 2. What the kernel's cache holds of the device is stale: somebody reads it all, keeps it open, and it is written beneath.
 dd if="$demo/point.img" of="$demo/old.img" bs=1M conv=notrunc,fsync status=none # It is the point…
 exec 8< "$device"
+blockdev --flushbufs "$device" # Somebody who looks at new devices may have kept it open, and cached what was there.
 cached=$(sha256sum <&8 | cut -d' ' -f1)
 old_disk # …and now it is not, but whoever reads the device as a file is told that it is.
 echo "the cache of the device is $([ "$(sum_of "$device")" = "$old" ] && echo right: not provoked || echo stale)"

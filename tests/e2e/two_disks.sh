@@ -93,3 +93,4 @@ check "a plan that forgets a disk is told on a quiet day" exit_code_is 1 cli pla
 check "it names both" eval "said 'data (' && said 'root ('"
 sed -i "s|^output = .*|outputs = { root = \"$demo/p1\", data = \"$demo/p2\" }|" "$demo/plan.toml"
 check "a plan that places both is sound" exit_code_is 0 cli plan check "$demo/plan.toml"
+cases_end

@@ -87,7 +87,7 @@ check "a refusal is an event" shown_event TOKEN_REFUSED
 check "a machine enrols" enrol "$demo/token" "$demo/agent"
 check "what it got is for its owner alone" private "$demo/agent/machine.pem"
 demo_machine=$(sed -n 's/^machine \([0-9a-f-]*\),.*/\1/p' "$demo/enrol.out")
-check "the server's log names the machine" logged "enrolment.granted machine=$demo_machine"
+check "the server's log names the machine" wait_for 60 "a line of the log" logged "enrolment.granted machine=$demo_machine"
 check "a used token is refused" refused TOKEN_REFUSED "$demo/token" "$demo/second"
 check "it is in the list with whom it enrolled" bash -c "causeway --config '$demo/causeway.toml' --json enrol-token --list | grep -q '$demo_machine'"
 

@@ -58,6 +58,7 @@ int run_machines(const std::vector<StreamOptions>& streams, Bytes data,
     std::vector<Result<StreamResult>> results(streams.size(), fail(Errc::internal));
     {
         std::vector<std::jthread> threads;
+        threads.reserve(streams.size());
         for (std::size_t i = 0; i < streams.size(); ++i) {
             threads.emplace_back(
                 [&, i] { results[i] = run_stream(streams[i], data.subspan(i * part, part)); });

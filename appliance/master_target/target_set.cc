@@ -64,6 +64,7 @@ bool TargetSet::merging() const noexcept {
 
 std::vector<TargetStatus> TargetSet::status() const {
     std::vector<TargetStatus> out;
+    out.reserve(targets_.size());
     for (const auto& target : targets_) {
         out.push_back(target->status());
     }

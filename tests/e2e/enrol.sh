@@ -125,7 +125,7 @@ openssl s_server -accept 127.0.0.1:0 -cert "$demo/foreign/server.crt" -key "$dem
 demo_pids+=($foreign_pid)
 exec 8> "$demo/open"
 foreign_port() { sed -n 's/^ACCEPT .*:\([0-9]*\)$/\1/p' "$demo/foreign.out" | head -n 1; }
-wait_for 60 "the foreign server" grep -q '^ACCEPT ' "$demo/foreign.out"
+wait_for 60 "the foreign server" grep -qs '^ACCEPT ' "$demo/foreign.out"
 right_port=$control_port control_port=$(foreign_port)
 check "another CA's server is refused" refused 'TLS_FAILED.*nothing was sent' "$demo/token2" "$demo/second" --timeout 0s
 control_port=$right_port

@@ -60,6 +60,8 @@ public:
     bool send_digests(std::uint32_t reactor, ingest::DigestReply& reply);
     // The machine says HELLO again. Any thread.
     void end_session(const MachineId& machine) { listener_->sessions().end_session(machine); }
+    // Two agents no longer share the machine's identity: an operator says so. Any thread.
+    void forgive(const MachineId& machine) { listener_->sessions().forgive(machine); }
     // Machines the cache held something of at the start.
     [[nodiscard]] const std::vector<MachineId>& recovered() const noexcept { return recovered_; }
     // All of it was pushed into the terminal's ring. Any thread.

@@ -61,6 +61,8 @@ private:
     Result<std::string> move(const MachineId& machine, const std::string& to);
     Result<std::string> resync(const std::string& subject, WallMicros at);
     Result<std::string> rotate_data_key(const std::string& wanted);
+    Result<std::string> discard(const MachineId& machine);
+    Result<std::string> forgive(const MachineId& machine);
     void obey_orders(const upload::EngineStatus& status);
     void report_orders(const Result<void>& kept);
     void note_witnesses(const upload::EngineStatus& status);

@@ -1,4 +1,5 @@
-// What operators order of a process server: POST /v1/move, /v1/resync, /v1/rotate-data-key.
+// What operators order of a process server: POST /v1/move, /v1/resync, /v1/rotate-data-key,
+// /v1/discard, /v1/forgive.
 #include "appliance/process_server.h"
 #include "appliance/wait_until.h"
 #include "base/log.h"
@@ -49,7 +50,34 @@ Result<std::string> ProcessServer::post(const std::string& name, const std::stri
     if (name == "rotate-data-key") {
         return rotate_data_key(text_of(asked, "machine"));
     }
+    if (name == "discard" || name == "forgive") {
+        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(text_of(asked, "machine")));
+        return name == "discard" ? discard(machine) : forgive(machine);
+    }
     return Terminal::post(name, body);
+}
+
+// Only of a machine that is another server's: what is held of any other is on its way to the vault.
+Result<std::string> ProcessServer::discard(const MachineId& machine) {
+    const upload::EngineStatus status = engine_->status();
+    const upload::MachineStatus* const shown = find_machine(status, machine);
+    if (shown == nullptr) {
+        return fail(Errc::not_found, "this server holds nothing of machine " + to_string(machine));
+    }
+    if (shown->mode != upload::MachineMode::fenced && shown->mode != upload::MachineMode::closed) {
+        return fail(Errc::transition_refused,
+                    "the machine is " + std::string(upload::name_of(shown->mode)) +
+                        " here: only what a fenced or closed one left is discarded");
+    }
+    log_warning("server.discard", {{"machine", machine}, {"records", shown->backlog_records}});
+    engine_->post(upload::DiscardQuarantineCommand{machine});
+    return told("what this server's cache holds of the machine and never published is released");
+}
+
+Result<std::string> ProcessServer::forgive(const MachineId& machine) {
+    log_warning("server.forgive", {{"machine", machine}});
+    intake_->forgive(machine);
+    return told("the machine's identity is admitted again");
 }
 
 // An empty name: of every machine here.

@@ -1,4 +1,5 @@
-// causeway servers | move | resync: which server has a machine, and orders to the one that has it.
+// causeway servers [discard | forgive] | move | resync: which server has a machine, and orders to
+// the one that has it.
 #include "appliance/cli/point.h"
 #include "appliance/control_client.h"
 #include "egress/vault/control.h"
@@ -55,6 +56,7 @@ Result<void> servers(Cli& cli) {
 
 struct OrderArguments {
     std::string subject, to, at;
+    bool confirmed = false;
 };
 
 // Sends the order to this server's daemon and shows what came of it.
@@ -79,6 +81,15 @@ Result<void> move(Cli& cli, const OrderArguments& arguments) {
     return order(cli, "move", {{"machine", arguments.subject}, {"to", arguments.to}});
 }
 
+Result<void> discard(Cli& cli, const OrderArguments& arguments) {
+    if (!arguments.confirmed) {
+        return fail(Errc::usage,
+                    "what is released was acknowledged to the agent and is nowhere else: say --yes "
+                    "when the machine goes on at another server, or is gone");
+    }
+    return order(cli, "discard", {{"machine", arguments.subject}});
+}
+
 Result<void> resync(Cli& cli, const OrderArguments& arguments) {
     json body{{"subject", arguments.subject}};
     if (!arguments.at.empty()) {
@@ -94,10 +105,27 @@ Result<void> resync(Cli& cli, const OrderArguments& arguments) {
 }  // namespace
 
 void add_server_commands(CLI::App& app, Cli& cli) {
-    app.add_subcommand("servers", "Which process server has which machine, from the vault")
-        ->callback([&cli] { cli.run([&] { return servers(cli); }); });
-
     auto arguments = std::make_shared<OrderArguments>();
+    CLI::App* servers_command =
+        app.add_subcommand("servers", "Which process server has which machine, from the vault");
+    servers_command->callback([&cli, servers_command] {
+        if (servers_command->get_subcommands().empty()) {
+            cli.run([&] { return servers(cli); });
+        }
+    });
+    CLI::App* discard_command = servers_command->add_subcommand(
+        "discard", "Release what this server still holds of a machine that is another server's");
+    discard_command->add_option("MACHINE", arguments->subject, "Its id")->required();
+    discard_command->add_flag("--yes", arguments->confirmed, "Yes, what was not published goes");
+    discard_command->callback(
+        [&cli, arguments] { cli.run([&] { return discard(cli, *arguments); }); });
+    CLI::App* forgive_command = servers_command->add_subcommand(
+        "forgive", "Admit a machine again whose identity two agents had used by turns");
+    forgive_command->add_option("MACHINE", arguments->subject, "Its id")->required();
+    forgive_command->callback([&cli, arguments] {
+        cli.run([&] { return order(cli, "forgive", {{"machine", arguments->subject}}); });
+    });
+
     CLI::App* move_command = app.add_subcommand(
         "move", "Let a machine go to another server of this vault, without a resync");
     add_machine_option(*move_command, arguments->subject);

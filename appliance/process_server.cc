@@ -74,7 +74,7 @@ void ProcessServer::make_engine(Intake& intake, const pipeline::SlabSplit& slabs
         {*seams.clock, *seams.random, *compute_, *vault_.stores, *vault_.kek, vault_.identity,
          signer_, intake.ingest_slabs(), intake.readback_slabs(), *segment_slabs_, intake.reader(),
          intake.sink(), context_.conditions, *seams.metrics},
-        std::move(bells), options);
+        bells, options);
 }
 
 void ProcessServer::make_digests(Intake& intake) {

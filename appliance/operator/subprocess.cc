@@ -60,6 +60,7 @@ Result<Subprocess> Subprocess::start(const std::vector<std::string>& argv, bool 
         posix_spawn_file_actions_adddup2(&settings.actions, ends[1], STDERR_FILENO);
     }
     std::vector<char*> arguments;
+    arguments.reserve(argv.size() + 1);
     for (const std::string& argument : argv) {
         arguments.push_back(const_cast<char*>(argument.c_str()));
     }

@@ -98,6 +98,7 @@ void Harness::write(std::size_t index, std::uint64_t offset, std::size_t length,
 Result<PointId> Harness::point() {
     CW_TRY_ASSIGN(const PointId id, replicator->make_point(pipeline::PointKind::crash, "t"));
     std::vector<ByteVector> copies;
+    copies.reserve(images.size());
     for (const auto& image : images) {
         copies.push_back(image->copy());
     }

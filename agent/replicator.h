@@ -138,6 +138,7 @@ private:
     static bool lacks_base(const Disk& disk, const wire::Welcome::Disk& answer);
     void forget_ended(Disk& disk, Seq spooled);
     void drop_vanished_points();
+    void doubt_points(const wire::Welcome& welcome);
     void drop_lost_points();
     Result<bool> resume_fence(Disk& disk, const wire::Welcome::Disk& answer);
     Result<void> open_fence(Disk& disk, const wire::Welcome::Disk& answer);
@@ -170,8 +171,8 @@ private:
     Sha256 witness_hash_{};
     bool degraded_reported_ = false;
     FingerprintSecret secret_{};
-    // Until the statuses that follow a WELCOME have all been heard: its answers.
-    std::optional<std::vector<wire::Welcome::Disk>> unsettled_;
+    // Points made before the session that only its server's statuses after WELCOME can save.
+    std::vector<PointId> doubtful_;
     std::optional<Error> last_error_;
 };
 

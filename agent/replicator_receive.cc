@@ -166,7 +166,7 @@ Result<void> Replicator::welcome(const wire::Welcome& welcome) {
     for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
         CW_TRY(welcome_disk(disks_[slot], welcome.disks[slot]));
     }
-    unsettled_ = welcome.disks;
+    doubt_points(welcome);
     link_state_ = LinkState::live;
     last_error_.reset();
     live_since_ = context_.clock.boot();
@@ -185,30 +185,38 @@ void Replicator::drop_vanished_points() {
         "what it stood on was given up before it was sent");
 }
 
-// Those that only a server held which is not this one any more: it cannot publish them, and this
-// one would have told of them.
-void Replicator::drop_lost_points() {
-    if (!unsettled_) {
-        return;
-    }
-    const auto answers = *std::exchange(unsettled_, std::nullopt);
+// Those that only a server held which is not this one any more: it cannot publish them.
+void Replicator::doubt_points(const wire::Welcome& welcome) {
     drop_vanished_points();
+    doubtful_.clear();
     const std::string here = session_->link().peer();
-    points_.drop_if(
-        [&](const TrackedPoint& point) {
-            const auto reaches = [&](const pipeline::DiskCut& cut) {
-                for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
-                    if (disks_[slot].capture->disk() == cut.disk) {
-                        return answers[slot].generation != cut.generation ||
-                               answers[slot].durable >= cut.cut;
-                    }
+    for (const TrackedPoint& point : points_.all()) {
+        const auto reaches = [&](const pipeline::DiskCut& cut) {
+            for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
+                if (disks_[slot].capture->disk() == cut.disk) {
+                    return welcome.disks[slot].generation != cut.generation ||
+                           welcome.disks[slot].durable >= cut.cut;
                 }
-                return true;
-            };
-            return !context_.outbox.holds(point.id) &&
-                   (point.server != here || !std::ranges::all_of(point.cuts, reaches));
-        },
-        "takeover: the server that held it lost the machine before it was in the vault");
+            }
+            return true;
+        };
+        if (!context_.outbox.holds(point.id) &&
+            (point.server != here || !std::ranges::all_of(point.cuts, reaches))) {
+            doubtful_.push_back(point.id);
+        }
+    }
+}
+
+// Nothing more is said of what was before the session: the server would have told of them.
+void Replicator::drop_lost_points() {
+    const auto doubtful = std::exchange(doubtful_, {});
+    if (!doubtful.empty()) {
+        points_.drop_if(
+            [&](const TrackedPoint& point) {
+                return std::ranges::find(doubtful, point.id) != doubtful.end();
+            },
+            "takeover: the server that held it lost the machine before it was in the vault");
+    }
 }
 
 Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& answer) {

@@ -104,6 +104,56 @@ on_azure() (
 auth = \"shared-key\"
 key_file = \"$demo/credential\""
 )
+# A server that lost an idle machine has nothing to write and so does not meet the other one's manifests by itself.
+claims() { grep -c 'upload.chain.claimed' "$demo/server-$1.log"; }
+claimed_again() { [ "$(claims 0)" -ge 2 ]; }
+owners() { causeway --config "$(server_config "$1")" --json servers; }
+refused_with() {  # CODE COMMAND...
+    local code=$1 said
+    shift
+    said=$("$@" 2>&1) && die "not refused: $*"
+    grep -q "$code" <<<"$said" || die "$* says: $said"
+}
+a_stale_owner() (
+    demo_begin
+    ordered_seed
+    demo_config "url = \"dir://$demo/vault\"" '[egress]
+commit_interval = "200ms"
+segment_deadline = "1s"'
+    causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+    second_server
+    start_server 0
+    start_server 1
+    ordered_image 8
+    demo_port=${server_port[0]}
+    ordered_agent --spool-size 1GiB
+    ordered_writer 200
+    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+    writer_go
+    wait_for 180 "protection" agent_protects
+    note_point first committed || die "no first point"  # The writer rests from here on.
+    kill -9 "$demo_agent_pid"
+    wait "$demo_agent_pid" 2>/dev/null
+    agent_to 1
+    [ "$(claims 1)" = 1 ] || die "the other server has not claimed the machine"
+    [ "$(claims 0)" = 1 ] || die "the first server claimed it twice"
+    demo_stop_agent  # It remembers what it has seen of the vault.
+    agent_to 0
+    wait_for 180 "a new epoch of the server that had lost the machine" claimed_again
+    writer_go
+    note_point second committed || die "no point after the return: $(tail -n 1 "$demo/points.log")"
+    # Both name the same owner, in the newest epoch, although the other server does not know yet.
+    owners 0 > "$demo/owners-0" && owners 1 > "$demo/owners-1" || die "no owners"
+    cmp -s "$demo/owners-0" "$demo/owners-1" || die "two opinions of who has the machine"
+    grep -Eq '"epoch": *3' "$demo/owners-0" || die "not the newest epoch: $(cat "$demo/owners-0")"
+    [ "$(grep -c '"server"' "$demo/owners-0")" = 1 ] || die "several owners: $(cat "$demo/owners-0")"
+    local cli=(causeway --config "$(server_config 0)" servers)
+    refused_with USAGE "${cli[@]}" discard "$demo_machine"
+    refused_with TRANSITION_REFUSED "${cli[@]}" discard "$demo_machine" --yes
+    "${cli[@]}" forgive "$demo_machine" >/dev/null || die "not forgiven"
+    restore_all || die "a point differs"
+)
+check "E1 a server that lost an idle machine claims it anew before it answers, and one owner is named" a_stale_owner
 check "E1 $moves moves between two servers on one directory: every point is right, no resync" on_a_directory
 check "E1 $moves moves between two servers on one Azure account: every point is right, no resync" on_azure
 cases_end

@@ -112,6 +112,7 @@ protect --renew-before 960h
 check "a running agent renews by itself" wait_for 180 "another serial number" serial_is_not "$before"
 wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 wait_for 180 "protection" agent_protects
+wait_for 180 "a session" agent_live
 writer_go
 check "a point after renewals is committed" note_point renewed committed
 
@@ -162,6 +163,7 @@ check "the machine is enrolled again as what it was" same_machine
 protect
 wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 wait_for 180 "protection" agent_protects
+wait_for 180 "a session" agent_live
 writer_go
 check "its history goes on" note_point again committed
 check "every point is byte-identical" restore_all

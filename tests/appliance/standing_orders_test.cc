@@ -62,6 +62,47 @@ TEST_F(StandingOrdersTest, AMachinesSessionIsEndedOnceForAllItsDueDisks) {
     EXPECT_THAT(opened()->take_due(at), ElementsAre(machine_));
 }
 
+TEST_F(StandingOrdersTest, OneDiskThatHasBegunLeavesTheOthersDue) {
+    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at));
+    ASSERT_TRUE(opened()->order_resync(machine_, vdb_, at));
+    ASSERT_TRUE(opened()->resync_begun(machine_, vda_));
+    EXPECT_FALSE(opened()->resync_due(machine_, vda_, at));
+    EXPECT_TRUE(opened()->resync_due(machine_, vdb_, at));
+}
+
+TEST_F(StandingOrdersTest, ANewOrderReplacesTheOneBeforeAndEndsTheSessionAgain) {
+    const auto orders = opened();
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, before));
+    EXPECT_THAT(orders->take_due(before), ElementsAre(machine_));
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, at));
+    EXPECT_FALSE(orders->resync_due(machine_, vda_, before));
+    EXPECT_THAT(orders->take_due(before), IsEmpty());
+    EXPECT_THAT(orders->take_due(at), ElementsAre(machine_));
+    EXPECT_FALSE(opened()->resync_due(machine_, vda_, before));
+}
+
+TEST_F(StandingOrdersTest, BothKindsAreKeptSideBySide) {
+    ASSERT_TRUE(opened()->move_away(machine_, "ps-2"));
+    ASSERT_TRUE(opened()->order_resync(other_, vda_, at));
+    ASSERT_TRUE(opened()->move_away(other_, "ps-3"));
+    EXPECT_EQ(opened()->moved_to(machine_), "ps-2");
+    EXPECT_EQ(opened()->moved_to(other_), "ps-3");
+    EXPECT_TRUE(opened()->resync_due(other_, vda_, at));
+    ASSERT_TRUE(opened()->take_back(machine_));
+    EXPECT_EQ(opened()->moved_to(other_), "ps-3");
+    EXPECT_TRUE(opened()->resync_due(other_, vda_, at));
+}
+
+TEST_F(StandingOrdersTest, WhatCannotBeKeptIsToldAndWhatIsDoneIsDone) {
+    const auto orders = opened();
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, at));
+    std::filesystem::remove_all(directory_);
+    EXPECT_FALSE(orders->order_resync(machine_, vdb_, at));
+    EXPECT_FALSE(orders->move_away(machine_, "ps-2"));
+    EXPECT_FALSE(orders->resync_begun(machine_, vda_));
+    EXPECT_FALSE(orders->resync_due(machine_, vda_, at));
+}
+
 TEST_F(StandingOrdersTest, AMachineThatIsAnothersHasNoResyncsHere) {
     ASSERT_TRUE(opened()->order_resync(machine_, vda_, at));
     ASSERT_TRUE(opened()->order_resync(other_, vda_, at));
@@ -79,18 +120,38 @@ TEST_F(StandingOrdersTest, AMovedMachineStaysAwayUntilItIsTakenBack) {
 }
 
 TEST_F(StandingOrdersTest, ANameThatWouldBreakTheFileIsRefused) {
-    for (const std::string name : {"", "two words", "line\nbreak"}) {
-        EXPECT_EQ(opened()->move_away(machine_, name).error().code, Errc::usage) << name;
+    const std::string names[] = {"",        "two words", "line\nbreak",
+                                 "del\x7f", "\xc3\xa9",  std::string(129, 'x')};
+    for (const std::string& name : names) {
+        const auto moved = opened()->move_away(machine_, name);
+        ASSERT_FALSE(moved) << name;
+        EXPECT_EQ(moved.error().code, Errc::usage) << name;
     }
     EXPECT_EQ(opened()->moved_to(machine_), std::nullopt);
+    ASSERT_TRUE(opened()->move_away(machine_, std::string(128, 'x')));
+    EXPECT_EQ(opened()->moved_to(machine_), std::string(128, 'x'));
 }
 
 TEST_F(StandingOrdersTest, ADamagedFileIsToldAndNotGuessed) {
-    for (const std::string text :
-         {"resync", "resync x y 1", "moved nobody ps-2", "dance all night"}) {
+    const std::string machine = to_string(machine_), disk = to_string(vda_);
+    const std::string texts[] = {"resync",
+                                 "resync x y 1",
+                                 "moved nobody ps-2",
+                                 "dance all night",
+                                 "moved " + machine,
+                                 "moved " + machine + " " + std::string(129, 'x'),
+                                 "moved " + machine + " ps-2 ps-3",
+                                 "resync " + machine + " " + disk,
+                                 "resync " + machine + " " + disk + " soon",
+                                 "resync " + machine + " " + disk + " 1x",
+                                 "dance " + machine + " " + disk + " 1",
+                                 "moved " + machine + " ps-2\nresync"};
+    for (const std::string& text : texts) {
         ASSERT_TRUE(write_file_atomically(*disk_, path(), as_bytes(text)));
         StandingOrders orders(*disk_, path());
-        EXPECT_EQ(orders.load().error().code, Errc::config_invalid) << text;
+        const auto loaded = orders.load();
+        ASSERT_FALSE(loaded) << text;
+        EXPECT_EQ(loaded.error().code, Errc::config_invalid) << text;
     }
 }
 

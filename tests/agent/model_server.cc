@@ -39,10 +39,13 @@ void ModelServer::receive(Bytes bytes) {
         at += wire::frame_header_bytes + header->payload_bytes;
     }
     in_.erase(in_.begin(), in_.begin() + static_cast<long>(std::min(at, in_.size())));
-    if (auto_sync && !closed) {
+    const bool held = hold_fences && std::ranges::any_of(disks, [](const auto& disk) {
+                          return raw(disk.second.fence) != 0;
+                      });
+    if (auto_sync && !closed && !held) {
         sync();
     }
-    if (auto_commit && !closed) {
+    if (auto_commit && !closed && !held) {
         commit();
     }
 }
@@ -119,6 +122,13 @@ void ModelServer::on_hello(Bytes payload) {
         welcome_disk(said, welcome.disks.emplace_back());
     }
     send(wire::FrameType::welcome, wire::machine_slot, wire::encode(welcome));
+    if (policy && (hello->features & wire::feature_policy) != 0) {
+        say_policy(*policy);
+    }
+}
+
+void ModelServer::say_policy(const wire::Policy& what) {
+    send(wire::FrameType::policy, wire::machine_slot, wire::encode(what));
 }
 
 void ModelServer::welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Disk& answer) {

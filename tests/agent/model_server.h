@@ -27,10 +27,12 @@ public:
     std::uint64_t window = 64 * mib;  // Credit granted beyond what was received.
     bool auto_sync = true;            // Everything received is durable and acknowledged at once.
     bool auto_commit = true;
+    bool hold_fences = false;  // Neither of the two while a fence is open: it cannot be closed.
     bool know_hashes = false;  // Answers HASHES_REQUEST from its committed content.
     bool reject_all = false;
     bool mute = false;  // HELLO is taken and never answered.
     std::optional<Errc> refuse_with;
+    std::optional<wire::Policy> policy;  // Said after WELCOME.
     // The next WRITEs of this disk, that many, are answered with a NAK; what follows is thrown away
     // until the expected one comes.
     struct Naks {
@@ -40,6 +42,8 @@ public:
     };
     Naks naks;
 
+    // In the session that stands.
+    void say_policy(const wire::Policy& what);
     // What became durable is acknowledged; with commit also what is committed.
     void sync();
     void commit();

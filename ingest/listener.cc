@@ -54,6 +54,7 @@ Result<void> Listener::open(std::vector<ReactorPorts> ports) {
     const Reactor::Shared shared{.clock = context_.clock,
                                  .pool = context_.pool,
                                  .table = table_,
+                                 .policies = policies_,
                                  .credit = context_.credit,
                                  .metrics = context_.metrics,
                                  .conditions = context_.conditions,

@@ -52,6 +52,7 @@ public:
     [[nodiscard]] Reactor& reactor(std::size_t index) { return *reactors_.at(index); }
     [[nodiscard]] std::size_t reactor_count() const noexcept { return reactors_.size(); }
     [[nodiscard]] SessionTable& sessions() noexcept { return table_; }
+    [[nodiscard]] PolicyTable& policies() noexcept { return policies_; }
     // Seconds until our certificate expires; a condition stands while that is soon. Any thread.
     std::int64_t watch_certificate();
 
@@ -64,6 +65,7 @@ private:
     Authorise authorise_;
     TlsSlot tls_;
     SessionTable table_;
+    PolicyTable policies_;
     std::uint16_t port_ = 0;
     std::vector<std::unique_ptr<Reactor>> reactors_;
 };

@@ -52,6 +52,7 @@ public:
         Clock& clock;
         pipeline::SlabPool& pool;
         SessionTable& table;
+        const PolicyTable& policies;
         CreditPolicy& credit;
         MetricRegistry& metrics;
         Conditions& conditions;

@@ -182,6 +182,9 @@ void Session::on_tick(Nanos last_byte) {
         send(wire::FrameType::ping, wire::encode(wire::Ping{static_cast<std::uint64_t>(raw(now))}));
     }
     credit_.tick();
+    if (state_ == State::live && !draining_) {
+        tell_policy();
+    }
     if (state_ == State::live && credit_.hoards() && context_.credit.wants_back()) {
         log_info("ingest.session.credit_wanted_back",
                  {{"machine", machine_}, {"session", id()}, {"credit", credit_.available()}});

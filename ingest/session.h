@@ -15,6 +15,7 @@
 #include "ingest/credit_account.h"
 #include "ingest/disk_stream.h"
 #include "ingest/options.h"
+#include "ingest/policy_table.h"
 #include "ingest/ports.h"
 #include "ingest/session_table.h"
 #include "ingest/wire/frame.h"
@@ -47,7 +48,8 @@ public:
         const Authorise& authorise;  // Empty: every machine the CA vouches for.
         const Limits& limits;
         std::uint32_t reactor = 0;
-        bool has_digests = false;  // Somebody answers DigestRequest.
+        bool has_digests = false;               // Somebody answers DigestRequest.
+        const PolicyTable* policies = nullptr;  // Null: agents go by their own defaults.
     };
     struct Outbox {
         std::optional<pipeline::Record> record;
@@ -115,6 +117,7 @@ private:
     Result<void> accept_hello(const wire::Hello& hello);
     void welcome(pipeline::MachineOpened& opened);
     void reject_quarantined(pipeline::MachineOpened& opened);
+    void tell_policy();
 
     // session_frames.cc
     void dispatch(InFrame&& frame);
@@ -161,6 +164,9 @@ private:
     bool ping_sent_ = false;
     Nanos pinged_for_{};  // The silence that was pinged already began here.
     bool draining_ = false;
+    bool takes_policy_ = false;        // The agent understands POLICY.
+    std::uint64_t policies_seen_ = 0;  // Version of the table that was looked at.
+    std::optional<wire::Policy> policy_told_;
     std::optional<wire::Goodbye> goodbye_;
 };
 

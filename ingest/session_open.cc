@@ -66,6 +66,7 @@ Result<void> Session::accept_hello(const wire::Hello& hello) {
         CW_TRY(context_.authorise(identity_, hello));
     }
     CW_TRY_ASSIGN(admission_, context_.table.admit(machine_, hello.boot_counter));
+    takes_policy_ = (hello.features & wire::feature_policy) != 0;
     pipeline::OpenMachine open;
     open.machine = machine_;
     open.session = admission_.session;
@@ -146,6 +147,21 @@ void Session::welcome(pipeline::MachineOpened& opened) {
     say(opened.points);
     for (const pipeline::Committed& notice : std::exchange(early_, {})) {
         on_committed(notice);
+    }
+    tell_policy();  // After the statuses: PROTOCOL.md, section 8.
+}
+
+// At first, and whenever it has become another one.
+void Session::tell_policy() {
+    const PolicyTable* const table = context_.policies;
+    if (!takes_policy_ || table == nullptr || table->version() == policies_seen_) {
+        return;
+    }
+    policies_seen_ = table->version();  // Before the look: what changes meanwhile is seen later.
+    const wire::Policy policy = table->of(machine_);
+    if (policy != policy_told_) {
+        policy_told_ = policy;
+        send(wire::FrameType::policy, wire::encode(policy));
     }
 }
 

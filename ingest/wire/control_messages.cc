@@ -1,9 +1,10 @@
 // What either side says about a connection or a disk: MODE, ERROR, GOODBYE, RESYNC_BEGIN, RESIZE,
-// PING and PONG.
+// PING and PONG, POLICY.
 //
 // MODE: u8 mode | u64 backlog bytes | text reason          ERROR: u16 code | u32 retry after, s |
 // text detail          GOODBYE: u8 planned failover | u16 disks | per disk: u16 slot | u64 final
 // RESYNC_BEGIN: u8 kind | text reason          RESIZE: u64 bytes          PING, PONG: u64 token
+// POLICY: u64 interval, ms | u64 app interval, ms
 #include "ingest/wire/codec.h"
 #include "ingest/wire/messages.h"
 
@@ -12,6 +13,11 @@ namespace {
 
 bool size_is_valid(std::uint64_t size) noexcept {
     return size > 0 && size <= disk_bytes_max && size % sector_bytes == 0;
+}
+
+bool is_within_bounds(const Policy& policy) noexcept {
+    return policy.interval_ms >= interval_ms_min && policy.interval_ms <= interval_ms_max &&
+           policy.app_interval_ms <= app_interval_ms_max;
 }
 
 }  // namespace
@@ -142,6 +148,29 @@ Result<Ping> decode<Ping>(Bytes payload) {
     CW_TRY_ASSIGN(ping.token, reader.u64());
     CW_TRY(expect_end(reader));
     return ping;
+}
+
+ByteVector encode(const Policy& policy) {
+    CW_ASSERT(is_within_bounds(policy));
+    ByteVector out;
+    ByteAppender appender(out);
+    appender.u64(policy.interval_ms);
+    appender.u64(policy.app_interval_ms);
+    return out;
+}
+
+template <>
+Result<Policy> decode<Policy>(Bytes payload) {
+    ByteReader reader = message_reader(payload);
+    Policy policy;
+    CW_TRY_ASSIGN(policy.interval_ms, reader.u64());
+    CW_TRY_ASSIGN(policy.app_interval_ms, reader.u64());
+    if (!is_within_bounds(policy)) {
+        return malformed("intervals of " + std::to_string(policy.interval_ms) + " and " +
+                         std::to_string(policy.app_interval_ms) + " ms");
+    }
+    CW_TRY(expect_end(reader));
+    return policy;
 }
 
 }  // namespace cw::wire

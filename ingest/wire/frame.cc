@@ -42,6 +42,7 @@ constexpr FrameRule rules[] = {
     {pong, "PONG", SlotRule::machine, SeqRule::zero, 8, 8},
     {error, "ERROR", SlotRule::machine, SeqRule::zero, 8, small_max},
     {goodbye, "GOODBYE", SlotRule::machine, SeqRule::zero, 3, 4096},
+    {policy, "POLICY", SlotRule::machine, SeqRule::zero, 16, 16},
 };
 
 const FrameRule* rule_of(FrameType type) noexcept {

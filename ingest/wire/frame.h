@@ -55,6 +55,7 @@ enum class FrameType : std::uint8_t {
     pong = 20,
     error = 21,
     goodbye = 22,
+    policy = 23,
 };
 
 struct FrameHeader {

@@ -20,6 +20,9 @@ inline constexpr std::size_t hashes_max = 4096, extents_max = 4096;
 inline constexpr std::size_t ack_ordinals_max = 65536;  // Per frame, both lists of all disks.
 inline constexpr std::uint32_t bulk_connections_max = 64, retry_after_s_max = 86'400;
 inline constexpr std::uint64_t critical_features = 0xffff'ffff'0000'0000;  // Of Hello::features.
+inline constexpr std::uint64_t feature_policy = 1;  // Of Hello::features: POLICY is understood.
+inline constexpr std::uint64_t interval_ms_min = 1'000, interval_ms_max = 86'400'000;
+inline constexpr std::uint64_t app_interval_ms_max = 604'800'000;
 inline constexpr std::uint32_t super_chunk_bytes = 4 * 1024 * 1024;
 inline constexpr std::uint32_t hash_block_bytes = 64 * 1024;
 
@@ -172,6 +175,15 @@ struct Goodbye {
     bool planned_failover = false;
 };
 
+// How often the machine's agent shall make points, unless a person told the agent otherwise. Sent
+// after WELCOME and again when it changes, to agents that said feature_policy.
+struct Policy {
+    std::uint64_t interval_ms = 300'000;  // interval_ms_min .. interval_ms_max
+    std::uint64_t app_interval_ms =
+        3'600'000;  // .. app_interval_ms_max; 0: none but when asked for
+    friend bool operator==(const Policy&, const Policy&) = default;
+};
+
 // Each asserts the bounds that its decode checks.
 ByteVector encode(const Hello&);
 ByteVector encode(const Welcome&);
@@ -188,6 +200,7 @@ ByteVector encode(const ResyncBegin&);
 ByteVector encode(const Resize&);
 ByteVector encode(const Extents&);
 ByteVector encode(const Ping&);
+ByteVector encode(const Policy&);
 
 template <typename Message>
 Result<Message> decode(Bytes payload);  // Specialised for each of the above.
@@ -221,6 +234,8 @@ template <>
 Result<Extents> decode<Extents>(Bytes payload);
 template <>
 Result<Ping> decode<Ping>(Bytes payload);
+template <>
+Result<Policy> decode<Policy>(Bytes payload);
 
 // Shortens the bitmaps, from the last ordinal on, until the encoded message fits a control payload.
 // A missing bit only means that the super-chunk is sent again.

@@ -64,6 +64,8 @@ void check_payload(wire::FrameType type, Bytes payload) {
             return check<wire::ErrorMessage>(payload);
         case wire::FrameType::goodbye:
             return check<wire::Goodbye>(payload);
+        case wire::FrameType::policy:
+            return check<wire::Policy>(payload);
         default:
             return;
     }

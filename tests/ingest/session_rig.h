@@ -26,6 +26,7 @@ struct ServerRig {
     std::unique_ptr<pipeline::SlabPool> pool = std::move(*pipeline::SlabPool::create("test", 32));
     ingest::Authorise authorise;
     ingest::Limits limits;
+    ingest::PolicyTable policies;
     bool has_digests = true;
 };
 
@@ -42,7 +43,8 @@ public:
                                        .authorise = server.authorise,
                                        .limits = server.limits,
                                        .reactor = 0,
-                                       .has_digests = server.has_digests},
+                                       .has_digests = server.has_digests,
+                                       .policies = &server.policies},
               Identity{Role::machine, id_of<MachineId>(machine).bytes}, "peer", 9)) {}
 
     // Delivers the bytes of one or more frames; collects what is handed over.

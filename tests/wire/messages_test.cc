@@ -181,6 +181,9 @@ TEST(Messages, SmallMessagesCheckEachField) {
     refuse(Resize{4096}, 0, std::uint64_t{0});
     refuse(Resize{4096}, 0, std::uint64_t{100});
     refuse(Resize{4096}, 0, std::uint64_t{0} - 512);
+    refuse(samples::policy(), 0, std::uint64_t{interval_ms_min - 1});
+    refuse(samples::policy(), 0, std::uint64_t{interval_ms_max + 1});
+    refuse(samples::policy(), 8, std::uint64_t{app_interval_ms_max + 1});
     ByteVector nil = encode(samples::point_status());
     std::fill_n(nil.begin(), 16, std::byte{0});
     expect_refused<PointStatus>(nil, "nil point");

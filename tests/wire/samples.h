@@ -89,6 +89,10 @@ inline Extents extents() {
     return {{{0, 4096}, {4096, 512}, {mib, mib}}};
 }
 
+inline Policy policy() {
+    return {5'000, 3'600'000};
+}
+
 // Calls `visit(message)` with one example of every message type.
 template <typename Visitor>
 void for_each(Visitor&& visit) {
@@ -107,6 +111,7 @@ void for_each(Visitor&& visit) {
     visit(Resize{4096});
     visit(extents());
     visit(Ping{0x1122334455667788});
+    visit(policy());
 }
 
 }  // namespace cw::wire::samples

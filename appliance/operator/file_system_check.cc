@@ -2,6 +2,9 @@
 
 #include "appliance/operator/subprocess.h"
 
+#include <filesystem>
+#include <fstream>
+
 #include <nlohmann/json.hpp>
 
 namespace cw::appliance {
@@ -61,9 +64,55 @@ Result<std::string> kind_of(const std::string& image, const Part& part, Clock& c
     return got.output.substr(0, got.output.find('\n'));
 }
 
-// As at boot: replay, make safe repairs. Exit codes above 2 say that a person is needed.
+// Whether the journal of an ext3 or ext4 file system is to be replayed first.
+bool needs_recovery(const std::string& image, const Part& part) {
+    constexpr std::uint64_t incompat_at = 1024 + 0x60;  // In the superblock: a little-endian u32.
+    constexpr char recover = 4;
+    std::ifstream in(image, std::ios::binary);
+    char lowest = 0;
+    return in.seekg(static_cast<std::streamoff>(part.offset + incompat_at)).get(lowest) &&
+           (lowest & recover) != 0;
+}
+
+// A copy of one partition, gone with the object.
+class PartitionCopy {
+public:
+    PartitionCopy(const std::string& image, const Part& part)
+        : path_(image + "." + std::to_string(part.offset)) {}
+    ~PartitionCopy() {
+        std::error_code gone_before;
+        std::filesystem::remove(path_, gone_before);
+    }
+    PartitionCopy(const PartitionCopy&) = delete;
+    PartitionCopy& operator=(const PartitionCopy&) = delete;
+
+    Result<void> make(const std::string& image, const Part& part, Clock& clock) {
+        CW_TRY_ASSIGN(
+            const CommandResult got,
+            run_command({"dd", "if=" + image, "of=" + path_, "bs=1M", "conv=sparse",
+                         "iflag=skip_bytes,count_bytes", "skip=" + std::to_string(part.offset),
+                         "count=" + std::to_string(part.size), "status=none"},
+                        clock, {.timeout_ns = check_ns}));
+        return got.exit_code == 0
+                   ? Result<void>{}
+                   : fail(Errc::io_error, "copy of " + part.where + ": " + tail_of(got.output));
+    }
+    [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+private:
+    const std::string path_;
+};
+
+// As at boot: replay, make safe repairs. Exit codes above 2 say that a person is needed. e2fsck
+// opens a file system again after it replayed its journal, and forgets the offset then: such a one
+// is looked at in a file of its own.
 Result<std::string> check_ext(const std::string& image, const Part& part, Clock& clock) {
-    const std::string where = image + "?offset=" + std::to_string(part.offset);
+    std::string where = image + "?offset=" + std::to_string(part.offset);
+    PartitionCopy copy(image, part);
+    if (part.offset != 0 && needs_recovery(image, part)) {
+        CW_TRY(copy.make(image, part, clock));
+        where = copy.path();
+    }
     CW_TRY_ASSIGN(const CommandResult got,
                   run_command({"e2fsck", "-f", "-p", where}, clock, {.timeout_ns = check_ns}));
     if (got.exit_code > 2) {

@@ -155,35 +155,25 @@ Result<PolicyEntry> parse_policy(const ArrayEntry& entry) {
         CW_TRY_ASSIGN(const std::string text, single(key, texts));
         if (key == "machine") {
             policy.machine = text;
+        } else if (key == "interval") {
+            CW_TRY_ASSIGN(policy.interval_ms, ranged_duration("points", "interval", text));
+        } else if (key == "app_interval") {
+            CW_TRY_ASSIGN(policy.app_interval_ms, ranged_duration("points", "app_interval", text));
         } else if (key == "retention") {
             CW_TRY_ASSIGN(policy.retention_ms, ranged_duration("points", "retention", text));
         } else if (key == "rpo_alarm") {
             CW_TRY_ASSIGN(policy.rpo_alarm_ms, ranged_duration("points", "rpo_alarm", text));
         } else {
             return fail(Errc::config_invalid,
-                        "'" + key + "': a policy has machine, retention and rpo_alarm");
+                        "'" + key +
+                            "': a policy has machine, interval, app_interval, "
+                            "retention and rpo_alarm");
         }
     }
     if (!is_uuid(policy.machine) || !parse_id<MachineId>(policy.machine)) {
         return fail(Errc::config_invalid, "machine must be its id, a lower-case UUID");
     }
     return policy;
-}
-
-std::uint64_t bandwidth_at(const std::vector<BandwidthWindow>& windows, unsigned weekday,
-                           unsigned minute, std::uint64_t otherwise) noexcept {
-    for (const BandwidthWindow& window : windows) {
-        const bool wraps = window.to_minute <= window.from_minute;
-        // After midnight a wrapping window belongs to the day on which it began.
-        const bool tail = wraps && minute < window.to_minute;
-        const unsigned day = tail ? (weekday + 6) % 7 : weekday;
-        const bool inside =
-            tail || (minute >= window.from_minute && (wraps || minute < window.to_minute));
-        if (inside && ((window.days >> day) & 1U) != 0) {
-            return window.bytes_per_second;
-        }
-    }
-    return otherwise;
 }
 
 }  // namespace cw::config

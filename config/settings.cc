@@ -59,6 +59,18 @@ std::uint64_t rpo_alarm_ms_of(const Settings& settings, const MachineId& machine
                              : policy->rpo_alarm_ms.value_or(settings.points_rpo_alarm_ms);
 }
 
+std::uint64_t points_interval_ms_of(const Settings& settings, const MachineId& machine) {
+    const PolicyEntry* const policy = policy_of(settings, machine);
+    return policy == nullptr ? settings.points_interval_ms
+                             : policy->interval_ms.value_or(settings.points_interval_ms);
+}
+
+std::uint64_t app_interval_ms_of(const Settings& settings, const MachineId& machine) {
+    const PolicyEntry* const policy = policy_of(settings, machine);
+    return policy == nullptr ? settings.points_app_interval_ms
+                             : policy->app_interval_ms.value_or(settings.points_app_interval_ms);
+}
+
 std::string explain_settings(const Settings& settings) {
     std::string out;
     for (const SettingRow& row : setting_rows()) {
@@ -70,12 +82,13 @@ std::string explain_settings(const Settings& settings) {
         out += "target = " + target.machine + " " + target.disk + " -> " + target.path + "\n";
     }
     for (const PolicyEntry& policy : settings.policies) {
-        out += "policy = " + policy.machine;
-        out +=
-            policy.retention_ms ? " retention " + std::to_string(*policy.retention_ms) + "ms" : "";
-        out +=
-            policy.rpo_alarm_ms ? " rpo_alarm " + std::to_string(*policy.rpo_alarm_ms) + "ms" : "";
-        out += "\n";
+        const auto part = [](const char* key, const std::optional<std::uint64_t>& ms) {
+            return ms ? std::string(" ") + key + " " + std::to_string(*ms) + "ms" : std::string();
+        };
+        out += "policy = " + policy.machine + part("interval", policy.interval_ms) +
+               part("app_interval", policy.app_interval_ms) +
+               part("retention", policy.retention_ms) + part("rpo_alarm", policy.rpo_alarm_ms) +
+               "\n";
     }
     return out;
 }

@@ -39,9 +39,6 @@ struct BandwidthWindow {
     std::uint64_t bytes_per_second = 0;  // 0: unlimited
     friend bool operator==(const BandwidthWindow&, const BandwidthWindow&) = default;
 };
-// The limit in force at (weekday 0 = Monday, minute of the day); `otherwise` outside all windows.
-std::uint64_t bandwidth_at(const std::vector<BandwidthWindow>& windows, unsigned weekday,
-                           unsigned minute, std::uint64_t otherwise) noexcept;
 
 // [[target]]: where a master target writes one disk of one machine.
 struct TargetEntry {
@@ -57,7 +54,7 @@ struct TargetEntry {
 // [[policy]]: what is different for one machine. What is absent is as for every machine.
 struct PolicyEntry {
     std::string machine;  // UUID, lower case.
-    std::optional<std::uint64_t> retention_ms, rpo_alarm_ms;
+    std::optional<std::uint64_t> interval_ms, app_interval_ms, retention_ms, rpo_alarm_ms;
     friend bool operator==(const PolicyEntry&, const PolicyEntry&) = default;
 };
 
@@ -77,6 +74,8 @@ struct Settings {
 };
 
 // In force for a machine: its own policy's, or the one for every machine.
+std::uint64_t points_interval_ms_of(const Settings& settings, const MachineId& machine);
+std::uint64_t app_interval_ms_of(const Settings& settings, const MachineId& machine);
 std::uint64_t retention_ms_of(const Settings& settings, const MachineId& machine);
 std::uint64_t rpo_alarm_ms_of(const Settings& settings, const MachineId& machine);
 

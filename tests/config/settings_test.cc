@@ -159,18 +159,15 @@ TEST(Settings, TheManualInDocsIsCurrent) {
     EXPECT_EQ(text.str(), settings_manual()) << "run: causeway config manual > docs/settings.md";
 }
 
-TEST(Bandwidth, AWindowPastMidnightBelongsToTheDayItBegan) {
+TEST(Bandwidth, AWindowIsTakenAsWritten) {
     const auto settings = parse_settings(
-        "[[egress.schedule]]\ndays = [\"fri\"]\nfrom = \"22:00\"\nto = \"06:00\"\nlimit = "
+        "[[egress.schedule]]\ndays = [\"fri\", \"mon\"]\nfrom = \"22:00\"\nto = \"06:30\"\nlimit = "
         "\"8Mbps\"\n",
         "f.toml");
     ASSERT_TRUE(settings.has_value()) << settings.error().detail;
-    const auto& windows = settings->egress_schedule;
-    EXPECT_EQ(bandwidth_at(windows, 4, 23 * 60, 7), 1'000'000U);  // Friday 23:00
-    EXPECT_EQ(bandwidth_at(windows, 5, 5 * 60, 7), 1'000'000U);   // Saturday 05:00
-    EXPECT_EQ(bandwidth_at(windows, 5, 6 * 60, 7), 7U);           // Saturday 06:00
-    EXPECT_EQ(bandwidth_at(windows, 4, 5 * 60, 7), 7U);           // Friday 05:00
-    EXPECT_EQ(bandwidth_at(windows, 5, 23 * 60, 7), 7U);          // Saturday 23:00
+    const BandwidthWindow wanted{
+        .days = 0x11, .from_minute = 1320, .to_minute = 390, .bytes_per_second = 1'000'000};
+    EXPECT_EQ(settings->egress_schedule, std::vector{wanted});
 }
 
 TEST(Targets, AreTakenAsWritten) {
@@ -218,13 +215,18 @@ TEST(Policies, AreInForceForTheirMachineOnly) {
     const auto other = parse_id<MachineId>("6ba7b810-9dad-11d1-80b4-00c04fd430c9");
     ASSERT_TRUE(machine && other);
     const auto settings = parse_settings(
-        "[points]\nretention = \"10d\"\nrpo_alarm = \"20min\"\n"
-        "[[policy]]\nmachine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\nretention = \"365d\"\n",
+        "[points]\ninterval = \"1min\"\nretention = \"10d\"\nrpo_alarm = \"20min\"\n"
+        "[[policy]]\nmachine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\nretention = \"365d\"\n"
+        "interval = \"10s\"\napp_interval = \"0s\"\n",
         "f.toml");
     ASSERT_TRUE(settings.has_value()) << settings.error().detail;
     EXPECT_EQ(retention_ms_of(*settings, *machine), 365ULL * 86'400'000);
     EXPECT_EQ(retention_ms_of(*settings, *other), 10ULL * 86'400'000);
     EXPECT_EQ(rpo_alarm_ms_of(*settings, *machine), 20ULL * 60'000);
+    EXPECT_EQ(points_interval_ms_of(*settings, *machine), 10'000U);
+    EXPECT_EQ(points_interval_ms_of(*settings, *other), 60'000U);
+    EXPECT_EQ(app_interval_ms_of(*settings, *machine), 0U);
+    EXPECT_EQ(app_interval_ms_of(*settings, *other), 3'600'000U);
     EXPECT_NE(explain_settings(*settings).find("policy = 6ba7b810"), std::string::npos);
     EXPECT_TRUE(check_reload(default_settings(), *settings)) << "policies are live";
 }
@@ -236,6 +238,8 @@ TEST(Policies, WhatCannotBeMeantIsRefused) {
     EXPECT_NE(refusal("[[policy]]\n" + machine + "retention = \"11y\"\n").find("f.toml:1"),
               std::string::npos);
     EXPECT_NE(refusal("[[policy]]\n" + machine + "retention = \"99999d\"\n").find("outside"),
+              std::string::npos);
+    EXPECT_NE(refusal("[[policy]]\n" + machine + "interval = \"1s\"\n").find("outside"),
               std::string::npos);
     EXPECT_NE(refusal("[[policy]]\n" + machine + "keep = \"1d\"\n").find("'keep'"),
               std::string::npos);

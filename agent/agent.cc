@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::int64_t observe_every_ns = 500 * ns_per_ms, stop_limit_ns = 20 * ns_per_s,
                        final_limit_ns = 600 * ns_per_s, idle_wait_ns = ns_per_s,
-                       child_wait_ns = 10 * ns_per_ms;
+                       child_wait_ns = 10 * ns_per_ms, interval_fallback_ns = 5 * ns_per_s,
+                       app_interval_fallback_ns = 3600 * ns_per_s;
 
 }  // namespace
 
@@ -99,7 +100,7 @@ void Agent::park(bool busy) {
         group_->watch(waiting);
         wait = std::min(wait, group_->deadline() - now);
     }
-    wait = std::min(wait, next_point_ - now);
+    wait = std::min(wait, next_point() - now);
     if (spiller_ && spiller_->busy()) {
         wait = std::min(wait, ns_per_ms);
     }
@@ -113,28 +114,47 @@ void Agent::park(bool busy) {
     control_->serve();
 }
 
+std::int64_t Agent::interval_ns() const {
+    const auto& policy = replicator_->policy();
+    const std::int64_t unordered =
+        policy ? static_cast<std::int64_t>(policy->interval_ms) * ns_per_ms : interval_fallback_ns;
+    return options_.interval_ns.value_or(unordered);
+}
+
+std::int64_t Agent::app_interval_ns() const {
+    const auto& policy = replicator_->policy();
+    const std::int64_t unordered =
+        policy ? static_cast<std::int64_t>(policy->app_interval_ms) * ns_per_ms
+               : app_interval_fallback_ns;
+    return options_.app_interval_ns.value_or(unordered);
+}
+
 // Points by interval, and the scans that make them.
 void Agent::tend_points() {
     const Nanos now = clock_.boot();
-    const bool due = now - next_point_ >= 0;
+    const bool due = now - next_point() >= 0;
     if (stopping_ != Stopping::no || hrl_) {  // Each replica log makes its own.
-        next_point_ = now + options_.interval_ns;
+        last_point_ = now;
+        return;
+    }
+    if (due && guest_ && guest_->state() != GuestFreeze::State::idle) {
+        not_before_ = now + child_wait_ns;  // The point of the frozen guest stands for this one.
         return;
     }
     if (scan_) {
         if ((due || scan_wanted_) && !scan_->running() && scan_->begin(scan_tag_)) {
             scan_wanted_ = false;
             scan_tag_.clear();
-            next_point_ = now + options_.interval_ns;
+            last_point_ = now;
         } else if (due) {
-            next_point_ = now + std::min(options_.interval_ns, ns_per_s);
+            not_before_ = now + std::min(interval_ns(), ns_per_s);
         }
         return;
     }
     if (!due) {
         return;
     }
-    next_point_ = now + options_.interval_ns;
+    last_point_ = now;
     if (replicator_->consistent() && !replicator_->point_would_repeat()) {
         if (auto made = replicator_->make_point(pipeline::PointKind::crash, ""); !made) {
             log_warning("agent.point", {{"error", made.error()}});

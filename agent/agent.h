@@ -17,6 +17,7 @@
 #include "agent/tls_link.h"
 #include "pipeline/stage.h"
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -37,9 +38,10 @@ struct AgentOptions {
     std::string qmp_socket;  // The disks are a virtual machine's; `disks` is empty then.
     std::vector<std::string> qemu_disks;  // Which of them; empty: all.
     QemuSource::Mode qemu_mode = QemuSource::Mode::data;
-    std::string guest_agent_socket;    // Empty: points are crash-consistent.
-    std::int64_t app_interval_ns = 0;  // Between points of a frozen guest; 0: when asked for.
-    std::int64_t interval_ns = 5 * ns_per_s;
+    std::string guest_agent_socket;  // Empty: points are crash-consistent.
+    // Between points, and between those of a frozen guest (0: when asked for), as a person ordered.
+    // None: as the server says; while it says nothing, 5 s and 1 h.
+    std::optional<std::int64_t> interval_ns, app_interval_ns;
     std::int64_t linger_ns = 20 * ns_per_ms;
     std::uint64_t memory_bytes = 128 * mib;
     std::uint64_t spool_bytes = 0;        // 0: no disk spool.
@@ -107,6 +109,12 @@ private:
     bool round();
     void park(bool busy);
     void tend_points();
+    [[nodiscard]] std::int64_t interval_ns() const;
+    [[nodiscard]] std::int64_t app_interval_ns() const;
+    // When a point is made next by itself.
+    [[nodiscard]] Nanos next_point() const {
+        return std::max(last_point_ + interval_ns(), not_before_);
+    }
     void tend_waiters();
     void tend_stop();
     void tend_machine();
@@ -173,11 +181,11 @@ private:
     std::string scan_tag_, frozen_tag_;
     bool frozen_wanted_ = false;
     std::optional<Result<PointId>> frozen_outcome_;
-    Nanos next_frozen_{}, next_group_{};
+    Nanos last_frozen_{}, next_group_{};
     bool scan_wanted_ = false;
     bool wants_restart_ = false;
     bool guest_paused_ = false;
-    Nanos next_point_{};
+    Nanos last_point_{}, not_before_{};
     std::atomic<int> stop_asked_{0};  // 1: stop, 2: with a final point
     enum class Stopping { no, final_point, goodbye } stopping_ = Stopping::no;
     Nanos stop_deadline_{};

@@ -99,8 +99,8 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
     // what the guest has written since, and a point now would claim it.
     tend_machine();
     if (wants_restart_) {
-        return control_->reply(
-            client, refusal({Errc::resync_required, "the machine is being attached to anew"}));
+        return control_->reply(client,
+                               refusal({Errc::resync_required, "the machine is being attached to anew"}));
     }
     const std::int64_t limit_ns = std::max<std::int64_t>(request.timeout_ms, 0) * ns_per_ms;
     Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, request.frozen};
@@ -196,6 +196,8 @@ std::string Agent::status_json() {
              {"queued_bytes", status.queued_bytes},
              {"rpo_ms", status.rpo_ms},
              {"source", source_name()},
+             {"interval_ms", interval_ns() / ns_per_ms},
+             {"app_interval_ms", app_interval_ns() / ns_per_ms},
              {"disks", json::array()},
              {"points", json::array()}};
     if (status.last_error) {

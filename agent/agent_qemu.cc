@@ -38,7 +38,7 @@ Result<void> Agent::attach_machine(const std::vector<bool>& provable) {
         GuestFreeze::Options freeze;
         freeze.socket = options_.guest_agent_socket;
         guest_ = std::make_unique<GuestFreeze>(freeze, clock_);
-        next_frozen_ = clock_.boot() + options_.app_interval_ns;
+        last_frozen_ = clock_.boot();
     }
     return {};
 }
@@ -81,8 +81,8 @@ void Agent::tend_guest() {
         return;
     }
     const Nanos now = clock_.boot();
-    if (options_.app_interval_ns > 0 && now - next_frozen_ >= 0) {
-        next_frozen_ = now + options_.app_interval_ns;
+    if (app_interval_ns() > 0 && now - last_frozen_ >= app_interval_ns()) {
+        last_frozen_ = now;
         frozen_wanted_ = true;
     }
     const bool ready = stopping_ == Stopping::no && replicator_->consistent() &&
@@ -130,6 +130,7 @@ void Agent::cut_frozen() {
     if (frozen) {
         guest_->thaw();
     }
+    last_point_ = clock_.boot();
     frozen_tag_.clear();
 }
 

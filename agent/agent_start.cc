@@ -86,7 +86,7 @@ Result<void> Agent::check_options() const {
     if (options_.memory_bytes < memory_bytes_min) {
         return fail(Errc::usage, "--memory is at least 16MiB");
     }
-    if (options_.interval_ns < ns_per_s || options_.linger_ns < 0 ||
+    if (options_.interval_ns.value_or(ns_per_s) < ns_per_s || options_.linger_ns < 0 ||
         options_.linger_ns > ns_per_s) {
         return fail(Errc::usage, "--interval is at least 1s, --linger at most 1s");
     }
@@ -167,7 +167,7 @@ Result<void> Agent::start() {
         const bool provable = raw(state.disks[slot].generation) != 0;
         replicator_->add_disk(*captures_[slot], options_.disks[slot].name, provable);
     }
-    next_point_ = clock_.boot() + options_.interval_ns;
+    last_point_ = clock_.boot();
     CW_TRY(open_group());
     if (qemu_) {
         std::vector<bool> provable;

@@ -57,8 +57,8 @@ T unwrap(const std::string& option, Result<T> result) {
 
 struct ProtectText {
     std::vector<std::string> servers, images, disks, names;
-    std::string interval = "5s", linger = "20ms", memory = "128MiB", spool = "0";
-    std::string mode = "data", app_interval = "1h";
+    std::string linger = "20ms", memory = "128MiB", spool = "0";
+    std::string mode = "data", interval, app_interval;  // Empty: as the server says.
     std::string nbd_listen, pre, post, hook_timeout = "60s";
     std::vector<std::string> members, coordinators;
     std::string hrl_after;
@@ -89,8 +89,8 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
     app.add_option("--qga", options.guest_agent_socket,
                    "with --qmp: the guest agent's socket, to freeze the guest for a point");
     app.add_option("--app-interval", text.app_interval,
-                   "with --qga: between points of a frozen guest; 0: only when asked for")
-        ->capture_default_str();
+                   "with --qga: between points of a frozen guest; 0: only when asked for; default: "
+                   "as the server says, else 1h");
     app.add_option("--image", text.images, "disk image to protect");
     app.add_option("--disk", text.disks, "block device to protect; with --qmp, a machine's disk");
     app.add_option("--qmp", options.qmp_socket, "protect the virtual machine with this monitor");
@@ -99,7 +99,8 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
         ->capture_default_str();
     app.add_option("--disk-name", text.names, "names, images first; default: the file name");
     app.add_option("--machine-name", options.machine_name, "default: the host name");
-    app.add_option("--interval", text.interval, "between recovery points")->capture_default_str();
+    app.add_option("--interval", text.interval,
+                   "between recovery points; default: as the server says, else 5s");
     app.add_option("--linger", text.linger, "to gather small writes")->capture_default_str();
     app.add_option("--nbd-socket", options.nbd_socket, "capture writes through this Unix socket");
     app.add_option("--nbd-listen", text.nbd_listen, "capture writes through this loopback address");
@@ -232,8 +233,12 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
         ::gethostname(host.data(), host.size() - 1);
         options.machine_name = host.data();
     }
-    options.interval_ns = duration_ns("--interval", text.interval);
-    options.app_interval_ns = duration_ns("--app-interval", text.app_interval);
+    if (!text.interval.empty()) {
+        options.interval_ns = duration_ns("--interval", text.interval);
+    }
+    if (!text.app_interval.empty()) {
+        options.app_interval_ns = duration_ns("--app-interval", text.app_interval);
+    }
     options.linger_ns = duration_ns("--linger", text.linger);
     if (!text.hrl_after.empty()) {
         options.hrl_after = unwrap("--hrl-after", parse_hrl_id(text.hrl_after));

@@ -87,6 +87,8 @@ public:
     [[nodiscard]] Status status();
     // The server's secret for fingerprints; zeros before the first WELCOME.
     [[nodiscard]] const FingerprintSecret& secret() const noexcept { return secret_; }
+    // What the server said last of how often to make points; none: it never did.
+    [[nodiscard]] const std::optional<wire::Policy>& policy() const noexcept { return policy_; }
     // The newest commit the server has told of: number and hash of its manifest.
     [[nodiscard]] std::pair<std::uint64_t, Sha256> witness() const noexcept {
         return {witness_number_, witness_hash_};
@@ -174,6 +176,7 @@ private:
     // Points made before the session that only its server's statuses after WELCOME can save.
     std::vector<PointId> doubtful_;
     std::optional<Error> last_error_;
+    std::optional<wire::Policy> policy_;
 };
 
 }  // namespace cw::agent

@@ -70,6 +70,12 @@ Result<void> Replicator::handle(const InFrame& frame) {
             }
             return disks_[frame.header.disk_slot].base->take(std::move(hashes));
         }
+        case FrameType::policy: {
+            CW_TRY_ASSIGN(policy_, wire::decode<wire::Policy>(frame.payload));
+            log_info("agent.policy", {{"interval_ms", policy_->interval_ms},
+                                      {"app_interval_ms", policy_->app_interval_ms}});
+            return {};
+        }
         case FrameType::ping:
             return session_->send(FrameType::pong, wire::machine_slot, Seq{}, frame.payload);
         case FrameType::pong:

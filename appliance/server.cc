@@ -1,5 +1,6 @@
 #include "appliance/server.h"
 
+#include "appliance/point_policies.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -44,6 +45,7 @@ Result<void> Server::open() {
     CW_TRY(intake_.open_cache(plan_.slabs));
     CW_TRY(terminal_->connect(intake_, plan_));
     CW_TRY(intake_.open_door(*terminal_));
+    intake_.listener().policies().set(point_policies(settings_));
     terminal_->start();
     intake_.start();
     return {};
@@ -60,6 +62,7 @@ void Server::fill_status(DaemonStatus& status) const {
 void Server::apply(const config::Settings& settings) {
     settings_ = settings;
     terminal_->apply(settings);
+    intake_.listener().policies().set(point_policies(settings));
     if (const auto reloaded = intake_.listener().reload_tls(); !reloaded) {
         context_.conditions.raise(reloaded.error().code, "certificate", reloaded.error().detail);
     }

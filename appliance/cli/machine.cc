@@ -61,6 +61,8 @@ Result<void> policy(Cli& cli, const std::string& machine_text) {
     if (!machine_text.empty()) {
         CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(machine_text));
         out["machine"] = to_string(machine);
+        out["points_interval_s"] = points_interval_ms_of(settings, machine) / 1000;
+        out["app_interval_s"] = app_interval_ms_of(settings, machine) / 1000;
         out["retention_s"] = retention_ms_of(settings, machine) / 1000;
         out["rpo_alarm_s"] = rpo_alarm_ms_of(settings, machine) / 1000;
         of = "machine " + to_string(machine);

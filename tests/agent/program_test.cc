@@ -47,8 +47,8 @@ protected:
             "--cert",       files.cert_file,
             "--key",        files.key_file,
             "--state",      state(),
-            "--image",      image_,
-            "--interval",   "1s"};
+            "--image",      image_};
+        words.insert(words.end(), interval_.begin(), interval_.end());
         words.insert(words.end(), more.begin(), more.end());
         std::vector<char*> argv;
         for (auto& word : words) {
@@ -90,6 +90,10 @@ protected:
         }
         return false;
     }
+    bool status_has(const std::string& text) {
+        return run(std::string(CAUSEWAY_AGENT) + " status --json --state " + state() +
+                   " | grep -q '" + text + "'") == 0;
+    }
     std::string state() const { return directory_ + "/state"; }
     ByteVector image() {
         std::ifstream in(image_, std::ios::binary);
@@ -112,6 +116,7 @@ protected:
     std::string url() const { return "'nbd+unix:///?socket=" + directory_ + "/nbd'"; }
     const std::string directory_;
     std::string image_;
+    std::vector<std::string> interval_{"--interval", "1s"};
     std::unique_ptr<TlsModelServer> server_;
     pid_t pid_ = -1;
 };
@@ -208,6 +213,44 @@ TEST_F(Program, AScanOfAnImageThatWasReplacedMakesNoPointUntilTheNextStart) {
     start({"--pre-hook", "true", "--post-hook", "true"});
     ASSERT_TRUE(point());
     expect_last_point_is_the_image();
+}
+
+TEST_F(Program, TheServerSaysHowOftenPointsAreMadeAndMayChangeItsMind) {
+    interval_.clear();
+    server_->with([](ModelServer& model) { model.policy = wire::Policy{3'600'000, 0}; });
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    EXPECT_TRUE(status_has("\"interval_ms\":3600000,"));
+    EXPECT_TRUE(status_has("\"app_interval_ms\":0,"));
+    const std::size_t before = server_->with([](ModelServer& model) {
+        model.say_policy({1'000, 0});
+        return model.points.size();
+    });
+    bool more = false;
+    for (int i = 0; i < 1200 && !more; ++i) {
+        ::usleep(50'000);
+        more = server_->with([&](ModelServer& model) { return model.points.size() > before + 1; });
+    }
+    EXPECT_TRUE(more);
+    EXPECT_TRUE(status_has("\"interval_ms\":1000,"));
+}
+
+TEST_F(Program, WhatAPersonToldTheAgentGoesBeforeWhatTheServerSays) {
+    interval_ = {"--interval", "1800s", "--app-interval", "900s"};
+    server_->with([](ModelServer& model) { model.policy = wire::Policy{1'000, 0}; });
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());  // What is said after WELCOME came before it.
+    EXPECT_EQ(run("grep -q 'agent.policy.*interval_ms=1000' " + directory_ + "/log"), 0);
+    EXPECT_TRUE(status_has("\"interval_ms\":1800000,"));
+    EXPECT_TRUE(status_has("\"app_interval_ms\":900000,"));
+}
+
+TEST_F(Program, AServerThatSaysNothingLeavesTheAgentItsOwnIntervals) {
+    interval_.clear();
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    EXPECT_TRUE(status_has("\"interval_ms\":5000,"));
+    EXPECT_TRUE(status_has("\"app_interval_ms\":3600000,"));
 }
 
 TEST_F(Program, ARefusedCertificateIsCalledThat) {

@@ -109,7 +109,8 @@ Result<Sha256> show_authority(SSL_CTX& context) {
     ERR_clear_error();
     STACK_OF(X509)* chain = nullptr;
     if (SSL_CTX_build_cert_chain(&context, 0) != 1 ||
-        SSL_CTX_get0_chain_certs(&context, &chain) != 1 || sk_X509_num(chain) < 1) {
+        SSL_CTX_get0_chain_certs(&context, static_cast<void*>(&chain)) != 1 ||
+        sk_X509_num(chain) < 1) {
         return std::unexpected(tls_error("finding the CA of this server's certificate"));
     }
     return digest_of(sk_X509_value(chain, sk_X509_num(chain) - 1));

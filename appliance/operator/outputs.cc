@@ -71,6 +71,7 @@ Result<std::vector<DiskOutput>> into_directory(const std::vector<DiskAtPoint>& d
 Result<std::vector<DiskOutput>> one_by_one(const std::vector<DiskAtPoint>& disks,
                                            const OutputRequest& request) {
     std::vector<DiskOutput> out;
+    out.reserve(disks.size());
     for (const DiskAtPoint& disk : disks) {
         out.push_back({disk, ""});
     }
@@ -135,6 +136,7 @@ Result<std::vector<DiskOutput>> place_outputs(const recovery::Catalog& catalog,
                                               const vault::PointEntry& point,
                                               const OutputRequest& request) {
     std::vector<DiskAtPoint> disks;
+    disks.reserve(point.cuts.size());
     for (const vault::PointEntry::Cut& cut : point.cuts) {
         disks.push_back(catalog.disk_at(cut));
     }

@@ -180,6 +180,7 @@ TEST_F(Hrl, NeedsToKnowWhereTheImageEnds) {
 
 TEST_F(Hrl, EveryDamagedByteOfTheStructureIsRefusedOrHarmless) {
     std::vector<Write> writes;
+    writes.reserve(130);
     for (std::uint64_t i = 0; i < 130; ++i) {  // Two metadata blocks.
         writes.push_back({i * 4096, 512, 1});
     }

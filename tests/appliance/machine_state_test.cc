@@ -35,7 +35,7 @@ protected:
         return out;
     }
     // Begins and ends a job of `verb`, as its program would.
-    Result<void> run(Verb verb, JobEnd end = {}) {
+    Result<void> run(Verb verb, const JobEnd& end = {}) {
         const Job one = job(verb);
         CW_TRY(begin_job(record_, one, nobody_lives));
         return end_job(record_, one.id, end);

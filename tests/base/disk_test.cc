@@ -149,6 +149,7 @@ TEST_P(DiskTest, GathersAndScattersManyParts) {
     const AlignedBuffer out(64 * block_bytes), in(64 * block_bytes);
     make_seeded_random(2)->fill(out.bytes());
     std::vector<iovec> parts;
+    parts.reserve(64);
     for (std::size_t i = 0; i < 64; ++i) {  // Written in reverse order of memory.
         parts.push_back({out.bytes().data() + (63 - i) * block_bytes, block_bytes});
     }

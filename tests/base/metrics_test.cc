@@ -51,6 +51,7 @@ TEST(Metrics, ForgetHidesAMachineButKeepsItsHandles) {
 TEST(Metrics, CountEveryAdditionOfEveryThread) {
     const auto metrics = make_metric_registry();
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int t = 0; t < 4; ++t) {
         threads.emplace_back([&metrics] {
             for (int i = 0; i < 1000; ++i) {

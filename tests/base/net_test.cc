@@ -86,7 +86,8 @@ TEST(Fd, ClosesOnceAndMoves) {
     {
         Fd write_end(ends[1]);
         const Fd moved(std::move(write_end));
-        EXPECT_FALSE(write_end.valid());  // NOLINT(bugprone-use-after-move): the claim itself.
+        // NOLINTNEXTLINE(bugprone-use-after-move,clang-analyzer-cplusplus.Move): the claim itself.
+        EXPECT_FALSE(write_end.valid());
         EXPECT_TRUE(moved.valid());
     }
     char byte = 0;

@@ -99,8 +99,8 @@ TEST(ListBody, MalformedIsAnErrorNotAnEmptyList) {
     for (const std::string_view text :
          {"", "<html/>", "<EnumerationResults/>", "<EnumerationResults><Blobs><Blob/></Blobs>",
           "<EnumerationResults><Blobs><Blob><Name>a</Name></Blob></Blobs></EnumerationResults>",
-          "<EnumerationResults><Blobs><Blob><Name>a</Name><Properties><Content-Length>-1"
-          "</Content-Length></Properties></Blob></Blobs></EnumerationResults>"}) {
+          ("<EnumerationResults><Blobs><Blob><Name>a</Name><Properties><Content-Length>-1"
+           "</Content-Length></Properties></Blob></Blobs></EnumerationResults>")}) {
         EXPECT_FALSE(parse_list(as_bytes(text))) << text;
     }
 }

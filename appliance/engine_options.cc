@@ -20,13 +20,6 @@ constexpr std::size_t backlog_records = 512 * 1024;
 constexpr std::uint64_t backlog_record_bytes = 112;  // EngineOptions::backlog_records
 constexpr std::uint32_t jobs_at_once = 4;
 
-std::int32_t utc_offset_minutes(Clock& clock) {
-    const std::time_t now = static_cast<std::time_t>(raw(clock.wall()) / 1'000'000);
-    std::tm local{};
-    ::localtime_r(&now, &local);
-    return static_cast<std::int32_t>(local.tm_gmtoff / 60);
-}
-
 pipeline::CodecPolicyOptions codec_options(const config::Settings& settings) {
     const auto mode = pipeline::parse_compression(settings.pipeline_compression);
     CW_ASSERT(mode.has_value());  // The settings' choices are the parser's.
@@ -39,14 +32,20 @@ pipeline::CodecPolicyOptions codec_options(const config::Settings& settings) {
 }
 
 pipeline::VerifyMode verify_mode(const config::Settings& settings) {
-    if (settings.pipeline_verify == "off") {
-        return pipeline::VerifyMode::off;
-    }
-    return settings.pipeline_verify == "sampled" ? pipeline::VerifyMode::sampled
-                                                 : pipeline::VerifyMode::full;
+    const auto mode = pipeline::parse_verify(settings.pipeline_verify);
+    CW_ASSERT(mode.has_value());  // The settings' choices are the parser's.
+    return *mode;
 }
 
 }  // namespace
+
+std::int32_t utc_offset_minutes(Clock& clock) {
+    ::tzset();  // The machine may have moved to another zone.
+    const std::time_t now = static_cast<std::time_t>(raw(clock.wall()) / 1'000'000);
+    std::tm local{};
+    ::localtime_r(&now, &local);
+    return static_cast<std::int32_t>(local.tm_gmtoff / 60);
+}
 
 std::uint32_t compute_workers(const config::Settings& settings) {
     if (settings.pipeline_compute_threads > 0) {

@@ -17,6 +17,9 @@ std::size_t upload_loops(const config::Settings& settings);
 pipeline::BudgetNeeds with_engine_needs(pipeline::BudgetNeeds needs,
                                         const config::Settings& settings);
 
+// Local time minus UTC at this moment: it differs between summer and winter.
+std::int32_t utc_offset_minutes(Clock& clock);
+
 // The two that may change while the engine runs.
 upload::LaneOptions lane_options(const config::Settings& settings);
 upload::BandwidthOptions bandwidth_options(const config::Settings& settings, Clock& clock);

@@ -3,6 +3,7 @@
 #include "appliance/engine_options.h"
 #include "appliance/wait_until.h"
 #include "base/assert.h"
+#include "base/log.h"
 
 #include <algorithm>
 
@@ -34,6 +35,7 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
       assembly_runner_("assembly", *context_.seams.clock),
       publish_runner_("publish", *context_.seams.clock),
       open_runner_("open", *context_.seams.clock),
+      bandwidth_(settings, *context_.seams.clock),
       orders_(*context_.seams.disk, settings.server_state_dir + "/orders"),
       witness_(witness_path(settings.server_state_dir)) {}
 
@@ -200,7 +202,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
 
 void ProcessServer::apply(const config::Settings& settings) {
     engine_->set_lanes(lane_options(settings));
-    engine_->set_bandwidth(bandwidth_options(settings, *context_.seams.clock));
+    engine_->set_bandwidth(bandwidth_.set(settings));
     maintenance_->set_retention(retention_table(settings));
 }
 
@@ -208,6 +210,10 @@ void ProcessServer::tick() {
     if (!recover_posted_ && intake_->delivered_recovered()) {
         recover_posted_ = true;
         recover_machines();
+    }
+    if (const auto moved = bandwidth_.moved()) {
+        log_info("server.local_time", {{"utc_offset_minutes", moved->utc_offset_minutes}});
+        engine_->set_bandwidth(*moved);
     }
     const upload::EngineStatus status = engine_->status();
     obey_orders(status);

@@ -6,6 +6,7 @@
 // Beside them, on threads of their own: digests for resyncs, and the vault's housekeeping.
 #pragma once
 
+#include "appliance/bandwidth_schedule.h"
 #include "appliance/digest_service.h"
 #include "appliance/intake.h"
 #include "appliance/maintenance.h"
@@ -83,6 +84,7 @@ private:
     std::unique_ptr<blob::StoreFactory> gc_stores_;  // Null: this server never deletes.
     std::unique_ptr<Maintenance> maintenance_;
 
+    BandwidthSchedule bandwidth_;
     StandingOrders orders_;
     std::mutex witness_mutex_;
     WitnessFile witness_;

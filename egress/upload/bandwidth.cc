@@ -18,7 +18,7 @@ std::uint64_t limit_at(const BandwidthOptions& options, WallMicros wall) {
     const auto weekday = static_cast<unsigned>((days + 3) % 7);  // 1970-01-01 was a Thursday.
     for (const BandwidthRule& rule : options.rules) {
         const auto on = [&rule](unsigned day) { return (rule.days >> day & 1U) != 0; };
-        const bool wraps = rule.to_minute < rule.from_minute;
+        const bool wraps = rule.to_minute <= rule.from_minute;
         const bool evening = minute >= rule.from_minute && (wraps || minute < rule.to_minute);
         // The part after midnight belongs to the day on which the rule began.
         const bool morning = wraps && minute < rule.to_minute;

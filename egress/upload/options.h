@@ -25,7 +25,7 @@ struct LaneOptions {
 struct BandwidthRule {
     std::uint8_t days = 0x7f;        // Bit 0 Monday … bit 6 Sunday.
     std::uint16_t from_minute = 0;   // Of the day, inclusive.
-    std::uint16_t to_minute = 1440;  // Exclusive; smaller than `from_minute` wraps over midnight.
+    std::uint16_t to_minute = 1440;  // Exclusive; not after `from_minute`: wraps over midnight.
     std::uint64_t bytes_per_s = 0;   // 0: no limit.
 };
 struct BandwidthOptions {

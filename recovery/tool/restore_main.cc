@@ -128,7 +128,8 @@ void add_vault_options(CLI::App& app, Command& command) {
                    "file with the key-encryption key: 64 hex digits, or a recovery kit")
         ->required();
     app.add_option("--auth", vault.auth,
-                   "managed-identity, arc, client-secret, sas, shared-key or emulator");
+                   "managed-identity, arc, client-secret, sas, shared-key, fixed-token or "
+                   "emulator");
     app.add_option("--sas-file", vault.sas_file, "file with a shared access signature");
     app.add_option("--key-file", vault.key_file, "file with the storage account's key");
     app.add_option("--client-secret-file", vault.client_secret_file, "file with an app's secret");
@@ -176,6 +177,7 @@ int run(int argc, char** argv) {
     CLI::App app{
         "Lists, verifies and restores what a Causeway vault holds. Needs the vault and "
         "its key, nothing else."};
+    app.set_version_flag("--version", "causeway-restore 0.1.0");
     Command command;
     add_vault_options(app, command);
     add_commands(app, command);

@@ -86,7 +86,7 @@ TEST_P(Contract, OfManyCreatorsOfOneNameExactlyOneWins) {
     std::string winner;
     for (std::size_t i = 0; i < stores.size(); ++i) {
         stores[i]->put({.name = data("race"), .body = {as_bytes(bodies[i])}},
-                       [&, i](PutResult result) {
+                       [&, i](const PutResult& result) {
                            ++finished;
                            if (result.outcome == PutOutcome::stored) {
                                ++won;
@@ -214,10 +214,11 @@ TEST_P(Contract, ListPagesJoinWithoutGapOrDouble) {
     int finished = 0;
     for (int i = 0; i < count; ++i) {
         std::string number = std::to_string(100'000 + i);
-        store_->put({.name = data("p/" + number.substr(3) + "/" + number)}, [&](PutResult result) {
-            ++finished;
-            EXPECT_EQ(result.outcome, PutOutcome::stored);
-        });
+        store_->put({.name = data("p/" + number.substr(3) + "/" + number)},
+                    [&](const PutResult& result) {
+                        ++finished;
+                        EXPECT_EQ(result.outcome, PutOutcome::stored);
+                    });
     }
     for (int round = 0; finished < count && round < 100'000; ++round) {
         store_->wait(10 * ns_per_ms, -1);
@@ -269,7 +270,7 @@ TEST_P(Contract, CreatingContainersTwiceKeepsTheirContent) {
 
 TEST_P(Contract, CallbacksRunInsidePollAndOnlyOnce) {
     int called = 0;
-    store_->put({.name = data("cb")}, [&](PutResult) { ++called; });
+    store_->put({.name = data("cb")}, [&](const PutResult&) { ++called; });
     EXPECT_EQ(called, 0);
     EXPECT_EQ(store_->in_flight(), 1U);
     for (int i = 0; i < 10'000 && store_->in_flight() > 0; ++i) {
@@ -282,7 +283,7 @@ TEST_P(Contract, CallbacksRunInsidePollAndOnlyOnce) {
 
 TEST_P(Contract, CallbackMayStartTheNextOperation) {
     int chain = 0;
-    std::function<void(PutResult)> next = [&](PutResult result) {
+    std::function<void(PutResult)> next = [&](const PutResult& result) {
         EXPECT_EQ(result.outcome, PutOutcome::stored);
         if (++chain < 5) {
             store_->put({.name = data("chain/" + std::to_string(chain))}, next);

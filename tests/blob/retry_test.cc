@@ -190,7 +190,7 @@ TEST_F(Retry, ExtraRequestsStayWithinATenth) {
     int stored_count = 0, finished = 0;
     for (int i = 0; i < count; ++i) {
         s->put(create("o/" + std::to_string(i), "x", "n" + std::to_string(i)),
-               [&](PutResult result) {
+               [&](const PutResult& result) {
                    ++finished;
                    stored_count += result.outcome == PutOutcome::stored ? 1 : 0;
                });
@@ -207,7 +207,7 @@ TEST_F(Retry, DeadStoreIsNotHammered) {
     vault_.set_rates({.unavailable = 1});
     const auto s = store({.give_up_ns = 0});
     for (int i = 0; i < 200; ++i) {
-        s->put(create("o/" + std::to_string(i), "x", "n"), [](PutResult) {});
+        s->put(create("o/" + std::to_string(i), "x", "n"), [](const PutResult&) {});
     }
     const Nanos began = clock_.boot();
     for (int i = 0; clock_.boot() - began < 600 * ns_per_s && i < 1'000'000; ++i) {

@@ -75,6 +75,12 @@ protected:
     std::string witness_, newest_segment_;
 };
 
+TEST_F(RestoreProgram, TellsItsVersion) {
+    const Outcome told = run("--version");
+    EXPECT_EQ(told.code, 0);
+    EXPECT_TRUE(told.out.starts_with("causeway-restore ")) << told.out;
+}
+
 TEST_F(RestoreProgram, ListsVerifiesAndRestores) {
     const Outcome machines = run("list");
     EXPECT_EQ(machines.code, 0) << machines.out;

@@ -1,5 +1,7 @@
 #include "egress/upload/lanes.h"
 
+#include <algorithm>
+#include <deque>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -44,6 +46,37 @@ TEST_F(LanesTest, AMachineUsesNoMoreThanItsLanes) {
     lanes.set({.upload_threads_per_vm = 1, .total_connections = 10});
     lanes.finished(machine(1), false);
     EXPECT_EQ(lanes.take(now, noon), nullptr);
+}
+
+TEST_F(LanesTest, AllMachinesTogetherUseNoMoreThanTheTotal) {
+    Lanes lanes({.upload_threads_per_vm = 4, .total_connections = 10}, {});
+    std::deque<MachineId> sending;
+    const auto start_all = [&] {
+        while (const SegmentWork* const work = lanes.take(now, noon)) {
+            sending.push_back(work->machine);
+        }
+    };
+    for (int i = 0; i < 100; ++i) {
+        add(lanes, static_cast<std::uint8_t>(i % 20), now);
+    }
+    start_all();
+    EXPECT_EQ(sending.size(), 10U);
+    lanes.set({.upload_threads_per_vm = 4, .total_connections = 12});  // Live.
+    start_all();
+    EXPECT_EQ(sending.size(), 12U);
+    lanes.set(
+        {.upload_threads_per_vm = 4, .total_connections = 3});  // What is sent is not cut off.
+    std::size_t finished = 0;
+    while (!sending.empty()) {
+        lanes.finished(sending.front(), false);
+        sending.pop_front();
+        ++finished;
+        start_all();
+        ASSERT_LE(sending.size(), std::max<std::size_t>(3, 12 - finished));
+    }
+    EXPECT_EQ(finished, 100U);
+    EXPECT_EQ(lanes.in_use(), 0U);
+    EXPECT_EQ(lanes.waiting_bytes(), 0U);
 }
 
 TEST_F(LanesTest, TheNearestDeadlineGoesFirst) {

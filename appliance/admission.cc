@@ -194,6 +194,9 @@ bool Admission::take_notice(std::size_t reactor) {
                                       {"backlog_bytes", notice.backlog_bytes},
                                       {"planned", notice.planned_failover},
                                       {"reason", notice.reason}});
+    if (ports_.heard) {
+        ports_.heard(notice);
+    }
     if (notice.kind == ingest::AgentNotice::Kind::closed) {
         CW_ASSERT(command_spool(
             cache::CloseStreams{.machine = notice.machine, .session = notice.session}));

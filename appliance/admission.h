@@ -39,6 +39,7 @@ struct AdmissionPorts {
     std::function<void(upload::OpenCommand)> open_machine;
     std::function<vault::ChainWitness(const MachineId&)> witness;
     std::function<void(const ingest::DigestRequest&)> ask_digests;
+    std::function<void(const ingest::AgentNotice&)> heard = {};  // Null: nobody listens.
     // An operator wants the disk compared again; and the agent is told so. Null: nobody can.
     std::function<bool(const MachineId&, const DiskId&)> resync_due = {};
     std::function<void(const MachineId&, const DiskId&)> resync_begun = {};

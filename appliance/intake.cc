@@ -28,6 +28,7 @@ pipeline::BudgetNeeds Intake::memory_needs(const config::Settings& settings) {
 Intake::Intake(const config::Settings& settings, ServerContext context)
     : settings_(settings),
       context_(std::move(context)),
+      agents_(*context_.seams.clock, context_.conditions),
       credit_(0, settings.ingest_credit_window),
       spool_runner_("spool", *context_.seams.clock),
       admission_runner_("admission", *context_.seams.clock),
@@ -150,6 +151,7 @@ void Intake::connect_admission(Terminal& terminal, AdmissionPorts& admission) {
     admission.ask_digests = [&terminal](const ingest::DigestRequest& request) {
         terminal.ask_digests(request);
     };
+    admission.heard = [this](const ingest::AgentNotice& notice) { agents_.heard(notice); };
     admission.resync_due = [&terminal](const MachineId& machine, const DiskId& disk) {
         return terminal.resync_due(machine, disk);
     };

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "appliance/admission.h"
+#include "appliance/agent_watch.h"
 #include "appliance/engine_link.h"
 #include "appliance/reactor_rings.h"
 #include "appliance/reader_pump.h"
@@ -76,6 +77,8 @@ public:
     [[nodiscard]] bool cache_failed() const { return spool_stage_->failed(); }
     [[nodiscard]] std::size_t records_queued() const;  // Between the reactors and the cache.
     [[nodiscard]] std::vector<StageThread> threads() const;
+    [[nodiscard]] AgentWatch& agents() noexcept { return agents_; }
+    [[nodiscard]] const AgentWatch& agents() const noexcept { return agents_; }
 
 private:
     ingest::ReactorPorts connect_reactor(std::size_t index, cache::SpoolStagePorts& spool,
@@ -98,6 +101,7 @@ private:
     pipeline::Ring<cache::StreamsOpened> streams_opened_{1024};
     pipeline::Ring<pipeline::MachineOpened> machines_opened_{1024};
     pipeline::Ring<pipeline::Release> releases_{4096};
+    AgentWatch agents_;
     ingest::SharedCredit credit_;
     std::unique_ptr<ReaderPump> reader_;
     // Runners and their doorbells exist before what rings them; threads start last.

@@ -66,6 +66,20 @@ json machine_json(const upload::MachineStatus& machine) {
     return out;
 }
 
+json agent_json(const AgentStatus& agent) {
+    json out{{"connected", agent.connected}, {"since_s", agent.since_s}};
+    if (!agent.peer.empty()) {
+        out["peer"] = agent.peer;
+        out["software"] = agent.software;
+    }
+    if (agent.connected) {
+        out["mode"] = name_of(agent.mode);
+        out["owed_bytes"] = agent.backlog_bytes;
+        out["reason"] = agent.reason;
+    }
+    return out;
+}
+
 json condition_json(const Condition& condition) {
     return {{"code", name_of(condition.code)},       {"number", raw(condition.code)},
             {"subject", condition.subject},          {"detail", condition.detail},
@@ -134,6 +148,23 @@ std::string shown(const json& of, const char* key) {
     return escape_for_display(of.value(key, ""));
 }
 
+// What there is to say of a machine's agent: nothing, as long as it is there and sends every write.
+std::string agent_text(const json& machine) {
+    const json agent = machine.value("agent", json::object());
+    if (agent.empty()) {
+        return "";
+    }
+    if (!agent.value("connected", false)) {
+        return "    no agent for " + number_text(agent, "since_s", "-") + "\n";
+    }
+    const std::string mode = agent.value("mode", "data");
+    return mode == "data"
+               ? ""
+               : "    the agent keeps a map of what changed only (" + mode + "): it owes " +
+                     config::format_bytes(agent.value("owed_bytes", std::uint64_t{0})) + "; " +
+                     shown(agent, "reason") + "\n";
+}
+
 std::string machine_text(const json& machine) {
     const json stages = machine.value("rpo_stage_seconds", json::object());
     std::string out =
@@ -146,6 +177,7 @@ std::string machine_text(const json& machine) {
         "), " + std::to_string(machine.value("points", 0)) + " points, uploaded " +
         config::format_bytes(machine.value("uploaded_bytes", std::uint64_t{0})) + ", waiting " +
         config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0})) + "\n";
+    out += agent_text(machine);
     if (machine.contains("trouble")) {
         out += "    " + machine.value("trouble", "") + "\n";
     }
@@ -226,6 +258,9 @@ std::string status_json(const DaemonStatus& status, const HealthReport& health) 
              {"conditions", json::array()}};
     for (const upload::MachineStatus& machine : status.engine.machines) {
         out["machines"].push_back(machine_json(machine));
+        if (const auto agent = status.agents.find(machine.machine); agent != status.agents.end()) {
+            out["machines"].back()["agent"] = agent_json(agent->second);
+        }
     }
     for (const TargetStatus& target : status.targets) {
         out["targets"].push_back(target_json(target));

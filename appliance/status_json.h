@@ -1,6 +1,7 @@
 // What the daemon says of itself, as JSON: `causeway status --json` prints exactly this.
 #pragma once
 
+#include "appliance/agent_watch.h"
 #include "appliance/master_target/target_status.h"
 #include "base/conditions.h"
 #include "cache/spool.h"
@@ -31,7 +32,8 @@ struct DaemonStatus {
     cache::SpoolUsage cache;
     double cache_full_forecast_s = -1;  // -1: not filling
     upload::EngineStatus engine;
-    std::vector<TargetStatus> targets;  // Of a master target.
+    std::map<MachineId, AgentStatus> agents;  // Of the engine's machines.
+    std::vector<TargetStatus> targets;        // Of a master target.
     std::vector<Condition> conditions;
 };
 

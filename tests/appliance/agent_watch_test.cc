@@ -1,0 +1,87 @@
+// A protected machine whose agent is not heard any more is seen, and one that is heard is not.
+#include "appliance/agent_watch.h"
+
+#include <gtest/gtest.h>
+
+namespace cw::appliance {
+namespace {
+
+using ingest::AgentNotice;
+constexpr std::int64_t limit = 900 * ns_per_s;
+
+class AgentWatchTest : public ::testing::Test {
+protected:
+    void hear(AgentNotice::Kind kind, std::uint32_t session, bool planned = false) {
+        AgentNotice notice;
+        notice.kind = kind;
+        notice.machine = machine_.machine;
+        notice.session = SessionId{session};
+        notice.planned_failover = planned;
+        watch_.heard(notice);
+    }
+    bool silent_after(std::int64_t ns) {
+        clock_.advance(ns);
+        watch_.watch({machine_}, limit);
+        return conditions_.standing(Errc::agent_silent);
+    }
+
+    ManualClock clock_;
+    Conditions conditions_{clock_};
+    upload::MachineStatus machine_{};
+    AgentWatch watch_{clock_, conditions_};
+};
+
+TEST_F(AgentWatchTest, AMachineThatIsNotHeardAfterAStartIsSilent) {
+    EXPECT_FALSE(silent_after(limit - 1));
+    EXPECT_TRUE(silent_after(1));
+    hear(AgentNotice::Kind::connected, 1);
+    EXPECT_FALSE(silent_after(0));
+}
+
+TEST_F(AgentWatchTest, SilenceBeginsWhenTheLastSessionEnds) {
+    hear(AgentNotice::Kind::connected, 1);
+    EXPECT_FALSE(silent_after(10 * limit));
+    hear(AgentNotice::Kind::closed, 1);
+    EXPECT_FALSE(watch_.agent_of(machine_.machine).connected);
+    EXPECT_FALSE(silent_after(limit - 1));
+    EXPECT_TRUE(silent_after(1));
+}
+
+TEST_F(AgentWatchTest, TheLateEndOfAReplacedSessionSilencesNobody) {
+    hear(AgentNotice::Kind::connected, 1);
+    hear(AgentNotice::Kind::connected, 2);
+    hear(AgentNotice::Kind::closed, 1);
+    EXPECT_TRUE(watch_.agent_of(machine_.machine).connected);
+    EXPECT_FALSE(silent_after(10 * limit));
+}
+
+TEST_F(AgentWatchTest, APlannedFailoverAndAnotherServersMachineMaySilent) {
+    hear(AgentNotice::Kind::connected, 1);
+    hear(AgentNotice::Kind::goodbye, 1, true);
+    hear(AgentNotice::Kind::closed, 1);
+    EXPECT_FALSE(silent_after(10 * limit));
+    hear(AgentNotice::Kind::connected, 2);
+    hear(AgentNotice::Kind::closed, 2);
+    EXPECT_TRUE(silent_after(limit));
+    machine_.mode = upload::MachineMode::fenced;
+    EXPECT_FALSE(silent_after(0));
+}
+
+TEST_F(AgentWatchTest, AnAgentThatDegradesIsShownSo) {
+    hear(AgentNotice::Kind::connected, 1);
+    AgentNotice notice;
+    notice.kind = AgentNotice::Kind::mode;
+    notice.machine = machine_.machine;
+    notice.session = SessionId{1};
+    notice.mode = wire::ReplicationMode::bitmap;
+    notice.backlog_bytes = 4096;
+    notice.reason = "spool full";
+    watch_.heard(notice);
+    const AgentStatus agent = watch_.agent_of(machine_.machine);
+    EXPECT_EQ(name_of(agent.mode), "bitmap");
+    EXPECT_EQ(agent.backlog_bytes, 4096U);
+    EXPECT_EQ(agent.reason, "spool full");
+}
+
+}  // namespace
+}  // namespace cw::appliance

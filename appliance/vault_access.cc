@@ -169,4 +169,20 @@ Result<std::unique_ptr<blob::PageBlobStore>> open_page_blobs(const config::Setti
     return blob::make_page_blob_store(std::move(options), *seams.clock, *seams.random);
 }
 
+Result<ManagedDisk> open_managed_disk(const config::Settings& settings, SystemSeams& seams,
+                                      const std::string& path) {
+    CW_TRY_ASSIGN(const Secret<std::string> url,
+                  read_secret(*seams.disk, path, "a managed disk's SAS"));
+    CW_TRY_ASSIGN(const blob::DiskUpload upload, blob::parse_disk_upload(url.reveal()));
+    blob::AzureOptions options;
+    options.ca_file = settings.vault_ca_file;
+    options.proxy = settings.vault_proxy;
+    options.crc64 = false;  // These endpoints take a part of the service's headers only.
+    ManagedDisk disk;
+    disk.blob = upload.blob;
+    CW_TRY_ASSIGN(disk.store, blob::make_disk_upload_store(upload, std::move(options), *seams.clock,
+                                                           *seams.random));
+    return disk;
+}
+
 }  // namespace cw::appliance

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <utility>
 
 namespace cw::recovery {
 namespace {
@@ -29,16 +30,25 @@ public:
     PageWrites& operator=(const PageWrites&) = delete;
 
     Result<void> write(std::uint64_t offset, Bytes bytes) {
-        while (jobs_.size() >= options_.writes_in_flight) {
-            CW_TRY(step());
+        CW_TRY_ASSIGN(Job* const job, enter(offset));
+        job->bytes.assign(bytes.begin(), bytes.end());
+        start(*job);
+        return {};
+    }
+    // Only where something may be: a new blob is all zeros. Neighbours become one request.
+    Result<void> hole(std::uint64_t offset, std::uint64_t length) {
+        if (!options_.existing) {
+            return {};
         }
-        Job& job = jobs_.emplace_back();
-        job.offset = offset;
-        job.bytes.assign(bytes.begin(), bytes.end());
-        start(job);
+        if (hole_offset_ + hole_length_ != offset) {
+            CW_TRY(clear_hole());
+            hole_offset_ = offset;
+        }
+        hole_length_ += length;
         return {};
     }
     Result<void> finish() {
+        CW_TRY(clear_hole());
         while (!jobs_.empty()) {
             CW_TRY(step());
         }
@@ -47,25 +57,54 @@ public:
 
 private:
     struct Job {
-        std::uint64_t offset = 0;
+        std::uint64_t offset = 0, clear_length = 0;  // Cleared, if it has no bytes.
         ByteVector bytes;
         unsigned attempts = 0;
         std::optional<blob::PutResult> result;
     };
 
+    Result<Job*> enter(std::uint64_t offset) {
+        while (jobs_.size() >= options_.writes_in_flight) {
+            CW_TRY(step());
+        }
+        Job& job = jobs_.emplace_back();
+        job.offset = offset;
+        return &job;
+    }
+
+    Result<void> clear_hole() {
+        if (hole_length_ > 0) {
+            CW_TRY_ASSIGN(Job* const job, enter(hole_offset_));
+            job->clear_length = std::exchange(hole_length_, 0);
+            start(*job);
+        }
+        return {};
+    }
+
     void start(Job& job) {
         ++job.attempts;
         ++in_flight_;
         job.result.reset();
+        const auto sequence =
+            options_.existing ? std::nullopt : std::optional<std::uint64_t>(options_.sequence);
         // A deque: others stay where they are when jobs come and go at its ends.
-        store_.write({.blob = options_.blob,
-                      .offset = job.offset,
-                      .bytes = job.bytes,
-                      .sequence = options_.sequence},
-                     [this, &job](blob::PutResult result) {
-                         --in_flight_;
-                         job.result.emplace(std::move(result));
-                     });
+        auto done = [this, &job](blob::PutResult result) {
+            --in_flight_;
+            job.result.emplace(std::move(result));
+        };
+        if (job.bytes.empty()) {
+            store_.clear({.blob = options_.blob,
+                          .offset = job.offset,
+                          .length = job.clear_length,
+                          .sequence = sequence},
+                         std::move(done));
+        } else {
+            store_.write({.blob = options_.blob,
+                          .offset = job.offset,
+                          .bytes = job.bytes,
+                          .sequence = sequence},
+                         std::move(done));
+        }
     }
 
     Result<void> step() {
@@ -96,6 +135,7 @@ private:
     const PageBlobOptions& options_;
     std::deque<Job> jobs_;
     std::size_t in_flight_ = 0;
+    std::uint64_t hole_offset_ = 0, hole_length_ = 0;  // Not asked for yet.
 };
 
 Result<void> create_blob(blob::PageBlobStore& store, const PageBlobOptions& options,
@@ -119,6 +159,31 @@ Result<void> create_blob(blob::PageBlobStore& store, const PageBlobOptions& opti
     return std::unexpected(*result->error);
 }
 
+Result<void> check_size(blob::PageBlobStore& store, const PageBlobOptions& options,
+                        std::uint64_t bytes) {
+    std::optional<Result<std::uint64_t>> size;
+    for (unsigned attempt = 1;; ++attempt) {
+        store.size(options.blob,
+                   [&](Result<std::uint64_t> done) { size.emplace(std::move(done)); });
+        while (!size) {
+            store.wait(wait_ns);
+            store.poll();
+        }
+        if (*size || attempt == attempts_max || action_of(size->error().code) != Action::retry) {
+            break;
+        }
+        size.reset();
+        store.wait(pause_ns);
+    }
+    CW_TRY_ASSIGN(const std::uint64_t found, *size);
+    if (found != bytes) {
+        return fail(Errc::target_unsafe, "the managed disk takes " + std::to_string(found) +
+                                             " bytes, the image has " + std::to_string(bytes) +
+                                             ": make the disk with that --upload-size-bytes");
+    }
+    return {};
+}
+
 // The runs of a window that are not zero.
 Result<std::uint64_t> write_window(PageWrites& writes, std::uint64_t offset, Bytes bytes) {
     std::uint64_t written = 0;
@@ -132,7 +197,9 @@ Result<std::uint64_t> write_window(PageWrites& writes, std::uint64_t offset, Byt
             end += n;
         }
         if (end == begin) {
-            begin += std::min<std::size_t>(grain_bytes, bytes.size() - begin);
+            const std::size_t n = std::min<std::size_t>(grain_bytes, bytes.size() - begin);
+            CW_TRY(writes.hole(offset + begin, n));
+            begin += n;
             continue;
         }
         CW_TRY(writes.write(offset + begin, bytes.subspan(begin, end - begin)));
@@ -150,7 +217,7 @@ Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& st
     report.image_bytes = reader.size_bytes();
     const std::uint64_t disk_bytes = vhd_disk_bytes(report.image_bytes);
     report.file_bytes = disk_bytes + vhd_footer_bytes;
-    CW_TRY(create_blob(store, options, report.file_bytes));
+    CW_TRY((options.existing ? check_size : create_blob)(store, options, report.file_bytes));
     PageWrites writes(store, options);
     ByteVector buffer(window_bytes);
     for (std::uint64_t at = 0; at < report.image_bytes; at += window_bytes) {
@@ -161,10 +228,15 @@ Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& st
             CW_TRY(reader.read(at, part));
             CW_TRY_ASSIGN(const std::uint64_t written, write_window(writes, at, part));
             report.written_bytes += written;
+        } else {
+            CW_TRY(writes.hole(at, length));
         }
         if (progress) {
             progress(at + length, report.image_bytes);
         }
+    }
+    if (disk_bytes > report.image_bytes) {
+        CW_TRY(writes.hole(report.image_bytes, disk_bytes - report.image_bytes));
     }
     CW_TRY(writes.finish());  // The footer says that what is before it is whole.
     CW_TRY(writes.write(disk_bytes, vhd_footer(disk_bytes, options.image_id, options.created)));

@@ -11,14 +11,16 @@ namespace cw::recovery {
 
 struct PageBlobOptions {
     blob::PageBlobName blob;
-    bool force = false;  // Replace an existing blob.
+    bool force = false;     // Replace an existing blob.
+    bool existing = false;  // A managed disk: `force` and `sequence` do not count.
     std::uint64_t sequence = 0;
     std::array<std::byte, 16> image_id{};
     WallMicros created{};
     std::size_t writes_in_flight = 4;
 };
 
-// Blocking. Errors: those of reading; file_exists; those of the store after bounded retries.
+// Blocking. Errors: those of reading; file_exists; target_unsafe (a managed disk of another size);
+// those of the store after bounded retries.
 Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& store,
                                     const PageBlobOptions& options, const Progress& progress);
 

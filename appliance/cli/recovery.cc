@@ -37,7 +37,10 @@ struct ExportOptions : RestoreOptions {
 
 // What a file of this format is called in a directory of several.
 std::string extension_of(const std::string& format) {
-    return format == "raw" ? "img" : format == "page-blob" ? "vhd" : format;
+    return format == "raw"            ? "img"
+           : format == "page-blob"    ? "vhd"
+           : format == "managed-disk" ? "sas"
+                                      : format;
 }
 
 recovery::RestoreRequest request_of(const RestoreOptions& options, const OpenedCatalog& opened) {
@@ -90,7 +93,7 @@ Result<OpenedCatalog> open_planned(Cli& cli, const FailoverOptions& options) {
 
 // Before a disk is written: what cannot end well. Errors: file_exists.
 Result<void> check_output(Cli& cli, const RestoreOptions& options, const std::string& output) {
-    if (options.format == "page-blob" || options.force) {
+    if (options.format == "page-blob" || options.format == "managed-disk" || options.force) {
         return {};
     }
     CW_TRY_ASSIGN(const bool exists, cli.seams.disk->exists(output));
@@ -214,16 +217,18 @@ Result<void> export_disk(Cli& cli, const ExportOptions& options) {
 void add_options(CLI::App& command, RestoreOptions& options) {
     add_point_options(command, "--point", options.from);
     command
-        .add_option("--format", options.format,
-                    "raw, vhd (fixed, as Azure wants it), qcow2, vhdx, vmdk, page-blob")
-        ->check(CLI::IsMember({"raw", "vhd", "qcow2", "vhdx", "vmdk", "page-blob"}))
+        .add_option(
+            "--format", options.format,
+            "raw, vhd (fixed, as Azure wants it), qcow2, vhdx, vmdk, page-blob, managed-disk")
+        ->check(CLI::IsMember({"raw", "vhd", "qcow2", "vhdx", "vmdk", "page-blob", "managed-disk"}))
         ->capture_default_str();
     command.add_flag("--force", options.force, "Replace an existing file, write to a device");
     command.add_flag("--verify", options.verify, "Read back what was written and compare");
 }
 
 constexpr const char* output_help =
-    "File or block device to write; page-blob: CONTAINER/NAME in the account";
+    "File or block device to write; page-blob: CONTAINER/NAME in the account; managed-disk: the "
+    "file that holds the disk's write SAS";
 
 }  // namespace
 

@@ -1,5 +1,7 @@
 #include "egress/blob/azure_endpoint.h"
 
+#include "egress/blob/page_blob.h"
+
 #include <algorithm>
 
 namespace cw::blob {
@@ -79,6 +81,35 @@ std::string AzureEndpoint::describe() const {
     return prefix.empty() ? text : text + "/" + prefix;
 }
 
+namespace {
+
+struct Origin {
+    bool secure = false;
+    std::string authority;
+    std::string_view rest;  // Behind the authority's slash.
+};
+
+// Errors: config_invalid.
+Result<Origin> parse_origin(std::string_view url) {
+    constexpr std::string_view schemes[] = {"http://", "https://"};
+    Origin out;
+    out.secure = url.starts_with(schemes[1]);
+    if (!out.secure && !url.starts_with(schemes[0])) {
+        return invalid("it must begin with https://");
+    }
+    out.rest = url.substr(schemes[out.secure ? 1 : 0].size());
+    out.authority = take_segment(out.rest);
+    if (!valid_authority(out.authority)) {
+        return invalid("the host is malformed");
+    }
+    if (!out.secure && !is_loopback(host_of(out.authority))) {
+        return invalid("plain http would show the credential; use https");
+    }
+    return out;
+}
+
+}  // namespace
+
 Result<AzureEndpoint> parse_azure_url(std::string_view url) {
     if (url.find_first_of("?#@") != std::string_view::npos) {
         return invalid("no query, fragment or user belongs here; put the SAS in its own setting");
@@ -87,33 +118,46 @@ Result<AzureEndpoint> parse_azure_url(std::string_view url) {
     std::ranges::transform(text, text.begin(), [](char c) {
         return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     });
-    const bool secure = text.starts_with("https://");
-    if (!secure && !text.starts_with("http://")) {
-        return invalid("it must begin with https://");
-    }
-    const std::string_view scheme = secure ? "https://" : "http://";
-    std::string_view rest = std::string_view(text).substr(scheme.size());
-    const std::string_view authority = take_segment(rest);
-    if (!valid_authority(authority)) {
-        return invalid("the host is malformed");
-    }
-    const std::string_view host = host_of(authority);
-    if (!secure && !is_loopback(host)) {
-        return invalid("plain http would show the credential; use https");
-    }
+    CW_TRY_ASSIGN(Origin origin, parse_origin(text));
+    const std::string_view host = host_of(origin.authority);
     AzureEndpoint endpoint;
-    endpoint.origin = std::string(scheme) + std::string(authority);
+    endpoint.origin = (origin.secure ? "https://" : "http://") + origin.authority;
     endpoint.path_style = is_address(host) || host == "localhost";
-    endpoint.account = endpoint.path_style ? take_segment(rest)
+    endpoint.account = endpoint.path_style ? take_segment(origin.rest)
                                            : host.substr(0, std::min(host.find('.'), host.size()));
-    endpoint.prefix = take_segment(rest);
+    endpoint.prefix = take_segment(origin.rest);
     if (!valid_account(endpoint.account)) {
         return invalid("no storage account in it");
     }
-    if (!rest.empty() || (!endpoint.prefix.empty() && !valid_prefix(endpoint.prefix))) {
+    if (!origin.rest.empty() || (!endpoint.prefix.empty() && !valid_prefix(endpoint.prefix))) {
         return invalid("the prefix is one name of letters, digits and single hyphens");
     }
     return endpoint;
+}
+
+Result<DiskUpload> parse_disk_upload(std::string_view url) {
+    const auto plain = [](char c) {
+        return alphanumeric(c) || (c >= 'A' && c <= 'Z') || c == '-' || c == '.' || c == '_' ||
+               c == '/';
+    };
+    const std::size_t query = url.find('?');
+    const std::string_view path = url.substr(0, query);
+    const std::size_t slash = path.rfind('/');
+    CW_TRY_ASSIGN(const Origin origin, parse_origin(path));
+    const std::string_view rest = origin.rest;
+    const bool named = rest.contains('/') && !rest.starts_with('/') && !rest.ends_with('/') &&
+                       !rest.contains("//") && !rest.contains("..") &&
+                       std::ranges::all_of(rest, plain);
+    if (!named || query == std::string_view::npos || !url.substr(query).contains("sig=") ||
+        url.find_first_of("# \r\n", query) != std::string_view::npos) {
+        return invalid("a disk's write SAS is https://HOST/CONTAINER/NAME?…sig=…");
+    }
+    DiskUpload upload;
+    upload.origin = (origin.secure ? "https://" : "http://") + origin.authority;
+    upload.blob.name = path.substr(slash + 1);
+    upload.blob.container = rest.substr(0, rest.rfind('/'));
+    upload.sas = Secret<std::string>(std::string(url.substr(query + 1)));
+    return upload;
 }
 
 }  // namespace cw::blob

@@ -1,8 +1,9 @@
-// The calls of page blobs: create and write.
+// The calls of page blobs: create, write, clear, size.
 #include "base/assert.h"
 #include "base/checksum.h"
 #include "egress/blob/azure_call_parts.h"
 #include "egress/blob/azure_errors.h"
+#include "egress/blob/http_parse.h"
 #include "egress/blob/page_blob.h"
 
 #include <algorithm>
@@ -52,6 +53,15 @@ private:
     const Done<PutResult> done_;
 };
 
+void put_range(HttpRequest& http, std::uint64_t offset, std::uint64_t length,
+               std::optional<std::uint64_t> sequence) {
+    http.headers.emplace_back("x-ms-range", "bytes=" + std::to_string(offset) + "-" +
+                                                std::to_string(offset + length - 1));
+    if (sequence) {
+        http.headers.emplace_back("x-ms-if-sequence-number-eq", std::to_string(*sequence));
+    }
+}
+
 class PageWriteCall final : public AzureCall {
 public:
     PageWriteCall(PageWrite request, Done<PutResult> done)
@@ -60,10 +70,7 @@ public:
         HttpRequest http{.method = "PUT", .path = path_of(wire.endpoint, request_.blob)};
         http.query = {{"comp", "page"}};
         http.headers.emplace_back("x-ms-page-write", "update");
-        http.headers.emplace_back("x-ms-range",
-                                  "bytes=" + std::to_string(request_.offset) + "-" +
-                                      std::to_string(request_.offset + request_.bytes.size() - 1));
-        http.headers.emplace_back("x-ms-if-sequence-number-eq", std::to_string(request_.sequence));
+        put_range(http, request_.offset, request_.bytes.size(), request_.sequence);
         if (wire.crc64) {
             http.headers.emplace_back("x-ms-content-crc64",
                                       crc64_text(crc64nvme(request_.bytes, 0)));
@@ -81,6 +88,55 @@ public:
 private:
     const PageWrite request_;
     const Done<PutResult> done_;
+};
+
+class PageClearCall final : public AzureCall {
+public:
+    PageClearCall(PageClear request, Done<PutResult> done)
+        : request_(std::move(request)), done_(std::move(done)) {}
+    HttpRequest build(const AzureWire& wire) override {
+        HttpRequest http{.method = "PUT", .path = path_of(wire.endpoint, request_.blob)};
+        http.query = {{"comp", "page"}};
+        http.headers.emplace_back("x-ms-page-write", "clear");
+        put_range(http, request_.offset, request_.length, request_.sequence);
+        return http;
+    }
+    std::unique_ptr<AzureCall> judge(HttpReply& reply, std::int64_t now_s) override {
+        done_(result_of(
+            reply, "clear pages of " + request_.blob.container + "/" + request_.blob.name, now_s));
+        return nullptr;
+    }
+    void fail_unsent(Error error) override { done_({PutOutcome::refused, {}, std::move(error)}); }
+
+private:
+    const PageClear request_;
+    const Done<PutResult> done_;
+};
+
+class PageSizeCall final : public AzureCall {
+public:
+    PageSizeCall(PageBlobName blob, Done<Result<std::uint64_t>> done)
+        : blob_(std::move(blob)), done_(std::move(done)) {}
+    HttpRequest build(const AzureWire& wire) override {
+        return {.method = "HEAD", .path = path_of(wire.endpoint, blob_)};
+    }
+    std::unique_ptr<AzureCall> judge(HttpReply& reply, std::int64_t now_s) override {
+        const std::string what = "size of " + blob_.container + "/" + blob_.name;
+        const auto size = parse_decimal(header_of(reply.headers, "content-length"));
+        if (!answered(reply, 200)) {
+            done_(std::unexpected(failure(reply, what, now_s)));
+        } else if (!size || header_of(reply.headers, "x-ms-blob-type") != "PageBlob") {
+            done_(fail(Errc::blob_rejected, what + ": it is no page blob"));
+        } else {
+            done_(*size);
+        }
+        return nullptr;
+    }
+    void fail_unsent(Error error) override { done_(std::unexpected(std::move(error))); }
+
+private:
+    const PageBlobName blob_;
+    const Done<Result<std::uint64_t>> done_;
 };
 
 }  // namespace
@@ -109,6 +165,17 @@ std::unique_ptr<AzureCall> make_page_write_call(PageWrite request, Done<PutResul
     CW_ASSERT(!request.bytes.empty() && request.bytes.size() <= page_write_bytes_max &&
               request.bytes.size() % page_bytes == 0 && request.offset % page_bytes == 0);
     return std::make_unique<PageWriteCall>(std::move(request), std::move(done));
+}
+
+std::unique_ptr<AzureCall> make_page_clear_call(PageClear request, Done<PutResult> done) {
+    CW_ASSERT(request.length > 0 && request.length % page_bytes == 0 &&
+              request.offset % page_bytes == 0);
+    return std::make_unique<PageClearCall>(std::move(request), std::move(done));
+}
+
+std::unique_ptr<AzureCall> make_page_size_call(PageBlobName blob,
+                                               Done<Result<std::uint64_t>> done) {
+    return std::make_unique<PageSizeCall>(std::move(blob), std::move(done));
 }
 
 }  // namespace cw::blob

@@ -252,6 +252,12 @@ public:
     void write(PageWrite request, Done<PutResult> done) override {
         store_.enqueue(make_page_write_call(std::move(request), std::move(done)));
     }
+    void clear(PageClear request, Done<PutResult> done) override {
+        store_.enqueue(make_page_clear_call(std::move(request), std::move(done)));
+    }
+    void size(PageBlobName blob, Done<Result<std::uint64_t>> done) override {
+        store_.enqueue(make_page_size_call(std::move(blob), std::move(done)));
+    }
     std::size_t poll() override { return store_.poll(); }
     void wait(std::int64_t timeout_ns) override { store_.wait(timeout_ns, -1); }
 
@@ -346,8 +352,8 @@ Result<AzureAuth> parse_azure_auth(std::string_view text) {
 
 namespace {
 
-Result<std::shared_ptr<AzureVault>> make_vault(AzureOptions options, Clock& clock, Random& random) {
-    CW_TRY_ASSIGN(AzureEndpoint endpoint, parse_azure_url(options.url));
+Result<std::shared_ptr<AzureVault>> make_vault(AzureEndpoint endpoint, AzureOptions options,
+                                               Clock& clock, Random& random) {
     if (options.page_entries < 1 || options.page_entries > 5000) {
         return fail(Errc::config_invalid, "a list page has 1 to 5000 entries");
     }
@@ -371,13 +377,26 @@ Result<std::shared_ptr<AzureVault>> make_vault(AzureOptions options, Clock& cloc
 
 Result<std::unique_ptr<StoreFactory>> make_azure_factory(AzureOptions options, Clock& clock,
                                                          Random& random) {
-    CW_TRY_ASSIGN(auto vault, make_vault(std::move(options), clock, random));
+    CW_TRY_ASSIGN(AzureEndpoint endpoint, parse_azure_url(options.url));
+    CW_TRY_ASSIGN(auto vault, make_vault(std::move(endpoint), std::move(options), clock, random));
     return std::make_unique<AzureFactory>(std::move(vault));
 }
 
 Result<std::unique_ptr<PageBlobStore>> make_page_blob_store(AzureOptions options, Clock& clock,
                                                             Random& random) {
-    CW_TRY_ASSIGN(auto vault, make_vault(std::move(options), clock, random));
+    CW_TRY_ASSIGN(AzureEndpoint endpoint, parse_azure_url(options.url));
+    CW_TRY_ASSIGN(auto vault, make_vault(std::move(endpoint), std::move(options), clock, random));
+    return std::make_unique<AzurePageStore>(std::move(vault));
+}
+
+Result<std::unique_ptr<PageBlobStore>> make_disk_upload_store(const DiskUpload& upload,
+                                                              AzureOptions options, Clock& clock,
+                                                              Random& random) {
+    options.auth = AzureAuth::sas;
+    options.secret = upload.sas.clone();
+    AzureEndpoint endpoint;
+    endpoint.origin = upload.origin;
+    CW_TRY_ASSIGN(auto vault, make_vault(std::move(endpoint), std::move(options), clock, random));
     return std::make_unique<AzurePageStore>(std::move(vault));
 }
 

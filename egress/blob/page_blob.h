@@ -6,6 +6,8 @@
 
 #include "egress/blob/azure_store.h"
 
+#include <optional>
+
 namespace cw::blob {
 
 struct PageBlobName {
@@ -27,7 +29,12 @@ struct PageWrite {
     PageBlobName blob;
     std::uint64_t offset = 0;  // Multiple of page_bytes, as the length.
     Bytes bytes;               // Borrowed until the callback; at most page_write_bytes_max.
-    std::uint64_t sequence = 0;
+    std::optional<std::uint64_t> sequence;  // nullopt: nobody is fenced.
+};
+struct PageClear {
+    PageBlobName blob;
+    std::uint64_t offset = 0, length = 0;  // Multiples of page_bytes; any length.
+    std::optional<std::uint64_t> sequence;
 };
 
 class PageBlobStore {
@@ -37,6 +44,9 @@ public:
     virtual void create(PageCreate request, Done<PutResult> done) = 0;
     // What is unknown may be written again: the same bytes.
     virtual void write(PageWrite request, Done<PutResult> done) = 0;
+    // Zeros, whatever was there. May be asked again.
+    virtual void clear(PageClear request, Done<PutResult> done) = 0;
+    virtual void size(PageBlobName blob, Done<Result<std::uint64_t>> done) = 0;
     virtual std::size_t poll() = 0;
     virtual void wait(std::int64_t timeout_ns) = 0;
 };
@@ -45,9 +55,25 @@ public:
 Result<std::unique_ptr<PageBlobStore>> make_page_blob_store(AzureOptions options, Clock& clock,
                                                             Random& random);
 
-// For azure_store.cc: the two calls.
+// A managed disk that waits for its upload, as the write SAS of `az disk grant-access` names it.
+struct DiskUpload {
+    std::string origin;  // "https://host[:port]"
+    PageBlobName blob;   // Of any name: Azure has chosen it.
+    Secret<std::string> sas;
+};
+// Errors: config_invalid; its text never repeats the URL, which is a credential.
+Result<DiskUpload> parse_disk_upload(std::string_view url);
+// Only write(), clear() and size() work there. `options`: its url, auth and secret do not count.
+// Errors: config_invalid.
+Result<std::unique_ptr<PageBlobStore>> make_disk_upload_store(const DiskUpload& upload,
+                                                              AzureOptions options, Clock& clock,
+                                                              Random& random);
+
+// For azure_store.cc: the calls.
 class AzureCall;
 std::unique_ptr<AzureCall> make_page_create_call(PageCreate request, Done<PutResult> done);
 std::unique_ptr<AzureCall> make_page_write_call(PageWrite request, Done<PutResult> done);
+std::unique_ptr<AzureCall> make_page_clear_call(PageClear request, Done<PutResult> done);
+std::unique_ptr<AzureCall> make_page_size_call(PageBlobName blob, Done<Result<std::uint64_t>> done);
 
 }  // namespace cw::blob

@@ -1,4 +1,5 @@
-// Named places where a test may cut the process off, as a power cut or kill -9 would.
+// Named places where a test may cut the process off, as a power cut or kill -9 would, or let one of
+// its threads hang for ever.
 //
 // CW_CRASH_POINT("cache.after_write") costs one relaxed load while nothing is armed. Every point
 // compiled into a program registers itself, so that a test can enumerate and try them all. Use it
@@ -18,12 +19,19 @@ namespace cw {
 // The points of this program, sorted, each once.
 std::vector<std::string_view> crash_point_names();
 
-// The `hit`-th time (from 1) that the point is reached, the process kills itself with SIGKILL.
-// One point at a time; the last call counts. Errors: usage (no such point, hit of zero).
-Result<void> arm_crash_point(std::string_view name, std::uint64_t hit);
+enum class CrashAction : std::uint8_t {
+    kill,   // The process kills itself with SIGKILL.
+    stall,  // The thread that is there never goes on.
+};
 
-// Arms what the environment variable CAUSEWAY_CRASH_POINT ("name:hit") says; absent or empty: none.
-// Programs call it once, at the start. Errors: usage.
+// The `hit`-th time (from 1) that the point is reached, `action` happens.
+// One point at a time; the last call counts. Errors: usage (no such point, hit of zero).
+Result<void> arm_crash_point(std::string_view name, std::uint64_t hit,
+                             CrashAction action = CrashAction::kill);
+
+// Arms what the environment variable CAUSEWAY_CRASH_POINT ("name:hit" to be killed there,
+// "name:hit:stall" to hang) says; absent or empty: none. Programs call it once, at the start.
+// Errors: usage.
 Result<void> arm_crash_point_from_environment();
 
 namespace detail {

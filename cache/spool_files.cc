@@ -95,8 +95,21 @@ Result<void> remove_unfinished(const SpoolOptions& options, Disk& disk) {
     return left_over ? disk.remove(unfinished) : Result<void>();
 }
 
+// Asked first: whoever allocates what is not there fills the file system for others before it
+// fails.
+Result<void> check_room(const SpoolOptions& options, Disk& disk) {
+    CW_TRY_ASSIGN(const std::uint64_t free, disk.free_bytes(options.path));
+    if (free < options.size_bytes) {
+        return fail(Errc::config_invalid, "cache.size: " + options.path + " has room for " +
+                                              std::to_string(free / mib) + " MiB, not for " +
+                                              std::to_string(options.size_bytes / mib) + " MiB");
+    }
+    return {};
+}
+
 Result<void> create_files(const SpoolOptions& options, Disk& disk, const Superblock& super) {
     CW_TRY(remove_unfinished(options, disk));
+    CW_TRY(check_room(options, disk));
     if (auto written = write_unfinished(options, disk, super); !written) {
         // Half a cache is of no use to anybody, and what has no room must not keep what there is.
         if (const auto removed = remove_unfinished(options, disk); !removed) {

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# A9: a thread of the process server hangs. The log and the status name it, the service manager hears no sign of life any
+# more and kills the process, and the next one goes on with everything that was acknowledged. Usage: watchdog.sh BUILD
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+source tests/lib/ordered.sh
+
+# What the service manager hears, on its socket: one line per message.
+listen_as_manager() {
+    python3 -u -c 'import os, socket, sys
+channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+channel.bind(sys.argv[1])
+while True: print(channel.recv(4096).decode())' "$demo/notify.sock" > "$demo/heard" 2>>"$demo/manager.log" &
+    demo_pids+=($!)
+    wait_for 60 "the service manager's socket" test -S "$demo/notify.sock"
+}
+signs_of_life() { grep -c '^WATCHDOG=1' "$demo/heard" || true; }
+heard() { grep -q "^$1" "$demo/heard"; }
+logged() { grep -q "$@" "$demo/server.log"; }
+stalls() { logged "appliance.stage_stalled stage=$1"; }
+shown() { causeway --config "$demo/causeway.toml" --json status | grep -q "$1"; }
+all_committed() { [ -z "$(missing_points)" ]; }
+make_point() { point=$((point + 1)); note_point "p$point" sent || die "no point p$point"; writer_go; }
+
+# hang_at CRASH_POINT STAGE: a server whose thread hangs there is seen, killed by the watchdog, and replaced.
+hang_at() {
+    local before
+    : > "$demo/heard"
+    export NOTIFY_SOCKET=$demo/notify.sock WATCHDOG_USEC=10000000 CAUSEWAY_CRASH_POINT=$1:3:stall
+    demo_start_server
+    unset NOTIFY_SOCKET WATCHDOG_USEC CAUSEWAY_CRASH_POINT
+    wait_for 120 "READY" heard READY=1
+    wait_for 120 "a sign of life" heard WATCHDOG=1
+    wait_for 180 "the agent to come back" agent_live
+    make_point
+    check "$2: the hang is logged" wait_for 180 "the line of the log" stalls "$2"
+    # Said before the line was written: nothing comes after it, however slow this machine is.
+    wait_for 60 "the condition" shown "stage $2"
+    pass "$2: the status says so"
+    check "$2: health is critical" shown '"level": "critical"'
+    before=$(signs_of_life)
+    sleep 10  # WATCHDOG_USEC: what the service manager waits for.
+    check "$2: the service manager hears no more signs of life" test "$(signs_of_life)" -eq "$before"
+    kill -ABRT "$demo_server_pid"
+    wait "$demo_server_pid" 2>/dev/null
+}
+
+demo_begin
+ordered_seed
+demo_config "url = \"dir://$demo/vault\"" '[egress]
+commit_interval = "200ms"
+segment_deadline = "500ms"'
+causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+listen_as_manager
+point=0
+demo_start_server
+ordered_pin_port
+ordered_image 8
+ordered_agent --spool-size 1GiB
+ordered_writer 200
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+writer_go
+wait_for 180 "protection" agent_protects
+fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
+make_point
+kill "$demo_server_pid"
+wait "$demo_server_pid" 2>/dev/null
+
+hang_at cache.before_write spool
+hang_at upload.segment_built assembly
+
+demo_start_server
+wait_for 180 "the agent to come back" agent_live
+make_point
+check "every point reaches the vault" wait_for 180 "all points" all_committed
+check "no hang makes a resync" test "$(grep -c 'agent.fence.open' "$demo/agent.log")" -eq "$fences"
+writer_pause
+check "every point restores what the disk was at its moment" restore_all
+cases_end

@@ -1,5 +1,6 @@
 #include "appliance/control_server.h"
 
+#include "appliance/console.h"
 #include "appliance/reloading_tls.h"
 #include "base/assert.h"
 #include "base/enrolment.h"
@@ -30,6 +31,8 @@ int status_of(Errc code) {
         case Errc::usage:
         case Errc::config_invalid:
             return 400;
+        case Errc::authz_denied:
+            return 403;
         case Errc::needs_restart:
         case Errc::target_unsafe:
         case Errc::target_switching:
@@ -65,8 +68,28 @@ void answer(httplib::Response& response, const Result<std::string>& result) {
                          "application/problem+json");
 }
 
+void add_console(httplib::Server& server) {
+    for (const ConsoleFile& file : console_files) {
+        server.Get(file.path, [&file](const httplib::Request&, httplib::Response& response) {
+            response.set_header("Content-Security-Policy", console_policy);
+            response.set_content(std::string(file.content), file.type);
+        });
+    }
+}
+
+// A browser that holds an operator's certificate shows it to this port for whatever page asks: only
+// programs may give orders, and they do not say for which page they do.
+bool sent_by_a_page(const httplib::Request& request) {
+    return request.has_header("Origin") || request.has_header("Sec-Fetch-Site");
+}
+
 void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
     server.set_payload_max_length(body_bytes_max);
+    server.set_default_headers({{"X-Content-Type-Options", "nosniff"},
+                                {"Referrer-Policy", "no-referrer"},
+                                {"Cross-Origin-Resource-Policy", "same-origin"},
+                                {"Cache-Control", "no-store"}});
+    add_console(server);
     server.Get("/metrics", [&handlers](const httplib::Request&, httplib::Response& response) {
         response.set_content(handlers.metrics(), "text/plain; version=0.0.4");
     });
@@ -76,7 +99,9 @@ void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
                });
     server.Post(R"(/v1/([a-z0-9/_-]{1,128}))",
                 [&handlers](const httplib::Request& request, httplib::Response& response) {
-                    answer(response, handlers.post(request.matches[1].str(), request.body));
+                    answer(response, sent_by_a_page(request)
+                                         ? fail(Errc::authz_denied, "orders from a web page")
+                                         : handlers.post(request.matches[1].str(), request.body));
                 });
 }
 

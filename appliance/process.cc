@@ -87,6 +87,9 @@ Result<void> Process::start() {
     CW_TRY(revoked_->reload(*seams_.disk, settings_.security_revoked_file));
     CW_TRY_ASSIGN(server_, Server::start(settings_, {seams_, conditions_, server_id_, revoked_}));
     std::fprintf(stderr, "memory budget:\n%s", server_->budget_text().c_str());
+    if (settings_.server_role == "process-server") {
+        vault_view_ = std::make_unique<VaultView>(settings_);
+    }
     CW_TRY(open_enrolment());
     CW_TRY(open_control());
     if (settings_.server_role == "process-server") {
@@ -182,6 +185,7 @@ int Process::run() {
     notify_stopping();
     server_->drain(static_cast<std::int64_t>(settings_.server_drain_timeout_ms) * ns_per_ms);
     control_.reset();
+    vault_view_.reset();
     proof_watch_.reset();
     server_.reset();
     log_info("appliance.stopped");
@@ -247,6 +251,10 @@ Result<std::string> Process::get(const std::string& name) {
     if (name == "enrol-tokens") {
         CW_TRY_ASSIGN(EnrolmentDesk* const desk, enrolment());
         return desk->list();
+    }
+    constexpr std::string_view machine = "machines/";
+    if (vault_view_ && name.starts_with(machine)) {
+        return vault_view_->machine(name.substr(machine.size()));
     }
     return fail(Errc::not_found, "no such resource: " + name);
 }

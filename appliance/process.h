@@ -8,6 +8,7 @@
 #include "appliance/control_server.h"
 #include "appliance/proof_watch.h"
 #include "appliance/server.h"
+#include "appliance/vault_view.h"
 #include "base/conditions.h"
 #include "base/disk.h"
 
@@ -57,9 +58,11 @@ private:
     // Two owners: this, which reloads it, and the TLS contexts of every port, which ask it.
     std::shared_ptr<RevocationList> revoked_ = std::make_shared<RevocationList>();
     std::unique_ptr<Server> server_;
+    // Of a process server: only they have a vault.
+    std::unique_ptr<VaultView> vault_view_;
     std::unique_ptr<EnrolmentDesk> enrolment_;  // Null: off.
-    std::unique_ptr<ControlServer> control_;
-    std::unique_ptr<ProofWatch> proof_watch_;  // Of a process server: only they have a vault.
+    std::unique_ptr<ControlServer> control_;    // Asks what stands above.
+    std::unique_ptr<ProofWatch> proof_watch_;
     sigset_t signals_{};
 };
 

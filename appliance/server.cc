@@ -1,14 +1,22 @@
 #include "appliance/server.h"
 
+#include "appliance/notify.h"
 #include "appliance/point_policies.h"
 #include "base/log.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cw::appliance {
 namespace {
 
-constexpr std::int64_t stalled_after_ns = 30 * ns_per_s;
+// How long a stage may go without a round: half of what the service manager waits for a sign of
+// life, so that it acts on a thread that hangs within its own time and a half.
+std::int64_t stalled_after_ns() {
+    constexpr std::int64_t unwatched = 30 * ns_per_s, least = 5 * ns_per_s;
+    const std::int64_t sign_of_life = watchdog_interval_ns();
+    return sign_of_life == 0 ? unwatched : std::max(least, sign_of_life * 3 / 2);
+}
 constexpr double fill_rate_ticks = 30;  // A half-minute average at one tick a second.
 
 double full_forecast_s(std::uint64_t room, double fill_rate) {
@@ -32,7 +40,8 @@ Server::Server(const config::Settings& settings, ServerContext context,
       context_(std::move(context)),
       intake_(settings, context_),
       terminal_(std::move(terminal)),
-      health_metrics_(*context_.seams.metrics) {}
+      health_metrics_(*context_.seams.metrics),
+      stalled_after_ns_(stalled_after_ns()) {}
 
 Server::~Server() {
     intake_.stop();
@@ -57,6 +66,9 @@ void Server::fill_status(DaemonStatus& status) const {
     status.cache = intake_.usage();
     status.cache_full_forecast_s = full_forecast_s(status.cache.room, fill_rate_.load());
     terminal_->fill_status(status);
+    for (const upload::MachineStatus& machine : status.engine.machines) {
+        status.agents[machine.machine] = intake_.agents().agent_of(machine.machine);
+    }
 }
 
 void Server::apply(const config::Settings& settings) {
@@ -92,6 +104,8 @@ void Server::watch_cache() {
 void Server::show_health() {
     DaemonStatus shown;
     fill_status(shown);
+    intake_.agents().watch(shown.engine.machines,
+                           static_cast<std::int64_t>(settings_.ingest_agent_silent_ms) * ns_per_ms);
     shown.conditions = context_.conditions.list();
     health_metrics_.show(shown, judge_health(shown, settings_));
     context_.seams.metrics->gauge("causeway_cert_expiry_seconds")
@@ -102,17 +116,35 @@ bool Server::watch_threads() {
     std::vector<StageThread> threads = intake_.threads();
     std::ranges::move(terminal_->threads(), std::back_inserter(threads));
     const Nanos now = context_.seams.clock->boot();
-    bool lively = true;
+    // A machine that slept, or this process: every stage is late, and none hangs.
+    const bool awake = now - std::exchange(last_watch_, now) < stalled_after_ns_ / 2;
     for (const StageThread& thread : threads) {
         Counter& cpu = context_.seams.metrics->counter("causeway_stage_cpu_seconds_total",
                                                        {{"stage", thread.stage}});
         cpu.add(std::max(0.0, thread.cpu_seconds - cpu.value()));
-        if (raw(thread.last_round) != 0 && now - thread.last_round > stalled_after_ns) {
-            log_error("appliance.stage_stalled", {{"stage", thread.stage}});
-            lively = false;
+        if (awake && raw(thread.last_round) != 0) {
+            show_stall(thread, now - thread.last_round > stalled_after_ns_);
         }
     }
-    return lively;
+    return stalled_.empty();
+}
+
+void Server::show_stall(const StageThread& thread, bool stalled) {
+    if (stalled == stalled_.contains(thread.stage)) {
+        return;
+    }
+    const std::string subject = "stage " + thread.stage;
+    if (stalled) {
+        stalled_.insert(thread.stage);
+        log_error("appliance.stage_stalled", {{"stage", thread.stage}});
+        context_.conditions.raise(Errc::internal, subject,
+                                  "no round for " + std::to_string(stalled_after_ns_ / ns_per_s) +
+                                      " s; the service manager is told nothing until it goes on");
+    } else {
+        stalled_.erase(thread.stage);
+        log_warning("appliance.stage_goes_on", {{"stage", thread.stage}});
+        context_.conditions.clear(Errc::internal, subject);
+    }
 }
 
 void Server::drain(std::int64_t limit_ns) {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace cw::appliance {
@@ -50,6 +51,7 @@ private:
     Result<void> open();
     void watch_cache();
     bool watch_threads();
+    void show_stall(const StageThread& thread, bool stalled);
     void show_health();
 
     config::Settings settings_;  // Main thread.
@@ -58,6 +60,9 @@ private:
     Intake intake_;
     std::unique_ptr<Terminal> terminal_;
     HealthMetrics health_metrics_;
+    std::int64_t stalled_after_ns_;
+    std::set<std::string> stalled_;     // Stages without a round for that long.
+    Nanos last_watch_{};                // When watch_threads() looked before.
     std::uint64_t last_live_ = 0;       // Bytes in the cache at the last tick.
     std::atomic<double> fill_rate_{0};  // Bytes of cache per second, smoothed.
 };

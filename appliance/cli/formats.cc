@@ -136,9 +136,11 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
     return report;
 }
 
-// Where Azure can attach it: the epoch of the chain that was read fences older writers.
+// Where Azure can attach it: the epoch of the chain that was read fences older writers of a page
+// blob; a managed disk has one writer, who has its SAS.
 Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& opened,
                                              const recovery::RestoreRequest& request,
+                                             const std::string& format,
                                              const recovery::Progress& progress) {
     if (request.write.verify) {
         return fail(Errc::usage, "--verify reads files: download the page blob and compare it");
@@ -151,14 +153,22 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
     report.manifest_number = catalog.state().newest.number;
     report.manifest_hash = catalog.state().hash;
     recovery::PageBlobOptions options;
-    CW_TRY_ASSIGN(options.blob, blob::parse_page_blob_name(request.write.path));
     options.force = request.write.force;
     options.sequence = raw(catalog.state().newest.epoch);
     options.image_id = recovery::image_id(point->id, report.disk.disk);
     options.created = point->source_time;
     options.writes_in_flight = opened.download_threads;
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
-    CW_TRY_ASSIGN(const auto pages, open_page_blobs(settings, cli.seams));
+    std::unique_ptr<blob::PageBlobStore> pages;
+    options.existing = format == "managed-disk";
+    if (options.existing) {
+        CW_TRY_ASSIGN(ManagedDisk disk, open_managed_disk(settings, cli.seams, request.write.path));
+        pages = std::move(disk.store);
+        options.blob = std::move(disk.blob);
+    } else {
+        CW_TRY_ASSIGN(options.blob, blob::parse_page_blob_name(request.write.path));
+        CW_TRY_ASSIGN(pages, open_page_blobs(settings, cli.seams));
+    }
     CW_TRY_ASSIGN(const auto reader,
                   recovery::ImageReader::open(*opened.store, catalog, report.disk, request.reader));
     CW_TRY_ASSIGN(report.written, recovery::write_page_blob(*reader, *pages, options, progress));
@@ -179,8 +189,8 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
         return recovery::restore_disk(*opened.store, *opened.catalog, *cli.seams.disk, own,
                                       progress);
     }
-    if (format == "page-blob") {
-        return to_page_blob(cli, opened, request, progress);
+    if (format == "page-blob" || format == "managed-disk") {
+        return to_page_blob(cli, opened, request, format, progress);
     }
     return convert(cli, opened, request, format, progress);
 }

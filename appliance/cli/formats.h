@@ -1,5 +1,5 @@
 // Where a disk of a point can go: files and devices by our own writers, other image formats through
-// qemu-img, and a page blob in the vault's account.
+// qemu-img, a page blob in the vault's account, a managed disk that waits for its upload.
 #pragma once
 
 #include "appliance/cli/cli.h"
@@ -7,8 +7,9 @@
 
 namespace cw::appliance {
 
-// `format`: raw, vhd, qcow2, vhdx, vmdk or page-blob; request.write.path is where to. Nothing
-// appears there unless it is whole (a device and a page blob's VHD footer excepted: written last).
+// `format`: raw, vhd, qcow2, vhdx, vmdk, page-blob or managed-disk; request.write.path is where to
+// (of a managed disk: the file with its write SAS). Nothing appears there unless it is whole (a
+// device and a page blob's VHD footer excepted: written last).
 // Errors: those of restore_disk; usage (a program is missing), io_error (it failed).
 Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened,
                                            const recovery::RestoreRequest& request,

@@ -1,6 +1,7 @@
 // causeway vault create, machines, points, verify: straight from the vault, without any daemon.
 #include "appliance/cli/point.h"
 #include "appliance/cli/second_site.h"
+#include "appliance/operator/record_json.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
 #include "recovery/verify.h"
@@ -72,29 +73,6 @@ Result<void> machines(Cli& cli) {
                     machine["disks"].get<int>(), machine["points"].get<int>());
     }
     return result;
-}
-
-json point_json(const recovery::Catalog& catalog, const vault::PointEntry& point) {
-    json out{{"id", to_string(point.id)},
-             {"kind", recovery::name_of(point.kind)},
-             {"time", recovery::time_text(point.source_time)},
-             {"source_time_us", raw(point.source_time)},
-             {"valid_until_us", raw(point.valid_until)},
-             {"tag", point.tag},
-             {"disks", json::array()}};
-    if (!point.group.is_nil()) {
-        out["group"] = to_string(point.group);  // The same in every machine of the group.
-    }
-    for (const vault::PointEntry::Cut& cut : point.cuts) {
-        const recovery::DiskAtPoint disk = catalog.disk_at(cut);
-        out["disks"].push_back({{"disk", to_string(cut.disk)},
-                                {"name", disk.name},
-                                {"size_bytes", disk.size_bytes},
-                                {"generation", raw(cut.generation)},
-                                {"sequence", raw(cut.cut)},
-                                {"stream_hash", to_hex(cut.stream_hash)}});
-    }
-    return out;
 }
 
 Result<void> points(Cli& cli, const std::string& machine_text, bool accept_stale) {
@@ -270,7 +248,7 @@ void add_vault_commands(CLI::App& app, Cli& cli) {
     CLI::App* verify_command = app.add_subcommand(
         "verify", "Prove from the vault alone which points are whole; touches nothing");
     add_machine_option(*verify_command, *machine);
-    verify_command->add_option("--level", *level, "index, sampled (1 chunk in 64) or full")
+    verify_command->add_option("--level,--depth", *level, "index, sampled (1 chunk in 64) or full")
         ->check(CLI::IsMember({"index", "sampled", "full"}))
         ->capture_default_str();
     verify_command->callback([&cli, machine, level] {

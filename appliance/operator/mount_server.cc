@@ -4,8 +4,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <string_view>
+#include <utility>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -72,20 +76,59 @@ std::vector<std::string> command_line(const MountRequest& request, const std::st
     return argv;
 }
 
+constexpr std::string_view directory_prefix = "causeway-mount.";
+
+// A lock on the directory that ends with its holder. Invalid: somebody else's, or it is gone.
+Fd hold_directory(const std::string& path) {
+    Fd held(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    struct stat opened{}, named{};
+    const bool ours = held.valid() && ::flock(held.get(), LOCK_EX | LOCK_NB) == 0 &&
+                      ::fstat(held.get(), &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+                      opened.st_ino == named.st_ino && opened.st_uid == ::geteuid();
+    return ours ? std::move(held) : Fd{};
+}
+
+// What mounts that were killed have left: nobody holds it, and nobody will ask for it again.
+void remove_left_over(const std::filesystem::path& temporary) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(temporary, ignored)) {
+        const std::string path = entry.path().string();
+        if (entry.path().filename().string().starts_with(directory_prefix) &&
+            hold_directory(path).valid()) {
+            ::unlink((path + "/nbd.sock").c_str());
+            ::rmdir(path.c_str());
+        }
+    }
+}
+
 }  // namespace
+
+Result<void> MountServer::make_directory() {
+    constexpr int tries_max = 10;  // Another mount may take it for left over before it is held.
+    std::error_code ignored;
+    const std::filesystem::path temporary = std::filesystem::temp_directory_path(ignored);
+    remove_left_over(temporary);
+    for (int i = 0; i < tries_max && !directory_lock_.valid(); ++i) {
+        directory_ = (temporary / (std::string(directory_prefix) + "XXXXXX")).string();
+        if (::mkdtemp(directory_.data()) == nullptr) {  // Mode 0700: it is the access control.
+            const int error = errno;
+            return fail_errno(Errc::io_error, "mkdtemp " + std::exchange(directory_, {}), error);
+        }
+        directory_lock_ = hold_directory(directory_);
+    }
+    if (!directory_lock_.valid()) {
+        return fail(Errc::io_error, "cannot hold " + directory_);
+    }
+    socket_path_ = directory_ + "/nbd.sock";
+    return {};
+}
 
 Result<std::unique_ptr<MountServer>> MountServer::start(const MountRequest& request, Clock& clock) {
     CW_TRY_ASSIGN(const std::string plugin, find_plugin());
     std::unique_ptr<MountServer> server(new MountServer);
     std::error_code ignored;
     if (request.socket_path.empty()) {
-        std::string directory =
-            (std::filesystem::temp_directory_path(ignored) / "causeway-mount.XXXXXX").string();
-        if (::mkdtemp(directory.data()) == nullptr) {  // Mode 0700: it is the access control.
-            return fail_errno(Errc::io_error, "mkdtemp " + directory, errno);
-        }
-        server->directory_ = directory;
-        server->socket_path_ = directory + "/nbd.sock";
+        CW_TRY(server->make_directory());
     } else {
         server->socket_path_ = std::filesystem::absolute(request.socket_path).string();
         if (std::filesystem::exists(server->socket_path_, ignored)) {

@@ -4,6 +4,7 @@
 
 #include "appliance/operator/mount_pump.h"
 #include "appliance/operator/subprocess.h"
+#include "base/net.h"
 
 #include <memory>
 #include <string>
@@ -34,7 +35,10 @@ private:
     MountServer() = default;
     Result<void> wait_ready(Clock& clock);
 
+    Result<void> make_directory();
+
     std::string directory_;  // Ours, or empty.
+    Fd directory_lock_;      // Tells others that it is in use, as long as this process lives.
     std::string socket_path_;
     std::optional<Subprocess> child_;
 };

@@ -165,7 +165,7 @@ void print_verify(const std::vector<std::pair<MachineId, VerifyReport>>& reports
             static_cast<unsigned long long>(report.manifest_number),
             static_cast<unsigned long long>(report.segments_checked),
             static_cast<unsigned long long>(report.chunks_checked), intact, report.points.size(),
-            report.depth == VerifyDepth::full ? "" : "; --depth full opens every byte of them");
+            report.depth == VerifyDepth::full ? "" : "; --level full opens every byte of them");
         print_findings("chain", report.chain_findings);
         print_findings("segment", report.segment_findings);
         for (const PointVerdict& point : report.points) {

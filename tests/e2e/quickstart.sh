@@ -40,6 +40,15 @@ check "two images are refused" refused 2 README.md LICENSE
 check "an image that is not there is refused" refused 4 "$work/none.img"
 check "a directory as image is refused" refused 4 "$work"
 
+full_disk() {  # As df shows one: nothing is begun there.
+    mkdir "$work/bin"
+    printf '#!/bin/sh\necho Avail; echo 100\n' > "$work/bin/df"
+    chmod +x "$work/bin/df"
+    ! PATH=$work/bin:$PATH quickstart >"$work/full.log" 2>&1 && grep -q '100 MiB free, and 1536 MiB are needed' "$work/full.log"
+}
+check "a disk without room is told before anything is begun" full_disk
+check "and is left as it was" nothing_left
+
 usage_error() { "$@" >"$work/usage.log" 2>&1; [ $? -eq 2 ] || { cat "$work/usage.log"; return 1; }; }
 check "causewayd refuses a role that does not exist as every program refuses its words" usage_error "$build/causewayd" --role nobody
 explained() {

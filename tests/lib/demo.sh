@@ -16,6 +16,13 @@ wait_for() {
     done
 }
 
+# demo_needs_room MIB: refuses to begin where the demonstration would fill the disk.
+demo_needs_room() {
+    local place=${TMPDIR:-/tmp} free
+    free=$(df --output=avail -B 1M -- "$place" | tail -n 1 | tr -d ' ') || die "there is no directory $place"
+    [ "$free" -ge "$1" ] || die "$place has $free MiB free, and $1 MiB are needed: make room, or name another place with TMPDIR"
+}
+
 demo_begin() {
     demo=$(mktemp -d "${TMPDIR:-/tmp}/causeway-demo.XXXXXX")
     demo_pids=() demo_kept=no
@@ -111,7 +118,14 @@ demo_server() {
     demo_listen_port=${CAUSEWAY_DEMO_PORT:-9443}
     demo_config "url = \"dir://$demo/vault\""
     causeway --config "$demo/causeway.toml" vault create
-    if (exec 3<>"/dev/tcp/127.0.0.1/$demo_listen_port") 2>/dev/null || ! demo_try_server; then
+    local taken=no
+    if (exec 3<>"/dev/tcp/127.0.0.1/$demo_listen_port") 2>/dev/null; then
+        taken=yes
+    elif ! demo_try_server; then
+        grep -q 'Address already in use' "$demo/server.log" || die "causewayd does not start: $(tail -n 1 "$demo/server.log")"
+        taken=yes
+    fi
+    if [ $taken = yes ]; then
         echo "port $demo_listen_port is taken: another one is used"
         sed -i 's/^listen = .*/listen = "127.0.0.1:0"/' "$demo/causeway.toml"
         demo_start_server

@@ -169,6 +169,11 @@ void AssemblyStage::count(Machine& machine) {
     }
 }
 
+void AssemblyStage::set_aside(std::ptrdiff_t records) {
+    CW_ASSERT(records <= static_cast<std::ptrdiff_t>(backlog_));
+    backlog_ -= static_cast<std::size_t>(records);  // Fewer than none: more of them count.
+}
+
 void AssemblyStage::step_made(const MachineId& machine, Opening opening, Step step) {
     context_.events.send({.machine = machine, .opening = opening, .what = std::move(step)});
 }

@@ -5,7 +5,8 @@
 // Memory: payload stays in ingest slabs only while there are enough of them free; the rest is read
 // back when its job starts. Records are taken from the ring up to options.backlog_records, which
 // all machines share. Those of a stopped machine (fenced, closed, refused) do not count: it must
-// not stop the others. There are as many of them as the cache holds, whose index has them all too.
+// not stop the others. Nor do those behind damage: the fence that ends it comes after them. There
+// are as many of them as the cache holds, whose index has them all too.
 #pragma once
 
 #include "base/conditions.h"
@@ -84,6 +85,7 @@ private:
     void release(pipeline::Lsn lsn) override;
     void read_control(const MachineId& machine, pipeline::StoredRecord record) override;
     void disk_damaged(const MachineId& machine, Opening opening, DamagedRecords damage) override;
+    void set_aside(std::ptrdiff_t records) override;
     [[nodiscard]] Nanos now() override { return context_.clock.boot(); }
     [[nodiscard]] const EngineOptions& options() const override { return context_.options; }
     // BuildHost.
@@ -129,7 +131,7 @@ private:
     std::vector<pipeline::Lsn> releases_;
     // Shared with the reads under way, which may end after this stage.
     std::shared_ptr<std::vector<std::shared_ptr<ControlRead>>> control_done_;
-    std::size_t backlog_ = 0;  // Records of the machines that are not stopped.
+    std::size_t backlog_ = 0;  // Records of machines that are not stopped, but for set_aside().
     Nanos status_due_{};
     SegmentBuilder builder_;  // Last: its jobs borrow segments.
 };

@@ -149,7 +149,7 @@ void MachineAssembly::take_write(StoredRecord stored, Disk& disk) {
         return;
     }
     if (disk.damaged) {
-        skip(disk, stored);
+        skip(disk, waiting_of(stored));
         return;
     }
     if (header.seq > next(disk.assembled)) {
@@ -164,7 +164,7 @@ void MachineAssembly::take_write(StoredRecord stored, Disk& disk) {
 void MachineAssembly::take_base(StoredRecord stored, Disk& disk) {
     const pipeline::RecordHeader& header = stored.record.header;
     if (disk.damaged) {
-        skip(disk, stored);
+        skip(disk, waiting_of(stored));
         return;
     }
     const bool stale = raw(disk.fence) == 0 || header.seq != disk.fence;
@@ -185,7 +185,7 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
     }
     const bool begin = header.type == RecordType::resync_begin;
     if (disk.damaged && !(begin && header.session == disk.repair_session)) {
-        skip(disk, stored);
+        skip(disk, waiting_of(stored));
         return;
     }
     // A fence may begin above a hole: what is missing lies beneath it as BASE (catch-up).

@@ -29,6 +29,9 @@ public:
     virtual void read_control(const MachineId& machine, pipeline::StoredRecord record) = 0;
     // A disk cannot go on without its agent's help.
     virtual void disk_damaged(const MachineId& machine, Opening opening, DamagedRecords damage) = 0;
+    // So many more records (or fewer) lie behind damage: they wait for the agent's repair, which
+    // must not wait for room among them.
+    virtual void set_aside(std::ptrdiff_t records) = 0;
     [[nodiscard]] virtual Nanos now() = 0;
     [[nodiscard]] virtual const EngineOptions& options() const = 0;
 };
@@ -138,7 +141,7 @@ private:
     void report_gap(Disk& disk, const pipeline::StoredRecord& stored);
     void report_damage(Disk& disk, const pipeline::StoredRecord& stored, Seq first,
                        std::string_view evidence);
-    void skip(Disk& disk, const pipeline::StoredRecord& stored);
+    void skip(Disk& disk, const Waiting& waiting);
     void release_skipped(const Entry& end);
     template <typename Line>
     static void hold_segment(const SegmentWork& work, Line& line);

@@ -18,7 +18,9 @@ void MachineAssembly::finish(Entry& entry) {
     Disk* const disk = entry.key.disk.is_nil() ? nullptr : &disks_[entry.key.disk];
     if (entry.abandoned) {
         CW_ASSERT(disk != nullptr && entry.segment == nullptr);
-        disk->skipped.insert(disk->skipped.end(), entry.records.begin(), entry.records.end());
+        for (const Waiting& waiting : entry.records) {
+            skip(*disk, waiting);
+        }
         return;
     }
     for (const Waiting& waiting : entry.records) {
@@ -45,6 +47,7 @@ void MachineAssembly::release_skipped(const Entry& end) {
     };
     for (const Waiting& waiting : skipped) {
         if (replaced(waiting)) {
+            host_.set_aside(-1);
             release(waiting.held);
         }
     }
@@ -68,6 +71,7 @@ std::vector<std::unique_ptr<SegmentWork>> MachineAssembly::stop(bool discard) {
             }
         }
         line.insert(line.end(), disk.skipped.begin(), disk.skipped.end());
+        host_.set_aside(-std::ssize(disk.skipped));
     }
     if (reading_) {
         line.push_back(*reading_);
@@ -213,11 +217,12 @@ void MachineAssembly::report_damage(Disk& disk, const pipeline::StoredRecord& st
                         .first = first,
                         .last = std::max(first, Seq{raw(header.seq) - 1}),
                         .evidence = std::string(evidence)});
-    skip(disk, stored);
+    skip(disk, waiting_of(stored));
 }
 
-void MachineAssembly::skip(Disk& disk, const pipeline::StoredRecord& stored) {
-    disk.skipped.push_back(waiting_of(stored));
+void MachineAssembly::skip(Disk& disk, const Waiting& waiting) {
+    disk.skipped.push_back(waiting);
+    host_.set_aside(1);
 }
 
 }  // namespace cw::upload

@@ -162,6 +162,44 @@ TEST_F(Assembly, G6DamageInTheCacheIsRepairedFromTheAgent) {
     EXPECT_FALSE(server.conditions->standing(Errc::spool_lost_durable));
 }
 
+// Every place of the backlog is taken by what lies behind the damage: the fence that ends it comes
+// after that, and must be read.
+TEST_F(Assembly, G6DamageWithAFullBacklogBehindItIsRepairedFromTheAgent) {
+    server.options.backlog_records = 8;
+    protect();
+    server.keep_payload = false;
+    SourceDisk& disk = source.disks[0];
+    source.write(server, disk);
+    server.cache.records.rbegin()->second.damaged = true;
+    for (int i = 0; i < 20; ++i) {
+        source.write(server, disk);
+    }
+    ASSERT_TRUE(server.run_until([this] { return !server.listener.damage.empty(); }));
+    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    source.begin_sync(server, disk);
+    source.send_base(server, disk);
+    source.end_sync(server, disk);
+    const PointId point = source.point(server);
+    server.listener.strict = false;
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    // Also when the machine is stopped while it waits for its repair.
+    source.write(server, disk);
+    server.cache.records.rbegin()->second.damaged = true;
+    for (int i = 0; i < 20; ++i) {
+        source.write(server, disk);
+    }
+    const std::size_t seen = server.listener.damage.size();
+    ASSERT_TRUE(server.run_until([&] { return server.listener.damage.size() > seen; }));
+    server.engine->post(CloseCommand{source.machine});
+    ASSERT_TRUE(server.run_until(
+        [this] { return server.engine->status().machines.front().mode == MachineMode::closed; }));
+    server.engine->post(DiscardQuarantineCommand{source.machine});
+    EXPECT_TRUE(server.settle());
+}
+
 TEST_F(Assembly, G5AFenceThatEndsOverAHoleIsDamageAndNoPointIsMadeOfIt) {
     protect();
     SourceDisk& disk = source.disks[0];

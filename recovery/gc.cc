@@ -103,14 +103,13 @@ public:
     }
 
 private:
-    // What was announced before in this epoch. While it is unnamed and there, another collector may
-    // be deleting it now. Once it is gone a writer that slept since it stored the segment may still
-    // name it, and must hear of it then: so the newest of those stay, too.
+    // What was announced before. While it is unnamed and there, another collector may be deleting
+    // it now. Once it is gone a writer that slept since it stored the segment may still name it,
+    // and must hear of it then, or whoever opens the machine after it: so the newest of those stay,
+    // too, whatever epoch it is.
     void keep_announced(const vault::GcBoundary& old, vault::GcBoundary& note) {
         note.boundary = std::max(note.boundary, old.boundary);
-        if (old.sweep_epoch != note.sweep_epoch) {
-            return;
-        }
+        note.sweep_epoch = std::max(note.sweep_epoch, old.sweep_epoch);
         const std::set<vault::AttemptId> mine(note.sweep.begin(), note.sweep.end());
         std::vector<vault::AttemptId> gone;
         for (const vault::AttemptId& attempt : old.sweep) {

@@ -287,9 +287,14 @@ void ChainWriter::judge_gc(const vault::GcBoundary& marks) {
         return;
     }
     accept();
-    if (marks.sweep_epoch == ledger_.state().newest.epoch && !marks.sweep.empty()) {
+    if (!marks.sweep.empty()) {
         const std::set<vault::AttemptId> swept(marks.sweep.begin(), marks.sweep.end());
         const std::vector<StepId> again = ledger_.replace(*draft_, swept);
+        if (names_others_of(swept, again.size())) {
+            give_up("segments that compaction made were collected before manifest " +
+                    std::to_string(ledger_.state().newest.number) + " named them");
+            return;
+        }
         if (!again.empty()) {
             if (!corrected_) {
                 corrected_ = std::move(draft_);
@@ -307,6 +312,16 @@ void ChainWriter::judge_gc(const vault::GcBoundary& marks) {
         corrected_.reset();
     }
     settle();
+}
+
+// Whether the draft names swept segments besides the `steps` that can be stored again from the
+// cache. (A checkpoint repeats what was named before, and is not told of anything.)
+bool ChainWriter::names_others_of(const std::set<vault::AttemptId>& swept,
+                                  std::size_t steps) const {
+    return draft_->manifest->kind == vault::ManifestKind::regular &&
+           std::ranges::count_if(draft_->manifest->added, [&swept](const vault::SegmentRef& ref) {
+               return swept.contains(ref.name.attempt);
+           }) > static_cast<std::ptrdiff_t>(steps);
 }
 
 void ChainWriter::accept() {
@@ -349,6 +364,11 @@ void ChainWriter::look(blob::BlobStore& store) {
 void ChainWriter::fence_by(const vault::ManifestHeader& header) {
     fence("manifest " + std::to_string(header.number) + " was written by server " +
           to_string(header.certificate.server) + ", epoch " + std::to_string(raw(header.epoch)));
+}
+
+void ChainWriter::give_up(std::string why) {
+    CW_ASSERT(!busy_);
+    fence(std::move(why) + "; the next HELLO opens the machine again and takes it back");
 }
 
 void ChainWriter::fence(std::string why) {

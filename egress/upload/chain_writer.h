@@ -59,6 +59,11 @@ public:
     [[nodiscard]] bool done() const noexcept { return idle() && ledger_.empty() && !draft_; }
     // No new draft is begun from now on.
     void stop() noexcept { stopped_ = true; }
+    // A manifest of ours is in the store of which nobody may be told before it is corrected.
+    [[nodiscard]] bool untold() const noexcept { return corrected_.has_value(); }
+    // It cannot be corrected: fenced() without another server. Whoever opens the chain next takes
+    // that manifest back (ChainMend). Only while no request is under way.
+    void give_up(std::string why);
     // Looks soon whether another server has the machine now: fenced() if so.
     void look_ahead() noexcept { look_asked_ = true; }
 
@@ -92,6 +97,8 @@ private:
     void check_gc(blob::BlobStore& store);
     void gc_read(const Result<blob::GetResult>& found);
     void judge_gc(const vault::GcBoundary& marks);
+    [[nodiscard]] bool names_others_of(const std::set<vault::AttemptId>& swept,
+                                       std::size_t steps) const;
     void accept();
     void settle();
     void look(blob::BlobStore& store);

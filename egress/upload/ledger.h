@@ -81,6 +81,8 @@ public:
     [[nodiscard]] Nanos next_deadline() const;
     [[nodiscard]] const vault::ChainState& state() const noexcept { return state_; }
     [[nodiscard]] bool empty() const noexcept { return steps_.empty(); }
+    // The step's segment was swept, and is to be stored again.
+    [[nodiscard]] bool corrects(StepId step) const { return corrections_.contains(step); }
     [[nodiscard]] bool correcting() const noexcept { return !corrections_.empty(); }
     [[nodiscard]] const std::optional<WallMicros>& newest_point_time() const noexcept {
         return newest_point_time_;

@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "egress/upload/chain_mend.h"
 #include "egress/upload/ledger.h"
 #include "egress/vault/control.h"
 #include "egress/vault/names.h"
@@ -153,6 +154,10 @@ Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault:
     if (!task.name.empty()) {
         manifest.machine_name = task.name;
     }
+    ChainMend mend(*context_.store, context_.vault, *keys, context_.random);
+    if (state) {
+        CW_TRY(mend.run(*state, manifest));
+    }
     add_new_disks(manifest, task.disks);
     if (!state) {
         manifest.deks.push_back(vault::make_dek(*keys, context_.vault, context_.random));
@@ -161,11 +166,13 @@ Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault:
     context_.random.fill(manifest.nonce);
     manifest.time = context_.clock.wall();
     manifest.time_uncertainty_us = time_uncertainty_us;
-    if (state) {
-        CW_TRY(vault::check_successor(state->newest, state->hash, manifest));
-    }
     const vault::SealedManifest sealed =
         vault::seal_manifest(manifest, context_.vault, *keys, context_.signer, context_.random);
+    if (state) {
+        CW_TRY(vault::apply_manifest(*state, manifest, sealed.hash));
+    } else {
+        CW_TRY_ASSIGN(state, vault::begin_chain(manifest, sealed.hash));
+    }
     const blob::BlobName name = vault::manifest_blob(task.machine, manifest.number);
     CW_CRASH_POINT("upload.before_claim");
     CW_TRY(create(name, sealed, manifest.nonce));
@@ -176,10 +183,8 @@ Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault:
         return fail(Errc::fenced, "garbage collection had already removed manifest " +
                                       std::to_string(manifest.number));
     }
-    if (state) {
-        CW_TRY(vault::apply_manifest(*state, manifest, sealed.hash));
-    } else {
-        CW_TRY_ASSIGN(state, vault::begin_chain(manifest, sealed.hash));
+    if (marks) {
+        CW_TRY(ChainMend::confirm(manifest, *marks));
     }
     const Result<void> head = vault::advance_head(*context_.store, context_.vault, task.machine,
                                                   {.number = manifest.number,

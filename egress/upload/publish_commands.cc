@@ -82,6 +82,10 @@ void PublishStage::handle(OpenCommand command) {
     if (machine.mode == MachineMode::active && !machine.closing) {
         const vault::ChainWitness witness = newest_witness(command.open, command.server_witness);
         if (!goes_beyond(witness, machine.writer->ledger().state())) {
+            if (machine.writer->untold()) {
+                machine.asked = std::move(command);  // Answered when the newest may be told.
+                return;
+            }
             answer(id, machine, command);
             machine.writer->look_ahead();
             return;

@@ -109,6 +109,12 @@ bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
         finish_closing(id, machine);
         return true;
     }
+    if (machine.asked && machine.mode == MachineMode::active && !machine.closing &&
+        !machine.writer->untold()) {
+        const OpenCommand command = std::move(*std::exchange(machine.asked, std::nullopt));
+        answer(id, machine, command);
+        return true;
+    }
     return worked;
 }
 
@@ -142,6 +148,9 @@ void PublishStage::take(AssemblyEvent event) {
     } else if (const auto* const lost = std::get_if<SegmentLost>(&event.what)) {
         ledger.lost(*lost);
         report_damage(event.machine, machine, lost->damage);
+        if (ledger.corrects(lost->step)) {
+            machine.writer->give_up("a swept segment is damaged in the cache, too");
+        }
     } else {
         report_damage(event.machine, machine, std::get<DamagedRecords>(event.what));
     }

@@ -127,6 +127,7 @@ Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha25
     CW_TRY_ASSIGN(const Kept kept, check_runs(state, next, fresh));
     CW_TRY(check_segments(state, next, fresh, kept));
     CW_TRY(check_points(state, next, fresh, kept));
+    CW_TRY(check_taken_back(state, next));
     fold(state, next, hash, fresh);
     return {};
 }

@@ -11,10 +11,16 @@ const DiskEntry* find_disk(const Manifest& manifest, const DiskId& disk) {
     return at == manifest.disks.end() ? nullptr : &*at;
 }
 
+bool goes_back(const DiskEntry& before, const DiskEntry& disk) {
+    return disk.generation < before.generation ||
+           (disk.generation == before.generation && disk.committed < before.committed);
+}
+
 Result<void> check_disks(const Manifest& old, const Manifest& next) {
     for (const DiskEntry& disk : next.disks) {
         const DiskEntry* const before = find_disk(old, disk.disk);
-        if (before == nullptr) {
+        if (before == nullptr ||
+            (next.kind == ManifestKind::takeover && goes_back(*before, disk))) {
             continue;
         }
         if (disk.generation < before->generation) {
@@ -250,6 +256,39 @@ Result<void> check_points(const ChainState& state, const Manifest& next,
     if (next.kind == ManifestKind::checkpoint &&
         repeated + kept.points != state.points.size() - pruned.size()) {
         return broken(next, "the checkpoint forgets a recovery point");
+    }
+    return {};
+}
+
+Result<void> check_taken_back(const ChainState& state, const Manifest& next) {
+    std::map<DiskId, std::pair<Generation, Seq>> ends;
+    for (const DiskEntry& disk : next.disks) {
+        const DiskEntry* const before = find_disk(state.newest, disk.disk);
+        if (before != nullptr && goes_back(*before, disk)) {
+            ends[disk.disk] = {disk.generation, disk.committed};
+        }
+    }
+    if (ends.empty()) {
+        return {};
+    }
+    const auto beyond = [&ends](const DiskId& disk, Generation generation, Seq seq) {
+        const auto end = ends.find(disk);
+        return end != ends.end() && std::pair(generation, seq) > end->second;
+    };
+    const std::set<SegmentName> dropped(next.dropped.begin(), next.dropped.end());
+    for (const auto& [name, ref] : state.segments) {
+        if (beyond(name.disk, name.generation, ref.last_seq) && !dropped.contains(name)) {
+            return broken(next, "takes back writes and keeps a segment of them");
+        }
+    }
+    const std::set<PointId> pruned(next.pruned.begin(), next.pruned.end());
+    for (const auto& [id, point] : state.points) {
+        const bool lost = std::ranges::any_of(point.cuts, [&beyond](const PointEntry::Cut& cut) {
+            return beyond(cut.disk, cut.generation, cut.cut);
+        });
+        if (lost && !pruned.contains(id)) {
+            return broken(next, "takes back writes and keeps point " + to_string(id));
+        }
     }
     return {};
 }

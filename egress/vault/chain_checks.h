@@ -37,4 +37,8 @@ Result<void> check_segments(const ChainState& state, const Manifest& next,
 Result<void> check_points(const ChainState& state, const Manifest& next,
                           const std::vector<IndexRun>& fresh, const Kept& kept);
 
+// A takeover may take back what nobody was told of (FORMAT.md): no segment and no point of it
+// stays.
+Result<void> check_taken_back(const ChainState& state, const Manifest& next);
+
 }  // namespace cw::vault

@@ -145,7 +145,8 @@ Result<ManifestHeader> check_manifest(Bytes object, const VaultIdentity& vault);
 Result<Manifest> open_manifest(Bytes object, const VaultIdentity& vault, const MachineKeys& keys);
 
 // Must hold before every publish, and of every pair read: number, hash link, epoch and writer
-// rules, committed never back within a generation, points complete and within committed, no point
+// rules, committed never back within a generation (but by a takeover that drops what lies beyond:
+// apply_manifest() looks at that), points complete and within committed, no point
 // while a fence is open. Errors: object_corrupt (with what is wrong).
 Result<void> check_successor(const Manifest& old, const Sha256& old_hash, const Manifest& next);
 
@@ -185,6 +186,10 @@ struct ChainWitness {  // Newest commit that someone remembers; number 0: none.
 // not in the chain).
 Result<std::optional<ChainState>> read_chain(blob::BlobStore& store, const VaultIdentity& vault,
                                              MachineKeys& keys, const ChainWitness& witness);
+// The state after manifest `number` of a chain that goes further: `number` must not lie below the
+// boundary. Errors: those of read_chain() but vault_rolled_back; blob_not_found.
+Result<ChainState> read_chain_at(blob::BlobStore& store, const VaultIdentity& vault,
+                                 MachineKeys& keys, std::uint64_t number);
 // As read_chain(), for someone who has been told what is lost: no witness, and a head hint that
 // names a manifest which is gone is no error.
 Result<std::optional<ChainState>> read_chain_accepting_stale(blob::BlobStore& store,

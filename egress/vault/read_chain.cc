@@ -42,6 +42,12 @@ public:
         return state;
     }
 
+    Result<ChainState> read_at(std::uint64_t number) {
+        CW_ASSERT(number > 0);
+        CW_TRY(fetch_manifests(number, number));
+        return fold_to(number);
+    }
+
 private:
     std::unexpected<Error> rolled_back(const std::string& why) const {
         return fail(Errc::vault_rolled_back, "machine " + to_string(keys_.machine) + ": " + why);
@@ -254,6 +260,11 @@ private:
 Result<std::optional<ChainState>> read_chain(BlobStore& store, const VaultIdentity& vault,
                                              MachineKeys& keys, const ChainWitness& witness) {
     return ChainReader(store, vault, keys, false).read(witness);
+}
+
+Result<ChainState> read_chain_at(BlobStore& store, const VaultIdentity& vault, MachineKeys& keys,
+                                 std::uint64_t number) {
+    return ChainReader(store, vault, keys, false).read_at(number);
 }
 
 Result<std::optional<ChainState>> read_chain_accepting_stale(BlobStore& store,

@@ -116,6 +116,28 @@ TEST_F(Chain, CommittedNeverGoesBackWithinAGeneration) {
     EXPECT_NE(refused(other_parent), "");
 }
 
+TEST_F(Chain, ATakeoverMayTakeWritesBackIfNothingOfThemStays) {
+    rig_.disk(disk_).committed = Seq{5};
+    rig_.publish(rig_.next());
+    rig_.disk(disk_).committed = Seq{9};
+    const SegmentRef ref = write(Seq{6}, Seq{9});
+    const PointId point = rig_.publish_point({ref}, WallMicros{1});
+    Manifest back = rig_.next();
+    back.kind = ManifestKind::takeover;
+    back.epoch = Epoch{raw(back.epoch) + 1};
+    back.writer[0] ^= std::byte{1};
+    back.disks[0].committed = Seq{5};
+    back.dropped = {ref.name};
+    back.pruned = {point};
+    EXPECT_EQ(refused(back), "");
+    Manifest keeps_segment = back;
+    keeps_segment.dropped.clear();
+    EXPECT_NE(refused(keeps_segment), "");
+    Manifest keeps_point = back;
+    keeps_point.pruned.clear();
+    EXPECT_NE(refused(keeps_point), "");
+}
+
 TEST_F(Chain, PointsAreCompleteCommittedAndOutsideFences) {
     const DiskId second = make_id<DiskId>(*random_);
     rig_.disk(disk_).committed = Seq{9};

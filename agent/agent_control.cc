@@ -100,13 +100,13 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
     tend_machine();
     if (wants_restart_) {
         return control_->reply(client,
-                               refusal({Errc::resync_required, "the machine is being attached to anew"}));
+                               refusal({Errc::not_ready, "the machine is being attached to anew"}));
     }
     const std::int64_t limit_ns = std::max<std::int64_t>(request.timeout_ms, 0) * ns_per_ms;
     Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, request.frozen};
     if (hrl_ && hrl_->applying()) {
         return control_->reply(client,
-                               refusal({Errc::resync_required, "a replica log is being applied"}));
+                               refusal({Errc::not_ready, "a replica log is being applied"}));
     }
     if (request.group) {
         if (const auto begun = begin_group(request.tag); !begun) {
@@ -120,7 +120,7 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
     } else if (scan_) {
         if (!replicator_->consistent() && !scan_->running()) {
             return control_->reply(
-                client, refusal({Errc::resync_required, "the disks are not synchronised yet"}));
+                client, refusal({Errc::not_ready, "the disks are not synchronised yet"}));
         }
         scan_tag_ = request.tag;
         scan_wanted_ = true;  // The next scan, so that it begins after this request.

@@ -42,7 +42,7 @@ Result<void> Agent::begin_group(const std::string& tag) {
 Result<PointId> Agent::hold(const GroupId& barrier, const std::string& tag, Nanos until) {
     tend_machine();  // A mirror that ended captures nothing: see control_point().
     if (wants_restart_ || stopping_ != Stopping::no) {
-        return fail(Errc::resync_required, "the agent is being stopped or attached anew");
+        return fail(Errc::not_ready, "the agent is being stopped or attached anew");
     }
     gate_.close(until);
     auto made = replicator_->make_point(pipeline::PointKind::crash, tag, {}, {}, barrier);

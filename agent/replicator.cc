@@ -253,7 +253,8 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
         for (Disk& disk : disks_) {
             all.push_back(disk.capture->lock());
             if (!disk.rejected && !disk.capture->consistent_locked()) {
-                return fail(Errc::resync_required, "disk '" + disk.name + "' is not consistent");
+                return fail(Errc::not_ready, "disk '" + disk.name + "' is not consistent (" +
+                                                 std::string(disk.phase) + ")");
             }
         }
         point.source_time = at.value_or(context_.clock.wall());

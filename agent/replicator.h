@@ -73,7 +73,7 @@ public:
 
     // A barrier across all disks. `at`: the moment that the disks are of, if it is not now.
     // With a group it is provisional: see decide_point().
-    // Errors: resync_required while a disk is not consistent; out_of_budget when the queue is full.
+    // Errors: not_ready while a disk is not consistent; out_of_budget when the queue is full.
     Result<PointId> make_point(pipeline::PointKind kind, std::string tag, std::string hooks = {},
                                std::optional<WallMicros> at = {}, const GroupId& group = {});
     // What became of a point that was made with a group: until then the server keeps it back. If

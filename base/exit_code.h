@@ -26,6 +26,7 @@ constexpr int exit_code_of(Errc code) noexcept {
         case Errc::token_refused:
         case Errc::transition_refused:
         case Errc::resync_required:
+        case Errc::not_ready:
         case Errc::source_unfrozen:
             return 3;
         case Errc::not_found:

@@ -38,7 +38,7 @@ TEST(GroupSession, PointOfADiskThatIsNotSynchronisedIsRefused) {
     Harness h;
     const auto id = provisional(h);
     ASSERT_FALSE(id.has_value());
-    EXPECT_EQ(id.error().code, Errc::resync_required);
+    EXPECT_EQ(id.error().code, Errc::not_ready);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "appliance/process.h"
 
+#include "appliance/descriptors.h"
 #include "appliance/notify.h"
 #include "appliance/server_state.h"
 #include "base/crash_point.h"
@@ -64,6 +65,21 @@ Result<config::Settings> Process::load() {
     return settings;
 }
 
+// The settings with as many connections as there are descriptors for.
+Result<config::Settings> Process::fit_connections() {
+    const std::uint64_t limit = raise_descriptor_limit();
+    CW_TRY_ASSIGN(const std::int64_t connections, connections_within(settings_, limit));
+    config::Settings fitted = settings_;
+    fitted.ingest_max_connections = connections;
+    if (connections < settings_.ingest_max_connections) {
+        conditions_.raise(Errc::config_invalid, "ingest.max_connections",
+                          "of " + std::to_string(settings_.ingest_max_connections) + " only " +
+                              std::to_string(connections) + " fit into " + std::to_string(limit) +
+                              " open files: raise LimitNOFILE");
+    }
+    return fitted;
+}
+
 Result<void> Process::start() {
     // Signals are taken by run() through a descriptor; threads started below inherit the mask.
     ::sigemptyset(&signals_);
@@ -85,7 +101,8 @@ Result<void> Process::start() {
     CW_TRY_ASSIGN(server_id_,
                   load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
     CW_TRY(revoked_->reload(*seams_.disk, settings_.security_revoked_file));
-    CW_TRY_ASSIGN(server_, Server::start(settings_, {seams_, conditions_, server_id_, revoked_}));
+    CW_TRY_ASSIGN(const config::Settings fitted, fit_connections());
+    CW_TRY_ASSIGN(server_, Server::start(fitted, {seams_, conditions_, server_id_, revoked_}));
     std::fprintf(stderr, "memory budget:\n%s", server_->budget_text().c_str());
     if (settings_.server_role == "process-server") {
         vault_view_ = std::make_unique<VaultView>(settings_);

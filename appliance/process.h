@@ -37,6 +37,7 @@ public:
 
 private:
     Result<config::Settings> load();
+    Result<config::Settings> fit_connections();
     Result<std::string> reload();
     [[nodiscard]] TlsFiles control_tls(const config::Settings& settings) const;
     Result<void> open_enrolment();

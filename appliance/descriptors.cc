@@ -11,7 +11,7 @@ namespace cw::appliance {
 namespace {
 
 // Locks, files of the cache, rings and doorbells of the threads, and what chains, upkeep, the
-// console and restores read with: some sixty when idle, measured.
+// console and restores read with: some forty of a small idle server.
 constexpr std::uint64_t own = 192;
 constexpr std::uint64_t own_per_reactor = 8;
 constexpr std::uint64_t control_port = 96;

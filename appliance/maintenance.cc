@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "recovery/compact.h"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <set>
@@ -17,6 +18,7 @@ constexpr std::size_t requests_at_once = 4;
 constexpr std::size_t gc_memory_bytes_max = 64ULL << 20;
 // Names that one manifest drops at most: it stays a small object.
 constexpr std::size_t dropped_at_once = 16384;
+constexpr std::int64_t hour_us = 3600 * 1'000'000LL;
 
 std::string subject_of(const MachineId& machine) {
     return "upkeep of machine " + to_string(machine);
@@ -98,35 +100,40 @@ void Maintenance::run_once() {
         store_ = ports_.stores.make();
         gc_store_ = ports_.gc_stores == nullptr ? nullptr : ports_.gc_stores->make();
     }
-    const std::vector<MachineId> machines = ports_.owned();
-    auto pruned = decide_points(machines);
-    for (const MachineId& machine : machines) {
+    const std::vector<OwnedChain> chains = ports_.owned();
+    forget_others(chains);
+    auto pruned = decide_points(chains);
+    for (const OwnedChain& chain : chains) {
         if (stopping_.load()) {
             return;
         }
-        Result<void> done = tidy(machine, pruned[machine]);
-        if (done && gc_store_ != nullptr) {
-            done = collect(machine);
-        }
-        report(machine, "upkeep", done);
+        report(chain.machine, "upkeep", look_after(chain, pruned[chain.machine]));
     }
 }
 
-// Members of a group are decided about together, so all machines' points are looked at first.
+void Maintenance::forget_others(const std::vector<OwnedChain>& chains) {
+    std::set<MachineId> owned;
+    for (const OwnedChain& chain : chains) {
+        owned.insert(chain.machine);
+    }
+    std::erase_if(found_, [&](const auto& entry) { return !owned.contains(entry.first); });
+}
+
+// Members of a group are decided about together, so all machines' points are looked at first. Time
+// alone makes points go: those of a chain that did not change are remembered.
 std::map<MachineId, std::vector<PointId>> Maintenance::decide_points(
-    const std::vector<MachineId>& machines) {
+    const std::vector<OwnedChain>& chains) {
     std::vector<recovery::RetentionPoint> points;
-    for (const MachineId& machine : machines) {
-        const auto catalog = recovery::Catalog::open(*store_, ports_.kek, machine, {});
-        if (!catalog) {
-            report(machine, "points", std::unexpected(catalog.error()));
-            continue;
-        }
-        for (const auto& [id, point] : catalog->state().points) {
-            points.push_back({machine, point});
-        }
+    for (const OwnedChain& chain : chains) {
         if (stopping_.load()) {
             break;
+        }
+        if (const auto read = read_points(chain); !read) {
+            report(chain.machine, "points", read);
+            continue;
+        }
+        for (const vault::PointEntry& point : found_[chain.machine].points) {
+            points.push_back({chain.machine, point});
         }
     }
     std::map<MachineId, std::vector<PointId>> pruned;
@@ -134,6 +141,31 @@ std::map<MachineId, std::vector<PointId>> Maintenance::decide_points(
         pruned[gone.machine].push_back(gone.point);
     }
     return pruned;
+}
+
+Result<void> Maintenance::read_points(const OwnedChain& chain) {
+    Findings& found = found_[chain.machine];
+    if (chain.number != 0 && found.read == chain.number) {
+        return {};
+    }
+    CW_TRY_ASSIGN(const recovery::Catalog catalog,
+                  recovery::Catalog::open(*store_, ports_.kek, chain.machine, {}));
+    found.points.clear();
+    for (const auto& [id, point] : catalog.state().points) {
+        found.points.push_back(point);
+    }
+    found.read = catalog.state().newest.number;
+    return {};
+}
+
+Result<void> Maintenance::look_after(const OwnedChain& chain, const std::vector<PointId>& pruned) {
+    const Findings& found = found_[chain.machine];
+    if (!pruned.empty() || chain.number == 0 || found.tidy != chain.number) {
+        CW_TRY(tidy(chain.machine, pruned));
+    }
+    const bool written = chain.number == 0 || found.collected != chain.number;
+    const bool due = ports_.clock.boot() - found.collect_again >= 0;
+    return gc_store_ != nullptr && (written || due) ? collect(chain) : Result<void>();
 }
 
 Result<void> Maintenance::tidy(const MachineId& machine, const std::vector<PointId>& pruned) {
@@ -152,13 +184,15 @@ Result<void> Maintenance::tidy(const MachineId& machine, const std::vector<Point
     options.cancelled = [this] { return stopping_.load(); };
     const std::set<PointId> gone(command.points.begin(), command.points.end());
     CW_TRY_ASSIGN(recovery::SpacePlan plan,
-                  plan_space(fetcher, catalog, gone, memory_[machine], options));
+                  plan_space(fetcher, catalog, gone, found_[machine].space, options));
+    const bool more = plan.more;
     if (plan.dead.size() > dropped_at_once) {
         plan.dead.resize(dropped_at_once);  // The rest is as dead in the next round.
     }
     command.dropped = std::move(plan.dead);
     CW_TRY(rewrite(catalog, fetcher, plan, command));
     if (command.points.empty() && command.dropped.empty()) {
+        found_[machine].tidy = more ? 0 : command.decided_at;
         return {};
     }
     log_info("upkeep.decided", {{"machine", machine},
@@ -189,7 +223,8 @@ Result<void> Maintenance::rewrite(const recovery::Catalog& catalog, recovery::Fe
     return {};
 }
 
-Result<void> Maintenance::collect(const MachineId& machine) {
+Result<void> Maintenance::collect(const OwnedChain& chain) {
+    const MachineId& machine = chain.machine;
     recovery::GcOptions options;
     options.dry_run = false;
     options.grace_us = options_.grace_us;
@@ -197,6 +232,14 @@ Result<void> Maintenance::collect(const MachineId& machine) {
                   collect_and_remember(*gc_store_, ports_.kek, ports_.signer, machine, ports_.disk,
                                        ports_.state_dir + "/gc-" + to_string(machine), options,
                                        ports_.clock.wall()));
+    // What nobody names becomes garbage by waiting, and an upload that was given up may be among
+    // it.
+    const bool waiting = report.unnamed_segments > report.deleted_segments;
+    const std::int64_t pause_us =
+        waiting ? std::min(options_.grace_us, hour_us) : options_.grace_us;
+    Findings& found = found_[machine];
+    found.collected = report.deleted_segments < options.sweep_max ? chain.number : 0;
+    found.collect_again = ports_.clock.boot() + pause_us * 1000;
     if (report.deleted_segments + report.deleted_manifests > 0) {
         log_info("upkeep.collected", {{"machine", machine},
                                       {"segments", report.deleted_segments},

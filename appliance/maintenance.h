@@ -5,6 +5,7 @@
 //
 // On a thread and on stores of its own: reading chains and indexes may take long, and nothing else
 // waits for it. Everything it decides it decides anew each time, so losing a round costs nothing.
+// A machine of which nothing is due is not even looked at: a thousand idle ones cost no request.
 //
 // Thread-safety: set_retention() from any thread. Lifetime: what Ports names outlives it.
 #pragma once
@@ -36,6 +37,12 @@ Result<recovery::GcReport> collect_and_remember(blob::BlobStore& store, vault::K
                                                 const std::string& path,
                                                 const recovery::GcOptions& options, WallMicros now);
 
+// A machine whose chain is written here, and its newest manifest as far as is known (0: it is not).
+struct OwnedChain {
+    MachineId machine;
+    std::uint64_t number = 0;
+};
+
 class Maintenance {
 public:
     struct Ports {
@@ -47,7 +54,7 @@ public:
         blob::StoreFactory* gc_stores = nullptr;  // Null: this server never deletes.
         vault::KeyService& kek;
         const vault::ServerSigner& signer;
-        std::function<std::vector<MachineId>()> owned;  // Machines whose chains are written here.
+        std::function<std::vector<OwnedChain>()> owned;
         std::function<void(upload::PruneCommand)> prune;
         std::string state_dir;
     };
@@ -69,19 +76,32 @@ public:
     void run_once();
 
 private:
+    // What was found of a machine, true until somebody writes its next manifest.
+    struct Findings {
+        std::uint64_t read = 0;  // The newest manifest when `points` were read,
+        std::vector<vault::PointEntry> points;
+        std::uint64_t tidy = 0;       // when there was nothing to drop or to write again,
+        std::uint64_t collected = 0;  // and when garbage was collected.
+        Nanos collect_again{};        // There may be more by then, whoever wrote it.
+        recovery::SpaceMemory space;
+    };
+
     void run();
     [[nodiscard]] RetentionTable retention();
-    std::map<MachineId, std::vector<PointId>> decide_points(const std::vector<MachineId>& machines);
+    void forget_others(const std::vector<OwnedChain>& chains);
+    std::map<MachineId, std::vector<PointId>> decide_points(const std::vector<OwnedChain>& chains);
+    Result<void> read_points(const OwnedChain& chain);
+    Result<void> look_after(const OwnedChain& chain, const std::vector<PointId>& pruned);
     Result<void> tidy(const MachineId& machine, const std::vector<PointId>& pruned);
     Result<void> rewrite(const recovery::Catalog& catalog, recovery::Fetcher& fetcher,
                          const recovery::SpacePlan& plan, upload::PruneCommand& command);
-    Result<void> collect(const MachineId& machine);
+    Result<void> collect(const OwnedChain& chain);
     void report(const MachineId& machine, const char* what, const Result<void>& result);
 
     Ports ports_;
     Options options_;
     std::unique_ptr<blob::BlobStore> store_, gc_store_;
-    std::map<MachineId, recovery::SpaceMemory> memory_;
+    std::map<MachineId, Findings> found_;
     std::map<MachineId, Error> troubles_;
     std::mutex mutex_;
     RetentionTable retention_;  // With mutex_.

@@ -114,7 +114,7 @@ Result<void> ProcessServer::make_maintenance() {
             .gc_stores = gc_stores_.get(),
             .kek = *vault_.kek,
             .signer = signer_,
-            .owned = [this] { return owned_machines(); },
+            .owned = [this] { return owned_chains(); },
             .prune = [this](upload::PruneCommand prune) { engine_->post(std::move(prune)); },
             .state_dir = settings_.server_state_dir},
         Maintenance::Options{
@@ -124,14 +124,14 @@ Result<void> ProcessServer::make_maintenance() {
     return {};
 }
 
-std::vector<MachineId> ProcessServer::owned_machines() const {
-    std::vector<MachineId> machines;
+std::vector<OwnedChain> ProcessServer::owned_chains() const {
+    std::vector<OwnedChain> chains;
     for (const upload::MachineStatus& machine : engine_->status().machines) {
         if (machine.mode == upload::MachineMode::active) {
-            machines.push_back(machine.machine);
+            chains.push_back({machine.machine, machine.manifest_number});
         }
     }
-    return machines;
+    return chains;
 }
 
 void ProcessServer::start() {

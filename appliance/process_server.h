@@ -57,7 +57,7 @@ private:
     void make_digests(Intake& intake);
     Result<void> make_maintenance();
     [[nodiscard]] Seq open_fence(const MachineId& machine, const DiskId& disk) const;
-    [[nodiscard]] std::vector<MachineId> owned_machines() const;
+    [[nodiscard]] std::vector<OwnedChain> owned_chains() const;
     void recover_machines();
     Result<std::string> move(const MachineId& machine, const std::string& to);
     Result<std::string> resync(const std::string& subject, WallMicros at);

@@ -32,6 +32,7 @@ enum class Mutant : std::uint8_t {
     unsynced_directory,
     slab_leak,
     prune_too_much,
+    opener_ignores_note,
 };
 
 struct MutantRow {

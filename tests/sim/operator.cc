@@ -15,11 +15,17 @@ T& any(World& world, std::vector<std::unique_ptr<T>>& all) {
     return *all[world.random->below(all.size())];
 }
 
+// The collector reads its own note, too: it is not the one that must not see it.
+Mutant mutant_of_tools(Mutant mutant) {
+    return mutant == Mutant::opener_ignores_note ? Mutant::none : mutant;
+}
+
 }  // namespace
 
 Operator::Operator(World& world)
     : world_(world),
-      stores_(make_process_stores(world.vault.factory(), life_, *world.oracles, world.mutant)) {
+      stores_(make_process_stores(world.vault.factory(), life_, *world.oracles,
+                                  mutant_of_tools(world.mutant))) {
     ServerId id;
     id.bytes.fill(std::byte{0x6c});
     const auto store = world.vault.factory()->make();

@@ -21,7 +21,7 @@ public:
     // Each class of disturbance, at its rate.
     void disturb();
     // When a segment has just been stored, now and then its writer falls asleep before it can name
-    // it, for longer than the collector's grace.
+    // it, for longer than the collector's grace. Some die as soon as they have named it.
     void after_round();
     // Garbage collection until nothing is left to collect; what remains must be named.
     void collect_everything();
@@ -34,6 +34,7 @@ private:
     void disturb_machines();
     void take_over(Machine& machine);
     void collect(Machine& machine, std::int64_t grace_us);
+    void collect_while_asleep();
     void prune(Machine& machine);
     // Segments that neither a point outside `pruned` nor the newest state can see.
     static Result<std::vector<vault::SegmentName>> dead_segments(blob::BlobStore& store,
@@ -42,8 +43,9 @@ private:
     void rotate(Machine& machine);
 
     World& world_;
-    std::uint64_t segments_seen_ = 0;
-    ProcessLife life_;  // Of the collector and planner; they do not die.
+    std::uint64_t segments_seen_ = 0, manifests_seen_ = 0;
+    bool to_kill_ = false;  // All servers, with the next manifest.
+    ProcessLife life_;      // Of the collector and planner; they do not die.
     std::unique_ptr<blob::StoreFactory> stores_;
     vault::ServerSigner signer_;
     std::map<MachineId, recovery::GcMemory> gc_memory_;

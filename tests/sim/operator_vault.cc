@@ -50,10 +50,22 @@ void Operator::collect(Machine& machine, std::int64_t grace_us) {
 }
 
 void Operator::after_round() {
-    const std::uint64_t stored = world_.oracles->segments_stored;
-    if (stored == std::exchange(segments_seen_, stored) || !world_.hit(world_.settings.collect)) {
-        return;
+    const std::uint64_t manifests = world_.oracles->manifests_stored;
+    const bool named = manifests != std::exchange(manifests_seen_, manifests);
+    if (named && std::exchange(to_kill_, false)) {
+        for (const auto& server : world_.servers) {
+            server->kill(false);
+        }
+        world_.trace.count("fault.killed_before_note");
     }
+    const std::uint64_t stored = world_.oracles->segments_stored;
+    if (stored != std::exchange(segments_seen_, stored) && world_.hit(world_.settings.collect)) {
+        collect_while_asleep();
+        to_kill_ = world_.random->below(3) == 0;
+    }
+}
+
+void Operator::collect_while_asleep() {
     const std::int64_t grace_us = world_.settings.gc_grace_us;
     for (const auto& server : world_.servers) {
         server->pause(grace_us * 1000);

@@ -63,6 +63,7 @@ bool all_classes_hit(const CampaignResult& result) {
                              "gc.deleted_segments",
                              "prune.points",
                              "fault.collected_while_asleep",
+                             "fault.killed_before_note",
                              "promise.spooled_survives",
                              "promise.welcome_never_goes_back",
                              "promise.point_equals_disks",

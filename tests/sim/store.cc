@@ -51,6 +51,10 @@ public:
     }
     void get(GetRequest request, Done<Result<GetResult>> done) override {
         request.name = stored_name(std::move(request.name));
+        if (mutant_ == Mutant::opener_ignores_note && lists_manifests_ &&
+            request.name.container == Container::control && request.name.name.starts_with("gc/")) {
+            done = [done = std::move(done)](auto&&) { done(fail(Errc::blob_not_found)); };
+        }
         start(std::move(done), Result<GetResult>(std::unexpected(died())),
               [&](auto wrapped) { inner_->get(std::move(request), std::move(wrapped)); });
     }
@@ -60,6 +64,7 @@ public:
     }
     void list(Container container, std::string prefix, std::string marker,
               Done<Result<ListPage>> done) override {
+        lists_manifests_ |= container == Container::manifest;
         start(std::move(done), Result<ListPage>(std::unexpected(died())), [&](auto wrapped) {
             inner_->list(container, std::move(prefix), std::move(marker), std::move(wrapped));
         });
@@ -139,6 +144,7 @@ private:
     const ProcessLife& life_;
     StoreWatcher& watcher_;
     Mutant mutant_;
+    bool lists_manifests_ = false;  // Only who opens machines does.
 };
 
 class ProcessStores final : public StoreFactory {

@@ -18,6 +18,7 @@ struct Oracles final : StoreWatcher {
     void on_put(const blob::PutRequest& request) override;
     void on_stored(const blob::BlobName& name) override {
         segments_stored += name.container == blob::Container::data ? 1 : 0;
+        manifests_stored += name.container == blob::Container::manifest ? 1 : 0;
     }
     void on_remove(const blob::BlobName& name) override;
     void on_committed(std::size_t server, const pipeline::Committed& committed);
@@ -34,7 +35,7 @@ struct Oracles final : StoreWatcher {
     void add_counts() const;
 
     World& world;
-    std::uint64_t segments_stored = 0;
+    std::uint64_t segments_stored = 0, manifests_stored = 0;
     DurabilityOracle durability;
     PointOracle points;
     NonceOracle nonces;

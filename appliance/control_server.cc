@@ -8,6 +8,7 @@
 #include "base/net.h"
 #include "ingest/wire/enrolment.h"
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -21,6 +22,8 @@ namespace {
 
 constexpr std::size_t body_bytes_max = 256 * 1024;
 constexpr const char* json_type = "application/json";
+constexpr std::size_t socket_threads = 8;
+constexpr std::time_t idle_s = 2;  // Of a connection between two requests.
 
 int status_of(Errc code) {
     switch (code) {
@@ -106,10 +109,10 @@ void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
 }
 
 // Which endpoint a connection of the port may use was settled in its handshake; here it is held to.
-void add_gate(httplib::Server& server) {
+void add_gate(httplib::Server& server, ControlDoor& door) {
     using Response = httplib::Server::HandlerResponse;
-    server.set_pre_routing_handler([](const httplib::Request& request,
-                                      httplib::Response& response) {
+    server.set_pre_routing_handler([&door](const httplib::Request& request,
+                                           httplib::Response& response) {
         CW_ASSERT(request.ssl != nullptr);
         const bool to_enrol = request.method == "POST" && request.path == wire::enrol_path;
         if (speaks_enrolment(request.ssl)) {
@@ -128,13 +131,14 @@ void add_gate(httplib::Server& server) {
             answer(response, fail(Errc::identity_refused, "only operators may ask here"));
             return Response::Handled;
         }
+        door.admit(*request.ssl);
         return Response::Unhandled;
     });
 }
 
-void add_enrolment(httplib::Server& server, const ControlHandlers& handlers) {
-    server.Post(std::string(wire::enrol_path), [&handlers](const httplib::Request& request,
-                                                           httplib::Response& response) {
+void add_enrolment(httplib::Server& server, const ControlHandlers& handlers, ControlDoor& door) {
+    server.Post(std::string(wire::enrol_path), [&](const httplib::Request& request,
+                                                   httplib::Response& response) {
         if (!speaks_enrolment(request.ssl)) {
             answer(response, fail(Errc::not_found, "operators are not enrolled here"));
             return;
@@ -143,14 +147,28 @@ void add_enrolment(httplib::Server& server, const ControlHandlers& handlers) {
         if (const Result<Identity> peer = peer_identity(request.ssl)) {
             call.peer = *peer;
         }
+        const ControlDoor::Answering answering(door, *request.ssl);
         answer(response, handlers.enrol(call));
     });
 }
 
+// The port's connections wait at the door for a thread.
+class DoorQueue final : public httplib::TaskQueue {
+public:
+    explicit DoorQueue(ControlDoor& door) : door_(door) { door_.open(); }
+    void enqueue(std::function<void()> connection) override { door_.enter(std::move(connection)); }
+    void shutdown() override { door_.close(); }
+
+private:
+    ControlDoor& door_;
+};
+
 class HttpControlServer final : public ControlServer {
 public:
-    explicit HttpControlServer(ControlHandlers handlers)
-        : handlers_(std::move(handlers)), tls_(Role::operator_, handlers_.enrol != nullptr) {}
+    HttpControlServer(ControlHandlers handlers, const ControlDoor::Patience& patience)
+        : handlers_(std::move(handlers)),
+          tls_(Role::operator_, handlers_.enrol != nullptr),
+          door_(patience) {}
     ~HttpControlServer() override {
         for (const auto& server : servers_) {
             server->stop();
@@ -168,15 +186,13 @@ public:
         ::unlink(path.c_str());  // A stale socket of a killed process would refuse the bind.
         auto server = std::make_unique<httplib::Server>();
         server->set_address_family(AF_UNIX);
-        const mode_t old_mask = ::umask(0177);
-        const bool bound = server->bind_to_port(path, 80);
-        ::umask(old_mask);
-        if (!bound) {
+        // What is bound has the mode of its socket; the process's mask is every thread's.
+        server->set_socket_options([](int socket) { CW_ASSERT(::fchmod(socket, 0600) == 0); });
+        if (!server->bind_to_port(path, 80)) {
             return fail_errno(Errc::io_error, "cannot listen on " + path, errno);
         }
         socket_path_ = path;
-        run(std::move(server));
-        return {};
+        return run(std::move(server), [] { return new httplib::ThreadPool(socket_threads); });
     }
 
     Result<void> start_tcp(const std::string& listen, const TlsFiles& tls) {
@@ -186,6 +202,7 @@ public:
         Result<void> prepared;
         auto server = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
             prepared = tls_.serve(context, tls);
+            door_.watch(context);
             return prepared.has_value();
         });
         CW_TRY(prepared);
@@ -199,12 +216,11 @@ public:
         if (port_ == 0) {
             return fail_errno(Errc::io_error, "cannot listen on " + listen, errno);
         }
-        add_gate(*server);
+        add_gate(*server, door_);
         if (handlers_.enrol) {
-            add_enrolment(*server, handlers_);
+            add_enrolment(*server, handlers_, door_);
         }
-        run(std::move(server));
-        return {};
+        return run(std::move(server), [this] { return new DoorQueue(door_); });
     }
 
     [[nodiscard]] std::uint16_t port() const override { return port_; }
@@ -213,17 +229,35 @@ public:
     }
 
 private:
-    void run(std::unique_ptr<httplib::Server> server) {
+    // `make_queue` is called once the server listens: a stop() before that would be lost.
+    Result<void> run(std::unique_ptr<httplib::Server> server,
+                     std::function<httplib::TaskQueue*()> make_queue) {
         add_routes(*server, handlers_);
-        threads_.emplace_back([raw_server = server.get()] { raw_server->listen_after_bind(); });
-        while (!server->is_running()) {  // stop() before listen_after_bind() would be lost.
-            std::this_thread::yield();
+        server->set_keep_alive_timeout(idle_s);
+        enum State { starts, listens, ended };
+        const auto state = std::make_shared<std::atomic<State>>(starts);
+        server->new_task_queue = [state, make_queue = std::move(make_queue)] {
+            httplib::TaskQueue* const queue = make_queue();
+            state->store(listens);
+            state->notify_all();
+            return queue;
+        };
+        threads_.emplace_back([raw_server = server.get(), state] {
+            raw_server->listen_after_bind();
+            state->store(ended);
+            state->notify_all();
+        });
+        state->wait(starts);
+        if (*state == ended) {
+            return fail(Errc::io_error, "the control port does not listen");
         }
         servers_.push_back(std::move(server));
+        return {};
     }
 
     ControlHandlers handlers_;
     ReloadingTls tls_;
+    ControlDoor door_;  // Of the port: its servers come after it.
     std::string socket_path_;
     std::uint16_t port_ = 0;
     std::vector<std::unique_ptr<httplib::Server>> servers_;
@@ -234,7 +268,7 @@ private:
 
 Result<std::unique_ptr<ControlServer>> ControlServer::start(const ControlOptions& options,
                                                             ControlHandlers handlers) {
-    auto server = std::make_unique<HttpControlServer>(std::move(handlers));
+    auto server = std::make_unique<HttpControlServer>(std::move(handlers), options.patience);
     CW_TRY(server->start_socket(options.socket_path));
     if (!options.listen.empty()) {
         CW_TRY(server->start_tcp(options.listen, options.tls));

@@ -3,9 +3,11 @@
 // Always on a Unix socket (mode 0600, in state_dir); with `listen`, also on TCP over mutual TLS for
 // certificates of role operator, and, if there is a handler for it, for machines that want to be
 // enrolled: those have one endpoint and no other. Handlers run on the server's own threads and must
-// be thread-safe: they read snapshots and post commands, and never touch the data plane.
+// be thread-safe: they read snapshots and post commands, and never touch the data plane. The socket
+// and the port have threads of their own: what strangers do at the port is not felt on the socket.
 #pragma once
 
+#include "appliance/control_door.h"
 #include "appliance/enrolment/enrolment_desk.h"
 #include "base/error.h"
 #include "base/tls.h"
@@ -28,6 +30,7 @@ struct ControlOptions {
     std::string socket_path;
     std::string listen;  // Empty: the socket only.
     TlsFiles tls;
+    ControlDoor::Patience patience{};
 };
 
 class ControlServer {

@@ -1,0 +1,176 @@
+// The control port as strangers and operators find it.
+#include "appliance/control_server.h"
+
+#include "tests/base/tls_fixture.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include <fcntl.h>
+#include <httplib.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace cw::appliance {
+namespace {
+
+using std::chrono::steady_clock;
+
+// Connections that begin a long TLS record and send a byte of it now and then; whoever is cut off
+// comes again.
+class Crowd {
+public:
+    Crowd(std::uint16_t port, std::size_t size)
+        : port_(port), thread_([this, size] { run(size); }) {}
+    ~Crowd() { leaving_ = true; }
+    [[nodiscard]] std::size_t present() const { return present_; }
+    [[nodiscard]] std::size_t cut_off() const { return cut_off_; }
+
+private:
+    static bool is_open(const Fd& socket) {
+        char byte = 0;
+        const ssize_t count = ::recv(socket.get(), &byte, 1, MSG_DONTWAIT);
+        return count > 0 || (count < 0 && errno == EAGAIN);
+    }
+    void run(std::size_t size) {
+        std::vector<Fd> crowd;
+        while (!leaving_) {
+            const std::size_t before = crowd.size();
+            std::erase_if(crowd, [](const Fd& member) {
+                return !is_open(member) || ::send(member.get(), "\0", 1, MSG_NOSIGNAL) != 1;
+            });
+            cut_off_ += before - crowd.size();
+            while (crowd.size() < size && !leaving_) {
+                auto member = connect_tcp({"127.0.0.1", port_}, 200);
+                if (!member ||
+                    ::send(member->get(), "\x16\x03\x01\x40\x00", 5, MSG_NOSIGNAL) != 5) {
+                    break;  // The kernel's queue is full.
+                }
+                crowd.push_back(std::move(*member));
+            }
+            present_ = crowd.size();
+            ::poll(nullptr, 0, 50);  // The pace of the dribble.
+        }
+    }
+
+    const std::uint16_t port_;
+    std::atomic<bool> leaving_{false};
+    std::atomic<std::size_t> present_{0}, cut_off_{0};
+    std::jthread thread_;
+};
+
+class ControlServerTest : public TlsTest {
+protected:
+    void SetUp() override { issue("ca", Role::operator_, "operator"); }
+    void start(ControlDoor::Patience patience) {
+        ControlHandlers handlers;
+        handlers.metrics = [] { return std::string("causeway_test 1\n"); };
+        handlers.get = [](const std::string& name) -> Result<std::string> { return "{}" + name; };
+        handlers.post = [](const std::string&, const std::string&) -> Result<std::string> {
+            return std::string("{}");
+        };
+        auto started = ControlServer::start({.socket_path = socket_path_,
+                                             .listen = "127.0.0.1:0",
+                                             .tls = files("server"),
+                                             .patience = patience},
+                                            std::move(handlers));
+        ASSERT_TRUE(started.has_value()) << to_string(started.error());
+        server_ = std::move(*started);
+    }
+    // The HTTP status of one request of an operator, 0 when there was no answer.
+    int ask() {
+        httplib::SSLClient client("127.0.0.1", server_->port(), directory_ + "/operator.crt",
+                                  directory_ + "/operator.key");
+        client.set_ca_cert_path((directory_ + "/ca/ca.crt").c_str());
+        client.set_connection_timeout(60);
+        client.set_read_timeout(60);
+        const httplib::Result answer = client.Get("/metrics");
+        return answer ? answer->status : 0;
+    }
+    template <typename Condition>
+    static bool within_a_minute(const Condition& holds) {
+        const auto deadline = steady_clock::now() + std::chrono::seconds(60);
+        while (!holds()) {
+            if (steady_clock::now() > deadline) {
+                return false;
+            }
+            ::poll(nullptr, 0, 10);
+        }
+        return true;
+    }
+
+    const std::string socket_path_ = directory_ + "/control.sock";
+    std::unique_ptr<ControlServer> server_;
+};
+
+TEST_F(ControlServerTest, ACrowdOfStrangersCannotKeepItFromOperators) {
+    start({.others_ns = ns_per_s / 2});
+    Crowd crowd(server_->port(), ControlDoor::served_max + ControlDoor::waiting_max);
+    ASSERT_TRUE(within_a_minute([&] { return crowd.present() >= 2 * ControlDoor::served_max; }));
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_TRUE(within_a_minute([&] { return ask() == 200; }));
+    }
+    EXPECT_GT(crowd.cut_off(), 0U);
+}
+
+TEST_F(ControlServerTest, AStrangerWhoDribblesIsSentAwayEvenIfNobodyWaits) {
+    start({.alone_ns = ns_per_s / 2});
+    Crowd crowd(server_->port(), 1);
+    EXPECT_TRUE(within_a_minute([&] { return crowd.cut_off() >= 2; }));
+}
+
+TEST_F(ControlServerTest, AnOperatorMayTakeLongerThanAStranger) {
+    const std::int64_t alone_ns = ns_per_s;
+    start({.alone_ns = alone_ns});
+    const auto context = TlsContext::client(files("operator"));
+    ASSERT_TRUE(context.has_value());
+    Fd socket;
+    Ssl operator_end(nullptr, SSL_free);
+    const auto say = [&](std::string_view text) {
+        return SSL_write(operator_end.get(), text.data(), static_cast<int>(text.size())) > 0;
+    };
+    const auto hear = [&] {
+        std::string answer;
+        char some[4096];
+        for (int count = 1; count > 0 && !answer.ends_with("causeway_test 1\n");) {
+            count = SSL_read(operator_end.get(), some, sizeof some);
+            answer.append(some, static_cast<std::size_t>(std::max(count, 0)));
+        }
+        return answer.starts_with("HTTP/1.1 200");
+    };
+    const std::string_view request = "GET /metrics HTTP/1.1\r\nHost: causeway\r\n\r\n";
+    // Until its first request it is a stranger, and this machine may be slow.
+    ASSERT_TRUE(within_a_minute([&] {
+        operator_end.reset();
+        auto connected = connect_tcp({"127.0.0.1", server_->port()}, 60'000);
+        CW_ASSERT(connected.has_value());
+        socket = std::move(*connected);
+        CW_ASSERT(::fcntl(socket.get(), F_SETFL, 0) == 0);
+        operator_end.reset(SSL_new(context->get()));
+        SSL_set_fd(operator_end.get(), socket.get());
+        return SSL_connect(operator_end.get()) == 1 && say(request) && hear();
+    }));
+    const auto enough = steady_clock::now() + std::chrono::nanoseconds(2 * alone_ns);
+    ASSERT_TRUE(say("GET /metrics HTTP/1.1\r\nHost: cause"));
+    while (steady_clock::now() < enough) {
+        ::poll(nullptr, 0, 100);
+        ASSERT_TRUE(say("w"));
+    }
+    EXPECT_TRUE(say("ay\r\n\r\n") && hear());
+}
+
+TEST_F(ControlServerTest, ItsSocketIsForItsOwnerWhateverTheMaskSays) {
+    const mode_t mask = ::umask(0);
+    start({});
+    EXPECT_EQ(::umask(mask), 0U) << "the mask belongs to the whole process";
+    struct stat status{};
+    ASSERT_EQ(::stat(socket_path_.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777, 0600U);
+}
+
+}  // namespace
+}  // namespace cw::appliance

@@ -142,6 +142,11 @@ void Agent::tend_points() {
         return;
     }
     if (scan_) {
+        if (scan_->grown() && !scan_->running()) {
+            log_warning("agent.disk.grown", {{"error", scan_->outcome()->error()}});
+            wants_restart_ = true;
+            return;
+        }
         if ((due || scan_wanted_) && !scan_->running() && scan_->begin(scan_tag_)) {
             scan_wanted_ = false;
             scan_tag_.clear();

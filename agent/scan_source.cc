@@ -87,7 +87,8 @@ bool ScanSource::step() {
     return false;
 }
 
-Result<void> ScanSource::check_disks() const {
+Result<void> ScanSource::check_disks() {
+    grown_ = false;
     for (const Disk& disk : disks_) {
         const BlockImage& image = disk.capture->image();
         if (image.replaced()) {
@@ -96,11 +97,13 @@ Result<void> ScanSource::check_disks() const {
                             " is not the file any more that was opened: no more points "
                             "until the agent is started again");
         }
-        if (image.size_beneath() != image.size()) {
+        if (const std::uint64_t now = image.size_beneath(); now != image.size()) {
+            grown_ = now > image.size() && now % sector_bytes == 0;
             return fail(Errc::size_mismatch,
-                        disk.path + " has " + std::to_string(image.size_beneath()) +
-                            " bytes now, protected are " + std::to_string(image.size()) +
-                            ": no more points until the agent is started again");
+                        disk.path + " has " + std::to_string(now) + " bytes now, protected are " +
+                            std::to_string(image.size()) +
+                            (grown_ ? ": it is compared again in its new size"
+                                    : ": no more points until the agent is started again"));
         }
     }
     return {};

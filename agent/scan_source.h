@@ -37,6 +37,7 @@ public:
     bool begin(std::string tag) override;
     [[nodiscard]] bool running() const noexcept override { return phase_ != Phase::idle; }
     bool step() override;
+    [[nodiscard]] bool grown() const noexcept override { return grown_; }
     [[nodiscard]] const std::optional<Result<PointId>>& outcome() const noexcept override {
         return outcome_;
     }
@@ -46,7 +47,7 @@ private:
     enum class Phase { idle, owing, freezing, scanning, thawing };
     void take_views();
     // Errors: size_mismatch: what is beyond the size that the server knows would be in no point.
-    [[nodiscard]] Result<void> check_disks() const;
+    [[nodiscard]] Result<void> check_disks();
     bool scan_some();
     // False: no room now.
     Result<bool> scan_chunk(Disk& disk, BlockImage& view, std::uint32_t ordinal);
@@ -61,7 +62,8 @@ private:
     std::string tag_;
     std::vector<std::unique_ptr<BlockImage>> clones_;
     bool still_ = false;  // The view does not change under the scan.
-    bool held_ = false;   // The freezer holds it still: thaw as soon as possible.
+    bool grown_ = false;
+    bool held_ = false;  // The freezer holds it still: thaw as soon as possible.
     std::size_t disk_at_ = 0;
     std::uint32_t ordinal_ = 0;
     ByteVector buffer_;

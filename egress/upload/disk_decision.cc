@@ -80,6 +80,11 @@ std::string gap_text(Seq durable, Seq oldest_held) {
            std::to_string(raw(oldest_held)) + " are not held any more";
 }
 
+std::string size_text(const DiskHello& hello, const vault::DiskEntry& entry) {
+    return "the size changed from " + std::to_string(entry.size_bytes) + " to " +
+           std::to_string(hello.size_bytes) + " bytes";
+}
+
 // `committed` and `entry` are of the history that HELLO names, or zero and null.
 DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, Seq committed,
                            const vault::DiskEntry* entry) {
@@ -121,9 +126,7 @@ DiskWelcome decide_same_history(const DiskHello& hello, const DiskKnowledge& kno
     // Nothing is under way that could explain these.
     const bool settled = cached <= entry.committed && hello.next_seq == next(entry.committed);
     if (settled && hello.size_bytes != entry.size_bytes) {
-        return begin_history(hello, known, false,
-                             "the size changed from " + std::to_string(entry.size_bytes) + " to " +
-                                 std::to_string(hello.size_bytes) + " bytes");
+        return begin_history(hello, known, false, size_text(hello, entry));
     }
     if (cached <= entry.committed && raw(entry.committed) > 0 && !entry.protected_ &&
         raw(entry.open_fence) == 0) {
@@ -141,7 +144,10 @@ DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
     }
     const vault::DiskEntry* const entry = known.committed;
     if (raw(hello.generation) == 0) {
-        return begin_history(hello, known, false, "the agent has no history it can prove");
+        const bool resized = entry != nullptr && entry->size_bytes != hello.size_bytes;
+        return begin_history(
+            hello, known, false,
+            resized ? size_text(hello, *entry) : "the agent has no history it can prove");
     }
     if (entry != nullptr && hello.generation < entry->generation) {
         return begin_history(

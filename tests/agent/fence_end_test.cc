@@ -70,6 +70,10 @@ TEST_F(FenceEnd, G5AnEndIsNotSentAgainToAServerThatLostWhatLayBeneath) {
     }));
     lose_base(3, 3);
     reconnect();
+    EXPECT_TRUE(h.run_until([&] {
+        const auto error = h.replicator->status().last_error;
+        return error && error->code == Errc::resync_required;
+    }));
     expect_whole_points();
     EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::catch_up);
 }

@@ -215,6 +215,26 @@ TEST_F(Program, AScanOfAnImageThatWasReplacedMakesNoPointUntilTheNextStart) {
     expect_last_point_is_the_image();
 }
 
+TEST_F(Program, AnImageThatHasGrownIsComparedInItsNewSizeAndGoesOn) {
+    server_->with([](ModelServer& model) { model.know_hashes = true; });
+    start({"--pre-hook", "true", "--post-hook", "true"});
+    ASSERT_TRUE(point());
+    ASSERT_EQ(run("truncate -s +3M " + image_), 0);
+    ASSERT_EQ(run("dd if=/dev/urandom of=" + image_ + " bs=1M seek=10 count=1 conv=notrunc"), 0);
+    bool anew = false;
+    for (int i = 0; i < 1200 && !anew; ++i) {
+        ::usleep(50'000);
+        anew = server_->with([](ModelServer& model) {
+            return !model.disks.empty() && model.disks.begin()->second.size == 11 * mib;
+        });
+    }
+    ASSERT_TRUE(anew);
+    ASSERT_TRUE(point());
+    expect_last_point_is_the_image();
+    EXPECT_EQ(run("grep -q agent.disk.grown " + directory_ + "/log"), 0);
+    EXPECT_EQ(end(SIGTERM), 0);
+}
+
 TEST_F(Program, TheServerSaysHowOftenPointsAreMadeAndMayChangeItsMind) {
     interval_.clear();
     server_->with([](ModelServer& model) { model.policy = wire::Policy{3'600'000, 0}; });

@@ -36,6 +36,7 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
       publish_runner_("publish", *context_.seams.clock),
       open_runner_("open", *context_.seams.clock),
       bandwidth_(settings, *context_.seams.clock),
+      resync_window_(settings.resync_window),
       orders_(*context_.seams.disk, settings.server_state_dir + "/orders"),
       witness_(witness_path(settings.server_state_dir)) {}
 
@@ -203,6 +204,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
 void ProcessServer::apply(const config::Settings& settings) {
     engine_->set_lanes(lane_options(settings));
     engine_->set_bandwidth(bandwidth_.set(settings));
+    resync_window_.set(settings.resync_window);
     maintenance_->set_retention(retention_table(settings));
 }
 

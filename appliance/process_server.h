@@ -10,6 +10,7 @@
 #include "appliance/digest_service.h"
 #include "appliance/intake.h"
 #include "appliance/maintenance.h"
+#include "appliance/resync_window.h"
 #include "appliance/server_state.h"
 #include "appliance/standing_orders.h"
 #include "appliance/terminal.h"
@@ -85,6 +86,7 @@ private:
     std::unique_ptr<Maintenance> maintenance_;
 
     BandwidthSchedule bandwidth_;
+    ResyncWindow resync_window_;
     StandingOrders orders_;
     std::mutex witness_mutex_;
     WitnessFile witness_;

@@ -3,6 +3,7 @@
 #include "appliance/process_server.h"
 #include "appliance/wait_until.h"
 #include "base/log.h"
+#include "recovery/catalog.h"
 
 #include <algorithm>
 
@@ -43,9 +44,14 @@ Result<std::string> ProcessServer::post(const std::string& name, const std::stri
     }
     if (name == "resync") {
         const auto at = asked.find("at_us");
-        const bool later = at != asked.end() && at->is_number_integer();
+        const bool timed = at != asked.end() && at->is_number_integer();
+        const bool at_once = asked.value("now", json()) == true;
+        const WallMicros now = context_.seams.clock->wall();
         return resync(text_of(asked, "subject"),
-                      later ? WallMicros{at->get<std::int64_t>()} : context_.seams.clock->wall());
+                      timed ? WallMicros{at->get<std::int64_t>()}
+                      : at_once
+                          ? now
+                          : resync_window_.opens(now, utc_offset_minutes(*context_.seams.clock)));
     }
     if (name == "rotate-data-key") {
         return rotate_data_key(text_of(asked, "machine"));
@@ -152,7 +158,9 @@ Result<std::string> ProcessServer::resync(const std::string& subject, WallMicros
         return fail(Errc::not_found, "this server has no machine and no disk " + subject);
     }
     log_info("server.resync_ordered", {{"subject", subject}, {"disks", ordered}});
+    const bool later = at > context_.seams.clock->wall();
     return told("ordered for " + std::to_string(ordered) + (ordered == 1 ? " disk" : " disks") +
+                (later ? ", from " + recovery::time_text(at) + " on" : "") +
                 "; causeway status shows the comparison");
 }
 

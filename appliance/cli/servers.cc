@@ -56,7 +56,7 @@ Result<void> servers(Cli& cli) {
 
 struct OrderArguments {
     std::string subject, to, at;
-    bool confirmed = false;
+    bool confirmed = false, at_once = false;
 };
 
 // Sends the order to this server's daemon and shows what came of it.
@@ -99,6 +99,9 @@ Result<void> resync(Cli& cli, const OrderArguments& arguments) {
         }
         body["at_us"] = raw(*at);
     }
+    if (arguments.at_once) {
+        body["now"] = true;
+    }
     return order(cli, "resync", body);
 }
 
@@ -140,7 +143,10 @@ void add_server_commands(CLI::App& app, Cli& cli) {
         "resync", "Compare a disk with the vault again; only what differs is sent");
     resync_command->add_option("SUBJECT", arguments->subject, "A machine's id, or a disk's")
         ->required();
-    resync_command->add_option("--at", arguments->at, "UTC time; without: now");
+    CLI::Option* const at = resync_command->add_option(
+        "--at", arguments->at, "UTC time; without: now, or when resync.window opens");
+    resync_command->add_flag("--now", arguments->at_once, "also outside resync.window")
+        ->excludes(at);
     resync_command->callback(
         [&cli, arguments] { cli.run([&] { return resync(cli, *arguments); }); });
 }

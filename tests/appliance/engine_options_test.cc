@@ -4,6 +4,7 @@
 
 #include "appliance/bandwidth_schedule.h"
 #include "appliance/point_policies.h"
+#include "appliance/resync_window.h"
 #include "egress/upload/bandwidth.h"
 
 #include <cstdlib>
@@ -132,6 +133,26 @@ TEST_F(EngineOptionsTest, EachSettingReachesItsOwnField) {
     EXPECT_EQ(engine_options(parsed("[pipeline]\nverify = \"off\"\n"), clock_, {}).verify,
               pipeline::VerifyMode::off);
     EXPECT_EQ(engine_options(parsed(""), clock_, {}).verify, pipeline::VerifyMode::full);
+}
+
+TEST(ResyncWindow, OpensAtItsHourOfTheLocalDayAndIsOpenUntilItsEnd) {
+    constexpr std::int64_t minute = 60'000'000, day = 1440 * minute;
+    const auto opens = [](std::string_view window, std::int64_t at, std::int32_t offset = 0) {
+        return raw(window_opens(window, WallMicros{20'000 * day + at}, offset)) - 20'000 * day;
+    };
+    EXPECT_EQ(opens("", 600 * minute), 600 * minute);
+    EXPECT_EQ(opens("08:00-08:00", 600 * minute), 600 * minute);
+    EXPECT_EQ(opens("08:00-18:00", 480 * minute), 480 * minute);
+    EXPECT_EQ(opens("08:00-18:00", 1080 * minute - 1), 1080 * minute - 1);
+    EXPECT_EQ(opens("08:00-18:00", 1080 * minute), day + 480 * minute);
+    EXPECT_EQ(opens("08:00-18:00", 479 * minute + 7), 480 * minute);
+    EXPECT_EQ(opens("22:00-06:30", 389 * minute), 389 * minute);
+    EXPECT_EQ(opens("22:00-06:30", 390 * minute), 1320 * minute);
+    EXPECT_EQ(opens("22:00-06:30", 1439 * minute), 1439 * minute);
+    EXPECT_EQ(opens("22:00-24:00", 1439 * minute), 1439 * minute);
+    EXPECT_EQ(opens("22:00-24:00", 0), 1320 * minute);
+    EXPECT_EQ(opens("08:00-18:00", 420 * minute, 60), 420 * minute) << "08:00 of a zone east";
+    EXPECT_EQ(opens("08:00-18:00", 480 * minute, -60), 540 * minute);
 }
 
 TEST(PointPolicies, AreTheSettingsAndWhatIsDifferentForAMachine) {

@@ -26,9 +26,15 @@ TEST(SettingsInUse, TheApplianceReadsEveryRowOfTheTable) {
     ASSERT_GT(unread.size(), 50U);
     const std::regex word(R"(\w+)");
     for (const std::string& file : files_below("appliance", {".cc", ".h"})) {
+        if (file.ends_with("appliance/cli/machine.cc")) {
+            continue;  // `causeway policy` shows settings: that does not make them true.
+        }
         const std::string text = read_text(file);
         for (std::sregex_iterator at(text.begin(), text.end(), word), end; at != end; ++at) {
             unread.erase(at->str());
+            if (const std::string read = at->str(); read.ends_with("_of")) {
+                unread.erase("points_" + read.substr(0, read.size() - 3));  // With its policies.
+            }
         }
     }
     for (const std::string& field : unread) {

@@ -1,6 +1,7 @@
 #include "appliance/status_json.h"
 
 #include "appliance/master_target/target_json.h"
+#include "appliance/protection_state.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
 
@@ -76,6 +77,14 @@ json agent_json(const AgentStatus& agent) {
         out["mode"] = name_of(agent.mode);
         out["owed_bytes"] = agent.backlog_bytes;
         out["reason"] = agent.reason;
+    }
+    return out;
+}
+
+json protection_json(const ProtectionView& protection) {
+    json out{{"state", name_of(protection.state)}};
+    if (!protection.reason.empty()) {
+        out["reason"] = protection.reason;
     }
     return out;
 }
@@ -169,8 +178,9 @@ std::string machine_text(const json& machine) {
     const json stages = machine.value("rpo_stage_seconds", json::object());
     std::string out =
         "  " + shown(machine, "name") + "  " + machine.value("id", "") + "  " +
-        machine.value("mode", "") + sync_text(machine) + "\n    RPO " +
-        number_text(machine, "rpo_seconds", "none yet") + " (source " +
+        machine.value("mode", "") + ", " +
+        machine.value("protection", json::object()).value("state", "") + sync_text(machine) +
+        "\n    RPO " + number_text(machine, "rpo_seconds", "none yet") + " (source " +
         number_text(stages, "source", "-") + ", cache " + number_text(stages, "cache", "-") +
         ", transform " + number_text(stages, "transform", "-") + ", upload " +
         number_text(stages, "upload", "-") + ", commit " + number_text(stages, "commit", "-") +
@@ -257,10 +267,14 @@ std::string status_json(const DaemonStatus& status, const HealthReport& health) 
              {"machines", json::array()},
              {"conditions", json::array()}};
     for (const upload::MachineStatus& machine : status.engine.machines) {
-        out["machines"].push_back(machine_json(machine));
-        if (const auto agent = status.agents.find(machine.machine); agent != status.agents.end()) {
-            out["machines"].back()["agent"] = agent_json(agent->second);
+        json entry = machine_json(machine);
+        const auto agent = status.agents.find(machine.machine);
+        if (agent != status.agents.end()) {
+            entry["agent"] = agent_json(agent->second);
         }
+        entry["protection"] = protection_json(
+            protection_of(machine, agent == status.agents.end() ? AgentStatus{} : agent->second));
+        out["machines"].push_back(std::move(entry));
     }
     for (const TargetStatus& target : status.targets) {
         out["targets"].push_back(target_json(target));

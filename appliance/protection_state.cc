@@ -1,0 +1,55 @@
+#include "appliance/protection_state.h"
+
+#include <algorithm>
+
+namespace cw::appliance {
+namespace {
+
+std::uint64_t disk_bytes(const upload::MachineStatus& machine) {
+    std::uint64_t bytes = 0;
+    for (const upload::DiskStatus& disk : machine.disks) {
+        bytes += disk.size_bytes;
+    }
+    return bytes;
+}
+
+}  // namespace
+
+std::string_view name_of(Protection protection) noexcept {
+    switch (protection) {
+        case Protection::unprotected:
+            return "unprotected";
+        case Protection::initial_sync:
+            return "initial-sync";
+        case Protection::resyncing:
+            return "resyncing";
+        case Protection::protected_:
+            return "protected";
+        case Protection::degraded:
+            return "degraded";
+        case Protection::resync_required:
+            return "resync-required";
+    }
+    return "";
+}
+
+ProtectionView protection_of(const upload::MachineStatus& machine, const AgentStatus& agent) {
+    const auto& disks = machine.disks;
+    if (std::ranges::any_of(disks, &upload::DiskStatus::damaged)) {
+        return {Protection::resync_required, "writes were damaged in the cache"};
+    }
+    if (agent.connected && agent.mode != wire::ReplicationMode::data) {
+        const std::uint64_t all = disk_bytes(machine);
+        const bool half = all > 0 && agent.backlog_bytes >= all - all / 2;
+        return {half ? Protection::resync_required : Protection::degraded, agent.reason};
+    }
+    const bool syncs = std::ranges::any_of(
+        disks, [](const upload::DiskStatus& disk) { return raw(disk.open_fence) != 0; });
+    if (syncs) {
+        return {machine.points > 0 ? Protection::resyncing : Protection::initial_sync, {}};
+    }
+    const bool all = !disks.empty() && std::ranges::all_of(disks, &upload::DiskStatus::protected_);
+    return {all ? Protection::protected_ : Protection::unprotected, {}};
+}
+
+}  // namespace cw::appliance

@@ -34,7 +34,8 @@ json point_json(const TrackedPoint& point) {
     for (const auto& cut : point.cuts) {
         out["cuts"].push_back({{"disk", to_string(cut.disk)},
                                {"generation", raw(cut.generation)},
-                               {"sequence", raw(cut.cut)}});
+                               {"sequence", raw(cut.cut)},
+                               {"stream_hash", to_hex(cut.stream_hash)}});
     }
     return out;
 }

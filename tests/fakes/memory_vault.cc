@@ -131,6 +131,7 @@ bool MemoryVault::set_archived(const BlobName& name, bool archived) {
 std::vector<BlobName> MemoryVault::names() const {
     const std::lock_guard guard(mutex_);
     std::vector<BlobName> names;
+    names.reserve(objects_.size());
     for (const auto& [name, object] : objects_) {
         names.push_back(name);
     }

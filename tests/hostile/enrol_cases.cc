@@ -41,7 +41,9 @@ std::string told(const Target& target, SSL_CTX* context, const std::string& word
 
 std::vector<Guest> guests(const Target& target, std::string_view protocol, bool admitted) {
     using Issuer = Forgery::Issuer;
-    const auto forged = [&](Forgery forgery) { return forged_context(target, forgery, protocol); };
+    const auto forged = [&](const Forgery& forgery) {
+        return forged_context(target, forgery, protocol);
+    };
     std::vector<Guest> out;
     const bool by_enrolment = protocol == enrolment_alpn;
     if (by_enrolment == admitted) {

@@ -62,6 +62,7 @@ TEST_F(FrameReaderTest, PayloadBytesLandDirectlyInTheSlabThatIsHandedOver) {
 
 TEST_F(FrameReaderTest, WithoutEnoughSlabsNoneIsTaken) {
     std::vector<pipeline::Slab> loans;
+    loans.reserve(6);
     for (int i = 0; i < 6; ++i) {
         loans.push_back(pool->try_take());
     }

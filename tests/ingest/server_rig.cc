@@ -102,7 +102,7 @@ TestCertificates& ListenerRig::certificates() {
     return certificates;
 }
 
-ListenerRig::ListenerRig(RigOptions options) {
+ListenerRig::ListenerRig(const RigOptions& options) {
     set_log_level(LogLevel::error);  // Refusals are what these tests are about.
     pool = std::move(*pipeline::SlabPool::create("ingest", options.slabs));
     runner = std::make_unique<pipeline::Runner>("model", *clock);

@@ -78,7 +78,7 @@ struct RigOptions {
 
 class ListenerRig {
 public:
-    explicit ListenerRig(RigOptions options = {});
+    explicit ListenerRig(const RigOptions& options = {});
     ~ListenerRig();
 
     [[nodiscard]] std::uint16_t port() const { return listener->port(); }

@@ -58,6 +58,7 @@ TEST(BodySpace, GivesWorkersDisjointAdjacentRanges) {
     ASSERT_TRUE(space.has_room());
     {
         std::vector<std::jthread> threads;
+        threads.reserve(workers);
         for (std::size_t t = 0; t < workers; ++t) {
             threads.emplace_back([&] {
                 for (std::size_t i = 0; i < rounds; ++i) {

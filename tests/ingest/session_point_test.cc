@@ -12,7 +12,7 @@ using wire::FrameType;
 
 class PointTest : public testing::Test {
 protected:
-    void open_and_write(std::size_t disks) {
+    void open_and_write(std::uint16_t disks) {
         rig.open(plain_hello(disks));
         for (std::uint16_t slot = 0; slot < disks; ++slot) {
             rig.feed(write_frame(rig.at(1, slot), {{}, {8192}}));

@@ -10,7 +10,7 @@
 namespace cw::agent::test {
 namespace {
 
-constexpr std::uint64_t disk_bytes = 12 * mib, write_bytes = 8 * kib;
+constexpr std::uint64_t disk_bytes = 8 * mib, write_bytes = 8 * kib;
 constexpr int unfinished_max = 12;
 
 // A machine whose writes are captured while there is an agent, and only noted while there is none.
@@ -120,7 +120,7 @@ struct Protection {
     }
     // The fence stays open until a good deal was written within it.
     bool protected_while_writing() {
-        const int enough = machine.writes_within_fences() + 60;
+        const int enough = machine.writes_within_fences() + 40;
         h.server.hold_fences = true;
         const bool written = write_until([&] { return machine.writes_within_fences() >= enough; });
         h.server.hold_fences = false;
@@ -191,7 +191,7 @@ struct Protection {
     WritingMachine machine;
 };
 
-constexpr std::uint64_t seeds = 24;
+constexpr std::uint64_t seeds = 20;
 
 TEST(ConcurrentWriters, InitialSyncHasNoWrongBlockForAnySeed) {
     std::size_t wrong_if_laid_last = 0;

@@ -1,4 +1,5 @@
 // causeway vault create, machines, points, verify: straight from the vault, without any daemon.
+#include "appliance/cli/group_points.h"
 #include "appliance/cli/point.h"
 #include "appliance/cli/second_site.h"
 #include "appliance/operator/record_json.h"
@@ -90,9 +91,11 @@ Result<void> points(Cli& cli, const std::string& machine_text, bool accept_stale
         return {};
     }
     for (const json& point : out) {
-        std::printf("%s  %s  %-10s %s\n", point["id"].get<std::string>().c_str(),
+        const std::string group = point.value("group", "");
+        std::printf("%s  %s  %-10s %s%s%s\n", point["id"].get<std::string>().c_str(),
                     point["time"].get<std::string>().c_str(),
-                    point["kind"].get<std::string>().c_str(), shown(point["tag"]).c_str());
+                    point["kind"].get<std::string>().c_str(), shown(point["tag"]).c_str(),
+                    group.empty() ? "" : "  group ", group.c_str());
     }
     if (out.empty()) {
         std::puts("no recovery points yet");
@@ -236,12 +239,22 @@ void add_vault_commands(CLI::App& app, Cli& cli) {
     });
 
     CLI::App* points_command = app.add_subcommand("points", "Recovery points, oldest first");
-    add_machine_option(*points_command, *machine);
+    points_command->add_option("MACHINE", *machine, "Its id");
     auto accept_stale = std::make_shared<bool>(false);
     points_command->add_flag("--accept-stale", *accept_stale,
                              "As far as the history can be proven, although its end is lost");
-    points_command->callback([&cli, machine, accept_stale] {
-        cli.run([&] { return points(cli, *machine, *accept_stale); });
+    auto group = std::make_shared<std::string>();
+    points_command
+        ->add_option("--group", *group, "One group's points, at all machines; MACHINE is not given")
+        ->excludes("MACHINE");
+    points_command->callback([&cli, machine, accept_stale, group] {
+        cli.run([&]() -> Result<void> {
+            if (group->empty() && machine->empty()) {
+                return fail(Errc::usage, "say a machine's id, or --group and a group's");
+            }
+            return group->empty() ? points(cli, *machine, *accept_stale)
+                                  : group_points(cli, *group);
+        });
     });
 
     auto level = std::make_shared<std::string>("index");

@@ -80,6 +80,33 @@ for tag in g1 g2 g3 g4 g5; do
 done
 check "five group points while a counter goes back and forth: B ≤ A ≤ B + 1" one_moment g1 g2 g3 g4 g5
 
+group_of() { causeway --config "$demo/causeway.toml" points "$1" | sed -n "s/.* $2  group //p"; }
+same_group() { [ -n "$(group_of "$id_a" g1)" ] && [ "$(group_of "$id_a" g1)" = "$(group_of "$id_b" g1)" ] && [ "$(group_of "$id_a" g1)" != "$(group_of "$id_a" g2)" ]; }
+check "the list of points says which ones belong together" same_group
+# group_shows GROUP KEY [CONFIGURATION]: names of the machines under that key.
+group_shows() {
+    causeway --config "${3:-$demo/causeway.toml}" --json points --group "$1" 2>>"$demo/cli.log" |
+        python3 -c 'import json, sys
+print(*sorted(m["name"] for m in json.load(sys.stdin)[sys.argv[1]]))' "$2"
+}
+whole() { [ "$(group_shows "$(group_of "$id_a" g1)" points)" = "a b" ] && [ -z "$(group_shows "$(group_of "$id_a" g1)" without)" ]; }
+check "a group point names the machines that have it" whole
+# A copy of the vault in which B has lost its part: its newest manifests are gone, one after the other.
+mkdir "$demo/partial"
+cp -r "$demo/vault/manifest" "$demo/partial/" && cp -r "$demo/vault/data" "$demo/vault/keys" "$demo/partial/" || die "the vault cannot be copied"
+sed "s|dir://$demo/vault|dir://$demo/partial|" "$demo/causeway.toml" > "$demo/partial.toml"
+named() {
+    local group manifest
+    group=$(group_of "$id_a" g5)
+    for manifest in $(ls -r "$demo/partial/manifest/$id_b"); do
+        [ "$(group_shows "$group" without "$demo/partial.toml")" = b ] && [ "$(group_shows "$group" points "$demo/partial.toml")" = a ] && return
+        rm "$demo/partial/manifest/$id_b/$manifest"
+    done
+    return 1
+}
+check "a machine that lost its part of a group point is named" named
+rm -rf "$demo/partial"
+
 kill -9 "$pid_b"
 wait "$pid_b" 2>/dev/null
 wait_for 90 "A to see that B is gone" joined 0

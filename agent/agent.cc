@@ -142,7 +142,7 @@ void Agent::tend_points() {
         return;
     }
     if (scan_) {
-        if (scan_->grown() && !scan_->running()) {
+        if (scan_->grown() && !scan_->running() && stop_asked_.load() == 0) {
             log_warning("agent.disk.grown", {{"error", scan_->outcome()->error()}});
             wants_restart_ = true;
             return;

@@ -251,13 +251,14 @@ std::size_t Intake::records_queued() const {
 }
 
 std::vector<StageThread> Intake::threads() const {
-    double ingest = 0;
+    StageThread ingest{"ingest", 0, listener_->reactor(0).last_round()};
     for (std::size_t i = 0; i < listener_->reactor_count(); ++i) {
-        ingest += listener_->reactor(i).cpu_seconds();
+        ingest.cpu_seconds += listener_->reactor(i).cpu_seconds();
+        ingest.last_round = std::min(ingest.last_round, listener_->reactor(i).last_round());
     }
     return {{"spool", spool_runner_.cpu_seconds(), spool_runner_.last_round()},
             {"admission", admission_runner_.cpu_seconds(), admission_runner_.last_round()},
-            {"ingest", ingest, Nanos{}}};
+            std::move(ingest)};
 }
 
 }  // namespace cw::appliance

@@ -22,6 +22,15 @@ RetentionTable retention_table(const config::Settings& settings) {
     return table;
 }
 
+// A directory's operations are the kernel's, which may wait for a disk or a file server: that is an
+// outage of the vault, for which nobody need be killed so soon.
+StageThread store_thread(const char* stage, const upload::StoreRunner& runner,
+                         const upload::SignOfLife& sign) {
+    constexpr std::int64_t outage_ns = 600 * ns_per_s;
+    return {stage, runner.cpu_seconds(), std::max(runner.last_round(), sign.at),
+            sign.in_store ? outage_ns : 0};
+}
+
 }  // namespace
 
 std::unique_ptr<Terminal> make_process_server(const config::Settings& settings,
@@ -250,14 +259,23 @@ void ProcessServer::note_witnesses(const upload::EngineStatus& status) {
 }
 
 std::vector<StageThread> ProcessServer::threads() const {
-    double upload = 0;
-    for (const auto& runner : upload_runners_) {
-        upload += runner->cpu_seconds();
+    const upload::EngineSigns signs = engine_->signs();
+    std::vector<StageThread> threads{
+        {"assembly", assembly_runner_.cpu_seconds(), assembly_runner_.last_round()},
+        store_thread("publish", publish_runner_, signs.publish),
+        store_thread("open", open_runner_, signs.open)};
+    // Of the upload threads the one that was heard of least recently stands for all.
+    StageThread upload = store_thread("upload", *upload_runners_[0], signs.upload[0]);
+    for (std::size_t i = 1; i < upload_runners_.size(); ++i) {
+        const StageThread next = store_thread("upload", *upload_runners_[i], signs.upload[i]);
+        upload.cpu_seconds += next.cpu_seconds;
+        if (next.last_round + next.patience_ns < upload.last_round + upload.patience_ns) {
+            upload.last_round = next.last_round;
+            upload.patience_ns = next.patience_ns;
+        }
     }
-    return {{"assembly", assembly_runner_.cpu_seconds(), assembly_runner_.last_round()},
-            {"publish", publish_runner_.cpu_seconds(), Nanos{}},
-            {"open", open_runner_.cpu_seconds(), Nanos{}},
-            {"upload", upload, Nanos{}}};
+    threads.push_back(std::move(upload));
+    return threads;
 }
 
 }  // namespace cw::appliance

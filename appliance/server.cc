@@ -123,26 +123,27 @@ bool Server::watch_threads() {
                                                        {{"stage", thread.stage}});
         cpu.add(std::max(0.0, thread.cpu_seconds - cpu.value()));
         if (awake && raw(thread.last_round) != 0) {
-            show_stall(thread, now - thread.last_round > stalled_after_ns_);
+            const std::int64_t limit = stalled_after_ns_ + thread.patience_ns;
+            show_stall(thread.stage, limit, now - thread.last_round > limit);
         }
     }
     return stalled_.empty();
 }
 
-void Server::show_stall(const StageThread& thread, bool stalled) {
-    if (stalled == stalled_.contains(thread.stage)) {
+void Server::show_stall(const std::string& stage, std::int64_t limit_ns, bool stalled) {
+    if (stalled == stalled_.contains(stage)) {
         return;
     }
-    const std::string subject = "stage " + thread.stage;
+    const std::string subject = "stage " + stage;
     if (stalled) {
-        stalled_.insert(thread.stage);
-        log_error("appliance.stage_stalled", {{"stage", thread.stage}});
+        stalled_.insert(stage);
+        log_error("appliance.stage_stalled", {{"stage", stage}});
         context_.conditions.raise(Errc::internal, subject,
-                                  "no round for " + std::to_string(stalled_after_ns_ / ns_per_s) +
+                                  "no round for " + std::to_string(limit_ns / ns_per_s) +
                                       " s; the service manager is told nothing until it goes on");
     } else {
-        stalled_.erase(thread.stage);
-        log_warning("appliance.stage_goes_on", {{"stage", thread.stage}});
+        stalled_.erase(stage);
+        log_warning("appliance.stage_goes_on", {{"stage", stage}});
         context_.conditions.clear(Errc::internal, subject);
     }
 }

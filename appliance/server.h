@@ -51,7 +51,7 @@ private:
     Result<void> open();
     void watch_cache();
     bool watch_threads();
-    void show_stall(const StageThread& thread, bool stalled);
+    void show_stall(const std::string& stage, std::int64_t limit_ns, bool stalled);
     void show_health();
 
     config::Settings settings_;  // Main thread.

@@ -26,7 +26,8 @@ struct ServerContext;
 struct StageThread {
     std::string stage;
     double cpu_seconds = 0;
-    Nanos last_round{};  // 0: not watched, it may wait for a store for long.
+    Nanos last_round{};            // 0: not watched.
+    std::int64_t patience_ns = 0;  // How much longer than others it may take for a round.
 };
 
 class Terminal {

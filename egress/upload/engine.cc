@@ -4,6 +4,7 @@
 #include "egress/upload/assembly_stage.h"
 #include "egress/upload/open_stage.h"
 #include "egress/upload/publish_stage.h"
+#include "egress/upload/pulse_store.h"
 #include "egress/upload/upload_stage.h"
 
 namespace cw::upload {
@@ -51,6 +52,7 @@ public:
     void set_bandwidth(const BandwidthOptions& bandwidth) override;
     void set_codec(const pipeline::CodecPolicyOptions& codec) override;
     [[nodiscard]] EngineStatus status() const override { return board_.read(); }
+    [[nodiscard]] EngineSigns signs() const override;
     void drain(bool commit) override;
     [[nodiscard]] bool drained() const override { return board_.drained(); }
 
@@ -70,6 +72,9 @@ private:
     std::unique_ptr<AssemblyStage> assembly_;
     std::unique_ptr<PublishStage> publisher_;
     std::unique_ptr<OpenStage> opener_;
+    const PulseStore* publisher_store_ = nullptr;  // The stages' own.
+    const PulseStore* opener_store_ = nullptr;
+    std::vector<const PulseStore*> uploader_stores_;
     std::vector<std::unique_ptr<UploadStage>> uploaders_;
 };
 
@@ -87,10 +92,15 @@ EngineImpl::EngineImpl(const EngineContext& context, const EngineDoorbells& door
             std::make_unique<Link<UploadOrder, UploadAnswer>>(*doorbell, doorbells_.assembly));
     }
     make_assembly(context);
+    const auto watched = [&context](const PulseStore*& shown) {
+        auto store = std::make_unique<PulseStore>(context.stores.make(), context.clock);
+        shown = store.get();
+        return store;
+    };
     publisher_ =
         std::make_unique<PublishStage>(PublishStage::Context{.clock = context.clock,
                                                              .random = context.random,
-                                                             .store = context.stores.make(),
+                                                             .store = watched(publisher_store_),
                                                              .vault = context.vault,
                                                              .signer = context.signer,
                                                              .options = options_,
@@ -106,7 +116,7 @@ EngineImpl::EngineImpl(const EngineContext& context, const EngineDoorbells& door
     opener_ =
         std::make_unique<OpenStage>(OpenStage::Context{.clock = context.clock,
                                                        .random = context.random,
-                                                       .store = context.stores.make(),
+                                                       .store = watched(opener_store_),
                                                        .kek = context.kek,
                                                        .vault = context.vault,
                                                        .signer = context.signer,
@@ -114,13 +124,23 @@ EngineImpl::EngineImpl(const EngineContext& context, const EngineDoorbells& door
                                                        .outcomes = opening_.back,
                                                        .memory_max = options_.chain_bytes_max});
     for (std::size_t i = 0; i < uploading_.size(); ++i) {
+        const PulseStore*& store = uploader_stores_.emplace_back();
         uploaders_.push_back(
             std::make_unique<UploadStage>(UploadStage::Context{.clock = context.clock,
-                                                               .store = context.stores.make(),
+                                                               .store = watched(store),
                                                                .orders = uploading_[i]->forth,
                                                                .answers = uploading_[i]->back,
                                                                .index = i}));
     }
+}
+
+EngineSigns EngineImpl::signs() const {
+    EngineSigns signs{
+        .publish = publisher_store_->sign(), .open = opener_store_->sign(), .upload = {}};
+    for (const PulseStore* const store : uploader_stores_) {
+        signs.upload.push_back(store->sign());
+    }
+    return signs;
 }
 
 void EngineImpl::make_assembly(const EngineContext& context) {

@@ -94,6 +94,8 @@ public:
 
     // --- Out: any thread ---
     [[nodiscard]] virtual EngineStatus status() const = 0;
+    // Beside the rounds of their runners: an opener's may last long. For a watchdog.
+    [[nodiscard]] virtual EngineSigns signs() const = 0;
     // For SIGTERM. With `commit` everything taken from the ring is sealed, uploaded and published;
     // without, nothing new is started and what is on the wire is finished (the spool keeps the
     // rest). drained() turns true when there is nothing left to do. Records and commands arriving

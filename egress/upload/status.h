@@ -12,6 +12,16 @@
 
 namespace cw::upload {
 
+// Of a thread that works with an object store.
+struct SignOfLife {
+    Nanos at{};             // When it last went into its store or came out of it.
+    bool in_store = false;  // It is in there now: whoever is slow may be the store.
+};
+struct EngineSigns {
+    SignOfLife publish, open;
+    std::vector<SignOfLife> upload;  // Of each upload stage.
+};
+
 enum class MachineMode : std::uint8_t {
     waiting,  // Records are held; the machine has not been opened yet.
     opening,  // Its chain is being read and claimed.

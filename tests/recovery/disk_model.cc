@@ -141,7 +141,7 @@ void DiskModel::flush(bool all) {
     rig_.publish(std::move(manifest));
 }
 
-void DiskModel::resync(std::vector<Range> dirty) {
+void DiskModel::resync(const std::vector<Range>& dirty) {
     ++fences_;
     if (random_.below(2) == 0) {
         seal_writes();  // Else a segment spans the fence; then it must not be coalesced.
@@ -209,7 +209,7 @@ void DiskModel::new_generation() {
     if (!over_parent) {
         dirty = {{0, live_.size()}};
     }
-    resync(std::move(dirty));
+    resync(dirty);
 }
 
 PointId DiskModel::publish_point() {
@@ -236,7 +236,7 @@ void DiskModel::step() {
         for (std::uint64_t n = random_.below(4); n > 0; --n) {
             dirty.push_back(miss_one());
         }
-        resync(std::move(dirty));
+        resync(dirty);
     } else if (kind == 18) {
         new_generation();
     } else if (random_.below(2) == 0) {

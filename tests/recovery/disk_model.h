@@ -41,7 +41,7 @@ private:
     void seal_writes();
     void coalesce();
     void flush(bool all);
-    void resync(std::vector<Range> dirty);
+    void resync(const std::vector<Range>& dirty);
     void new_generation();
     vault::DiskEntry& entry() { return rig_.disk(disk_); }
 

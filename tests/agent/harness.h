@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "tests/agent/memory_image.h"
 #include "tests/agent/model_link.h"
+#include "tests/agent/shared_clock.h"
 
 #include <filesystem>
 
@@ -61,7 +62,7 @@ public:
     void expect_no_violations();
 
     Options options;
-    ManualClock clock;
+    SharedClock clock;
     std::unique_ptr<Random> random;
     ModelServer server;
     ModelConnector connector{server};

@@ -1,0 +1,22 @@
+// A clock that moves only when told to, also while other threads write disks and look at it.
+#pragma once
+
+#include "base/clock.h"
+
+#include <atomic>
+
+namespace cw::agent::test {
+
+class SharedClock final : public Clock {
+public:
+    Nanos boot() override { return Nanos{ns_.load()}; }
+    WallMicros wall() override {
+        return WallMicros{1'700'000'000'000'000 + ns_.load() / ns_per_us};
+    }
+    void advance(std::int64_t ns) noexcept { ns_ += ns; }
+
+private:
+    std::atomic<std::int64_t> ns_{ns_per_s};
+};
+
+}  // namespace cw::agent::test

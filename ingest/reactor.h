@@ -108,8 +108,8 @@ private:
     Shared shared_;
     ReactorPorts ports_;
     Fd listener_;
-    Fd spare_;  // Given up for a moment when descriptors run out, to accept and refuse.
     pipeline::Doorbell doorbell_;
+    Fd spare_;  // Given up for a moment when descriptors run out, to accept and refuse.
     std::unique_ptr<Poller> poller_;
     Gauge& connections_gauge_;
     Counter& accepted_;

@@ -150,7 +150,7 @@ EngineOptions quick_options();
 // A machine with disks, writing at random through a server.
 class Source {
 public:
-    Source(World& world, std::vector<std::uint64_t> disk_bytes);
+    Source(World& world, const std::vector<std::uint64_t>& disk_bytes);
 
     void begin_sync(Server& server, SourceDisk& disk);
     // The whole disk, or with `only` the blocks in it, as BASE beneath its open fence.

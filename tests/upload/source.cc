@@ -11,7 +11,7 @@ namespace cw::upload::test {
 using pipeline::RecordHeader;
 using pipeline::RecordType;
 
-Source::Source(World& shared, std::vector<std::uint64_t> disk_bytes)
+Source::Source(World& shared, const std::vector<std::uint64_t>& disk_bytes)
     : world(shared), machine(make_id<MachineId>(*shared.random)) {
     for (const std::uint64_t bytes : disk_bytes) {
         SourceDisk& disk = disks.emplace_back();

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# What scripts rely on: the fixed metrics with their labels, the keys of --json, exit codes, and settings that a running
+# server takes over. Usage: interfaces.sh BUILD
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+source tests/lib/ordered.sh
+
+cli() { causeway --config "$demo/causeway.toml" "$@"; }
+scrape() { curl -sf --max-time 10 --unix-socket "$demo/state/control.sock" http://causeway/metrics; }
+metrics_are_right() { scrape | python3 tests/e2e/metric_names.py > "$demo/metrics.wrong"; }
+exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
+said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
+# has_keys "KEYS" VERB…: the object that --json prints, or the first of its list, has them all.
+has_keys() {
+    local keys=$1; shift
+    cli --json "$@" 2>>"$demo/cli.log" | python3 -c 'import json, sys
+value = json.load(sys.stdin)
+if isinstance(value, list): value = value[0]
+missing = set(sys.argv[1].split()) - set(value)
+if missing: print("missing:", *sorted(missing))
+sys.exit(bool(missing))' "$keys"
+}
+reloaded() { cli config reload >>"$demo/cli.log" 2>&1; }
+connections_are() { cli --json status 2>/dev/null | grep -q "\"connections_max\": $1\b"; }
+# Whether a point of now comes into the vault within some seconds.
+committed_within() { causeway-agent point --state "$demo/agent" --wait committed --timeout "$1" >>"$demo/points.log" 2>&1; }
+# The first segment may start, and is paid for afterwards: one of the next points has to wait.
+some_point_waits() {
+    local deadline=$((SECONDS + 150))
+    while [ $SECONDS -lt $deadline ]; do committed_within 5s || return 0; done
+    return 1
+}
+
+demo_begin
+ordered_seed
+demo_config "url = \"dir://$demo/vault\"" '[egress]
+total_connections = 9
+commit_interval = "200ms"
+segment_deadline = "500ms"'
+cli vault create >/dev/null || die "no vault"
+check "status without a daemon is UNREACHABLE" exit_code_is 5 cli --json status
+check "and says so to scripts" said '"code": *"UNREACHABLE"'
+
+# With too few descriptors a condition stands.
+mkdir "$demo/bin"
+printf '#!/bin/sh\nulimit -Sn 700 && ulimit -Hn 700 && exec "%s" "$@"\n' "$build/causewayd" > "$demo/bin/causewayd"
+chmod +x "$demo/bin/causewayd"
+PATH=$demo/bin:$PATH demo_start_server
+ordered_image 16
+ordered_agent --spool-size 1GiB
+ordered_writer 200
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+writer_go
+wait_for 180 "protection" agent_protects
+check "a first point" committed_within 150s
+deadline=$((SECONDS + 120))
+until metrics_are_right || [ $SECONDS -ge $deadline ]; do sleep 0.2; done
+check "the fixed metrics have their names, kinds and labels" metrics_are_right || cat "$demo/metrics.wrong"
+
+check "status --json" has_keys "server health conditions machines cache upload" status
+check "machines --json" has_keys "id name disks points manifest" machines
+check "machines MACHINE --json" has_keys "machine state allowed jobs" machines "$demo_machine"
+check "points --json" has_keys "id kind time source_time_us valid_until_us tag disks" points "$demo_machine"
+check "servers --json" has_keys "server machines" servers
+check "cost --json" has_keys "live_bytes stored_bytes objects write_operations machines" cost
+check "policy --json" has_keys "retention_s rpo_alarm_s upload_threads_per_vm" policy
+check "events --json" has_keys "code subject detail" events
+check "config explain --json" has_keys "setting value default" config explain
+check "doctor --json" has_keys "checks" doctor
+check "an error --json" exit_code_is 4 cli --json jobs 00000000
+check "it has code, cause, evidence and next step" said '"cause".*"code".*"evidence".*"next".*"number"'
+
+# What is live is taken over by the server that runs.
+check "the number of connections is as configured" wait_for 60 "the connections" connections_are 9
+sed -i 's/^total_connections = 9/total_connections = 5/' "$demo/causeway.toml"
+check "a reload is taken" reloaded
+check "and changes it" wait_for 60 "fewer connections" connections_are 5
+sed -i 's/^total_connections = 5/bandwidth = "512Kbps"\n&/' "$demo/causeway.toml"
+check "a limit of the bandwidth is taken" reloaded
+check "then points wait" some_point_waits
+cat >> "$demo/causeway.toml" <<'TOML'
+[[egress.schedule]]
+from = "00:00"
+to = "12:00"
+limit = "unlimited"
+[[egress.schedule]]
+from = "12:00"
+to = "00:00"
+limit = "unlimited"
+TOML
+check "a schedule that lifts it is taken" reloaded
+check "then points come again" committed_within 150s
+sed -i 's/^total_connections = 5/total_connections = 0/' "$demo/causeway.toml"
+check "a value that is out of range is refused" exit_code_is 2 cli config reload
+sed -i 's/^total_connections = 0/total_connections = 7/' "$demo/causeway.toml"  # Read by the CLI, too.
+check "and changes nothing" connections_are 5
+cases_end

@@ -100,9 +100,12 @@ std::string answer(const ModelServer& model, const std::string& line) {
     if (command == "cut") {
         return save(disk.materialise(Seq{seq}), path) ? "done" : "error: " + path;
     }
+    if (command != "late") {
+        return "error: what is " + command + "?";
+    }
     ModelDisk faulty = disk;
-    if (command != "late" || delay(faulty, Seq{seq}, "\n" + text + "\n") == 0) {
-        return "error: no write holds " + text;
+    if (delay(faulty, Seq{seq}, text + "\n") == 0) {
+        return "none";
     }
     return save(faulty.materialise(Seq{seq}), path) ? "done" : "error: " + path;
 }

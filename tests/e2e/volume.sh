@@ -72,7 +72,9 @@ qemu-storage-daemon \
     --export "type=fuse,id=vol,node-name=vol,mountpoint=$demo/volume,writable=on" 2>>"$demo/daemon.log" &
 daemon_pid=$!
 demo_pids+=($daemon_pid)
+deadline=$((SECONDS + 180))
 until volume_is_there; do
+    [ $SECONDS -lt $deadline ] || die "the volume does not appear (see $demo/daemon.log)"
     kill -0 $daemon_pid 2>/dev/null || loop_skip "FUSE cannot be mounted here: $(tail -n 1 "$demo/daemon.log")"
     sleep 0.05
 done

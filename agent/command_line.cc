@@ -286,6 +286,7 @@ void print_status(const json& status) {
 
 CommandLine parse_command_line(int argc, char** argv) {
     CLI::App app{"Causeway's mobility agent: protects the disks of this machine", "causeway-agent"};
+    app.set_version_flag("--version", "causeway-agent 0.1.0");
     app.require_subcommand(1);
     ProtectCommand protect;
     ProtectText text;

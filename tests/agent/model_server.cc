@@ -314,8 +314,9 @@ void ModelServer::on_hashes_request(const wire::FrameHeader& header, Bytes paylo
 
 void ModelServer::sync() {
     wire::Ack ack;
-    for (std::uint16_t slot = 0; slot < slots_.size(); ++slot) {
-        Disk& disk = disks[slots_[slot]];
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+        const auto slot = static_cast<std::uint16_t>(i);
+        Disk& disk = disks[slots_[i]];
         disk.durable = disk.received;
         ack.disks.push_back({.slot = slot,
                              .received = disk.received,

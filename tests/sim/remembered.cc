@@ -3,6 +3,7 @@
 #include "base/crypto.h"
 
 #include <cstring>
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -40,6 +41,16 @@ std::unordered_map<Sha256, Key256, HashOfHash>& derived() {
     return all;
 }
 
+// By secret key; as pure as the rest.
+const PublicKey& open_key_of(const PrivateKey& key) {
+    static std::map<PrivateKey, PublicKey> all;
+    const auto [known, fresh] = all.try_emplace(key);
+    if (fresh) {
+        known->second = public_key_of(key);
+    }
+    return known->second;
+}
+
 }  // namespace
 
 void forget_remembered() {
@@ -54,6 +65,10 @@ bool really_verify(const PublicKey& key, Bytes message, const Signature& signatu
 bool verify_once(const PublicKey& key, Bytes message, const Signature& signature) asm(
     "__wrap__ZN2cw14verify_ed25519ERKSt5arrayISt4byteLm32EESt4spanIKS1_Lm18446744073709551615EERKS"
     "0_IS1_Lm64EE");
+Signature really_sign(const PrivateKey& key, Bytes message) asm(
+    "__real__ZN2cw12sign_ed25519ERKSt5arrayISt4byteLm32EESt4spanIKS1_Lm18446744073709551615EE");
+Signature sign_and_know(const PrivateKey& key, Bytes message) asm(
+    "__wrap__ZN2cw12sign_ed25519ERKSt5arrayISt4byteLm32EESt4spanIKS1_Lm18446744073709551615EE");
 Key256 really_derive(Bytes key, Bytes salt, Bytes info) asm(
     "__real__ZN2cw11hkdf_sha256ESt4spanIKSt4byteLm18446744073709551615EES3_S3_");
 Key256 derive_once(Bytes key, Bytes salt, Bytes info) asm(
@@ -69,6 +84,12 @@ bool verify_once(const PublicKey& key, Bytes message, const Signature& signature
         verified().insert(input);
     }
     return good;
+}
+
+Signature sign_and_know(const PrivateKey& key, Bytes message) {
+    const Signature signature = really_sign(key, message);
+    verified().insert(hash_of({open_key_of(key), signature, message}));
+    return signature;
 }
 
 Key256 derive_once(Bytes key, Bytes salt, Bytes info) {

@@ -4,7 +4,8 @@
 // most of a schedule's time went into verifying the very same signatures. The linker puts these in
 // place of the real functions (--wrap, see CMakeLists.txt), which are called once per input. What
 // is remembered is found by SHA-256 of all of the input, so that no other input can be taken for
-// it; a signature that does not verify is never remembered. Thread-safety: none; one process, one
+// it; a signature that does not verify is never remembered, and one that was made here for the very
+// same key and message is known to. Thread-safety: none; one process, one
 // schedule at a time.
 #pragma once
 

@@ -193,7 +193,7 @@ vault::SealedManifest VaultRig::seal_manifest(const vault::Manifest& manifest) {
     return vault::seal_manifest(manifest, vault, keys, signer, random);
 }
 
-void VaultRig::publish(vault::Manifest manifest) {
+void VaultRig::publish(const vault::Manifest& manifest) {
     const vault::SealedManifest sealed = seal_manifest(manifest);
     store_object(vault::manifest_blob(keys.machine, manifest.number), sealed.bytes);
     if (manifest.number == 1) {

@@ -53,7 +53,7 @@ public:
     // A manifest that follows the state: number, hash, epoch, writer and disks are set.
     vault::Manifest next();
     // Seals, stores and applies `manifest`. Asserts that it may follow.
-    void publish(vault::Manifest manifest);
+    void publish(const vault::Manifest& manifest);
     vault::SealedManifest seal_manifest(const vault::Manifest& manifest);
     // As publish(), but of a point with the disks' committed sequences as its cut.
     PointId publish_point(std::vector<vault::SegmentRef> added, WallMicros time,

@@ -102,7 +102,8 @@ private:
         }
         return record;
     }
-    void add_extent(RecordType type, Seq seq, std::uint64_t offset, ByteVector data, ExtentOp op) {
+    void add_extent(RecordType type, Seq seq, std::uint64_t offset, const ByteVector& data,
+                    ExtentOp op) {
         steps.push_back(
             {.make =
                  [=](pipeline::SlabPool& pool) { return build(pool, type, seq, offset, data, op); },

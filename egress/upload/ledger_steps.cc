@@ -23,6 +23,12 @@ void keep_slowest(SegmentTimes& slowest, const SegmentTimes& times) {
 }  // namespace
 
 bool Ledger::visit(Walk& walk, Entry& entry, Nanos now) {
+    // Of a history that was replaced before anything of it was published: its agent has begun
+    // another, which was declared before this came from the cache.
+    const vault::DiskEntry* const disk = find_disk(walk, entry.step.disk);
+    if (disk != nullptr && entry.step.generation < disk->generation) {
+        return entry.step.kind != StepKind::segment || entry.stored || entry.lost;
+    }
     switch (entry.step.kind) {
         case StepKind::segment:
             return visit_segment(walk, entry);

@@ -199,5 +199,36 @@ TEST_F(Collected, WhatCannotBeCorrectedIsTakenBackAndRepairedFromTheAgent) {
     EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
+// The server dies with an agent's first history in its cache and nothing of it published; the agent
+// has lost its state and begins another, which is declared before the first one is read.
+TEST_F(Publish, AHistoryThatWasReplacedBeforeItWasPublishedIsLetGo) {
+    SourceDisk& disk = source.disks[0];
+    disk.generation = Generation{0};
+    server.start();
+    const auto first_answer = server.hello(source.machine, source.disks);
+    world.vault->set_rates({.unavailable = 1.0});
+    disk.generation = first_answer.disks.at(0).generation;
+    source.sync_all(server);
+    source.write(server, source.disks[0]);
+    for (int i = 0; i < 20; ++i) {
+        server.step();
+    }
+    server.crash();
+    world.vault->set_rates({});
+    server.listener.strict = false;
+    disk.generation = Generation{0};
+    disk.next = Seq{1};
+    server.start();
+    const auto answer = server.hello(source.machine, source.disks);
+    ASSERT_FALSE(answer.refused.has_value()) << answer.refused->detail;
+    ASSERT_EQ(answer.disks[0].generation, Generation{2});
+    disk.generation = answer.disks[0].generation;
+    source.sync_all(server);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(point), PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 1U);
+}
+
 }  // namespace
 }  // namespace cw::upload::test

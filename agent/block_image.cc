@@ -195,7 +195,9 @@ Result<std::uint64_t> size_of(const Fd& fd, const struct stat& st, const std::st
     }
     if (size == 0 || size % sector_bytes != 0) {
         return fail(Errc::size_mismatch,
-                    path + " has " + std::to_string(size) + " bytes: not a multiple of 512");
+                    size == 0 ? path + " is empty"
+                              : path + " has " + std::to_string(size) +
+                                    " bytes: not a multiple of 512, as truncate -s %512 makes it");
     }
     return size;
 }

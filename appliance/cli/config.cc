@@ -98,7 +98,8 @@ void add_config_commands(CLI::App& app, Cli& cli) {
             cli.run([&]() -> Result<void> {
                 CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
                 CW_TRY_ASSIGN(const std::string answer, ControlClient{socket}.post("reload", "{}"));
-                std::printf("%s\n", answer.c_str());
+                std::printf("%s\n",
+                            cli.json ? answer.c_str() : "the configuration has been read again");
                 return {};
             });
         });

@@ -79,6 +79,8 @@ check "the number of connections is as configured" wait_for 60 "the connections"
 sed -i 's/^total_connections = 9/total_connections = 5/' "$demo/causeway.toml"
 check "a reload is taken" reloaded
 check "and changes it" wait_for 60 "fewer connections" connections_are 5
+check "people are told in words" eval 'cli config reload | grep -q "read again"'
+check "programs in JSON" eval 'cli --json config reload | grep -q "\"reloaded\": true"'
 sed -i 's/^total_connections = 5/bandwidth = "512Kbps"\n&/' "$demo/causeway.toml"
 check "a limit of the bandwidth is taken" reloaded
 check "then points wait" some_point_waits

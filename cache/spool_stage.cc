@@ -29,7 +29,7 @@ SpoolStage::SpoolStage(Spool& spool, Disk& disk, Clock& clock, SpoolStagePorts p
       ports_(std::move(ports)),
       options_(options),
       held_(ports_.records.size()),
-      backlog_(options.resident_bytes_max) {
+      backlog_(*ports_.stored, options.resident_bytes_max) {
     CW_ASSERT(ports_.records.size() == ports_.spooled.size() && ports_.commands != nullptr &&
               ports_.opened != nullptr && ports_.releases != nullptr && ports_.stored != nullptr);
 }
@@ -323,7 +323,7 @@ bool SpoolStage::flush() {
             ports_.wake_reactor(reactor);
         }
     });
-    if (backlog_.flush(*ports_.stored)) {
+    if (backlog_.flush()) {
         worked = true;
         if (ports_.wake_stored) {
             ports_.wake_stored();

@@ -87,8 +87,9 @@ struct SpoolStagePorts {
 };
 
 struct SpoolStageOptions {
-    std::uint64_t resident_bytes_max = 64 * mib;  // Payload kept in memory for a slow upload side.
-    std::size_t points_remembered = 64;           // Per machine, to recognise repeated ones.
+    // Memory for payload that waits for a slow upload side: whole slabs.
+    std::uint64_t resident_bytes_max = 64 * mib;
+    std::size_t points_remembered = 64;  // Per machine, to recognise repeated ones.
 };
 
 class SpoolStage final : public pipeline::Stage {

@@ -30,7 +30,7 @@ protected:
                               .set_room = [this](std::uint64_t bytes) { room_ = bytes; }};
         stage_ = std::make_unique<SpoolStage>(*process_->spool, *process_->disk, clock_,
                                               std::move(ports),
-                                              SpoolStageOptions{.resident_bytes_max = 64 * kib});
+                                              SpoolStageOptions{.resident_bytes_max = 4 * mib});
     }
     void open(SessionId session, Seq committed = {}, Seq open_fence = {}) {
         commands_.try_push(SpoolCommand(OpenStreams{key_.machine, session, 0, 1}));
@@ -274,6 +274,27 @@ TEST_F(SpoolStageTest, LetsPayloadGoWhenTheUploadSideLags) {
     }
     EXPECT_EQ(with + without, 40U);
     EXPECT_GT(without, 10U);
+}
+
+// However short a write is, its payload holds a whole slab: without slabs nothing is received.
+TEST_F(SpoolStageTest, ShortWritesThatWaitForTheUploadSideLeaveSlabsFree) {
+    const std::size_t free = slabs().free_count();
+    open(SessionId{1});
+    for (std::uint64_t seq = 1; seq <= 40; ++seq) {
+        send(make_write(key_, Seq{seq}, 1));
+    }
+    run();
+    EXPECT_EQ(notes().durable, Seq{40});
+    EXPECT_EQ(slabs().free_count(), free - 4);
+    while (!stored().empty()) {
+        run();
+    }
+    EXPECT_EQ(slabs().free_count(), free);
+    send(make_write(key_, Seq{41}, 1));  // The upload side has caught up.
+    run();
+    const auto after = stored();
+    ASSERT_EQ(after.size(), 1U);
+    EXPECT_TRUE(after[0].record.has_data());
 }
 
 TEST_F(SpoolStageTest, HoldsARecordWhileTheSpoolIsFullAndGoesOnAfterRelease) {

@@ -65,8 +65,6 @@ public:
     void forgive(const MachineId& machine) { listener_->sessions().forgive(machine); }
     // Machines the cache held something of at the start.
     [[nodiscard]] const std::vector<MachineId>& recovered() const noexcept { return recovered_; }
-    // All of it was pushed into the terminal's ring. Any thread.
-    [[nodiscard]] bool delivered_recovered() const { return spool_stage_->delivered_recovered(); }
     // Ends in-flight reads of the cache: the kernel must not write into memory that is given back.
     // After the terminal's threads ended.
     void settle_reads();

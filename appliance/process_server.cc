@@ -155,6 +155,7 @@ void ProcessServer::start() {
     assembly_runner_.start();
     digests_->start();
     maintenance_->start();
+    recover_machines();
 }
 
 bool ProcessServer::drain(Nanos deadline) {
@@ -218,10 +219,6 @@ void ProcessServer::apply(const config::Settings& settings) {
 }
 
 void ProcessServer::tick() {
-    if (!recover_posted_ && intake_->delivered_recovered()) {
-        recover_posted_ = true;
-        recover_machines();
-    }
     if (const auto moved = bandwidth_.moved()) {
         log_info("server.local_time", {{"utc_offset_minutes", moved->utc_offset_minutes}});
         engine_->set_bandwidth(*moved);
@@ -237,7 +234,7 @@ void ProcessServer::tick() {
 }
 
 // What the cache still holds is uploaded without waiting for the agents: their site may be the
-// disaster.
+// disaster. Nor for all of it to be read: the backlog is full before, if there is more of it.
 void ProcessServer::recover_machines() {
     for (const MachineId& machine : intake_->recovered()) {
         engine_->post(

@@ -90,7 +90,6 @@ private:
     StandingOrders orders_;
     std::mutex witness_mutex_;
     WitnessFile witness_;
-    bool recover_posted_ = false;
 };
 
 }  // namespace cw::appliance

@@ -81,7 +81,8 @@ public:
 
     // --- In ---
     // The spool's thread pushes durable records in append order and rings the assembly doorbell.
-    // After a restart everything recovered is pushed first, then RecoverCommands are posted.
+    // After a restart everything recovered is pushed before what is new. RecoverCommands do not
+    // wait for that: there may be more of it than the backlog takes before a machine is open.
     // Payload may be missing (has_data() false, empty table): it is read back when its turn comes.
     virtual pipeline::Ring<pipeline::StoredRecord>& stored() = 0;
     // Any thread; never waits for I/O. Commands of one thread keep their order.

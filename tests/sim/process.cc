@@ -163,6 +163,10 @@ Result<void> Process::start() {
     make_engine();
     make_door();
     make_runners();
+    for (const MachineId& machine : recovered_) {
+        engine_->post(
+            upload::RecoverCommand{.machine = machine, .server_witness = witnesses_[machine]});
+    }
     return {};
 }
 
@@ -330,13 +334,6 @@ void Process::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
 }
 
 void Process::tick() {
-    if (!recovery_posted_ && stage_->delivered_recovered()) {
-        recovery_posted_ = true;
-        for (const MachineId& machine : recovered_) {
-            engine_->post(
-                upload::RecoverCommand{.machine = machine, .server_witness = witnesses_[machine]});
-        }
-    }
     for (const upload::MachineStatus& machine : engine_->status().machines) {
         if (machine.manifest_number > 0 && machine.mode == upload::MachineMode::active) {
             witnesses_[machine.machine] = {.number = machine.manifest_number,

@@ -82,7 +82,7 @@ private:
     std::size_t index_;
     std::map<MachineId, vault::ChainWitness>& witnesses_;
     ProcessLife life_;
-    bool starting_ = false, recovery_posted_ = false;
+    bool starting_ = false;
     std::unique_ptr<Random> random_;
     Conditions conditions_;
     std::unique_ptr<MetricRegistry> metrics_;

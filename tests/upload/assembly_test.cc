@@ -130,6 +130,25 @@ TEST_F(Assembly, TheBacklogIsBounded) {
     EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
 }
 
+// The site that sent them may be the disaster: nobody says HELLO.
+TEST_F(Assembly, MoreThanTheBacklogIsRecoveredFromTheCacheWithoutAnAgent) {
+    server.options.backlog_records = 4;
+    server.options.stored_ring = 4;
+    protect();
+    world.vault->set_rates({.unavailable = 1.0});
+    for (int i = 0; i < 40; ++i) {
+        source.write(server, source.disks[0]);
+        server.step();
+    }
+    source.point(server);
+    server.crash();
+    world.vault->set_rates({});
+    ASSERT_GT(server.cache.records.size(), 40U);
+    server.start();
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 TEST_F(Assembly, G6DamageInTheCacheIsRepairedFromTheAgent) {
     protect();
     server.keep_payload = false;

@@ -189,12 +189,9 @@ void Server::start() {
     to_feed_.clear();
     std::set<MachineId> machines;
     for (const auto& [lsn, stored] : cache.records) {
-        // Recovered records come without their payload.
-        StoredRecord record = record_of(lsn, false);
         machines.insert(stored.header.key.machine);
-        while (!engine->stored().try_push(record)) {
-            engine->assembly().step(64);
-        }
+        to_feed_.push_back(lsn);
+        recovered_ = lsn;
     }
     for (const MachineId& machine : machines) {
         engine->post(RecoverCommand{.machine = machine, .server_witness = {}});
@@ -230,7 +227,9 @@ StoredRecord Server::record_of(pipeline::Lsn lsn, bool with_data) {
 
 void Server::feed() {
     while (!to_feed_.empty()) {
-        StoredRecord record = record_of(to_feed_.front(), keep_payload);
+        // Recovered records come without their payload.
+        const bool recovered = to_feed_.front() <= recovered_;
+        StoredRecord record = record_of(to_feed_.front(), keep_payload && !recovered);
         if (!engine->stored().try_push(record)) {
             return;
         }

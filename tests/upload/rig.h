@@ -141,6 +141,7 @@ private:
     std::unique_ptr<vault::ServerSigner> signer_;
     pipeline::Doorbell doorbell_;
     std::deque<pipeline::Lsn> to_feed_;
+    pipeline::Lsn recovered_{};  // Up to here records are from before the start.
     std::map<pipeline::StreamKey, StreamWatermark> marks_;
 };
 

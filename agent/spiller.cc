@@ -56,6 +56,13 @@ Spiller::~Spiller() {
         read_disk_->wait(ns_per_s);
         reader_->poll();
     }
+    // Records that were read back and not acknowledged lie in our memory.
+    for (OutboxEntry& entry : context_.outbox.entries()) {
+        if (entry.spill.place == SpillState::Place::kept && is_write(entry)) {
+            entry.record.slabs = {};
+            entry.spill.place = SpillState::Place::lost;
+        }
+    }
     // What is on its way to the device still lies in our slabs.
     for (int i = 0; spool_ && i < 1000 && !spool_->idle() && !spool_->failed(); ++i) {
         spool_->step(step_budget);

@@ -37,6 +37,25 @@ TEST(Shape, NoLeftOverMarks) {
     }
 }
 
+// Under pipefail a reader that stops at its first match makes the program before it fail,
+// sometimes: scripts ask with `says` (tests/lib/demo.sh). A `bash -c` begins without pipefail.
+TEST(Shape, NoScriptPipesIntoAReaderThatStopsEarly) {
+    auto scripts = files_below("tests/e2e", {".sh"});
+    scripts.insert(scripts.end(), {"tests/lib/demo.sh", "tests/lib/ordered.sh",
+                                   "tests/lib/guest.sh", "quickstart"});
+    for (const std::string& file : scripts) {
+        const std::string text = read_text(file);
+        if (!text.contains("pipefail") && !file.starts_with("tests/lib/")) {
+            continue;
+        }
+        const auto lines = lines_of(text);
+        for (std::size_t i = 0; i < lines.size(); ++i) {
+            EXPECT_FALSE(lines[i].contains("| grep -q") && !lines[i].contains("bash -c"))
+                << file << ':' << i + 1;
+        }
+    }
+}
+
 TEST(Shape, TheTopHoldsOnlyWhatIsKnown) {
     static const std::set<std::string> known{
         // Rooms.

@@ -16,7 +16,7 @@ sys.exit(not any(c["code"] == "AGENT_SILENT" and c["subject"] == "demo-machine" 
 heard() { ! silent; }
 connected_is() { status | python3 -c 'import json, sys
 sys.exit(str(json.load(sys.stdin)["machines"][0]["agent"]["connected"]) != sys.argv[1])' "$1"; }
-is_shown_to_people() { causeway --config "$demo/causeway.toml" status | grep -q 'no agent for'; }
+is_shown_to_people() { causeway --config "$demo/causeway.toml" status | says 'no agent for'; }
 begun_and_ended() { causeway --config "$demo/causeway.toml" --json events | python3 -c 'import json, sys
 seen = [e["event"] for e in json.load(sys.stdin) if e["code"] == "AGENT_SILENT"]
 sys.exit(seen[:2] != ["raised", "cleared"])'; }

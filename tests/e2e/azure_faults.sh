@@ -24,9 +24,9 @@ even_points() {  # FIRST LAST WAIT
 }
 job_size=60  # Points.
 # Asked of the server: reading the vault would be requests too.
-newest_point_is() { causeway --config "$demo/causeway.toml" --json status 2>>"$demo/cli.log" | grep -q "\"tag\": *\"$1\""; }
+newest_point_is() { causeway --config "$demo/causeway.toml" --json status 2>>"$demo/cli.log" | says "\"tag\": *\"$1\""; }
 shown() { causeway --config "$demo/causeway.toml" --json status 2>>"$demo/cli.log" | grep -o '"code": *"[A-Z_]*"' | sort -u | tr '\n' ' '; }
-shows() { shown | grep -q "$1"; }
+shows() { shown | says "$1"; }
 shows_none() { ! shows "$1"; }
 
 # Here and there a request fails, in every way that Azure and the path to it know. What was refused costs one request more; so

@@ -48,10 +48,10 @@ $setting = \"$demo/credential\"
 ca_file = \"$azurite_dir/azurite.crt\"
 crc64 = false"
     points 1 3
-    causeway --config "$demo/causeway.toml" points "$demo_machine" | grep -c ' p[123]$' | grep -qx 3 ||
+    causeway --config "$demo/causeway.toml" points "$demo_machine" | grep -c ' p[123]$' | says -x 3 ||
         die "causeway points does not list the three"
     all_restored
-    causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact ||
+    causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | says ^intact ||
         die "the vault does not prove itself"
     restored_by_program p2 --vault "$vault" --auth "$1" "$option" "$demo/credential" --ca-file "$azurite_dir/azurite.crt" --no-crc64
     echo "causeway-restore brings p2 back from Azurite"

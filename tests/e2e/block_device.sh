@@ -138,7 +138,7 @@ cp "$home/point.img" "$demo_image"
 demo_config "url = \"\""
 causeway pki issue "$demo/pki" --role master-target --name second --host localhost,127.0.0.1 --out "$demo/pki/mt" >/dev/null
 sed -i "s|pki/server\.|pki/mt.|; s|^name = .*|&\nrole = \"master-target\"|" "$demo/causeway.toml"
-target_says() { cli --json target list 2>/dev/null | grep -q "$1"; }
+target_says() { cli --json target list 2>/dev/null | says "$1"; }
 target_toml() { printf '[[target]]\nmachine = "%s"\ndisk = "disk"\npath = "%s"\nidentity = "%s"\n' "$demo_machine" "$device" "$1"; }
 cp "$demo/causeway.toml" "$demo/without.toml"
 target_toml "device of-another" >> "$demo/causeway.toml"

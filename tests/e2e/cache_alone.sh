@@ -42,5 +42,5 @@ fake_faults '[]'
 demo_start_server
 wait_for 90 "the point in the vault" promised
 check "the cache alone tells what the disk was: its point restores" restore_all
-check "and the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'
+check "and the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | says ^intact'
 cases_end

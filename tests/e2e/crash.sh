@@ -48,7 +48,7 @@ armed_server() {  # NAME HIT
     kill -0 $demo_server_pid 2>/dev/null && return 1
     died_within 1 && return
     # Its port may have been lent to somebody's connection while it was dead.
-    tail -n 3 "$demo/server.log" | grep -q 'Address already in use' && sleep 1 && armed_server "$@"
+    tail -n 3 "$demo/server.log" | says 'Address already in use' && sleep 1 && armed_server "$@"
 }
 # died_within SECONDS: by SIGKILL, which nobody but the crash point sent.
 died_within() {
@@ -210,5 +210,5 @@ echo "$kills kills of the agent, $((SECONDS - started)) s"
 wait_for 180 "all points in the vault" all_committed && pass "kill -9 of the agent, $kills times: no durable point is lost"
 check "no death of server or agent makes a resync or a new generation" no_new_history
 check "every point restores what the disk was at its moment" restore_all
-check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'
+check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | says ^intact'
 cases_end

@@ -42,7 +42,7 @@ with_limit() {
 }
 logged() { grep -q "$@" "$demo/server.log"; }
 status_json() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null; }
-shown() { status_json | grep -q "$1"; }
+shown() { status_json | says "$1"; }
 refused() {
     curl -sf --max-time 10 --unix-socket "$demo/state/control.sock" http://causeway/metrics |
         awk '$1 == "causeway_ingest_refusals_total" { exit !($2 > 0) }'
@@ -98,7 +98,7 @@ truncate -s 1M "$demo/other.img"
 causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/other.crt" --key "$demo/pki/other.key" \
     --state "$demo/other" --image "$demo/other.img" --machine-name other --interval 1s --pre-hook /bin/true --post-hook /bin/true 2>>"$demo/other.log" &
 demo_pids+=($!)
-other_protected() { causeway-agent status --state "$demo/other" --json 2>/dev/null | grep -q '"phase": *"protected"'; }
+other_protected() { causeway-agent status --state "$demo/other" --json 2>/dev/null | says '"phase": *"protected"'; }
 check "another machine is served when the crowd has gone" wait_for 180 "the other machine" other_protected
 make_point "a point after the crowd"
 check "the server was never started again" kill -0 "$demo_server_pid"

@@ -42,7 +42,7 @@ check "by its code" said DRILL_FAILED
 
 # The alarm of a proof that is too old, by a limit that is taken while the daemon runs.
 limit_is() { sed -i '/^proof_limit/d; s/^interval = .*/&\nproof_limit = "'"$1"'"/' "$demo/causeway.toml" && cli config reload >/dev/null; }
-overdue() { cli --json status | grep -q PROOF_OVERDUE; }
+overdue() { cli --json status | says PROOF_OVERDUE; }
 not_overdue() { ! overdue; }
 limit_is 1s
 wait_for 180 "PROOF_OVERDUE" overdue

@@ -22,7 +22,7 @@ serial() { openssl x509 -noout -serial -in "$demo/agent/machine.pem"; }
 serial_is_not() { [ "$(serial)" != "$1" ]; }
 private() { [ "$(stat -c %a "$1")" = 600 ]; }
 logged() { grep -q "$@" "$demo/server.log"; }
-shown_event() { config --json events | grep -q "$1"; }
+shown_event() { config --json events | says "$1"; }
 protect() {
     causeway-agent protect --state "$demo/agent" --image "$demo_image" --disk-name disk --machine-name demo-machine \
         --nbd-socket "$demo/nbd.sock" --interval 3600s "$@" 2>>"$demo/agent.log" &
@@ -178,7 +178,7 @@ guesses() {
     return 1
 }
 check "a flood of wrong tokens is told to wait" guesses
-busy_shown() { config --json status | grep -q SERVER_BUSY; }
+busy_shown() { config --json status | says SERVER_BUSY; }
 check "the condition stands" busy_shown
 check "a good token has to wait too" refused SERVER_BUSY "$demo/token2" "$demo/fourth" --timeout 0s
 check "replication is not disturbed" note_point flooded committed

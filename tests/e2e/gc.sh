@@ -71,6 +71,6 @@ demo_stop_agent
 wait_for 300 "garbage collection" nothing_left_over && pass "the vault holds the live segments and nothing else"
 check "objects were deleted" grep -q 'upkeep.collected' "$demo/server.log"
 check "the points that are left are still whole" listed_restore
-check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'
+check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | says ^intact'
 check "nothing went wrong in upkeep" eval '! grep -q "upkeep.failed" "$demo/server.log"'
 cases_end

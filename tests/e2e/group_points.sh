@@ -17,7 +17,7 @@ agent_start() { # NAME ID OPTION…
     demo_pids+=($agent_pid)
 }
 status_of() { causeway-agent status --state "$demo/$1" --json 2>/dev/null || true; }
-protected() { status_of "$1" | grep -q '"phase": *"protected"'; }
+protected() { status_of "$1" | says '"phase": *"protected"'; }
 group_port() { status_of b | grep -o '"port": *[0-9]*' | tr -dc 0-9; }
 listens() { [ -n "$(group_port)" ]; }
 joined() { [ "$(status_of a | json_number connected)" = "$1" ]; }
@@ -110,7 +110,7 @@ rm -rf "$demo/partial"
 kill -9 "$pid_b"
 wait "$pid_b" 2>/dev/null
 wait_for 90 "A to see that B is gone" joined 0
-refused() { ! group_point spoiled && tail -n 1 "$demo/points.log" | grep -q GROUP_INCOMPLETE && tail -n 1 "$demo/points.log" | grep -q "$id_b"; }
+refused() { ! group_point spoiled && tail -n 1 "$demo/points.log" | says GROUP_INCOMPLETE && tail -n 1 "$demo/points.log" | says "$id_b"; }
 check "without a member there is no group point, and the error names it" refused
 check "a machine alone still has its own points" causeway-agent point --state "$demo/a" --tag alone --wait committed --timeout 120s
 start_b "$port"

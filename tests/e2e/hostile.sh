@@ -147,7 +147,7 @@ check "a revoked machine's live session is ended" wait_for 180 "the end of the s
 check "the server is alive and says so" demo_server_up
 
 # What contradicted itself is refused for good: the next server says so before anybody has come.
-quarantined() { causeway --config "$demo/causeway.toml" --json status | grep -q SEQ_CONFLICT; }
+quarantined() { causeway --config "$demo/causeway.toml" --json status | says SEQ_CONFLICT; }
 check "a quarantine is kept" wait_for 60 "the file of quarantines" test -s "$demo/state/quarantine"
 kill -9 "$demo_server_pid"
 wait "$demo_server_pid" 2>/dev/null || true

@@ -16,8 +16,8 @@ agent_start() {
     demo_pids+=($demo_agent_pid)
 }
 status() { causeway-agent status --state "$demo/agent" --json 2>/dev/null || true; }
-protected() { status | grep -q '"phase": *"protected"'; }
-broken() { status | grep -q HRL_BROKEN; }
+protected() { status | says '"phase": *"protected"'; }
+broken() { status | says HRL_BROKEN; }
 # change N: the next state of the disk, and the log that leads to it, outside of the directory.
 change() {
     local n=$1 before=$(($1 - 1)) options=()

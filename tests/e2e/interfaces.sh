@@ -25,7 +25,7 @@ if missing: print("missing:", *sorted(missing))
 sys.exit(bool(missing))' "$keys"
 }
 reloaded() { cli config reload >>"$demo/cli.log" 2>&1; }
-connections_are() { cli --json status 2>/dev/null | grep -q "\"connections_max\": $1\b"; }
+connections_are() { cli --json status 2>/dev/null | says "\"connections_max\": $1\b"; }
 # Whether a point of now comes into the vault within some seconds.
 committed_within() { causeway-agent point --state "$demo/agent" --wait committed --timeout "$1" >>"$demo/points.log" 2>&1; }
 # The first segment may start, and is paid for afterwards: one of the next points has to wait.
@@ -79,8 +79,8 @@ check "the number of connections is as configured" wait_for 60 "the connections"
 sed -i 's/^total_connections = 9/total_connections = 5/' "$demo/causeway.toml"
 check "a reload is taken" reloaded
 check "and changes it" wait_for 60 "fewer connections" connections_are 5
-check "people are told in words" eval 'cli config reload | grep -q "read again"'
-check "programs in JSON" eval 'cli --json config reload | grep -q "\"reloaded\": true"'
+check "people are told in words" eval 'cli config reload | says "read again"'
+check "programs in JSON" eval 'cli --json config reload | says "\"reloaded\": true"'
 sed -i 's/^total_connections = 5/bandwidth = "512Kbps"\n&/' "$demo/causeway.toml"
 check "a limit of the bandwidth is taken" reloaded
 check "then points wait" some_point_waits

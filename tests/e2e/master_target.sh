@@ -17,8 +17,8 @@ is_point() { [ "$(sum_of "$demo/target.img")" = "$truth" ]; }
 exit_code_is() { local wanted=$1; shift; "$@" >>"$demo/cli.log" 2>&1; [ $? -eq "$wanted" ]; }
 target_number() { causeway --config "$demo/causeway.toml" --json target list 2>/dev/null | json_number "$1"; }
 held_point() { target list 2>/dev/null | sed -n 's/.*holds point \([0-9a-f-]*\) .*/\1/p'; }
-kept_has() { causeway --config "$demo/causeway.toml" --json target list | sed -n '/earlier_points/,/]/p' | grep -q "\"$1\""; }
-phase_is() { target list 2>/dev/null | grep -q "target.img  $1\$"; }
+kept_has() { causeway --config "$demo/causeway.toml" --json target list | sed -n '/earlier_points/,/]/p' | says "\"$1\""; }
+phase_is() { target list 2>/dev/null | says "target.img  $1\$"; }
 kill_server() { kill -9 "$demo_server_pid"; wait "$demo_server_pid" 2>/dev/null || true; }
 
 demo_begin

@@ -15,8 +15,8 @@ sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 # Also when it was last written, and that it is the same file.
 identity_of() { echo "$(stat -c '%d %i %y %s' "$1") $(sum_of "$1")"; }
 is_as_before() { [ "$(identity_of "$demo/disk.img")" = "$before" ]; }
-state_is() { cli machines "$demo_machine" 2>/dev/null | grep -qw "$1"; }
-conditions_are_none() { ! cli --json status | sed '1,/"conditions"/d' | grep -q '"code"'; }
+state_is() { cli machines "$demo_machine" 2>/dev/null | says -w "$1"; }
+conditions_are_none() { ! cli --json status | sed '1,/"conditions"/d' | says '"code"'; }
 resyncs() { grep -c 'agent.fence.open' "$demo/agent.log"; }
 stop_planned() {
     causeway-agent stop --state "$1" --final --timeout 150s >>"$demo/points.log" 2>&1
@@ -55,7 +55,7 @@ demo_agent
 demo_wait_points $((points + 1))
 check "the agent goes on where it was: no resync" test "$(resyncs)" -eq "$fences"
 check "the server told it to continue" \
-    eval 'grep "agent.disk.welcome" "$demo/agent.log" | tail -n 1 | grep -q "action=1 "'
+    eval 'grep "agent.disk.welcome" "$demo/agent.log" | tail -n 1 | says "action=1 "'
 check "no conflict, no trouble" wait_for 120 "a status without conditions" conditions_are_none
 check "the source is stopped with a last point again" stop_planned "$demo/agent"
 before=$(identity_of "$demo/disk.img")

@@ -23,7 +23,7 @@ point() { causeway-agent point --state "$demo/agent" --wait committed --timeout 
 count() { demo_point_ids | wc -l; }
 newest() { demo_point_ids | tail -n 1; }
 size_is() { [ "$(cli --json disks "$demo_machine" | json_number size_bytes)" = "$1" ]; }
-protection_is() { cli --json status | grep -q "\"state\": \"$1\""; }
+protection_is() { cli --json status | says "\"state\": \"$1\""; }
 newer_than() { local now; now=$(newest); [ -n "$now" ] && [ "$now" != "$1" ]; }
 
 demo_begin

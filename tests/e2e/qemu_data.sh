@@ -21,7 +21,7 @@ start_machine() {
 fenced_bytes() { tail -n "+$1" "$demo/agent.log" | grep -o 'agent.fence.open.* bytes=[0-9]*' | sed 's/.*bytes=//' | awk '{ n += $1 } END { print n + 0 }'; }
 log_end() { echo $(($(wc -l < "$demo/agent.log") + 1)); }
 generations() { agent_json | grep -o '"generation": *[0-9]*' | tr -dc '0-9\n' | sort -u | paste -sd ' '; }
-reattached_after() { tail -n "+$1" "$demo/agent.log" | grep -q agent.qemu.restart; }
+reattached_after() { tail -n "+$1" "$demo/agent.log" | says agent.qemu.restart; }
 # How long the guest's own writes and flushes take is what QEMU counts. What the machine itself costs meanwhile is measured
 # beside it: by a third disk that the same guest writes and nobody protects, and by a process that sleeps and syncs.
 lateness_begin() {
@@ -52,7 +52,7 @@ stalls_check() {
     check "$1 (more than $first and $second ms on its disks; $control ms on one that is not protected, $late ms elsewhere)" \
         [ "$first" -lt $allowed -a "$second" -lt $allowed ]
 }
-back_after() { tail -n "+$1" "$demo/agent.log" | grep -q 'reason="the machine is back"\|provable=false'; }
+back_after() { tail -n "+$1" "$demo/agent.log" | says 'reason="the machine is back"\|provable=false'; }
 
 demo_begin
 guest_site

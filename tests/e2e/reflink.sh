@@ -113,13 +113,13 @@ cp "$demo/pki/inner.crt" "$demo/pki/machine.crt" && cp "$demo/pki/inner.key" "$d
 demo_machine=$demo_second
 protect "$demo/agent-inner" --image "$demo/xfs/inner.img" --mount "$demo/inner"
 wait_for 180 "the first point of the file system" point
-needs_no_recovery() { restore && ! dumpe2fs -h "$demo/restored" 2>/dev/null | grep -q needs_recovery; }
+needs_no_recovery() { restore && ! dumpe2fs -h "$demo/restored" 2>/dev/null | says needs_recovery; }
 is_clean() { e2fsck -fn "$demo/restored" >>"$demo/cli.log" 2>&1; }
 file_is_whole() {
     rm -f "$demo/file"
     debugfs -R "dump /file $demo/file" "$demo/restored" >/dev/null 2>&1 && cmp "$demo/file" "$demo/inner/file"
 }
-check "the live file system needs recovery" eval 'dumpe2fs -h "$demo/xfs/inner.img" 2>/dev/null | grep -q needs_recovery'
+check "the live file system needs recovery" eval 'dumpe2fs -h "$demo/xfs/inner.img" 2>/dev/null | says needs_recovery'
 check "a point while files are written is made" point
 check "it needs no recovery" needs_no_recovery
 check "it is clean" is_clean

@@ -16,8 +16,8 @@ site() { demo=$home/$1; }  # What demo.sh and ordered.sh call $demo.
 cli() { causeway --config "$demo/causeway.toml" "$@"; }
 points_of_target() { cli --json points "$demo_machine" 2>/dev/null | sed -n 's/.*"id": *"\([0-9a-f-]*\)".*/\1/p'; }
 target_number() { cli --json target list 2>/dev/null | json_number "$1"; }
-status_shows_target() { cli status 2>/dev/null | grep -q "disk.img  collecting"; }
-conditions_are_none() { ! cli --json status | sed '1,/"conditions"/d' | grep -q '"code"'; }
+status_shows_target() { cli status 2>/dev/null | says "disk.img  collecting"; }
+conditions_are_none() { ! cli --json status | sed '1,/"conditions"/d' | says '"code"'; }
 
 # make_site NAME: a master target that writes $home/NAME/disk.img.
 make_site() {

@@ -12,7 +12,7 @@ source tests/lib/fake_azure.sh
 cycles=${CAUSEWAY_CYCLES:-3}
 [ -z "${CAUSEWAY_NIGHTLY:-}" ] || cycles=${CAUSEWAY_CYCLES:-100}
 
-status_shows_full() { causeway --config "$demo/causeway.toml" status 2>/dev/null | grep -q SPOOL_FULL; }
+status_shows_full() { causeway --config "$demo/causeway.toml" status 2>/dev/null | says SPOOL_FULL; }
 status_shows_room() { causeway --config "$demo/causeway.toml" --json status >"$demo/status.json" 2>/dev/null && ! grep -q SPOOL_FULL "$demo/status.json"; }
 full_metric() {
     curl -sS --max-time 10 --unix-socket "$(find "$demo/state" -type s | head -n 1)" http://localhost/metrics |
@@ -78,5 +78,5 @@ all_committed() { [ -z "$(missing_points)" ]; }
 check "no point is lost, whether made in a full cache or after it" all_committed
 check "the agent kept everything: no catch-up, no resync" no_resync
 check "every point restores what the disk was at its moment" restore_all
-check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact'
+check "the vault proves itself" eval 'causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | says ^intact'
 cases_end

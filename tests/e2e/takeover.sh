@@ -85,10 +85,10 @@ segment_deadline = "1s"'
     [ "$(began_again)" = "$began" ] || die "a move began the disk anew"
     demo_points_there || die "committed points are missing: $(missing_points | tr '\n' ' ')"
     restore_all || die "a point differs"
-    causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | grep -q ^intact || die "the vault is not whole"
+    causeway --config "$demo/causeway.toml" verify "$demo_machine" --level full | tail -n 1 | says ^intact || die "the vault is not whole"
 }
 # Points that were only durable at the server that was left may have been told as dropped; committed ones never.
-demo_points_there() { ! missing_points | grep -qv '^before-'; }
+demo_points_there() { ! missing_points | says -v '^before-'; }
 
 on_a_directory() (
     demo_begin

@@ -103,6 +103,6 @@ check "the machine is protected again" state_is protected
 check "an unknown verb is told with a guess" exit_code_is 2 cli failver
 check "the guess is right" said "failover"
 for program in causewayd causeway causeway-agent causeway-restore; do
-    check "$program tells its version" eval '"$program" --version | grep -qx "$program [0-9.]*"'
+    check "$program tells its version" eval '"$program" --version | says -x "$program [0-9.]*"'
 done
 cases_end

@@ -22,7 +22,7 @@ signs_of_life() { grep -c '^WATCHDOG=1' "$demo/heard" || true; }
 heard() { grep -q "^$1" "$demo/heard"; }
 logged() { grep -q "$@" "$demo/server.log"; }
 stalls() { logged "appliance.stage_stalled stage=$1"; }
-shown() { causeway --config "$demo/causeway.toml" --json status | grep -q "$1"; }
+shown() { causeway --config "$demo/causeway.toml" --json status | says "$1"; }
 all_committed() { [ -z "$(missing_points)" ]; }
 make_point() { point=$((point + 1)); note_point "p$point" sent || die "no point p$point"; writer_go; }
 

@@ -12,7 +12,7 @@ source tests/lib/guest.sh
 
 cli() { causeway --config "$demo/causeway.toml" "$@"; }
 quiet() { "$@" >>"$demo/cli.log" 2>&1; }
-state_is() { cli machines "$demo_machine" 2>/dev/null | grep -qw "$1"; }
+state_is() { cli machines "$demo_machine" 2>/dev/null | says -w "$1"; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 # timed STEP: how long what came before it took.
 timed() {
@@ -22,7 +22,7 @@ timed() {
     step_began=$now
 }
 protected_elsewhere() {
-    causeway-agent status --state "$demo/agent-2" --json 2>/dev/null | grep -q '"phase": *"protected"'
+    causeway-agent status --state "$demo/agent-2" --json 2>/dev/null | says '"phase": *"protected"'
 }
 point_elsewhere() { causeway-agent point --state "$demo/agent-2" --tag there --wait committed --timeout 300s >>"$demo/points.log" 2>&1; }
 reprotected() { quiet cli reprotect "$demo_machine"; state_is reprotected; }

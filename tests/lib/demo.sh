@@ -16,6 +16,14 @@ wait_for() {
     done
 }
 
+# says [OPTION…] PATTERN: whether the input says it. It is read to its end: a reader that stops at the first match breaks
+# the pipe of a program that has more to tell, and under pipefail that counts as a failure.
+says() {
+    local text
+    text=$(cat)
+    [ -n "$text" ] && grep -q "$@" <<<"$text"
+}
+
 # demo_needs_room MIB: refuses to begin where the demonstration would fill the disk.
 demo_needs_room() {
     local place=${TMPDIR:-/tmp} free
@@ -97,7 +105,7 @@ demo_start_server() {
     local try
     for try in 1 2 3 4 5; do
         demo_try_server && return
-        tail -n 3 "$demo/server.log" | grep -q 'Address already in use' || break
+        tail -n 3 "$demo/server.log" | says 'Address already in use' || break
         sleep $try
     done
     die "causewayd does not start (see $demo/server.log)"

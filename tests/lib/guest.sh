@@ -166,7 +166,7 @@ guest_check_image() {
     rm -f "$root"  # A copy of the partition: e2fsck cannot open one again at an offset.
     dd if="$1" of="$root" bs=1M skip=$guest_root_mib conv=sparse status=none || return 1
     guest_needs_recovery=no
-    ! dumpe2fs -h "$root" 2>/dev/null | grep -q needs_recovery || guest_needs_recovery=yes
+    ! dumpe2fs -h "$root" 2>/dev/null | says needs_recovery || guest_needs_recovery=yes
     e2fsck -fp "$root" >"$demo/fsck.log" 2>&1 || status=$?
     [ $status -le 1 ] || { echo "e2fsck says $status:"; cat "$demo/fsck.log"; return 1; }
     debugfs -R 'cat /log' "$root" 2>/dev/null > "$demo/log"

@@ -46,7 +46,7 @@ writer_pause() {
 agent_json() { causeway-agent status --state "$demo/agent" --json 2>/dev/null || true; }
 agent_phase() { agent_json | grep -o '"phase": *"[^"]*"' | head -n 1 | sed 's/.*: *"//; s/"$//'; }
 agent_protects() { [ "$(agent_phase)" = protected ]; }
-agent_live() { agent_json | grep -q '"link": *"live"'; }
+agent_live() { agent_json | says '"link": *"live"'; }
 
 # note_point TAG WAIT: a point at a moment of which the writer knows what the disk is. Leaves the writer paused.
 note_point() {
@@ -61,7 +61,7 @@ vault_points() {
         python3 -c 'import json, sys
 for point in json.load(sys.stdin): print(point["tag"], point["id"])' || true
 }
-vault_has_tag() { vault_points | grep -q "^$1 "; }
+vault_has_tag() { vault_points | says "^$1 "; }
 
 # restore_all: every point of the vault against what was noted; prints how many. Fails on the first that differs.
 restore_all() {

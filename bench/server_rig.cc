@@ -135,8 +135,8 @@ Result<void> ServerRig::write_config() {
          << "[pipeline]\ncompression = \"" << options_.compression << "\"\nverify = \""
          << options_.verify << "\"\ncompute_threads = " << options_.compute_threads << "\n"
          << "[vault]\nurl = \"https://127.0.0.1:" << sink_port_ << "/" << sink_account
-         << "/bench\"\nauth = \"shared-key\"\naccount = \"" << sink_account
-         << "\"\nkey_file = " << quoted("sink.key") << "ca_file = " << quoted("sink/fake-azure.crt")
+         << "/bench\"\nauth = \"shared-key\"\nkey_file = " << quoted("sink.key")
+         << "ca_file = " << quoted("sink/fake-azure.crt")
          << "[security]\nca_file = " << quoted("pki/ca.crt")
          << "cert_file = " << quoted("pki/server.crt") << "key_file = " << quoted("pki/server.key")
          << "kek_file = " << quoted("kek");

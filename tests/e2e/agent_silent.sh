@@ -17,6 +17,10 @@ heard() { ! silent; }
 connected_is() { status | python3 -c 'import json, sys
 sys.exit(str(json.load(sys.stdin)["machines"][0]["agent"]["connected"]) != sys.argv[1])' "$1"; }
 is_shown_to_people() { causeway --config "$demo/causeway.toml" status | says 'no agent for'; }
+ended_with_the_server() { causeway --config "$demo/causeway.toml" --json events --since 1h | python3 -c 'import json, sys
+seen = [(e["event"], e["detail"][:16]) for e in json.load(sys.stdin) if e["code"] == "AGENT_SILENT"]
+sys.exit([e for e, _ in seen[:4]] != ["raised", "cleared"] * 2 or seen[3][1] != "the server ended")'; }
+event_damage_is_shown() { status | says 'RECORD_CORRUPT' && causeway --config "$demo/causeway.toml" events | says 'lines of .*events are damaged'; }
 begun_and_ended() { causeway --config "$demo/causeway.toml" --json events | python3 -c 'import json, sys
 seen = [e["event"] for e in json.load(sys.stdin) if e["code"] == "AGENT_SILENT"]
 sys.exit(seen[:2] != ["raised", "cleared"])'; }
@@ -44,6 +48,18 @@ check "the history keeps both" begun_and_ended
 kill -9 $demo_server_pid; wait $demo_server_pid 2>/dev/null
 demo_stop_agent
 demo_start_server
+check "the history outlasts the death of the server" begun_and_ended
 wait_for 60 "AGENT_SILENT of a machine that is not heard after a start" silent
 pass "a server that never heard the agent says so too"
+sleep 2.5  # What is told is on disk a second later.
+kill -9 $demo_server_pid; wait $demo_server_pid 2>/dev/null
+demo_start_server
+check "so does what stood when it died" ended_with_the_server
+refuses_nonsense() { causeway --config "$demo/causeway.toml" events --since yesterday 2>>"$demo/cli.log"; [ $? -eq 2 ]; }
+check "a time that is none is refused" refuses_nonsense
+kill -9 $demo_server_pid; wait $demo_server_pid 2>/dev/null
+printf '#' | dd of="$demo/state/events" bs=1 seek=12 conv=notrunc status=none
+demo_start_server
+wait_for 60 "damage of the history to be shown" event_damage_is_shown
+pass "a server starts with a damaged history and says what is wrong with it"
 cases_end

@@ -15,9 +15,6 @@ demo_begin  # Its traps replace those of azurite.sh.
 azurite_dir=$demo/azurite
 mkdir "$azurite_dir"
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
-said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
 
 azurite_start vault || die "Azurite does not start"
 demo_pids+=("${azurite_pids[@]}")

@@ -40,7 +40,6 @@ with_limit() {
     printf '#!/bin/sh\nulimit -Sn %s && ulimit -Hn %s && exec "%s" "$@"\n' "$1" "$2" "$build/causewayd" > "$demo/bin/causewayd"
     chmod +x "$demo/bin/causewayd"
 }
-logged() { grep -q "$@" "$demo/server.log"; }
 status_json() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null; }
 shown() { status_json | says "$1"; }
 refused() {

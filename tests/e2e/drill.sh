@@ -10,9 +10,6 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 source tests/lib/guest.sh
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
-said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
 
 demo_begin
 demo_interval=1s

@@ -13,15 +13,14 @@ config() { causeway --config "$demo/causeway.toml" "$@"; }
 control_port_of() { config --json status 2>/dev/null | json_number control_port; }
 token_into() { local file=$1; shift; config enrol-token --out "$file" "$@" 2>>"$demo/cli.log"; }
 enrol() { local file=$1 state=$2; shift 2; causeway-agent enrol --server "127.0.0.1:$control_port" --token-file "$file" --state "$state" "$@" >"$demo/enrol.out" 2>&1; }
-says() { cat "$demo/enrol.out" >>"$demo/cli.log"; grep -q "$1" "$demo/enrol.out"; }
+enrol_says() { cat "$demo/enrol.out" >>"$demo/cli.log"; grep -q "$1" "$demo/enrol.out"; }
 refused() {  # CODE FILE STATE [MORE]: the agent ends badly and names the code.
     local code=$1; shift
-    ! enrol "$@" && says "$code"
+    ! enrol "$@" && enrol_says "$code"
 }
 serial() { openssl x509 -noout -serial -in "$demo/agent/machine.pem"; }
 serial_is_not() { [ "$(serial)" != "$1" ]; }
 private() { [ "$(stat -c %a "$1")" = 600 ]; }
-logged() { grep -q "$@" "$demo/server.log"; }
 shown_event() { config --json events | says "$1"; }
 protect() {
     causeway-agent protect --state "$demo/agent" --image "$demo_image" --disk-name disk --machine-name demo-machine \
@@ -153,12 +152,12 @@ check "a token outlives kill -9 of the server" enrol "$demo/token2" "$demo/secon
 wait_for 180 "protection" agent_protects
 demo_stop_agent
 check "the certificate is made to have expired" expire_certificate
-renew_fails() { ! causeway-agent enrol --renew --state "$demo/agent" >"$demo/enrol.out" 2>&1 && says CERTIFICATE_EXPIRED; }
+renew_fails() { ! causeway-agent enrol --renew --state "$demo/agent" >"$demo/enrol.out" 2>&1 && enrol_says CERTIFICATE_EXPIRED; }
 check "an expired certificate does not renew itself" renew_fails
 check "a token for anybody does not make another machine of this one" refused TOKEN_REFUSED "$demo/token2" "$demo/agent"
 check "a token for this machine is made" token_into "$demo/token5" --machine "$demo_machine"
 check "it is of no use to another machine" refused TOKEN_REFUSED "$demo/token5" "$demo/second"
-same_machine() { enrol - "$demo/agent" < "$demo/token5" && says "^machine $demo_machine,"; }
+same_machine() { enrol - "$demo/agent" < "$demo/token5" && enrol_says "^machine $demo_machine,"; }
 check "the machine is enrolled again as what it was" same_machine
 protect
 wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
@@ -173,7 +172,7 @@ guesses() {
     local i
     for i in $(seq 60); do
         refused SERVER_BUSY "$demo/wrong" "$demo/third" --timeout 0s && return 0
-        says TOKEN_REFUSED || return 1
+        enrol_says TOKEN_REFUSED || return 1
     done
     return 1
 }

@@ -20,7 +20,6 @@ failback_in_background() {
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 # The on-premises disk as the disaster left it: 1 % of its blocks are other ones.
 old_disk() { cp "$demo/old.saved" "$demo/old.img"; }
-exit_code_is() { local wanted=$1; shift; "$@" >/dev/null 2>&1; [ $? -eq "$wanted" ]; }
 is_old() { [ "$(sum_of "$demo/old.img")" = "$old" ]; }
 is_point() { [ "$(sum_of "$demo/old.img")" = "$truth" ]; }
 

@@ -30,9 +30,7 @@ metric() { curl -sf --unix-socket "$demo/state/control.sock" http://causeway/met
 has_metric() { [ "$(metric "$1")" -ge "$2" ]; }
 resident_peak() { awk '/^VmHWM/ { print $2 * 1024 }' "/proc/$demo_server_pid/status"; }
 budget() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null | json_number memory_budget_bytes; }
-exit_code_is() { local wanted=$1; shift; "$@" >>"$demo/cli.log" 2>&1; [ $? -eq "$wanted" ]; }
 one_of() { local wanted=" $1 "; shift; "$@" >>"$demo/cli.log" 2>&1; [[ $wanted == *" $? "* ]]; }
-logged() { grep -q "$@" "$demo/server.log"; }
 revoked_is_named() {  # Strangers may cause only so many lines at a time: it comes again until it is written.
     timeout 10 openssl s_client -connect "127.0.0.1:$demo_port" -alpn causeway-replication/1 -cert "$demo/pki/revoked.crt" \
         -key "$demo/pki/revoked.key" -CAfile "$demo/pki/ca.crt" </dev/null >/dev/null 2>&1

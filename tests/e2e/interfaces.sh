@@ -9,11 +9,8 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 source tests/lib/ordered.sh
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
 scrape() { curl -sf --max-time 10 --unix-socket "$demo/state/control.sock" http://causeway/metrics; }
 metrics_are_right() { scrape | python3 tests/e2e/metric_names.py > "$demo/metrics.wrong"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
-said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
 # has_keys "KEYS" VERB…: the object that --json prints, or the first of its list, has them all.
 has_keys() {
     local keys=$1; shift

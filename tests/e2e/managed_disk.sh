@@ -9,9 +9,6 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 source tests/lib/fake_azure.sh
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
-said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
 azure() { fake_call -X "$1" -H 'x-ms-version: 2023-11-03' "${@:3}" "$fake_url/disks$2"; }
 # new_disk NAME BYTES: an upload disk as `az disk create --upload-type Upload` leaves it.
 new_disk() {

@@ -14,7 +14,6 @@ target() { causeway --config "$demo/causeway.toml" target "$@"; }
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_old() { [ "$(sum_of "$demo/target.img")" = "$old" ]; }
 is_point() { [ "$(sum_of "$demo/target.img")" = "$truth" ]; }
-exit_code_is() { local wanted=$1; shift; "$@" >>"$demo/cli.log" 2>&1; [ $? -eq "$wanted" ]; }
 target_number() { causeway --config "$demo/causeway.toml" --json target list 2>/dev/null | json_number "$1"; }
 held_point() { target list 2>/dev/null | sed -n 's/.*holds point \([0-9a-f-]*\) .*/\1/p'; }
 kept_has() { causeway --config "$demo/causeway.toml" --json target list | sed -n '/earlier_points/,/]/p' | says "\"$1\""; }

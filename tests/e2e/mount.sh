@@ -11,8 +11,6 @@ source tests/lib/demo.sh
 # On a machine that does other things at the same time, waiting for the processor is not the mount's time: the best of
 # some tries is.
 first_byte_ms_max=${CAUSEWAY_FIRST_BYTE_MS:-2000}
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 in_mount() { cli mount "$demo_machine" "$point" --run "$1" >"$demo/last.out" 2>&1 || { cat "$demo/last.out"; false; }; }
 

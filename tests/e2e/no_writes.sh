@@ -9,7 +9,6 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 
 mb=32
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
 quiet() { "$@" >>"$demo/cli.log" 2>&1; }
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 # Also when it was last written, and that it is the same file.

@@ -8,9 +8,7 @@ export PATH=$build:$build/tests:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
 other() { causeway --config "$demo/other.toml" "$@"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
 field() { python3 -c 'import json, sys
 value = json.load(sys.stdin)
 for key in sys.argv[1:]: value = value[int(key) if key.isdigit() else key]

@@ -8,7 +8,6 @@ export PATH=$build:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
 quiet() { "$@" >>"$demo/cli.log" 2>&1 || die "refused: $* (see $demo/cli.log)"; }
 start_agent() { # OPTION…
     causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \

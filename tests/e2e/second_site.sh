@@ -13,7 +13,6 @@ mb=32
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_same() { [ "$(sum_of "$1")" = "$2" ]; }
 site() { demo=$home/$1; }  # What demo.sh and ordered.sh call $demo.
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
 points_of_target() { cli --json points "$demo_machine" 2>/dev/null | sed -n 's/.*"id": *"\([0-9a-f-]*\)".*/\1/p'; }
 target_number() { cli --json target list 2>/dev/null | json_number "$1"; }
 status_shows_target() { cli status 2>/dev/null | says "disk.img  collecting"; }

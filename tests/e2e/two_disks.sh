@@ -7,9 +7,6 @@ export PATH=$build:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
-said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 # truth_of POINT: the sums of both disks when it was cut.
 truth_of() {

@@ -9,9 +9,6 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 
 sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
-exit_code_is() { local wanted=$1; shift; "$@" >"$demo/last.out" 2>&1; local got=$?; [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }; }
-said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
 field() { python3 -c 'import json, sys
 value = json.load(sys.stdin)
 for key in sys.argv[1:]: value = value[int(key) if key.lstrip("-").isdigit() else key]

@@ -20,7 +20,6 @@ while True: print(channel.recv(4096).decode())' "$demo/notify.sock" > "$demo/hea
 }
 signs_of_life() { grep -c '^WATCHDOG=1' "$demo/heard" || true; }
 heard() { grep -q "^$1" "$demo/heard"; }
-logged() { grep -q "$@" "$demo/server.log"; }
 stalls() { logged "appliance.stage_stalled stage=$1"; }
 shown() { causeway --config "$demo/causeway.toml" --json status | says "$1"; }
 all_committed() { [ -z "$(missing_points)" ]; }

@@ -10,7 +10,6 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 source tests/lib/guest.sh
 
-cli() { causeway --config "$demo/causeway.toml" "$@"; }
 quiet() { "$@" >>"$demo/cli.log" 2>&1; }
 state_is() { cli machines "$demo_machine" 2>/dev/null | says -w "$1"; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }

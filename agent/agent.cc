@@ -54,6 +54,7 @@ bool Agent::round() {
         busy = scan_->step() || busy;
     }
     tend_machine();
+    tend_sizes();
     tend_guest();
     tend_points();
     if (hrl_ && (stopping_ == Stopping::no || hrl_->applying())) {
@@ -142,8 +143,8 @@ void Agent::tend_points() {
         return;
     }
     if (scan_) {
-        if (scan_->grown() && !scan_->running() && stop_asked_.load() == 0) {
-            log_warning("agent.disk.grown", {{"error", scan_->outcome()->error()}});
+        if (scan_->resized() && !scan_->running() && stop_asked_.load() == 0) {
+            log_warning("agent.disk.resized", {{"error", scan_->outcome()->error()}});
             wants_restart_ = true;
             return;
         }

@@ -121,6 +121,9 @@ private:
     void quiet_source(bool planned);
     void resume_guest();
     [[nodiscard]] std::string_view source_name() const noexcept;
+    // agent_resize.cc
+    void tend_sizes();
+    Result<void> resize(const std::string& disk, std::uint64_t bytes, bool shrink);
     Result<void> leave_state();
     // agent_control.cc
     void control(std::uint64_t client, const std::string& line);
@@ -185,8 +188,9 @@ private:
     bool scan_wanted_ = false;
     bool wants_restart_ = false;
     bool guest_paused_ = false;
-    Nanos last_point_{}, not_before_{};
-    std::atomic<int> stop_asked_{0};  // 1: stop, 2: with a final point
+    Nanos last_point_{}, not_before_{}, look_at_sizes_{};
+    std::vector<std::uint64_t> sizes_seen_;  // At the last look, by slot.
+    std::atomic<int> stop_asked_{0};         // 1: stop, 2: with a final point
     enum class Stopping { no, final_point, goodbye } stopping_ = Stopping::no;
     Nanos stop_deadline_{};
     std::optional<PointId> final_point_;

@@ -80,6 +80,12 @@ void Agent::control(std::uint64_t client, const std::string& line) {
                                .timeout_ms = timed ? timeout->get<std::int64_t>() : 60'000,
                                .frozen = text("frozen", "no") == "yes",
                                .group = text("group", "no") == "yes"});
+    } else if (command == "resize") {
+        const auto size = asked.find("size_bytes");
+        const bool sized = size != asked.end() && size->is_number_unsigned();
+        const auto resized = resize(text("disk", ""), sized ? size->get<std::uint64_t>() : 0,
+                                    text("shrink", "no") == "yes");
+        control_->reply(client, resized ? R"({"ok":true})" : refusal(resized.error()));
     } else if (command == "stop") {
         stop_client_ = client;
         stop_asked_.store(text("final", "no") == "yes" ? 2 : 1);

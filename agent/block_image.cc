@@ -218,6 +218,11 @@ Result<std::unique_ptr<BlockImage>> wrap(Fd fd, const std::string& path, bool ot
 
 }  // namespace
 
+bool was_resized(const BlockImage& image) noexcept {
+    const std::uint64_t now = image.size_beneath();
+    return now != image.size() && now > 0 && now % sector_bytes == 0;
+}
+
 Result<std::unique_ptr<BlockImage>> open_image(const std::string& path, ImageAccess access) {
     const bool write = access == ImageAccess::read_write;
     Fd fd(::open(path.c_str(), (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY));

@@ -44,6 +44,10 @@ public:
 
 enum class ImageAccess { read_only, read_write };
 
+// Whether what lies beneath has another size by now, and one that a disk can have: then it must be
+// opened anew.
+bool was_resized(const BlockImage& image) noexcept;
+
 // A regular file or a block device. `read_only` is for what others write: of a device the page
 // cache knows nothing of what a file system on it or on a partition writes, so it is read past it.
 // `read_write` takes an advisory lock, so that two agents never capture one image. Errors:

@@ -259,6 +259,54 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
     }
 }
 
+struct AskText {
+    std::string state, tag, wait = "sent", timeout = "60s", disk, size = "0";
+    bool final = false, frozen = false, group = false, shrink = false;
+};
+
+// What is asked of a running agent.
+void add_ask(CLI::App& app, AskCommand& out, AskText& text) {
+    CLI::App* const status = app.add_subcommand("status", "how protection goes");
+    CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
+    CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
+    CLI::App* const resize =
+        app.add_subcommand("resize", "give a disk of a virtual machine another size");
+    for (CLI::App* const each : {status, point, stop, resize}) {
+        each->add_option("--state", text.state, "state directory of the agent")->required();
+    }
+    for (CLI::App* const each : {point, stop, resize}) {
+        each->add_option("--timeout", text.timeout)->capture_default_str();
+    }
+    status->add_flag("--json", out.json);
+    point->add_flag("--json", out.json);
+    point->add_option("--tag", text.tag, "a word of yours, at most 256 bytes");
+    point->add_flag("--frozen", text.frozen, "freeze the guest for it; the agent needs --qga");
+    point->add_flag("--group", text.group, "of all machines of the group that it coordinates");
+    point->add_option("--wait", text.wait)->check(CLI::IsMember({"sent", "durable", "committed"}));
+    stop->add_flag("--final", text.final, "a last point first, then a planned GOODBYE");
+    resize->add_option("--disk", text.disk, "its name, as status tells it")->required();
+    resize->add_option("--size", text.size, "for example 20GiB")->required();
+    resize->add_flag("--shrink", text.shrink, "what lies beyond a nearer end may be lost");
+}
+
+void finish_ask(AskCommand& out, const AskText& text) {
+    const std::int64_t timeout_ms = duration_ns("--timeout", text.timeout) / ns_per_ms;
+    out.socket = text.state + std::string(socket_name);
+    out.timeout_ms = static_cast<int>(timeout_ms) + 5000;
+    out.request = json{
+        {"command", out.name},
+        {"tag", text.tag},
+        {"wait", text.wait},
+        {"final", text.final ? "yes" : "no"},
+        {"frozen", text.frozen ? "yes" : "no"},
+        {"group", text.group ? "yes" : "no"},
+        {"disk", text.disk},
+        {"size_bytes", size_bytes("--size", text.size)},
+        {"shrink", text.shrink ? "yes" : "no"},
+        {"timeout_ms",
+         timeout_ms}}.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 void print_status(const json& status) {
     std::printf("machine   %s (%s)\nlink      %s %s\n", status.value("machine_name", "").c_str(),
                 status.value("machine", "").c_str(), status.value("link", "").c_str(),
@@ -294,11 +342,8 @@ CommandLine parse_command_line(int argc, char** argv) {
     add_protect(protecting, protect, text);
     add_group(protecting, text);
     AskCommand ask;
-    std::string state, tag, wait = "sent", timeout = "60s";
-    bool final = false, frozen = false, group = false;
-    CLI::App* const status = app.add_subcommand("status", "how protection goes");
-    CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
-    CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
+    AskText ask_text;
+    add_ask(app, ask, ask_text);
     CLI::App* const guard = app.add_subcommand("guard", "started by an agent for itself");
     guard->group("");  // Not for people.
     EnrolCommand enrol;
@@ -311,18 +356,6 @@ CommandLine parse_command_line(int argc, char** argv) {
     hrl.add_option("--to", diff.to, "the newer image")->required();
     hrl.add_option("--output", diff.output, "the replica log to make")->required();
     hrl.add_option("--after", diff.after, "the log that it continues");
-    for (CLI::App* const each : {status, point, stop}) {
-        each->add_option("--state", state, "state directory of the agent")->required();
-    }
-    status->add_flag("--json", ask.json);
-    point->add_flag("--json", ask.json);
-    point->add_option("--tag", tag, "a word of yours, at most 256 bytes");
-    point->add_flag("--frozen", frozen, "freeze the guest for it; the agent needs --qga");
-    point->add_flag("--group", group, "of all machines of the group that the agent coordinates");
-    point->add_option("--wait", wait)->check(CLI::IsMember({"sent", "durable", "committed"}));
-    point->add_option("--timeout", timeout)->capture_default_str();
-    stop->add_flag("--final", final, "a last point first, then a planned GOODBYE");
-    stop->add_option("--timeout", timeout)->capture_default_str();
     CommandLine out;
     try {
         app.parse(argc, argv);
@@ -342,19 +375,8 @@ CommandLine parse_command_line(int argc, char** argv) {
             out.protect = std::move(protect);
             return out;
         }
-        const std::int64_t timeout_ms = duration_ns("--timeout", timeout) / ns_per_ms;
         ask.name = app.get_subcommands().front()->get_name();
-        ask.socket = state + std::string(socket_name);
-        ask.timeout_ms = static_cast<int>(timeout_ms) + 5000;
-        ask.request = json{
-            {"command", ask.name},
-            {"tag", tag},
-            {"wait", wait},
-            {"final", final ? "yes" : "no"},
-            {"frozen", frozen ? "yes" : "no"},
-            {"group", group ? "yes" : "no"},
-            {"timeout_ms",
-             timeout_ms}}.dump(-1, ' ', false, json::error_handler_t::replace);
+        finish_ask(ask, ask_text);
         out.ask = std::move(ask);
     } catch (const CLI::ParseError& wrong) {
         out.exit = app.exit(wrong) == 0 ? 0 : 2;

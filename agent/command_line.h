@@ -18,7 +18,7 @@ struct ProtectCommand {
     std::int64_t renew_before_ns = 0;  // when it is valid for less; 0: a third of its time.
 };
 
-struct AskCommand {  // status, point, stop
+struct AskCommand {  // status, point, stop, resize
     std::string name, socket, request;
     int timeout_ms = 0;
     bool json = false;

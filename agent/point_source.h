@@ -22,8 +22,8 @@ public:
     virtual bool step() = 0;
     // Gives up what is under way: its point is not made.
     virtual void stop() {}
-    // The last one was given up because a disk has grown: the agent must open the disks anew.
-    [[nodiscard]] virtual bool grown() const noexcept { return false; }
+    // The last one was given up because a disk was resized: the agent must open the disks anew.
+    [[nodiscard]] virtual bool resized() const noexcept { return false; }
     // The outcome of the last one: its point, or why there is none.
     [[nodiscard]] virtual const std::optional<Result<PointId>>& outcome() const noexcept = 0;
 };

@@ -139,18 +139,18 @@ Result<bool> QemuEpochs::log_some() {
 
 // What lies beyond the size that the server knows would be in no point.
 Result<void> QemuEpochs::check_sizes() {
-    grown_ = false;
+    resized_ = false;
     CW_TRY_ASSIGN(const auto disks, context_.source.machine().disks());
     for (std::size_t slot = 0; slot < context_.captures.size(); ++slot) {
         const QemuDisk& known = context_.source.vm_disk(slot);
         const auto it = std::ranges::find(disks, known.node, &QemuDisk::node);
         if (it == disks.end() || it->size_bytes != known.size_bytes) {
-            grown_ = it != disks.end() && it->size_bytes > known.size_bytes;
+            resized_ = it != disks.end();
             return fail(Errc::size_mismatch,
                         "disk '" + context_.source.disk_name(slot) +
-                            (grown_ ? "' has grown: it is compared again in its new size"
-                                    : "' was made smaller or unplugged: no more points until the "
-                                      "agent is started again"));
+                            (resized_ ? "' was resized: it is compared again in its new size"
+                                      : "' was unplugged: no more points until the agent is "
+                                        "started again"));
         }
     }
     return {};

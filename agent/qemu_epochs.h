@@ -40,7 +40,7 @@ public:
     [[nodiscard]] bool running() const noexcept override { return running_; }
     bool step() override;
     void stop() override;
-    [[nodiscard]] bool grown() const noexcept override { return grown_; }
+    [[nodiscard]] bool resized() const noexcept override { return resized_; }
     [[nodiscard]] const std::optional<Result<PointId>>& outcome() const noexcept override {
         return outcome_;
     }
@@ -68,7 +68,7 @@ private:
 
     Context context_;
     bool running_ = false;
-    bool grown_ = false;
+    bool resized_ = false;
     bool was_cut_ = false;  // Old bitmaps stand still, and must be settled or given back.
     pipeline::PointKind kind_{};
     std::string tag_, hooks_;

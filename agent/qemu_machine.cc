@@ -306,6 +306,10 @@ Result<void> QemuMachine::remove_node(const std::string& name) {
     return ask("blockdev-del", dump({{"node-name", name}}));
 }
 
+Result<void> QemuMachine::resize(const QemuDisk& disk, std::uint64_t bytes) {
+    return ask("block_resize", dump({{"node-name", disk.node}, {"size", bytes}}));
+}
+
 Result<void> QemuMachine::pause_guest() {
     return ask("stop", "{}");
 }

@@ -81,6 +81,9 @@ public:
                              const std::string& path);
     Result<void> remove_node(const std::string& name);
 
+    // The guest is told. QEMU refuses while a mirror or an export holds the disk.
+    Result<void> resize(const QemuDisk& disk, std::uint64_t bytes);
+
     Result<void> pause_guest();
     Result<void> continue_guest();
 

@@ -137,13 +137,31 @@ void QemuSource::detach() {
     if (state_ != State::attached) {
         return;
     }
+    remove_exports();
+    end(State::gone, "detached");
+}
+
+void QemuSource::remove_exports() {
     for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
         if (const auto removed = machine_->remove_export(numbered("live", slot)); !removed) {
             log_warning("agent.qemu.detach",
                         {{"disk", disks_[slot].name}, {"error", removed.error()}});
         }
     }
-    end(State::gone, "detached");
+}
+
+Result<void> QemuSource::resize(std::size_t slot, std::uint64_t bytes) {
+    if (state_ != State::attached) {
+        return fail(Errc::qmp_failed, reason_);
+    }
+    const Disk& disk = disks_.at(slot);
+    stop_capture();
+    remove_exports();
+    auto resized = machine_->resize(disk.vm, bytes);
+    end(State::detached, "disk '" + disk.name + "' " +
+                             (resized ? "has " + std::to_string(bytes) + " bytes now"
+                                      : "keeps its size: " + to_string(resized.error())));
+    return resized;
 }
 
 bool QemuSource::step() {

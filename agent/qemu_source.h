@@ -55,6 +55,11 @@ public:
     // Ends everything that we set up beside the bitmaps.
     void detach();
 
+    // Gives the guest's disk another size. QEMU does that to nobody's disk that is captured: ends
+    // in State::detached, whether it succeeded or not; bitmaps record meanwhile. Errors:
+    // qmp_failed.
+    Result<void> resize(std::size_t slot, std::uint64_t bytes);
+
     // True if something changed.
     bool step();
     // What was set up beside the machine cannot be relied on any more: attach anew.
@@ -76,6 +81,7 @@ private:
     QemuSource(Options options, Clock& clock) : options_(std::move(options)), clock_(clock) {}
     Result<void> choose(std::vector<QemuDisk> found);
     void end(State state, std::string reason);
+    void remove_exports();
     void look_for_machine();
     void take_event(const QmpEvent& event);
 

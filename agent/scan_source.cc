@@ -88,7 +88,7 @@ bool ScanSource::step() {
 }
 
 Result<void> ScanSource::check_disks() {
-    grown_ = false;
+    resized_ = false;
     for (const Disk& disk : disks_) {
         const BlockImage& image = disk.capture->image();
         if (image.replaced()) {
@@ -98,12 +98,12 @@ Result<void> ScanSource::check_disks() {
                             "until the agent is started again");
         }
         if (const std::uint64_t now = image.size_beneath(); now != image.size()) {
-            grown_ = now > image.size() && now % sector_bytes == 0;
+            resized_ = was_resized(image);
             return fail(Errc::size_mismatch,
                         disk.path + " has " + std::to_string(now) + " bytes now, protected are " +
                             std::to_string(image.size()) +
-                            (grown_ ? ": it is compared again in its new size"
-                                    : ": no more points until the agent is started again"));
+                            (resized_ ? ": it is compared again in its new size"
+                                      : ": no more points until the agent is started again"));
         }
     }
     return {};

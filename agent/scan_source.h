@@ -37,7 +37,7 @@ public:
     bool begin(std::string tag) override;
     [[nodiscard]] bool running() const noexcept override { return phase_ != Phase::idle; }
     bool step() override;
-    [[nodiscard]] bool grown() const noexcept override { return grown_; }
+    [[nodiscard]] bool resized() const noexcept override { return resized_; }
     [[nodiscard]] const std::optional<Result<PointId>>& outcome() const noexcept override {
         return outcome_;
     }
@@ -62,7 +62,7 @@ private:
     std::string tag_;
     std::vector<std::unique_ptr<BlockImage>> clones_;
     bool still_ = false;  // The view does not change under the scan.
-    bool grown_ = false;
+    bool resized_ = false;
     bool held_ = false;  // The freezer holds it still: thaw as soon as possible.
     std::size_t disk_at_ = 0;
     std::uint32_t ordinal_ = 0;

@@ -81,7 +81,7 @@ std::string gap_text(Seq durable, Seq oldest_held) {
 }
 
 std::string size_text(const DiskHello& hello, const vault::DiskEntry& entry) {
-    return "the size changed from " + std::to_string(entry.size_bytes) + " to " +
+    return "resize: the size changed from " + std::to_string(entry.size_bytes) + " to " +
            std::to_string(hello.size_bytes) + " bytes";
 }
 

@@ -86,7 +86,11 @@ ByteVector ModelDisk::materialise(Seq cut) const {
         }
     }
     std::ranges::stable_sort(order, {}, [](const Piece* piece) { return piece->seq; });
-    ByteVector image(size);
+    std::uint64_t end = size;  // Of a disk that was made smaller: pieces may lie beyond it.
+    for (const Piece* piece : order) {
+        end = std::max(end, piece->extent.offset + piece->extent.length);
+    }
+    ByteVector image(end);
     for (const Piece* piece : order) {
         std::byte* const to = image.data() + piece->extent.offset;
         if (piece->extent.op == pipeline::ExtentOp::write) {
@@ -95,6 +99,7 @@ ByteVector ModelDisk::materialise(Seq cut) const {
             std::memset(to, 0, piece->extent.length);
         }
     }
+    image.resize(size);
     return image;
 }
 

@@ -231,7 +231,28 @@ TEST_F(Program, AnImageThatHasGrownIsComparedInItsNewSizeAndGoesOn) {
     ASSERT_TRUE(anew);
     ASSERT_TRUE(point());
     expect_last_point_is_the_image();
-    EXPECT_EQ(run("grep -q agent.disk.grown " + directory_ + "/log"), 0);
+    EXPECT_EQ(run("grep -q agent.disk.resized " + directory_ + "/log"), 0);
+    EXPECT_EQ(end(SIGTERM), 0);
+}
+
+TEST_F(Program, AnImageBeneathTheFrontEndThatIsResizedIsComparedInItsNewSize) {
+    server_->with([](ModelServer& model) { model.know_hashes = true; });
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    for (const std::uint64_t size : {11 * mib, 6 * mib}) {
+        ASSERT_EQ(run("truncate -s " + std::to_string(size) + " " + image_), 0);
+        bool anew = false;
+        for (int i = 0; i < 1200 && !anew; ++i) {
+            ::usleep(50'000);
+            anew = server_->with([&](ModelServer& model) {
+                return !model.disks.empty() && model.disks.begin()->second.size == size;
+            });
+        }
+        ASSERT_TRUE(anew) << size;
+        ASSERT_TRUE(point()) << size;
+        expect_last_point_is_the_image();
+    }
+    EXPECT_NE(agent("resize --disk disk.img --size 8M"), 0);  // For virtual machines.
     EXPECT_EQ(end(SIGTERM), 0);
 }
 

@@ -122,7 +122,7 @@ TEST_F(DiskDecision, AChangedSizeIsComparedAgain) {
     hello.size_bytes = 2 * gib;
     entry.committed = Seq{100};
     EXPECT_EQ(decide().action, DiskAction::resync);
-    EXPECT_TRUE(decide().reason.starts_with("the size changed from"));
+    EXPECT_TRUE(decide().reason.starts_with("resize: the size changed from"));
     hello.next_seq = Seq{105};  // A RESIZE may be among what it still has to send.
     hello.oldest_held = Seq{101};
     EXPECT_EQ(decide().action, DiskAction::continue_);
@@ -133,7 +133,7 @@ TEST_F(DiskDecision, AnAgentThatBeginsAnewBecauseOfTheSizeIsToldThatReason) {
     EXPECT_EQ(decide().reason, "the agent has no history it can prove");
     hello.size_bytes = 2 * gib;
     EXPECT_EQ(decide().action, DiskAction::resync);
-    EXPECT_EQ(decide().reason, "the size changed from " + std::to_string(1 * gib) + " to " +
+    EXPECT_EQ(decide().reason, "resize: the size changed from " + std::to_string(1 * gib) + " to " +
                                    std::to_string(2 * gib) + " bytes");
 }
 

@@ -98,7 +98,11 @@ void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
     });
     server.Get(R"(/v1/([a-z0-9/_-]{1,128}))",
                [&handlers](const httplib::Request& request, httplib::Response& response) {
-                   answer(response, handlers.get(request.matches[1].str()));
+                   std::string name = request.matches[1].str();
+                   if (request.has_param("since")) {
+                       name += "?since=" + request.get_param_value("since");
+                   }
+                   answer(response, handlers.get(name));
                });
     server.Post(R"(/v1/([a-z0-9/_-]{1,128}))",
                 [&handlers](const httplib::Request& request, httplib::Response& response) {

@@ -20,8 +20,9 @@
 namespace cw::appliance {
 
 struct ControlHandlers {
-    std::function<std::string()> metrics;                        // GET /metrics
-    std::function<Result<std::string>(const std::string&)> get;  // GET /v1/<name> → JSON
+    std::function<std::string()> metrics;  // GET /metrics
+    // GET /v1/<name> → JSON; with a query "<name>?since=<text>", no other is passed on.
+    std::function<Result<std::string>(const std::string&)> get;
     std::function<Result<std::string>(const std::string&, const std::string&)> post;  // + JSON body
     std::function<Result<std::string>(const EnrolCall&)> enrol;  // POST /v1/enrol; null: off.
 };

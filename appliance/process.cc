@@ -6,6 +6,8 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 
+#include <charconv>
+#include <condition_variable>
 #include <cstdio>
 #include <fstream>
 #include <thread>
@@ -50,6 +52,18 @@ public:
 private:
     std::jthread thread_;
 };
+
+// Writes once a second, and a last time when it is asked to stop.
+void keep_events(const std::stop_token& stop, EventLog& events) {
+    std::mutex mutex;
+    std::condition_variable_any stopped;
+    std::unique_lock lock(mutex);
+    while (!stop.stop_requested()) {
+        events.tick();
+        stopped.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; });
+    }
+    events.tick();
+}
 
 }  // namespace
 
@@ -98,6 +112,11 @@ Result<void> Process::start() {
     if (settings_.cache_path != settings_.server_state_dir) {
         CW_TRY_ASSIGN(cache_lock_, lock_directory(*seams_.disk, settings_.cache_path));
     }
+    events_ = std::make_unique<EventLog>(conditions_, *seams_.clock, make_posix_disk(),
+                                         settings_.server_state_dir + "/events");
+    events_->open();
+    event_writer_ =
+        std::jthread([this](const std::stop_token& stop) { keep_events(stop, *events_); });
     CW_TRY_ASSIGN(server_id_,
                   load_server_id(*seams_.disk, *seams_.random, settings_.server_state_dir));
     CW_TRY(revoked_->reload(*seams_.disk, settings_.security_revoked_file));
@@ -258,12 +277,12 @@ std::string Process::status() {
 }
 
 Result<std::string> Process::get(const std::string& name) {
-    constexpr std::size_t events_shown = 500;
     if (name == "status") {
         return status();
     }
-    if (name == "events") {
-        return events_json(conditions_.events(events_shown));
+    constexpr std::string_view newest = "events", since = "events?since=";
+    if (name == newest || name.starts_with(since)) {
+        return events(name == newest ? "" : std::string_view(name).substr(since.size()));
     }
     if (name == "enrol-tokens") {
         CW_TRY_ASSIGN(EnrolmentDesk* const desk, enrolment());
@@ -274,6 +293,18 @@ Result<std::string> Process::get(const std::string& name) {
         return vault_view_->machine(name.substr(machine.size()));
     }
     return fail(Errc::not_found, "no such resource: " + name);
+}
+
+// `since`: microseconds since 1970; empty: the newest.
+Result<std::string> Process::events(std::string_view since) {
+    constexpr std::size_t events_shown = 500;
+    std::int64_t since_us = 0;
+    const auto [end, error] = std::from_chars(since.data(), since.data() + since.size(), since_us);
+    if (!since.empty() && (error != std::errc{} || end != since.data() + since.size())) {
+        return fail(Errc::usage, "since: microseconds since 1970");
+    }
+    return events_json(
+        events_->events(WallMicros{since_us}, since.empty() ? events_shown : EventLog::kept_max));
 }
 
 Result<std::string> Process::post(const std::string& name, const std::string& body) {

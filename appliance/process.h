@@ -6,6 +6,7 @@
 #pragma once
 
 #include "appliance/control_server.h"
+#include "appliance/event_log.h"
 #include "appliance/proof_watch.h"
 #include "appliance/server.h"
 #include "appliance/vault_view.h"
@@ -16,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 
 namespace cw::appliance {
 
@@ -45,6 +47,7 @@ private:
     Result<EnrolmentDesk*> enrolment();
     Result<std::string> get(const std::string& name);
     Result<std::string> post(const std::string& name, const std::string& body);
+    Result<std::string> events(std::string_view since);
     std::string status();
     void handle_signals(int fd, bool& stopping);
 
@@ -55,6 +58,8 @@ private:
     std::mutex mutex_;  // settings_ is read by control threads and changed by reload.
     config::Settings settings_;
     std::unique_ptr<File> state_lock_, cache_lock_;  // Held until the daemon is gone.
+    std::unique_ptr<EventLog> events_;
+    std::jthread event_writer_;  // Of its own: what keeps the main thread is worth a line.
     ServerId server_id_{};
     // Two owners: this, which reloads it, and the TLS contexts of every port, which ask it.
     std::shared_ptr<RevocationList> revoked_ = std::make_shared<RevocationList>();

@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 
+#include <algorithm>
+
 namespace cw {
 namespace {
 constexpr std::size_t events_max = 4096;
@@ -22,11 +24,8 @@ void Conditions::raise(Errc code, std::string subject, std::string detail) {
                                      {"subject", condition.subject},
                                      {"detail", condition.detail},
                                      {"next", next_of(code)}});
-    events_.push_back({condition, true, condition.since_wall});
+    note({condition, true, condition.since_wall});
     standing_.emplace(key, condition);
-    if (events_.size() > events_max) {
-        events_.pop_front();
-    }
 }
 
 void Conditions::clear(Errc code, const std::string& subject) {
@@ -36,10 +35,15 @@ void Conditions::clear(Errc code, const std::string& subject) {
         return;
     }
     log_info("condition.cleared", {{"code", name_of(code)}, {"subject", subject}});
-    events_.push_back({found->second, false, clock_.wall()});
+    note({found->second, false, clock_.wall()});
     standing_.erase(found);
+}
+
+void Conditions::note(ConditionEvent event) {
+    events_.push_back(std::move(event));
     if (events_.size() > events_max) {
         events_.pop_front();
+        ++forgotten_;
     }
 }
 
@@ -67,6 +71,14 @@ std::vector<ConditionEvent> Conditions::events(std::size_t max) const {
     const std::lock_guard lock(mutex_);
     const std::size_t skip = events_.size() > max ? events_.size() - max : 0;
     return {events_.begin() + static_cast<std::ptrdiff_t>(skip), events_.end()};
+}
+
+ConditionNews Conditions::news(std::uint64_t from) const {
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t first = std::max(from, forgotten_), next = forgotten_ + events_.size();
+    const auto skip = static_cast<std::ptrdiff_t>(std::min(first, next) - forgotten_);
+    return {
+        .events = {events_.begin() + skip, events_.end()}, .next = next, .missed = first - from};
 }
 
 }  // namespace cw

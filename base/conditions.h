@@ -31,6 +31,13 @@ struct ConditionEvent {
     WallMicros at;
 };
 
+// What happened from a running number on.
+struct ConditionNews {
+    std::vector<ConditionEvent> events;  // Oldest first.
+    std::uint64_t next = 0;              // What to ask for the next time.
+    std::uint64_t missed = 0;            // Not kept until they were asked for.
+};
+
 class Conditions {
 public:
     explicit Conditions(Clock& clock) : clock_(clock) {}
@@ -41,12 +48,17 @@ public:
     [[nodiscard]] std::vector<Condition> list() const;
     // The newest `max` of at most 4,096 kept events, oldest first.
     [[nodiscard]] std::vector<ConditionEvent> events(std::size_t max) const;
+    // The event with running number `from` (the first has 0), and those after it.
+    [[nodiscard]] ConditionNews news(std::uint64_t from) const;
 
 private:
+    void note(ConditionEvent event);  // With mutex_.
+
     Clock& clock_;
     mutable std::mutex mutex_;
     std::map<std::pair<Errc, std::string>, Condition> standing_;
     std::deque<ConditionEvent> events_;
+    std::uint64_t forgotten_ = 0;  // The running number of events_.front().
 };
 
 }  // namespace cw

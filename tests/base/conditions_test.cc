@@ -52,5 +52,29 @@ TEST(Conditions, KeepABoundedHistoryInOrder) {
     EXPECT_FALSE(newest[1].raised);
 }
 
+TEST(Conditions, TellEachEventOnceToWhoAsksForNews) {
+    ManualClock clock;
+    Conditions conditions(clock);
+    set_log_level(LogLevel::error);
+    conditions.raise(Errc::tls_failed, "a", "");
+    const ConditionNews first = conditions.news(0);
+    EXPECT_EQ(first.events.size(), 1U);
+    EXPECT_EQ(first.missed, 0U);
+    EXPECT_TRUE(conditions.news(first.next).events.empty());
+    conditions.clear(Errc::tls_failed, "a");
+    const ConditionNews second = conditions.news(first.next);
+    ASSERT_EQ(second.events.size(), 1U);
+    EXPECT_FALSE(second.events[0].raised);
+    for (int i = 0; i < 3000; ++i) {
+        conditions.raise(Errc::tls_failed, "a", "");
+        conditions.clear(Errc::tls_failed, "a");
+    }
+    set_log_level(LogLevel::info);
+    const ConditionNews third = conditions.news(second.next);
+    EXPECT_EQ(third.events.size(), 4096U);
+    EXPECT_EQ(third.missed, 6000U - 4096);
+    EXPECT_EQ(third.next, second.next + 6000);
+}
+
 }  // namespace
 }  // namespace cw

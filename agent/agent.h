@@ -45,6 +45,7 @@ struct AgentOptions {
     std::int64_t linger_ns = 20 * ns_per_ms;
     std::uint64_t memory_bytes = 128 * mib;
     std::uint64_t spool_bytes = 0;        // 0: no disk spool.
+    std::size_t ranges_max = 65'536;      // Noted in mode METADATA, of all disks together.
     std::string guard_program;            // What NbdGuard starts; empty: no guard.
     std::string nbd_socket;               // At most one of these two:
     std::optional<HostPort> nbd_address;  // without either the disks are scanned.
@@ -119,6 +120,7 @@ private:
     void tend_stop();
     void tend_machine();
     void quiet_source(bool planned);
+    std::optional<Error> still_written();
     void resume_guest();
     [[nodiscard]] std::string_view source_name() const noexcept;
     // agent_resize.cc

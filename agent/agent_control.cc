@@ -1,6 +1,7 @@
 // What operators ask a running agent.
 #include "agent/agent.h"
 #include "base/exit_code.h"
+#include "ingest/wire/mode_text.h"
 
 #include <nlohmann/json.hpp>
 
@@ -42,6 +43,7 @@ json point_json(const TrackedPoint& point) {
 
 json disk_json(const Replicator::DiskStatus& disk) {
     return {
+        {"mode", name_of(disk.mode)},
         {"name", disk.name},
         {"id", to_string(disk.id)},
         {"phase", disk.phase},
@@ -52,6 +54,8 @@ json disk_json(const Replicator::DiskStatus& disk) {
         {"committed", raw(disk.committed)},
         {"sync", {{"total_bytes", disk.base.total_bytes}, {"done_bytes", disk.base.done_bytes}}},
         {"missed_bytes", disk.missed_bytes},
+        {"missed_ranges", disk.missed_ranges},
+        {"fence_read_bytes", disk.fence_read_bytes},
         {"uncommitted_bytes", disk.uncommitted_bytes}};
 }
 
@@ -202,6 +206,9 @@ std::string Agent::status_json() {
              {"sent_bytes", status.sent_bytes},
              {"queued_bytes", status.queued_bytes},
              {"rpo_ms", status.rpo_ms},
+             {"mode", name_of(status.mode.mode)},
+             {"mode_reason", status.mode.reason},
+             {"backlog_bytes", status.mode.backlog_bytes},
              {"source", source_name()},
              {"interval_ms", interval_ns() / ns_per_ms},
              {"app_interval_ms", app_interval_ns() / ns_per_ms},

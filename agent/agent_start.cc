@@ -14,6 +14,7 @@ namespace cw::agent {
 namespace {
 
 constexpr std::uint64_t memory_bytes_min = 16 * mib;
+constexpr std::size_t ranges_max_max = 16'777'216;  // A GiB of memory.
 constexpr std::string_view qemu_mark = "qemu ";
 constexpr std::size_t base_slabs = 12;  // Three super-chunks between reading and sending.
 
@@ -85,6 +86,9 @@ Result<void> Agent::check_options() const {
     }
     if (options_.memory_bytes < memory_bytes_min) {
         return fail(Errc::usage, "--memory is at least 16MiB");
+    }
+    if (options_.ranges_max > ranges_max_max) {
+        return fail(Errc::usage, "--extents is at most " + std::to_string(ranges_max_max));
     }
     if (options_.interval_ns.value_or(ns_per_s) < ns_per_s || options_.linger_ns < 0 ||
         options_.linger_ns > ns_per_s) {
@@ -197,7 +201,8 @@ Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::st
     map_disks_.push_back(make_posix_disk());
     cw::Disk& map_disk = *map_disks_.back();
     const std::string prefix = options_.state_directory + "/" + to_string(id);
-    const DirtyMap::Target target{prefix + ".map", id, image->size()};
+    const DirtyMap::Target target{prefix + ".map", id, image->size(),
+                                  options_.ranges_max / options_.disks.size()};
     auto map = provable ? DirtyMap::open(map_disk, target) : DirtyMap::create(map_disk, target);
     if (!map && provable) {
         log_warning("agent.map.damaged", {{"disk", wanted.name}, {"error", map.error()}});

@@ -22,17 +22,41 @@ bool held_in(const ByteVector& bitmap, std::uint32_t ordinal) noexcept {
 
 void BaseSender::start(Seq seq, const BlockSet& blocks, bool compare,
                        const FingerprintSecret& secret) {
-    CW_ASSERT(raw(seq) != 0);
-    stop();
-    fence_ = seq;
+    begin(seq);
     compare_ = compare;
     secret_ = secret;
     items_.reserve(blocks.words().size());
     for (const auto& [ordinal, mask] : blocks.words()) {
-        items_.push_back({ordinal, State::todo, mask});
+        items_.push_back({ordinal, State::todo, mask, mask_bytes(mask)});
         progress_.total_bytes += mask_bytes(mask);
     }
     open_items_ = items_.size();
+}
+
+void BaseSender::start_exact(Seq seq, RangeSet ranges) {
+    begin(seq);
+    for (const RangeSet::Range& range : ranges.all()) {
+        progress_.total_bytes += range.length;
+        for (std::uint64_t at = range.offset; at < range.offset + range.length;) {
+            const std::uint64_t to =
+                std::min(range.offset + range.length, (at / super_bytes + 1) * super_bytes);
+            const auto ordinal = static_cast<std::uint32_t>(at / super_bytes);
+            if (items_.empty() || items_.back().ordinal != ordinal) {
+                items_.push_back({ordinal, State::todo, 0, 0});
+            }
+            items_.back().bytes += to - at;
+            at = to;
+        }
+    }
+    open_items_ = items_.size();
+    exact_ = std::move(ranges);
+}
+
+void BaseSender::begin(Seq seq) {
+    CW_ASSERT(raw(seq) != 0);
+    stop();
+    fence_ = seq;
+    compare_ = false;
     chunk_.resize(super_bytes);
 }
 
@@ -55,6 +79,7 @@ void BaseSender::resume(const ByteVector& held) {
 
 void BaseSender::stop() noexcept {
     fence_ = {};
+    exact_.reset();
     items_.clear();
     windows_.clear();
     chunk_.clear();
@@ -93,14 +118,17 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
             return std::nullopt;
         }
         const MutableBytes chunk = MutableBytes(chunk_).first(chunk_bytes(item->ordinal));
-        CW_TRY(read_item(*item, chunk));
-        const std::uint64_t mask = compare_ ? differing(*item, chunk) : item->mask;
-        if (mask == 0) {
+        std::vector<Part> parts = parts_of(*item, item->mask, chunk.size());
+        CW_TRY(read_item(parts, *item, chunk));
+        if (compare_) {
+            parts = parts_of(*item, differing(*item, chunk), chunk.size());
+        }
+        if (parts.empty()) {
             finish(*item, State::equal);
             continue;
         }
         RecordBuilder builder(pool_);
-        if (!build(*item, mask, chunk, builder)) {
+        if (!build(parts, *item, chunk, builder)) {
             return std::nullopt;
         }
         pipeline::Record record = builder.close();
@@ -176,24 +204,40 @@ void BaseSender::finish(Item& item, State state) {
     CW_ASSERT(open_items_ > 0);
     item.state = state;
     --open_items_;
-    progress_.done_bytes += mask_bytes(item.mask);
+    progress_.done_bytes += item.bytes;
 }
 
-Result<void> BaseSender::read_item(const Item& item, MutableBytes chunk) {
-    const std::uint64_t start = std::uint64_t{item.ordinal} * super_bytes;
-    for (std::uint64_t block = 0; block * map_block_bytes < chunk.size();) {
-        if ((item.mask >> block & 1) == 0) {
-            ++block;
+std::vector<BaseSender::Part> BaseSender::parts_of(const Item& item, std::uint64_t mask,
+                                                   std::uint64_t chunk_size) const {
+    std::vector<Part> parts;
+    if (exact_) {
+        const std::uint64_t start = std::uint64_t{item.ordinal} * super_bytes;
+        for (const RangeSet::Range& range : exact_->within(start, start + chunk_size)) {
+            parts.push_back({range.offset - start, range.offset - start + range.length});
+        }
+        return parts;
+    }
+    for (std::uint64_t block = 0; block < 64 && block * map_block_bytes < chunk_size; ++block) {
+        if ((mask >> block & 1) == 0) {
             continue;
         }
-        std::uint64_t end = block;
-        while (end < 64 && (item.mask >> end & 1) != 0) {
-            ++end;
-        }
         const std::uint64_t from = block * map_block_bytes;
-        const std::uint64_t to = std::min<std::uint64_t>(end * map_block_bytes, chunk.size());
-        CW_TRY(image_.read(start + from, chunk.subspan(from, to - from)));
-        block = end;
+        const std::uint64_t to = std::min(from + map_block_bytes, chunk_size);
+        if (!parts.empty() && parts.back().to == from) {
+            parts.back().to = to;
+        } else {
+            parts.push_back({from, to});
+        }
+    }
+    return parts;
+}
+
+Result<void> BaseSender::read_item(const std::vector<Part>& parts, const Item& item,
+                                   MutableBytes chunk) {
+    const std::uint64_t start = std::uint64_t{item.ordinal} * super_bytes;
+    for (const Part& part : parts) {
+        CW_TRY(image_.read(start + part.from, chunk.subspan(part.from, part.to - part.from)));
+        read_bytes_ += part.to - part.from;
     }
     return {};
 }
@@ -217,44 +261,45 @@ std::uint64_t BaseSender::differing(const Item& item, Bytes chunk) {
     return mask;
 }
 
-bool BaseSender::build(const Item& item, std::uint64_t mask, Bytes chunk, RecordBuilder& builder) {
+bool BaseSender::build(const std::vector<Part>& parts, const Item& item, Bytes chunk,
+                       RecordBuilder& builder) {
     const std::uint64_t start = std::uint64_t{item.ordinal} * super_bytes;
+    return std::ranges::all_of(
+        parts, [&](const Part& part) { return build_part(part, start, chunk, builder); });
+}
+
+// Runs of pieces of equal kind (data or zeros) become one extent each.
+bool BaseSender::build_part(Part part, std::uint64_t start, Bytes chunk, RecordBuilder& builder) {
     const WallMicros now = clock_.wall();
-    // Runs of equal kind (data or zeros) become one extent each.
-    std::uint64_t run_from = 0, run_bytes = 0;
+    std::uint64_t run_from = part.from;
     bool run_zero = false;
-    const auto close_run = [&] {
-        if (run_bytes == 0) {
+    const auto close_run = [&](std::uint64_t end) {
+        if (run_from == end) {
             return true;
         }
-        const auto length = static_cast<std::uint32_t>(run_bytes);
+        const auto length = static_cast<std::uint32_t>(end - run_from);
         const auto added =
             run_zero ? builder.add_hole(start + run_from, length, pipeline::ExtentOp::zero, now)
-                     : builder.add_write(start + run_from, chunk.subspan(run_from, run_bytes), now);
-        run_bytes = 0;
+                     : builder.add_write(start + run_from, chunk.subspan(run_from, length), now);
+        run_from = end;
         return added == RecordBuilder::Added::ok;
     };
-    for (std::uint64_t i = 0; i < 64 && i * map_block_bytes < chunk.size(); ++i) {
-        const std::uint64_t from = i * map_block_bytes;
-        if ((mask >> i & 1) == 0) {
-            if (!close_run()) {
-                return false;
-            }
-            continue;
-        }
-        const Bytes block = chunk.subspan(from, std::min(map_block_bytes, chunk.size() - from));
-        const bool zero = all_zero(block);
-        if (run_bytes != 0 && zero != run_zero && !close_run()) {
+    for (std::uint64_t at = part.from; at < part.to;) {
+        const std::uint64_t block_end =
+            std::min<std::uint64_t>((at / map_block_bytes + 1) * map_block_bytes, chunk.size());
+        const std::uint64_t end = std::min(part.to, block_end);
+        const Bytes piece = chunk.subspan(at, end - at);
+        const bool zero = all_zero(piece);
+        if (zero != run_zero && !close_run(at)) {
             return false;
         }
-        run_from = run_bytes == 0 ? from : run_from;
         run_zero = zero;
-        run_bytes += block.size();
-        if (seen_) {
-            seen_(std::uint64_t{item.ordinal} * 64 + i, block);
+        if (seen_ && at % map_block_bytes == 0 && end == block_end) {
+            seen_((start + at) / map_block_bytes, piece);
         }
+        at = end;
     }
-    return close_run();
+    return close_run(part.to);
 }
 
 std::uint64_t BaseSender::chunk_bytes(std::uint32_t ordinal) const noexcept {

@@ -2,13 +2,15 @@
 // super-chunk each, until the server holds all of them.
 //
 // It reads after the fence's RESYNC_BEGIN took its sequence, while writes go on: whatever it
-// catches or misses of them lies in the log above. Zero runs travel as zero extents. In a resync
+// catches or misses of them lies in the log above. Zero runs travel as zero extents. Of blocks of
+// which it is known what exactly changed, no more than that is read and sent. In a resync
 // the server's digests are asked for first and only blocks that differ, or that it does not know,
 // are sent. Thread-safety: none; the agent's loop.
 #pragma once
 
 #include "agent/block_image.h"
 #include "agent/block_set.h"
+#include "agent/range_set.h"
 #include "agent/record_builder.h"
 #include "base/checksum.h"
 #include "ingest/wire/messages.h"
@@ -34,6 +36,8 @@ public:
     }
     // Work for fence `seq`. With `compare`, digests under `secret` decide what is sent.
     void start(Seq seq, const BlockSet& blocks, bool compare, const FingerprintSecret& secret);
+    // Likewise, for exactly these ranges.
+    void start_exact(Seq seq, RangeSet ranges);
     // A new session of the same fence: `held` (bit i: super-chunk i) need not be sent again. The
     // rest is, acknowledged or not: another server, or a damaged cache, may lack it.
     void resume(const ByteVector& held);
@@ -60,6 +64,8 @@ public:
         std::uint64_t total_bytes = 0, done_bytes = 0, sent_bytes = 0;
     };
     [[nodiscard]] Progress progress() const noexcept { return progress_; }
+    // Of the disk, since the beginning: what fences have cost its owner.
+    [[nodiscard]] std::uint64_t read_bytes() const noexcept { return read_bytes_; }
 
 private:
     // equal: the server's digests said so; done: it acknowledged what was sent.
@@ -67,7 +73,11 @@ private:
     struct Item {
         std::uint32_t ordinal;
         State state;
-        std::uint64_t mask;  // Blocks to look at.
+        std::uint64_t mask;  // Blocks to look at; of exact ranges 0.
+        std::uint64_t bytes;
+    };
+    struct Part {  // Of a super-chunk; from its beginning.
+        std::uint64_t from, to;
     };
     struct Window {  // Digests of 4,096 blocks: 64 super-chunks.
         bool asked = false, here = false;
@@ -76,10 +86,16 @@ private:
 
     Item* next_item();
     void finish(Item& item, State state);
-    Result<void> read_item(const Item& item, MutableBytes chunk);
+    void begin(Seq seq);
+    // What is to be looked at, ascending and disjoint: of `mask`, or exactly what changed.
+    [[nodiscard]] std::vector<Part> parts_of(const Item& item, std::uint64_t mask,
+                                             std::uint64_t chunk_size) const;
+    Result<void> read_item(const std::vector<Part>& parts, const Item& item, MutableBytes chunk);
     [[nodiscard]] std::uint64_t differing(const Item& item, Bytes chunk);
-    [[nodiscard]] bool build(const Item& item, std::uint64_t mask, Bytes chunk,
+    [[nodiscard]] bool build(const std::vector<Part>& parts, const Item& item, Bytes chunk,
                              RecordBuilder& builder);
+    [[nodiscard]] bool build_part(Part part, std::uint64_t start, Bytes chunk,
+                                  RecordBuilder& builder);
     [[nodiscard]] std::uint64_t chunk_bytes(std::uint32_t ordinal) const noexcept;
 
     BlockImage& image_;
@@ -89,12 +105,14 @@ private:
     Seq fence_{};
     bool compare_ = false;
     FingerprintSecret secret_{};
-    std::vector<Item> items_;  // Ascending ordinals.
-    std::size_t cursor_ = 0;   // Items before it are not todo.
+    std::optional<RangeSet> exact_;  // Instead of the items' masks.
+    std::vector<Item> items_;        // Ascending ordinals.
+    std::size_t cursor_ = 0;         // Items before it are not todo.
     std::size_t open_items_ = 0;
     std::map<std::uint32_t, Window> windows_;
     ByteVector chunk_;
     Progress progress_;
+    std::uint64_t read_bytes_ = 0;
 };
 
 }  // namespace cw::agent

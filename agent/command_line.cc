@@ -115,6 +115,9 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
     app.add_option("--memory", text.memory, "queue in memory")->capture_default_str();
     app.add_option("--spool-size", text.spool, "queue on disk, in the state directory")
         ->capture_default_str();
+    app.add_option("--extents", options.ranges_max,
+                   "when both queues are full: ranges that are noted before only blocks are")
+        ->capture_default_str();
     app.add_flag("--progress", out.progress, "a line of progress also when not on a terminal");
     app.add_flag("--json", out.json, "progress as one JSON object per second on standard output");
     app.add_option("--log-level", out.log_level, "trace, debug, info, warning or error")
@@ -316,6 +319,11 @@ void print_status(const json& status) {
         std::printf("RPO       no committed point yet\n");
     } else {
         std::printf("RPO       %.1f s\n", static_cast<double>(rpo) / 1000);
+    }
+    const std::string mode = status.value("mode", "data");
+    if (mode != "data") {
+        std::printf("mode      %s, %llu bytes to be sent: %s\n", mode.c_str(),
+                    status.value("backlog_bytes", 0ULL), status.value("mode_reason", "").c_str());
     }
     for (const char* key : {"last_error", "scan_error"}) {
         if (status.contains(key)) {

@@ -50,7 +50,7 @@ Result<DirtyMap> DirtyMap::open(Disk& disk, Target target) {
     CW_TRY_ASSIGN(auto file, disk.open(target.path, {.write = true}));
     DirtyMap map(disk, std::move(target), std::move(file));
     CW_TRY(map.load());
-    map.missed_ = map.all_;  // Which interval they belonged to died with the process.
+    map.miss_blocks(map.all_);  // Which interval they belonged to died with the process.
     return map;
 }
 
@@ -59,23 +59,35 @@ Result<void> DirtyMap::mark(std::uint64_t offset, std::uint64_t length) {
 }
 
 Result<void> DirtyMap::mark_missed(std::uint64_t offset, std::uint64_t length) {
+    if (missed_ranges_ && !missed_ranges_->add(offset, length)) {
+        missed_ranges_.reset();
+    }
     return add(missed_, offset, length);
 }
 
 Result<void> DirtyMap::mark_all() {
+    missed_ranges_.reset();
     return add(missed_, 0, target_.size_bytes);
 }
 
 void DirtyMap::assume_logged(Seq last) {
     current_.merge(missed_);
-    missed_.clear();
+    miss_blocks({});
     close_interval(last);
 }
 
 void DirtyMap::give_up_intervals() {
-    missed_ = all_;
+    miss_blocks(all_);
     current_.clear();
     closed_.clear();
+}
+
+void DirtyMap::miss_blocks(const BlockSet& blocks) {
+    missed_ = blocks;
+    missed_ranges_.reset();
+    if (blocks.empty()) {
+        missed_ranges_ = no_ranges();
+    }
 }
 
 void DirtyMap::close_interval(Seq last) {
@@ -116,12 +128,16 @@ Result<void> DirtyMap::committed(Seq seq) {
 const BlockSet& DirtyMap::begin_fence(bool everything) {
     if (everything) {
         fence_ = all_;
+        fence_ranges_.reset();
         current_.clear();
         closed_.clear();
     } else {
         fence_.merge(missed_);
+        if (fence_ranges_ && (!missed_ranges_ || !fence_ranges_->merge(*missed_ranges_))) {
+            fence_ranges_.reset();
+        }
     }
-    missed_.clear();
+    miss_blocks({});
     return fence_;
 }
 
@@ -129,6 +145,7 @@ void DirtyMap::end_fence(Seq end) {
     CW_ASSERT(missed_.empty());
     current_.merge(fence_);
     fence_.clear();
+    fence_ranges_ = no_ranges();
     close_interval(end);
 }
 

@@ -76,6 +76,9 @@ Result<bool> DiskCapture::log_block(std::uint64_t offset, Bytes data) {
 Result<void> DiskCapture::miss(const BlockSet& blocks) {
     const std::lock_guard guard(order_);
     const std::uint64_t size = parts_.image.size();
+    if (!blocks.empty()) {
+        map_.forget_ranges();  // Nobody knows more than these.
+    }
     for (const auto& [ordinal, mask] : blocks.words()) {
         for (std::uint64_t bit = 0; bit < 64; ++bit) {
             const std::uint64_t at = (std::uint64_t{ordinal} * 64 + bit) * map_block_bytes;
@@ -98,8 +101,12 @@ DiskCapture::Position DiskCapture::position_locked() const noexcept {
     return {.generation = key_.generation,
             .next = next_,
             .logging = logging_,
-            .missed_bytes = map_.missed().bytes(),
+            .mode = logging_               ? wire::ReplicationMode::data
+                    : map_.missed_ranges() ? wire::ReplicationMode::metadata
+                                           : wire::ReplicationMode::bitmap,
+            .missed_bytes = map_.missed_bytes(),
             .uncommitted_bytes = map_.uncommitted().bytes(),
+            .missed_ranges = map_.missed_ranges() ? map_.missed_ranges()->count() : 0,
             .fences = fences_,
             .missed_why = logging_ ? std::string_view{} : missed_why_};
 }
@@ -137,7 +144,8 @@ Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool e
     if (!reserve_next()) {
         return fail(Errc::io_error, "sequence reservation in the state directory");
     }
-    Fence fence{.seq = next_, .blocks = map_.begin_fence(everything)};
+    Fence fence{.seq = next_, .blocks = map_.begin_fence(everything), .exact = {}};
+    fence.exact = map_.fence_ranges();
     hash_ = {};
     push_control(RecordType::resync_begin, static_cast<std::uint64_t>(kind));
     logging_ = true;
@@ -149,6 +157,12 @@ Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool e
 BlockSet DiskCapture::missed() {
     const std::lock_guard guard(order_);
     return map_.missed();
+}
+
+std::vector<RangeSet::Range> DiskCapture::missed_ranges() {
+    const std::lock_guard guard(order_);
+    return !logging_ && map_.missed_ranges() ? map_.missed_ranges()->all()
+                                             : std::vector<RangeSet::Range>{};
 }
 
 std::optional<Seq> DiskCapture::close_fence(std::uint32_t super_chunks) {

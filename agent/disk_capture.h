@@ -2,9 +2,10 @@
 // to the image and logged with the next sequence, in this order, under one lock. So the sequence is
 // the order of the image, and any prefix of the log is a state a power cut could have left.
 //
-// A change never waits for the network. When the queue has no room the disk stops logging: changes
-// go to the dirty map only ("missed") until open_fence() starts the log again and the missed blocks
-// are read as BASE beneath it.
+// A change never waits for the network. When the queue has no room the disk stops logging (mode
+// METADATA): changes go to the dirty map only ("missed") until open_fence() starts the log again
+// and what was missed is read as BASE beneath it: exactly that, or, if it was too much for the
+// map's list of ranges (mode BITMAP), the blocks that it touched.
 //
 // The running hash H_n = SHA-256(H_{n-1} || extent table) covers the WRITE records since the last
 // RESYNC_BEGIN, where it starts from zeros: what came before is covered by the BASE.
@@ -23,6 +24,8 @@
 #include "ingest/wire/messages.h"
 
 #include <mutex>
+#include <optional>
+#include <vector>
 
 namespace cw::agent {
 
@@ -73,7 +76,9 @@ public:
         Generation generation{};
         Seq next{};
         bool logging = false;
+        wire::ReplicationMode mode{};
         std::uint64_t missed_bytes = 0, uncommitted_bytes = 0;
+        std::size_t missed_ranges = 0;     // In mode METADATA.
         std::uint64_t fences = 0;          // Opened by this object so far.
         std::string_view missed_why = {};  // Why changes are not logged, while they are not.
     };
@@ -85,13 +90,16 @@ public:
 
     struct Fence {
         Seq seq{};
-        BlockSet blocks;  // To be read as BASE.
+        BlockSet blocks;                // To be read as BASE,
+        std::optional<RangeSet> exact;  // or, if it is there, no more than this of them.
     };
     // Logging (re)starts at a fence. `everything`: all uncommitted blocks, after dropping what is
     // logged from `at` on; else only the missed ones, at the next sequence.
     Result<Fence> open_fence(wire::ResyncKind kind, bool everything, Generation generation, Seq at);
     // The missed blocks of a lasting outage, without opening anything.
     [[nodiscard]] BlockSet missed();
+    // In mode METADATA exactly what was missed; else nothing.
+    [[nodiscard]] std::vector<RangeSet::Range> missed_ranges();
     // All BASE of the fence, that many super-chunks, is spooled and nothing was missed since:
     // RESYNC_END, which takes the sequence that is returned. Nothing if something was missed: a new
     // fence is needed.

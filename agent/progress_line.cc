@@ -1,5 +1,7 @@
 #include "agent/progress_line.h"
 
+#include "ingest/wire/mode_text.h"
+
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -68,10 +70,10 @@ void ProgressLine::show_json(const Replicator::Status& status) {
     std::string disks;
     for (const auto& disk : status.disks) {
         disks += fmt::format(
-            R"({}{{"id":"{}","phase":"{}","sync_total_bytes":{},"sync_done_bytes":{},)"
+            R"({}{{"id":"{}","phase":"{}","mode":"{}","sync_total_bytes":{},"sync_done_bytes":{},)"
             R"("missed_bytes":{},"committed":{}}})",
-            disks.empty() ? "" : ",", to_string(disk.id), disk.phase, disk.base.total_bytes,
-            disk.base.done_bytes, disk.missed_bytes, raw(disk.committed));
+            disks.empty() ? "" : ",", to_string(disk.id), disk.phase, name_of(disk.mode),
+            disk.base.total_bytes, disk.base.done_bytes, disk.missed_bytes, raw(disk.committed));
     }
     fmt::print(R"({{"link":"{}","sent_bytes":{},"queued_bytes":{},"rpo_ms":{},"error":"{}",)"
                R"("disks":[{}]}})"

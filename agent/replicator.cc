@@ -9,7 +9,7 @@ namespace cw::agent {
 namespace {
 
 constexpr std::int64_t ping_after_ns = 15 * ns_per_s, dead_after_ns = 60 * ns_per_s,
-                       mode_every_ns = 5 * ns_per_s, goodbye_ns = 5 * ns_per_s;
+                       goodbye_ns = 5 * ns_per_s;
 constexpr std::uint64_t ping_token = 0x70696e67;
 
 }  // namespace
@@ -55,6 +55,7 @@ bool Replicator::step() {
     tend_open_records();
     bool worked = step_link();
     if (session_ == nullptr) {
+        tend_mode();
         return worked;
     }
     const auto round = [&]() -> Result<bool> {
@@ -63,7 +64,7 @@ bool Replicator::step() {
             CW_TRY(tend_fences());
             CW_TRY_ASSIGN(const bool sent, send_some());
             did = did || sent;
-            report_mode();
+            tend_mode();
         }
         CW_TRY(keep_alive());
         CW_TRY(end_politely());
@@ -328,33 +329,6 @@ bool Replicator::point_would_repeat() {
     });
 }
 
-void Replicator::report_mode() {
-    const Nanos now = context_.clock.boot();
-    std::uint64_t missed = 0;
-    std::string_view why;
-    for (Disk& disk : disks_) {
-        const auto at = disk.capture->position();
-        missed += at.logging ? 0 : at.missed_bytes;
-        why = at.logging || at.missed_bytes == 0 ? why : at.missed_why;
-    }
-    const bool degraded = missed > 0;
-    if (degraded == degraded_reported_ && (!degraded || now - mode_reported_ < mode_every_ns)) {
-        return;
-    }
-    mode_reported_ = now;
-    drop_vanished_points();
-    degraded_reported_ = degraded;
-    wire::Mode mode;
-    mode.mode = degraded ? wire::ReplicationMode::bitmap : wire::ReplicationMode::data;
-    mode.backlog_bytes = missed + context_.outbox.payload_bytes();
-    mode.reason = degraded ? std::string(why) + ": what changed is kept as a map" : "";
-    log_info("agent.mode", {{"mode", degraded ? "BITMAP" : "DATA"},
-                            {"backlog_bytes", mode.backlog_bytes},
-                            {"reason", mode.reason}});
-    // A lost connection shows at the next flush.
-    (void)session_->send(wire::FrameType::mode, wire::machine_slot, Seq{}, wire::encode(mode));
-}
-
 Replicator::Status Replicator::status() {
     Status out;
     out.link = link_state_;
@@ -362,6 +336,7 @@ Replicator::Status Replicator::status() {
     out.last_error = last_error_;
     out.sent_bytes = sent_before_ + (session_ ? session_->sent_payload() : 0);
     out.queued_bytes = context_.outbox.payload_bytes();
+    out.mode = sum_mode();
     if (const auto committed = points_.newest_committed()) {
         out.rpo_ms = (raw(context_.clock.wall()) - raw(*committed)) / 1000;
     }
@@ -376,8 +351,11 @@ Replicator::Status Replicator::status() {
                           .spooled = disk.spooled,
                           .committed = disk.committed,
                           .base = disk.base->progress(),
+                          .mode = at.mode,
                           .missed_bytes = at.missed_bytes,
-                          .uncommitted_bytes = at.uncommitted_bytes};
+                          .uncommitted_bytes = at.uncommitted_bytes,
+                          .missed_ranges = at.missed_ranges,
+                          .fence_read_bytes = disk.base->read_bytes()};
         out.disks.push_back(std::move(status));
     }
     return out;

@@ -7,6 +7,7 @@
 
 #include "agent/base_sender.h"
 #include "agent/disk_capture.h"
+#include "agent/mode_report.h"
 #include "agent/point_tracker.h"
 #include "agent/retry_policy.h"
 #include "agent/server_session.h"
@@ -46,7 +47,10 @@ public:
         Generation generation{};
         Seq next{}, spooled{}, committed{};
         BaseSender::Progress base;
+        wire::ReplicationMode mode{};
         std::uint64_t missed_bytes = 0, uncommitted_bytes = 0;
+        std::size_t missed_ranges = 0;       // In mode METADATA.
+        std::uint64_t fence_read_bytes = 0;  // Read of the disk beneath fences, since the start.
     };
     struct Status {
         LinkState link = LinkState::waiting;
@@ -54,6 +58,7 @@ public:
         std::optional<Error> last_error;
         std::uint64_t sent_bytes = 0, queued_bytes = 0;
         std::int64_t rpo_ms = -1;  // -1: no committed point yet.
+        wire::Mode mode;           // Of the worst disk, with all that is to be sent.
         std::vector<DiskStatus> disks;
     };
 
@@ -131,7 +136,10 @@ private:
     void lose(const Error& error);
     Result<void> keep_alive();
     Result<void> end_politely();
-    void report_mode();
+    // replicator_mode.cc
+    [[nodiscard]] wire::Mode sum_mode();
+    void tend_mode();
+    void tell_mode();
     // replicator_receive.cc
     Result<bool> receive();
     Result<void> handle(const InFrame& frame);
@@ -144,6 +152,7 @@ private:
     void drop_lost_points();
     Result<bool> resume_fence(Disk& disk, const wire::Welcome::Disk& answer);
     Result<void> open_fence(Disk& disk, const wire::Welcome::Disk& answer);
+    void read_missed(Disk& disk, DiskCapture::Fence fence);
     Result<void> take_ack(const wire::Ack& ack);
     Result<void> take_error(const wire::ErrorMessage& message);
     Result<void> take_nak(const wire::Nak& nak);
@@ -165,13 +174,13 @@ private:
     RetryPolicy retry_;
     PointTracker points_;
     LinkState link_state_ = LinkState::waiting;
-    Nanos retry_at_{}, pinged_{}, live_since_{}, deadline_{}, mode_reported_{};
+    Nanos retry_at_{}, pinged_{}, live_since_{}, deadline_{};
     Nanos stop_by_{INT64_MAX};
     std::int64_t retry_after_s_ = 0;  // The server's wish, for the next pause.
     bool stopping_ = false, planned_ = false, goodbye_sent_ = false;
     std::uint64_t turn_ = 0, sent_before_ = 0, witness_number_ = 0;
     Sha256 witness_hash_{};
-    bool degraded_reported_ = false;
+    ModeReport mode_;
     FingerprintSecret secret_{};
     // Points made before the session that only its server's statuses after WELCOME can save.
     std::vector<PointId> doubtful_;

@@ -176,6 +176,7 @@ Result<void> Replicator::welcome(const wire::Welcome& welcome) {
     link_state_ = LinkState::live;
     last_error_.reset();
     live_since_ = context_.clock.boot();
+    mode_.session_began();
     log_info("agent.session.live", {{"server", session_->link().peer()},
                                     {"session", welcome.session},
                                     {"credit", welcome.credit_bytes}});
@@ -267,7 +268,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
         // The server lost sight of the fence: the blocks beneath it are read again under a new one.
         CW_TRY_ASSIGN(auto fence,
                       disk.capture->open_fence(wire::ResyncKind::catch_up, false, {}, {}));
-        disk.base->start(fence.seq, fence.blocks, false, secret_);
+        read_missed(disk, std::move(fence));
     }
     return disk.capture->committed(answer.committed);
 }

@@ -138,15 +138,27 @@ Result<void> Replicator::tend_fences() {
                           disk.capture->open_fence(wire::ResyncKind::catch_up, false, {}, {}));
             disk.announced = false;
             disk.fence_phase = "catching up";
-            disk.base->start(fence.seq, fence.blocks, false, secret_);
-            log_info("agent.fence.open",
-                     {{"disk", disk.name}, {"fence", fence.seq}, {"bytes", fence.blocks.bytes()}});
+            read_missed(disk, std::move(fence));
         }
         disk.phase = disk.base->active() ? disk.fence_phase
                      : at.logging        ? std::string_view("protected")
                                          : std::string_view("degraded");
     }
     return {};
+}
+
+void Replicator::read_missed(Disk& disk, DiskCapture::Fence fence) {
+    const Seq seq = fence.seq;
+    const bool exact = fence.exact.has_value();
+    if (exact) {
+        disk.base->start_exact(seq, std::move(*fence.exact));
+    } else {
+        disk.base->start(seq, fence.blocks, false, secret_);
+    }
+    log_info("agent.fence.open", {{"disk", disk.name},
+                                  {"fence", seq},
+                                  {"bytes", disk.base->progress().total_bytes},
+                                  {"exact", exact}});
 }
 
 void Replicator::tend_open_records() {

@@ -50,7 +50,7 @@ void Harness::start(bool provable, bool fresh, std::optional<Seq> exact) {
         Replicator::Context{connector, *outbox, *pool, *base_pool, *state, clock, *random});
     for (std::size_t i = 0; i < options.disks; ++i) {
         const DirtyMap::Target target{directory + "/map" + std::to_string(i), id_of(i),
-                                      options.disk_bytes};
+                                      options.disk_bytes, options.ranges_max};
         auto map = fresh || !provable ? DirtyMap::create(*disk, target).value()
                                       : DirtyMap::open(*disk, target).value();
         const DiskState s = state->get().disks[i];

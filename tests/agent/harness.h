@@ -21,6 +21,7 @@ public:
         std::size_t disks = 1;
         std::uint64_t disk_bytes = 16 * mib;
         std::size_t memory_slabs = 32;
+        std::size_t ranges_max = 4096;
     };
     Harness() : Harness(Options{}) {}
     explicit Harness(Options options);

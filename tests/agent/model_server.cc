@@ -83,6 +83,9 @@ void ModelServer::handle(const wire::FrameHeader& header, Bytes payload) {
             return on_hashes_request(header, payload);
         case FrameType::mode:
             modes.push_back(wire::decode<wire::Mode>(payload)->mode);
+            return unread.clear();
+        case FrameType::extents:
+            unread[header.disk_slot] = wire::decode<wire::Extents>(payload).value();
             return;
         case FrameType::ping:
             return send(FrameType::pong, wire::machine_slot, payload);

@@ -60,6 +60,7 @@ public:
     std::map<PointId, bool> results;  // Of points of a group.
     std::vector<std::string> violations;
     std::vector<wire::ReplicationMode> modes;
+    std::map<std::uint16_t, wire::Extents> unread;  // By slot, since the last MODE.
     std::uint64_t base_bytes = 0, write_bytes = 0, sessions = 0, hashes_sent = 0;
     std::uint64_t ends_refused = 0;
     bool goodbye = false;

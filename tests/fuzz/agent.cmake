@@ -6,7 +6,7 @@ cw_fuzz(qmp SOURCES qmp_fuzz.cc ${agent}/qmp_message.cc DEPENDS base)
 cw_fuzz(agent_files
   SOURCES
     agent_files_fuzz.cc ${agent}/digest_table.cc ${agent}/dirty_map.cc
-    ${agent}/state_file.cc
+    ${agent}/range_set.cc ${agent}/state_file.cc
   DEPENDS wire pipeline base fakes_disk)
 cw_fuzz(hrl
   SOURCES

@@ -1,6 +1,7 @@
 #include "appliance/admission.h"
 
 #include "base/log.h"
+#include "ingest/wire/mode_text.h"
 
 #include <algorithm>
 
@@ -187,13 +188,18 @@ bool Admission::take_notice(std::size_t reactor) {
     if (ports_.spool_commands->full() || !ports_.reactors[reactor].notices->try_pop(notice)) {
         return false;
     }
-    log_info(kind_text(notice.kind), {{"machine", notice.machine},
-                                      {"session", notice.session},
-                                      {"peer", notice.peer},
-                                      {"software", notice.software},
-                                      {"backlog_bytes", notice.backlog_bytes},
-                                      {"planned", notice.planned_failover},
-                                      {"reason", notice.reason}});
+    const bool list = notice.kind == ingest::AgentNotice::Kind::extents;  // Comes again and again.
+    const bool says_mode = notice.kind == ingest::AgentNotice::Kind::mode;
+    log(list ? LogLevel::debug : LogLevel::info, kind_text(notice.kind),
+        {{"machine", notice.machine},
+         {"session", notice.session},
+         {"peer", notice.peer},
+         {"software", notice.software},
+         {"mode", says_mode ? name_of(notice.mode) : std::string_view{}},
+         {"backlog_bytes", notice.backlog_bytes},
+         {"unread_bytes", notice.unread_bytes},
+         {"planned", notice.planned_failover},
+         {"reason", notice.reason}});
     if (ports_.heard) {
         ports_.heard(notice);
     }

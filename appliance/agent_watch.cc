@@ -4,7 +4,6 @@ namespace cw::appliance {
 namespace {
 
 using ingest::AgentNotice;
-using wire::ReplicationMode;
 
 constexpr Nanos never{INT64_MAX};
 
@@ -13,18 +12,6 @@ double seconds(std::int64_t ns) {
 }
 
 }  // namespace
-
-std::string_view name_of(ReplicationMode mode) noexcept {
-    switch (mode) {
-        case ReplicationMode::data:
-            return "data";
-        case ReplicationMode::metadata:
-            return "metadata";
-        case ReplicationMode::bitmap:
-            return "bitmap";
-    }
-    return "unknown";
-}
 
 void AgentWatch::heard(const AgentNotice& notice) {
     const std::lock_guard lock(mutex_);
@@ -48,6 +35,9 @@ void AgentWatch::heard(const AgentNotice& notice) {
         agent.status.mode = notice.mode;
         agent.status.backlog_bytes = notice.backlog_bytes;
         agent.status.reason = notice.reason;
+        agent.status.unread.clear();
+    } else if (notice.kind == AgentNotice::Kind::extents) {
+        agent.status.unread[notice.disk] = {notice.unread_bytes, notice.unread_ranges};
     } else if (notice.kind == AgentNotice::Kind::goodbye) {
         agent.planned = notice.planned_failover;
     }

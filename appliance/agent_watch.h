@@ -9,6 +9,7 @@
 #include "base/conditions.h"
 #include "egress/upload/status.h"
 #include "ingest/ports.h"
+#include "ingest/wire/mode_text.h"
 
 #include <map>
 #include <mutex>
@@ -24,8 +25,14 @@ struct AgentStatus {
     wire::ReplicationMode mode = wire::ReplicationMode::data;
     std::uint64_t backlog_bytes = 0;  // In another mode than data: what it owes. As it last said.
     std::string reason;               // For that mode; people's words: data.
+    // In METADATA: what changed of a disk and has not been read again; at most this, because long
+    // lists are told shorter than they are.
+    struct Unread {
+        std::uint64_t bytes = 0;
+        std::uint32_t ranges = 0;
+    };
+    std::map<DiskId, Unread> unread = {};
 };
-std::string_view name_of(wire::ReplicationMode mode) noexcept;  // "data", "metadata" …
 
 class AgentWatch {
 public:

@@ -19,6 +19,13 @@ void HealthMetrics::show(const DaemonStatus& status, const HealthReport& health)
     }
     metrics_.gauge("causeway_health", {{"component", "server"}})
         .set(static_cast<double>(health.level));
+    for (const auto& [machine, agent] : status.agents) {
+        const Labels whose{{"machine", to_string(machine)}};
+        metrics_.gauge("causeway_agent_mode", whose)
+            .set(agent.connected ? static_cast<double>(agent.mode) : 0);
+        metrics_.gauge("causeway_agent_owed_bytes", whose)
+            .set(static_cast<double>(agent.backlog_bytes));
+    }
 }
 
 }  // namespace cw::appliance

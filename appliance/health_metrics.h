@@ -1,4 +1,6 @@
-// Conditions and health as metrics: causeway_conditions{code}, causeway_health{component}.
+// Conditions and health as metrics: causeway_conditions{code}, causeway_health{component}; and what
+// agents say of themselves: causeway_agent_mode{machine} (0: not connected, 1 data, 2 metadata, 3
+// bitmap), causeway_agent_owed_bytes{machine}.
 #pragma once
 
 #include "appliance/status_json.h"

@@ -77,6 +77,11 @@ json agent_json(const AgentStatus& agent) {
         out["mode"] = name_of(agent.mode);
         out["owed_bytes"] = agent.backlog_bytes;
         out["reason"] = agent.reason;
+        out["unread"] = json::array();
+        for (const auto& [disk, unread] : agent.unread) {
+            out["unread"].push_back(
+                {{"disk", to_string(disk)}, {"bytes", unread.bytes}, {"ranges", unread.ranges}});
+        }
     }
     return out;
 }
@@ -167,11 +172,10 @@ std::string agent_text(const json& machine) {
         return "    no agent for " + number_text(agent, "since_s", "-") + "\n";
     }
     const std::string mode = agent.value("mode", "data");
-    return mode == "data"
-               ? ""
-               : "    the agent keeps a map of what changed only (" + mode + "): it owes " +
-                     config::format_bytes(agent.value("owed_bytes", std::uint64_t{0})) + "; " +
-                     shown(agent, "reason") + "\n";
+    return mode == "data" ? ""
+                          : "    the agent only notes what changes (" + mode + "): it owes " +
+                                config::format_bytes(agent.value("owed_bytes", std::uint64_t{0})) +
+                                "; " + shown(agent, "reason") + "\n";
 }
 
 std::string machine_text(const json& machine) {

@@ -53,6 +53,7 @@ struct AgentNotice {
     std::uint64_t backlog_bytes = 0;  // mode
     DiskId disk{};                    // extents
     std::uint64_t unread_bytes = 0;   // extents
+    std::uint32_t unread_ranges = 0;  // extents
     bool planned_failover = false;    // goodbye
     std::string reason{};             // mode, closed; people's words: data
 };

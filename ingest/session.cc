@@ -185,6 +185,9 @@ void Session::on_tick(Nanos last_byte) {
     if (state_ == State::live && !draining_) {
         tell_policy();
     }
+    if (state_ == State::live) {
+        tell_mode();
+    }
     if (state_ == State::live && credit_.hoards() && context_.credit.wants_back()) {
         log_info("ingest.session.credit_wanted_back",
                  {{"machine", machine_}, {"session", id()}, {"credit", credit_.available()}});

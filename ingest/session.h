@@ -14,6 +14,7 @@
 #include "base/metrics.h"
 #include "ingest/credit_account.h"
 #include "ingest/disk_stream.h"
+#include "ingest/mode_news.h"
 #include "ingest/options.h"
 #include "ingest/policy_table.h"
 #include "ingest/ports.h"
@@ -130,6 +131,7 @@ private:
     Result<void> on_point_result(InFrame&& frame);
     Result<void> on_control(InFrame&& frame);
     Result<void> on_extents(const DiskStream& stream, Bytes payload);
+    void tell_mode();
     Result<void> on_hashes_request(std::uint16_t slot, Bytes payload);
     Result<void> on_goodbye(Bytes payload);
     bool is_what_it_was(DiskStream& stream, const wire::FrameHeader& header, std::uint32_t count);
@@ -168,6 +170,7 @@ private:
     std::uint64_t policies_seen_ = 0;  // Version of the table that was looked at.
     std::optional<wire::Policy> policy_told_;
     std::optional<wire::Goodbye> goodbye_;
+    ModeNews mode_news_;
 };
 
 }  // namespace cw::ingest

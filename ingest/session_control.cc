@@ -33,12 +33,8 @@ Result<void> Session::on_control(InFrame&& frame) {
             return on_hashes_request(frame.header.disk_slot, frame.control);
         case mode: {
             CW_TRY_ASSIGN(wire::Mode message, wire::decode<wire::Mode>(frame.control));
-            note({.kind = AgentNotice::Kind::mode,
-                  .machine = machine_,
-                  .session = id(),
-                  .mode = message.mode,
-                  .backlog_bytes = message.backlog_bytes,
-                  .reason = std::move(message.reason)});
+            mode_news_.take(std::move(message));
+            tell_mode();
             return {};
         }
         case ping: {
@@ -115,19 +111,36 @@ void Session::drop_point(const PointId& id, std::string reason) {
 
 Result<void> Session::on_extents(const DiskStream& stream, Bytes payload) {
     CW_TRY_ASSIGN(const wire::Extents message, wire::decode<wire::Extents>(payload));
-    std::uint64_t unread = 0;
+    ModeNews::Unread unread{.disk = stream.id(),
+                            .ranges = static_cast<std::uint32_t>(message.ranges.size())};
     for (const wire::Extents::Range& range : message.ranges) {
         if (range.offset + range.length > stream.size_bytes()) {
             return fail(Errc::size_mismatch, "EXTENTS beyond the end of the disk");
         }
-        unread += range.length;
+        unread.bytes += range.length;
     }
-    note({.kind = AgentNotice::Kind::extents,
-          .machine = machine_,
-          .session = id(),
-          .disk = stream.id(),
-          .unread_bytes = unread});
+    mode_news_.take(unread);
+    tell_mode();
     return {};
+}
+
+void Session::tell_mode() {
+    while (auto news = mode_news_.next(context_.clock.boot())) {
+        AgentNotice notice{.machine = machine_, .session = id()};
+        if (auto* const mode = std::get_if<wire::Mode>(&*news)) {
+            notice.kind = AgentNotice::Kind::mode;
+            notice.mode = mode->mode;
+            notice.backlog_bytes = mode->backlog_bytes;
+            notice.reason = std::move(mode->reason);
+        } else {
+            const auto& unread = std::get<ModeNews::Unread>(*news);
+            notice.kind = AgentNotice::Kind::extents;
+            notice.disk = unread.disk;
+            notice.unread_bytes = unread.bytes;
+            notice.unread_ranges = unread.ranges;
+        }
+        note(std::move(notice));
+    }
 }
 
 Result<void> Session::on_hashes_request(std::uint16_t slot, Bytes payload) {

@@ -83,5 +83,34 @@ TEST_F(AgentWatchTest, AnAgentThatDegradesIsShownSo) {
     EXPECT_EQ(agent.reason, "spool full");
 }
 
+TEST_F(AgentWatchTest, ListsOfWhatIsUnreadHoldUntilTheNextModeOrSession) {
+    hear(AgentNotice::Kind::connected, 1);
+    AgentNotice mode;
+    mode.kind = AgentNotice::Kind::mode;
+    mode.machine = machine_.machine;
+    mode.session = SessionId{1};
+    mode.mode = wire::ReplicationMode::metadata;
+    watch_.heard(mode);
+    AgentNotice list = mode;
+    list.kind = AgentNotice::Kind::extents;
+    list.disk.bytes.fill(std::byte{1});
+    list.unread_bytes = 8192;
+    list.unread_ranges = 2;
+    watch_.heard(list);
+    list.unread_bytes = 4096;
+    list.unread_ranges = 1;
+    watch_.heard(list);
+    const auto unread = watch_.agent_of(machine_.machine).unread;
+    ASSERT_EQ(unread.size(), 1U);
+    EXPECT_EQ(unread.at(list.disk).bytes, 4096U);
+    EXPECT_EQ(unread.at(list.disk).ranges, 1U);
+    EXPECT_EQ(watch_.agent_of(machine_.machine).mode, wire::ReplicationMode::metadata);
+    watch_.heard(mode);
+    EXPECT_TRUE(watch_.agent_of(machine_.machine).unread.empty());
+    watch_.heard(list);
+    hear(AgentNotice::Kind::connected, 2);
+    EXPECT_TRUE(watch_.agent_of(machine_.machine).unread.empty());
+}
+
 }  // namespace
 }  // namespace cw::appliance

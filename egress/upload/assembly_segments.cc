@@ -38,7 +38,7 @@ void AssemblyStage::build_failed(SegmentWork& work, const Error& error) {
     CW_ASSERT(machine.jobs > 0);
     --machine.jobs;
     if (work.failures > 0) {  // The first time may have been this server's memory.
-        context_.conditions.raise(error.code, "upload", error.detail);
+        trouble_.failed(work, error);
         work.not_before = now() + pause_ns(context_.options, work.failures, context_.random);
     }
     ++work.failures;
@@ -62,6 +62,7 @@ void AssemblyStage::build_lost(SegmentWork& work, DamagedRecords damage) {
 // Segments that left their ledger: those in someone's hands stay until they come back.
 void AssemblyStage::dispose(std::vector<std::unique_ptr<SegmentWork>> retired) {
     for (std::unique_ptr<SegmentWork>& work : retired) {
+        trouble_.over(*work);
         if (work->phase == SegmentPhase::ready) {
             lanes_.remove(*work);
         }
@@ -213,16 +214,8 @@ void AssemblyStage::answered(const UploadAnswer& answer) {
     context_.metrics
         .counter("causeway_uploaded_bytes_total", {{"machine", to_string(work.machine)}})
         .add(static_cast<double>(bytes));
-    // What was built again for it begins without failures.
-    context_.conditions.clear(Errc::blob_checksum, "upload");
-    if (work.failures > 0) {
-        work.failures = 0;
-        for (const Errc code :
-             {Errc::blob_unavailable, Errc::blob_throttled, Errc::blob_auth, Errc::blob_denied,
-              Errc::vault_missing, Errc::vault_full, Errc::blob_rejected}) {
-            context_.conditions.clear(code, "upload");
-        }
-    }
+    trouble_.over(work);
+    work.failures = 0;
     work.phase = SegmentPhase::stored;
     work.put_started = answer.started;
     work.times.uploaded = answer.finished;
@@ -236,15 +229,17 @@ void AssemblyStage::answered(const UploadAnswer& answer) {
 }
 
 // Unknown: the object may exist, now or later, so the same bytes go out under another attempt's
-// name; the old one is at most an orphan. A name that is taken is treated alike. Bytes that are no
-// longer what was verified are built again from the cache.
+// name; the old one is at most an orphan. A name that is taken is treated alike, also when it is
+// by other bytes that the store made of ours. Bytes that are no longer what was verified are built
+// again from the cache.
 void AssemblyStage::put_failed(SegmentWork& work, const UploadAnswer& answer) {
     const Error error = answer.result.error.value_or(Error{Errc::blob_unavailable, "no answer"});
-    if (answer.result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict) {
+    if (answer.result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict ||
+        error.code == Errc::object_corrupt) {
         context_.random.fill(work.ref.name.attempt);
     }
     if (error.code != Errc::blob_conflict) {
-        context_.conditions.raise(error.code, "upload", error.detail);
+        trouble_.failed(work, error);
     }
     work.not_before = now() + pause_ns(context_.options, work.failures, context_.random);
     ++work.failures;

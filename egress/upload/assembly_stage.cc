@@ -43,6 +43,7 @@ std::optional<LiveOptions::Changes> LiveOptions::take() {
 AssemblyStage::AssemblyStage(Context context, const SegmentBuilder::Context& builder)
     : context_(std::move(context)),
       lanes_(context_.options.lanes, context_.options.bandwidth),
+      trouble_(context_.conditions),
       codec_(context_.options.codec),
       outstanding_(context_.orders.size()),
       control_done_(std::make_shared<std::vector<std::shared_ptr<ControlRead>>>()),

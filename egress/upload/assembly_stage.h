@@ -15,6 +15,7 @@
 #include "egress/upload/segment_builder.h"
 #include "egress/upload/status_board.h"
 #include "egress/upload/upload_stage.h"
+#include "egress/upload/upload_trouble.h"
 
 #include <mutex>
 
@@ -122,6 +123,7 @@ private:
     std::map<MachineId, std::unique_ptr<Machine>> machines_;
     std::vector<std::unique_ptr<SegmentWork>> orphans_;  // Still known to a job or upload.
     Lanes lanes_;
+    UploadTrouble trouble_;
     pipeline::CodecPolicy codec_;
     // For codec_: what segments have waited for since the last one was begun, up to the last step.
     std::int64_t compute_wait_ns_ = 0, uplink_wait_ns_ = 0;

@@ -207,7 +207,9 @@ void ChainWriter::created(const blob::PutResult& result) {
         return;
     }
     const Error error = result.error.value_or(Error{Errc::blob_unavailable, "no answer"});
-    if (result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict) {
+    // What the store says to have made of it is looked at, too, before anybody builds on it.
+    if (result.outcome == blob::PutOutcome::unknown || error.code == Errc::blob_conflict ||
+        error.code == Errc::object_corrupt) {
         phase_ = Phase::read_back;
         return;
     }

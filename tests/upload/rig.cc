@@ -134,8 +134,9 @@ World::World(std::uint64_t seed, std::int64_t latency_ns, bool waiting_moves_clo
         };
     }
     vault = std::make_unique<fakes::MemoryVault>(clock, vault_options);
+    stores = [this] { return vault->factory(); };
     kek = fakes::make_test_kek("upload", *random);
-    auto store = vault->factory()->make();
+    auto store = stores()->make();
     auto made = vault::create_vault(*store, *kek, *random);
     CW_ASSERT(made.has_value());
     identity = *made;
@@ -150,7 +151,7 @@ Server::Server(World& shared, EngineOptions engine_options, std::uint8_t server_
       readback(*pipeline::SlabPool::create("readback", 24)),
       segment(*pipeline::SlabPool::create("segment", 60)),
       compute_(make_inline_executor()),
-      stores_(shared.vault->factory()) {
+      stores_(shared.stores()) {
     options.segment_slabs = 16;
     options.ingest_slabs_low = 6;
     auto store = stores_->make();
@@ -249,8 +250,10 @@ void Server::step(std::int64_t tick_ns) {
         std::swap(stages[pick], stages[left - 1]);
         stages[left - 1]->step(1 + world.random->below(16));
     }
-    world.clock.advance(
-        static_cast<std::int64_t>(world.random->below(static_cast<std::uint64_t>(tick_ns) + 1)));
+    if (world.answered()) {
+        world.clock.advance(static_cast<std::int64_t>(
+            world.random->below(static_cast<std::uint64_t>(tick_ns) + 1)));
+    }
 }
 
 bool Server::settle(std::size_t limit) {

@@ -85,6 +85,10 @@ struct World {
     std::unique_ptr<fakes::MemoryVault> vault;
     std::unique_ptr<vault::KeyService> kek;
     vault::VaultIdentity identity;
+    // Where servers and readers find the vault: in memory, unless a test puts it elsewhere.
+    std::function<std::unique_ptr<blob::StoreFactory>()> stores;
+    // Whether no answer is outstanding from elsewhere; if one is, no time passes.
+    std::function<bool()> answered = [] { return true; };
 };
 
 // One process server with its cache, and the machine that talks to it.

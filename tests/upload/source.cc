@@ -211,7 +211,7 @@ void Source::point_result(Server& server, const PointId& id, const GroupId& grou
 }
 
 vault::ChainState read_state(World& world, const MachineId& machine) {
-    auto store = world.vault->factory()->make();
+    auto store = world.stores()->make();
     auto keys = vault::open_machine_keys(*store, *world.kek, world.identity, machine, nullptr);
     CW_ASSERT(keys.has_value());
     auto state = vault::read_chain(*store, world.identity, *keys, {});
@@ -223,19 +223,21 @@ namespace {
 
 void lay(World& world, const vault::MachineKeys& keys, const vault::SegmentRef& ref,
          ByteVector& disk) {
-    const auto object = world.vault->bytes(vault::segment_blob(ref.name));
-    ASSERT_TRUE(object.has_value()) << to_string(vault::segment_blob(ref.name));
-    ASSERT_EQ(object->size(), ref.object_bytes);
+    auto store = world.stores()->make();
+    const auto found = blob::get_and_wait(*store, {.name = vault::segment_blob(ref.name)});
+    ASSERT_TRUE(found.has_value()) << to_string(found.error());
+    const ByteVector& object = found->bytes;
+    ASSERT_EQ(object.size(), ref.object_bytes);
     const auto crypto =
         vault::SegmentCrypto::make(world.identity.id, ref, keys.deks.at(ref.dek_version));
     const auto chunks =
-        vault::open_index(ref, *crypto, Bytes(*object).subspan(ref.index_offset, ref.index_bytes));
+        vault::open_index(ref, *crypto, Bytes(object).subspan(ref.index_offset, ref.index_bytes));
     ASSERT_TRUE(chunks.has_value()) << to_string(chunks.error());
     for (const vault::Chunk& chunk : *chunks) {
         ASSERT_LE(chunk.disk_offset + chunk.raw_length, disk.size());
         const MutableBytes target = MutableBytes(disk).subspan(chunk.disk_offset, chunk.raw_length);
         const auto opened = vault::open_chunk(
-            *crypto, chunk, Bytes(*object).subspan(chunk.stored_offset, chunk.stored_length),
+            *crypto, chunk, Bytes(object).subspan(chunk.stored_offset, chunk.stored_length),
             target);
         ASSERT_TRUE(opened.has_value()) << to_string(opened.error());
     }
@@ -245,7 +247,7 @@ void lay(World& world, const vault::MachineKeys& keys, const vault::SegmentRef& 
 
 ByteVector rebuild(World& world, const vault::ChainState& state, const vault::PointEntry::Cut& cut,
                    std::uint64_t size_bytes) {
-    auto store = world.vault->factory()->make();
+    auto store = world.stores()->make();
     auto keys =
         vault::open_machine_keys(*store, *world.kek, world.identity, state.newest.machine, nullptr);
     CW_ASSERT(keys.has_value());

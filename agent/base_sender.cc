@@ -57,7 +57,7 @@ void BaseSender::begin(Seq seq) {
     stop();
     fence_ = seq;
     compare_ = false;
-    chunk_.resize(super_bytes);
+    chunk_.resize(std::min<std::uint64_t>(super_bytes, image_.size()));
 }
 
 void BaseSender::resume(const ByteVector& held) {

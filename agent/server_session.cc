@@ -91,14 +91,12 @@ Result<std::optional<InFrame>> ServerSession::next() {
         return frame;
     }
     in_.erase(in_.begin(), in_.begin() + static_cast<std::ptrdiff_t>(std::exchange(at_, 0)));
-    const std::size_t had = in_.size();
-    in_.resize(had + read_bytes);
-    const auto n = link_->read(MutableBytes(in_).subspan(had));
-    in_.resize(had + n.value_or(0));
-    CW_TRY(n);
-    if (*n == 0) {
+    fresh_.resize(read_bytes);
+    CW_TRY_ASSIGN(const std::size_t n, link_->read(fresh_));
+    if (n == 0) {
         return std::nullopt;
     }
+    in_.insert(in_.end(), fresh_.begin(), fresh_.begin() + static_cast<std::ptrdiff_t>(n));
     last_heard_ = clock_.boot();
     return parse();
 }

@@ -51,6 +51,7 @@ private:
     SessionId session_{};
     std::uint64_t credit_ = 0, sent_payload_ = 0;
     Nanos last_heard_;
+    ByteVector fresh_;    // What a read may give.
     ByteVector in_;       // Bytes received and not yet parsed; bounded by one frame and one read.
     std::size_t at_ = 0;  // Parsed so far.
 };

@@ -15,10 +15,14 @@ class AlignedBuffer {
 public:
     AlignedBuffer() = default;
     // Zeroed; rounded up to whole blocks.
-    explicit AlignedBuffer(std::size_t bytes) : size_(align_up(bytes, block_bytes)) {
+    explicit AlignedBuffer(std::size_t bytes) : AlignedBuffer(bytes, Unfilled{}) {
+        std::memset(data_.get(), 0, size_);
+    }
+    // For what is read into before anybody looks.
+    struct Unfilled {};
+    AlignedBuffer(std::size_t bytes, Unfilled) : size_(align_up(bytes, block_bytes)) {
         data_.reset(static_cast<std::byte*>(std::aligned_alloc(block_bytes, size_)));
         CW_ASSERT(data_ != nullptr);
-        std::memset(data_.get(), 0, size_);
     }
     [[nodiscard]] MutableBytes bytes() const noexcept { return {data_.get(), size_}; }
     [[nodiscard]] std::byte* data() const noexcept { return data_.get(); }

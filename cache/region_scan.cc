@@ -53,7 +53,7 @@ void RegionScan::read_from(std::uint64_t offset, std::uint64_t wanted) {
         return;
     }
     if (buffer_.size() < length) {
-        buffer_ = AlignedBuffer(length);
+        buffer_ = AlignedBuffer(length, AlignedBuffer::Unfilled{});
     }
     buffer_offset_ = offset;
     window_blocks_ = length / block_bytes;

@@ -35,7 +35,6 @@ ImageReader::ImageReader(blob::BlobStore& store, const Catalog& catalog, std::ui
     : catalog_(catalog),
       options_(options),
       map_(disk_bytes),
-      scratch_(vault::chunk_bytes_max),
       fetcher_(store, std::clamp<std::size_t>(options.download_threads, 1, download_threads_max)) {}
 
 ImageReader::~ImageReader() = default;
@@ -168,6 +167,7 @@ Result<void> ImageReader::open_group(const std::vector<Part>& parts, Bytes bytes
             CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, first_to));
             continue;
         }
+        scratch_.resize(std::max<std::size_t>(scratch_.size(), chunk.raw_length));
         const MutableBytes whole = MutableBytes(scratch_).first(chunk.raw_length);
         CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, whole));
         for (const Part::Place& place : part.places) {

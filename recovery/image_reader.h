@@ -76,7 +76,7 @@ private:
     LayerMap map_;
     std::vector<SegmentInUse> segments_;           // By MappedChunk::segment.
     std::vector<std::shared_ptr<Request>> ready_;  // Needed no fetch; finished by poll().
-    ByteVector scratch_;                           // One decoded chunk.
+    ByteVector scratch_;                           // One decoded chunk, as large as any yet.
     Fetcher fetcher_;  // Last: its destructor ends the callbacks that use the rest.
 };
 

@@ -15,6 +15,7 @@ using namespace cw::sim;
 int usage() {
     std::fprintf(stderr,
                  "causeway_sim --seeds A..B [--mutant NAME] [--trace] [--twice] [--json]\n"
+                 "                          [--hashes]\n"
                  "             --ci | --ci-asan | --mutants [--mutant NAME] | --list-mutants\n"
                  "             --report LEDGER [--commit ID]   (with --seeds: adds to the ledger)\n"
                  "             [--jobs N]\n");
@@ -24,7 +25,7 @@ int usage() {
 struct Arguments {
     std::uint64_t from = 0, to = 0;
     Mutant mutant = Mutant::none;
-    bool trace = false, twice = false, json = false;
+    bool trace = false, twice = false, json = false, hashes = false;
     unsigned jobs = 2;
     std::string mode, ledger, commit = "unknown";
 };
@@ -63,6 +64,8 @@ bool parse(int argc, char** argv, Arguments& out) {
             out.trace = true;
         } else if (word == "--twice") {
             out.twice = true;
+        } else if (word == "--hashes") {
+            out.hashes = true;
         } else if (word == "--json") {
             out.json = true;
         } else if (word == "--ci" || word == "--ci-asan" || word == "--mutants" ||
@@ -89,6 +92,18 @@ int show(const Arguments& arguments) {
     return good ? 0 : 1;
 }
 
+// Whoever makes the simulator faster compares these before and after: the schedules must be the
+// same.
+int print_hashes(const Arguments& arguments) {
+    for (std::uint64_t seed = arguments.from; seed <= arguments.to; ++seed) {
+        const Outcome outcome = run_schedule(seed, arguments.mutant, false);
+        std::printf("%llu %016llx %llu\n", static_cast<unsigned long long>(seed),
+                    static_cast<unsigned long long>(outcome.trace_hash),
+                    static_cast<unsigned long long>(outcome.events));
+    }
+    return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -99,6 +114,9 @@ int main(int argc, char** argv) {
     cw::set_log_level(cw::LogLevel::error);
     if (arguments.trace) {
         return show(arguments);
+    }
+    if (arguments.hashes) {
+        return print_hashes(arguments);
     }
     if (arguments.mode == "--list-mutants") {
         list_mutants();

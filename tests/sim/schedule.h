@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 namespace cw::sim {
 
@@ -13,7 +14,7 @@ struct Outcome {
     std::optional<Violation> violation;
     std::uint64_t trace_hash = 0, events = 0;
     std::map<std::string, std::uint64_t> counts;
-    std::deque<std::string> last_events;
+    std::vector<std::string> last_events;
 };
 
 Outcome run_schedule(std::uint64_t seed, Mutant mutant, bool print);

@@ -1,6 +1,7 @@
 #include "tests/sim/world.h"
 
 #include "base/assert.h"
+#include "tests/sim/events.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
@@ -9,8 +10,6 @@
 #include <algorithm>
 #include <map>
 #include <utility>
-
-#include <poll.h>
 
 namespace cw::sim {
 namespace {
@@ -92,25 +91,13 @@ void World::wait_for_store(std::int64_t timeout_ns) {
 
 // Of those who sleep, whose bell has been rung.
 void World::add_rung(std::vector<Turn>& turns) {
-    std::vector<pollfd>& bells = bells_;
-    std::vector<Turn>& owners = bell_owners_;
-    bells.clear();
-    owners.clear();
     for (const auto& server : servers) {
         if (!server->awake()) {
             continue;
         }
         for (const auto& runner : server->process()->runners()) {
-            if (runner->parked() && !runner->running()) {
-                bells.push_back({.fd = runner->doorbell().fd(), .events = POLLIN, .revents = 0});
-                owners.push_back({.server = server.get(), .runner = runner.get(), .rung = true});
-            }
-        }
-    }
-    if (!bells.empty() && ::poll(bells.data(), bells.size(), 0) > 0) {
-        for (std::size_t i = 0; i < bells.size(); ++i) {
-            if (bells[i].revents != 0) {
-                turns.push_back(owners[i]);
+            if (runner->parked() && !runner->running() && event_is_set(runner->doorbell().fd())) {
+                turns.push_back({.server = server.get(), .runner = runner.get(), .rung = true});
             }
         }
     }

@@ -19,8 +19,6 @@
 #include <string>
 #include <vector>
 
-#include <poll.h>
-
 namespace cw::sim {
 
 class Process;
@@ -93,8 +91,6 @@ private:
     int depth_ = 0;               // Of blocking calls on the stack.
     // Reused from one turn to the next; `turns_` by depth.
     std::array<std::vector<Turn>, 4> turns_;
-    std::vector<pollfd> bells_;
-    std::vector<Turn> bell_owners_;
 };
 
 // A slab pool lives as long as the program and is lent to one process after the other: all slabs

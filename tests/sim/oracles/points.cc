@@ -34,7 +34,8 @@ Result<bool> PointOracle::equal(blob::BlobStore& store, const recovery::Catalog&
         const ByteVector& expected = images.at(cut.disk);
         CW_TRY_ASSIGN(const auto reader,
                       recovery::ImageReader::open(store, catalog, catalog.disk_at(cut), {}));
-        ByteVector bytes(reader->size_bytes());
+        bytes_.resize(reader->size_bytes());
+        const MutableBytes bytes(bytes_);
         CW_TRY(reader->read(0, bytes));
         if (bytes.size() != expected.size() ||
             std::memcmp(bytes.data(), expected.data(), bytes.size()) != 0) {

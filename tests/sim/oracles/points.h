@@ -41,6 +41,7 @@ private:
     Complain complain_;
     std::map<MachineId, std::set<PointId>> committed_;
     std::set<PointId> pruned_, verified_;
+    ByteVector bytes_;  // Of the disk being compared; reused.
 };
 
 }  // namespace cw::sim

@@ -42,7 +42,7 @@ Result<std::vector<std::string>> split_command(std::string_view line) {
 }
 
 Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command, Clock& clock,
-                                         std::int64_t limit_ns) {
+                                         std::int64_t limit_ns, int output) {
     std::vector<char*> argv;
     argv.reserve(command.size() + 1);
     for (const std::string& word : command) {
@@ -54,7 +54,7 @@ Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command
     posix_spawn_file_actions_init(&files);
     posix_spawnattr_init(&attributes);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, 2, 1);
+    posix_spawn_file_actions_adddup2(&files, output, 1);
     sigset_t none;
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);  // The agent blocks signals; a hook must not.

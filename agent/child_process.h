@@ -19,9 +19,10 @@ Result<std::vector<std::string>> split_command(std::string_view line);
 
 class ChildProcess {
 public:
-    // Errors: hook_failed. Standard input is /dev/null, output goes to our standard error.
+    // Errors: hook_failed. Standard input is /dev/null, standard output goes to `output`: if
+    // nothing else is said to our standard error.
     static Result<ChildProcess> start(const std::vector<std::string>& command, Clock& clock,
-                                      std::int64_t limit_ns);
+                                      std::int64_t limit_ns, int output = 2);
     ChildProcess(ChildProcess&& other) noexcept;
     ChildProcess& operator=(ChildProcess&&) = delete;
     ~ChildProcess();  // Kills it if it runs.

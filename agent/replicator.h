@@ -99,6 +99,11 @@ public:
         return {witness_number_, witness_hash_};
     }
     BaseSender& base(std::size_t slot) { return *disks_.at(slot).base; }
+    // Fences are not ended while they are held: what lies beneath them becomes no point.
+    void hold_fences(bool hold) noexcept { hold_fences_ = hold; }
+    // A held fence with nothing beneath it, in place of the open one if there is one. When its
+    // sequence is committed, so is everything before it. Errors: io_error.
+    Result<Seq> begin_bare_fence(std::size_t slot);
 
     // Sends what is logged, says GOODBYE and ends; gives up after `limit_ns`.
     void begin_stop(bool planned, std::int64_t limit_ns);
@@ -178,6 +183,7 @@ private:
     Nanos stop_by_{INT64_MAX};
     std::int64_t retry_after_s_ = 0;  // The server's wish, for the next pause.
     bool stopping_ = false, planned_ = false, goodbye_sent_ = false;
+    bool hold_fences_ = false;
     std::uint64_t turn_ = 0, sent_before_ = 0, witness_number_ = 0;
     Sha256 witness_hash_{};
     ModeReport mode_;

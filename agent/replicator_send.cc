@@ -117,7 +117,7 @@ Result<void> Replicator::tend_fences() {
         if (disk.base->active() && !at.logging) {
             disk.base->stop();  // Something was missed: this fence cannot be ended.
         }
-        if (disk.base->finished()) {
+        if (disk.base->finished() && !hold_fences_) {
             const auto progress = disk.base->progress();
             EndedFence ended{.fence = disk.base->fence(), .end = {}, .held = disk.base->held()};
             const auto end =
@@ -159,6 +159,16 @@ void Replicator::read_missed(Disk& disk, DiskCapture::Fence fence) {
                                   {"fence", seq},
                                   {"bytes", disk.base->progress().total_bytes},
                                   {"exact", exact}});
+}
+
+Result<Seq> Replicator::begin_bare_fence(std::size_t slot) {
+    CW_ASSERT(hold_fences_);
+    Disk& disk = disks_.at(slot);
+    CW_TRY_ASSIGN(const auto fence,
+                  disk.capture->open_fence(wire::ResyncKind::catch_up, false, {}, {}));
+    disk.announced = false;
+    disk.base->start(fence.seq, {}, false, secret_);
+    return fence.seq;
 }
 
 void Replicator::tend_open_records() {

@@ -208,13 +208,15 @@ void Agent::tend_stop() {
             Error{Errc::resync_required, "the final point was dropped: " + point->reason};
     } else if (!committed && clock_.boot() - stop_deadline_ >= 0) {
         stop_trouble_ = Error{Errc::cancelled, "the final point was not committed in time"};
+    } else if (committed) {
+        stop_trouble_ = still_written();
     }
     if (committed || stop_trouble_) {
         if (stop_trouble_) {
             resume_guest();
         }
         stopping_ = Stopping::goodbye;
-        replicator_->begin_stop(committed, stop_limit_ns);
+        replicator_->begin_stop(committed && !stop_trouble_, stop_limit_ns);
     }
 }
 

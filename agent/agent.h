@@ -38,6 +38,7 @@ struct AgentOptions {
     std::string qmp_socket;  // The disks are a virtual machine's; `disks` is empty then.
     std::vector<std::string> qemu_disks;  // Which of them; empty: all.
     QemuSource::Mode qemu_mode = QemuSource::Mode::data;
+    std::string qemu_nbd;  // Where QEMU serves NBD already; empty: it is told to, in the state.
     std::string guest_agent_socket;  // Empty: points are crash-consistent.
     // Between points, and between those of a frozen guest (0: when asked for), as a person ordered.
     // None: as the server says; while it says nothing, 5 s and 1 h.

@@ -5,10 +5,13 @@
 namespace cw::agent {
 
 Result<void> Agent::open_machine() {
-    QemuSource::Options options{.qmp_socket = options_.qmp_socket,
-                                .nbd_socket = options_.state_directory + "/qemu-nbd.sock",
-                                .wanted = options_.qemu_disks,
-                                .mode = options_.qemu_mode};
+    const bool served = !options_.qemu_nbd.empty();
+    QemuSource::Options options{
+        .qmp_socket = options_.qmp_socket,
+        .nbd_socket = served ? options_.qemu_nbd : options_.state_directory + "/qemu-nbd.sock",
+        .nbd_served = served,
+        .wanted = options_.qemu_disks,
+        .mode = options_.qemu_mode};
     CW_TRY_ASSIGN(qemu_, QemuSource::open(std::move(options), clock_));
     options_.disks.clear();
     for (std::size_t slot = 0; slot < qemu_->disk_count(); ++slot) {
@@ -60,11 +63,16 @@ void Agent::tend_machine() {
 // a planned failover, and stays so when that succeeded; else it goes on unobserved.
 void Agent::quiet_source(bool planned) {
     if (qemu_ && qemu_->state() == QemuSource::State::attached) {
-        if (planned) {
+        if (planned && qemu_->machine().has_guest()) {
             if (const auto paused = qemu_->machine().pause_guest(); !paused) {
                 log_warning("agent.qemu.pause", {{"error", paused.error()}});
             } else {
                 guest_paused_ = true;
+            }
+        }
+        if (planned && !qemu_->machine().has_guest()) {
+            if (const auto watched = qemu_->watch_writers(); !watched) {
+                log_warning("agent.qemu.pause", {{"error", watched.error()}});
             }
         }
         if (scan_ && !planned) {
@@ -73,6 +81,19 @@ void Agent::quiet_source(bool planned) {
         qemu_->stop_capture();
     }
     nbd_.reset();
+}
+
+// A volume cannot be paused. What was written to it after the last point would be on one side only.
+std::optional<Error> Agent::still_written() {
+    if (!qemu_ || qemu_->machine().has_guest() || qemu_->state() == QemuSource::State::gone) {
+        return std::nullopt;
+    }
+    const auto written = qemu_->written_bytes();
+    if (written && *written == 0) {
+        return std::nullopt;
+    }
+    return written ? Error{Errc::target_unsafe, "it was written after the last point: unmount it"}
+                   : written.error();
 }
 
 // Points of a frozen guest, by interval or when asked for.

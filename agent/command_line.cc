@@ -94,6 +94,8 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
     app.add_option("--image", text.images, "disk image to protect");
     app.add_option("--disk", text.disks, "block device to protect; with --qmp, a machine's disk");
     app.add_option("--qmp", options.qmp_socket, "protect the virtual machine with this monitor");
+    app.add_option("--qemu-nbd", options.qemu_nbd,
+                   "with --qmp: the socket where it serves NBD already, if it does");
     app.add_option("--mode", text.mode, "with --qmp: every write, or what changed per interval")
         ->check(CLI::IsMember({"data", "epoch"}))
         ->capture_default_str();

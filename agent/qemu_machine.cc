@@ -24,6 +24,11 @@ std::string text_of(const json& value, const char* key) {
     return it != value.end() && it->is_string() ? it->get<std::string>() : std::string{};
 }
 
+std::uint64_t number_of(const json& value, const char* key) {
+    const auto it = value.find(key);
+    return it != value.end() && it->is_number_unsigned() ? it->get<std::uint64_t>() : 0;
+}
+
 bool flag_of(const json& value, const char* key) {
     const auto it = value.find(key);
     return it != value.end() && it->is_boolean() && it->get<bool>();
@@ -61,21 +66,46 @@ bool describe_node(const json& nodes, QemuDisk& disk) {
         }
         disk.format = text_of(node, "drv");
         if (const auto image = node.find("image"); image != node.end() && image->is_object()) {
-            const auto size = image->find("virtual-size");
-            disk.size_bytes =
-                size != image->end() && size->is_number_unsigned() ? size->get<std::uint64_t>() : 0;
+            disk.size_bytes = number_of(*image, "virtual-size");
         }
         if (const auto maps = node.find("dirty-bitmaps"); maps != node.end() && maps->is_array()) {
             for (const json& map : *maps) {
                 if (const std::string name = text_of(map, "name"); ours(name)) {
-                    disk.bitmaps.push_back(
-                        {name, flag_of(map, "recording"), flag_of(map, "inconsistent")});
+                    disk.bitmaps.push_back({name, flag_of(map, "recording"),
+                                            flag_of(map, "inconsistent"), number_of(map, "count")});
                 }
             }
         }
         return true;
     }
     return false;
+}
+
+bool writable(const json& nodes, const std::string& name) {
+    const auto node = std::ranges::find_if(
+        nodes, [&](const json& item) { return text_of(item, "node-name") == name; });
+    return node != nodes.end() && !flag_of(*node, "ro");
+}
+
+// A storage daemon has no devices: its volumes are what it exports for others to write.
+std::vector<QemuDisk> exported_volumes(const json& exports, const json& nodes) {
+    std::vector<QemuDisk> volumes;
+    for (const json& item : exports) {
+        QemuDisk volume;
+        volume.name = text_of(item, "id");
+        volume.node = text_of(item, "node-name");
+        if (ours(volume.name) || !writable(nodes, volume.node)) {
+            continue;
+        }
+        if (const auto same = std::ranges::find(volumes, volume.node, &QemuDisk::node);
+            same != volumes.end()) {  // Exported twice.
+            same->aliases.push_back(volume.name);
+        } else if (describe_node(nodes, volume) && volume.size_bytes > 0) {
+            volume.aliases = {volume.name, volume.node};
+            volumes.push_back(std::move(volume));
+        }
+    }
+    return volumes;
 }
 
 }  // namespace
@@ -153,6 +183,12 @@ Result<std::vector<QemuDisk>> QemuMachine::disks() {
         disk.name = disk.aliases.front();
         disks.push_back(std::move(disk));
     }
+    has_guest_ = !devices.empty();
+    if (!has_guest_) {
+        CW_TRY_ASSIGN(const json exports,
+                      parse_list(client_->execute("query-block-exports"), "query-block-exports"));
+        return exported_volumes(exports, nodes);
+    }
     return disks;
 }
 
@@ -199,8 +235,11 @@ Result<void> QemuMachine::run(const QemuTransaction& transaction) {
     return ask("transaction", transaction.arguments());
 }
 
-Result<void> QemuMachine::serve_nbd(const std::string& socket) {
+Result<void> QemuMachine::serve_nbd(const std::string& socket, bool served) {
     nbd_socket_ = socket;
+    if (served) {
+        return {};
+    }
     const json address{{"type", "unix"}, {"data", {{"path", socket}}}};
     const auto started = client_->execute("nbd-server-start", dump({{"addr", address}}));
     // One server per QEMU. Ours of an earlier run serves on; its socket is tried by the reader.

@@ -1,5 +1,6 @@
 // QemuMachine: a running virtual machine seen through QEMU's monitor: its disks, and the block
-// jobs, exports and bitmaps that the agent sets up beside them.
+// jobs, exports and bitmaps that the agent sets up beside them. A storage daemon is one without a
+// guest: the volumes that it exports are its disks.
 //
 // Everything the agent adds to the machine has a name that begins with "causeway-", so that what a
 // killed agent left behind is found and removed. Thread-safety: none.
@@ -19,10 +20,12 @@ struct QemuBitmap {
     std::string name;
     bool recording = false;
     bool inconsistent = false;  // QEMU died while it was in use: it says nothing.
+    std::uint64_t dirty_bytes = 0;
 };
 
 struct QemuDisk {
-    std::string name;    // The guest device's id where there is one: survives snapshots.
+    std::string name;    // The guest device's id where there is one: survives snapshots. Of a
+                         // storage daemon the export's id.
     std::string node;    // Of the block graph, top of the disk.
     std::string format;  // "raw", "qcow2", …
     std::uint64_t size_bytes = 0;
@@ -53,15 +56,19 @@ public:
     static Result<std::unique_ptr<QemuMachine>> connect(const std::string& qmp_socket,
                                                         Clock& clock);
 
-    // Writable disks of the guest, in QEMU's order.
+    // Writable disks of the guest, or of a storage daemon its writable exports that are not ours,
+    // in QEMU's order.
     Result<std::vector<QemuDisk>> disks();
+    // False: a storage daemon, which nothing can pause. Known after disks().
+    [[nodiscard]] bool has_guest() const noexcept { return has_guest_; }
     // Ends and removes jobs, exports and nodes whose names begin with `prefix`; bitmaps stay.
     Result<void> clean(std::string_view prefix = qemu_prefix);
 
     Result<void> run(const QemuTransaction& transaction);
 
-    // Serves exports at `socket`; it may be served already by an earlier call.
-    Result<void> serve_nbd(const std::string& socket);
+    // Serves exports at `socket`; it may be served already by an earlier call, or, as `served`
+    // says, by somebody else's wish.
+    Result<void> serve_nbd(const std::string& socket, bool served);
     // `bitmap`: one that does not record. Empty: none.
     Result<void> add_export(const std::string& name, const std::string& node,
                             const std::string& bitmap);
@@ -106,6 +113,7 @@ private:
     std::unique_ptr<QmpClient> client_;
     Clock& clock_;
     std::string nbd_socket_;
+    bool has_guest_ = true;
 };
 
 // The bitmaps whose names begin so are ours; `token` tells one agent's state from another's.

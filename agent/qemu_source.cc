@@ -27,7 +27,7 @@ Result<std::unique_ptr<QemuSource>> QemuSource::open(Options options, Clock& clo
     CW_TRY(machine.clean());
     CW_TRY_ASSIGN(auto found, machine.disks());
     CW_TRY(source->choose(std::move(found)));
-    CW_TRY(machine.serve_nbd(source->options_.nbd_socket));
+    CW_TRY(machine.serve_nbd(source->options_.nbd_socket, source->options_.nbd_served));
     for (std::size_t slot = 0; slot < source->disks_.size(); ++slot) {
         CW_TRY(machine.add_export(numbered("live", slot), source->disks_[slot].vm.node, {}));
     }
@@ -130,6 +130,28 @@ void QemuSource::stop_capture() {
             log_warning("agent.qemu.detach", {{"disk", disk.name}, {"error", ended.error()}});
         }
     }
+}
+
+Result<void> QemuSource::watch_writers() {
+    return mirrored_ ? tracker_->rotate() : Result<void>{};
+}
+
+Result<std::uint64_t> QemuSource::written_bytes() {
+    CW_TRY_ASSIGN(const auto found, machine_->disks());
+    std::uint64_t written = 0;
+    for (std::size_t slot = 0; slot < disks_.size(); ++slot) {
+        const auto vm = std::ranges::find(found, disks_[slot].vm.node, &QemuDisk::node);
+        if (vm == found.end()) {
+            return fail(Errc::qmp_failed, "disk '" + disks_[slot].name + "' is gone");
+        }
+        const auto bitmap =
+            std::ranges::find(vm->bitmaps, tracker_->recording(slot), &QemuBitmap::name);
+        if (bitmap == vm->bitmaps.end()) {
+            return fail(Errc::qmp_failed, "disk '" + disks_[slot].name + "' has lost its bitmap");
+        }
+        written += bitmap->dirty_bytes;
+    }
+    return written;
 }
 
 void QemuSource::detach() {

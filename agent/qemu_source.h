@@ -23,7 +23,8 @@ public:
     enum class Mode : std::uint8_t { data, epoch };
     struct Options {
         std::string qmp_socket;
-        std::string nbd_socket;  // Where QEMU is to serve its disks; its directory is QEMU's too.
+        std::string nbd_socket;   // Where QEMU is to serve its disks; its directory is QEMU's too.
+        bool nbd_served = false;  // It does so already.
         std::vector<std::string> wanted;  // Names of disks; empty: all.
         Mode mode = Mode::data;
     };
@@ -52,6 +53,10 @@ public:
                         const std::string& capture_socket, const std::vector<bool>& provable);
     // The mirrors end; the disks can still be read. Bitmaps stay and record.
     void stop_capture();
+    // For a planned stop of volumes, which nothing can pause: call the first before
+    // stop_capture(), and the second tells what was written since, or since an epoch's cut.
+    Result<void> watch_writers();
+    Result<std::uint64_t> written_bytes();
     // Ends everything that we set up beside the bitmaps.
     void detach();
 

@@ -41,6 +41,10 @@ public:
     [[nodiscard]] const std::string& still(std::size_t slot) const {
         return disks_.at(slot).older.front();
     }
+    // The one that records now.
+    [[nodiscard]] const std::string& recording(std::size_t slot) const {
+        return disks_.at(slot).current;
+    }
     // The epoch failed: what it should have carried is left to the next one.
     Result<void> give_back();
 

@@ -216,6 +216,45 @@ TEST(QemuDisks, AreTheWritableOnesUnderTheNameOfTheirDevice) {
     EXPECT_TRUE((*disks)[0].bitmaps[1].inconsistent);
     EXPECT_EQ((*disks)[1].name, "virtio1");
     EXPECT_EQ((*disks)[1].format, "raw");
+    EXPECT_TRUE((*machine)->has_guest());
+}
+
+TEST(QemuDisks, OfAStorageDaemonAreTheWritableExportsThatAreNotOurs) {
+    const auto clock = make_system_clock();
+    const std::string path = testing::TempDir() + "cw_volumes_" + std::to_string(::getpid());
+    FakeMonitor monitor(path, greeting, [](const std::string& line) -> std::string {
+        if (asks(line, "query-block-exports")) {
+            return one_line(R"({"return": [
+                {"id": "data", "type": "fuse", "node-name": "n0", "shutting-down": false},
+                {"id": "causeway-live-0", "type": "nbd", "node-name": "n0"},
+                {"id": "data-too", "type": "nbd", "node-name": "n0"},
+                {"id": "read", "type": "fuse", "node-name": "n1"},
+                {"id": "gone", "type": "fuse", "node-name": "n2"},
+                {"type": 7}], "id": $ID})");
+        }
+        if (asks(line, "query-block")) {
+            return one_line(R"({"return": [], "id": $ID})");
+        }
+        if (asks(line, "query-named-block-nodes")) {
+            return one_line(R"({"return": [
+                {"node-name": "n0", "drv": "raw", "ro": false, "image": {"virtual-size": 4096},
+                 "dirty-bitmaps": [{"name": "causeway-t-1", "recording": true}]},
+                {"node-name": "n1", "drv": "raw", "ro": true, "image": {"virtual-size": 512}}],
+                "id": $ID})");
+        }
+        return nothing;
+    });
+    auto machine = QemuMachine::connect(path, *clock);
+    ASSERT_TRUE(machine) << to_string(machine.error());
+    const auto disks = (*machine)->disks();
+    ASSERT_TRUE(disks) << to_string(disks.error());
+    ASSERT_EQ(disks->size(), 1U);
+    const QemuDisk& volume = disks->front();
+    EXPECT_EQ(volume.name, "data");
+    EXPECT_EQ(volume.size_bytes, 4096U);
+    EXPECT_EQ(volume.bitmaps.size(), 1U);
+    EXPECT_EQ(volume.aliases, (std::vector<std::string>{"data", "n0", "data-too"}));
+    EXPECT_FALSE((*machine)->has_guest());
 }
 
 }  // namespace

@@ -366,6 +366,7 @@ CommandLine parse_command_line(int argc, char** argv) {
     hrl.add_option("--to", diff.to, "the newer image")->required();
     hrl.add_option("--output", diff.output, "the replica log to make")->required();
     hrl.add_option("--after", diff.after, "the log that it continues");
+    SeedCommandLine seed(app);
     CommandLine out;
     try {
         app.parse(argc, argv);
@@ -377,7 +378,10 @@ CommandLine parse_command_line(int argc, char** argv) {
             finish_enrol(enrol, enrol_server, enrol_timeout);
             out.enrol = std::move(enrol);
         }
-        if (out.guard || out.hrl_diff || out.enrol) {
+        if (seed.parsed()) {
+            out.seed = seed.finish();
+        }
+        if (out.guard || out.hrl_diff || out.enrol || out.seed) {
             return out;
         }
         if (app.got_subcommand("protect")) {

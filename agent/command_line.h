@@ -4,6 +4,7 @@
 #include "agent/agent.h"
 #include "agent/enrolment.h"
 #include "agent/hrl_diff.h"
+#include "agent/seed_command.h"
 
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ struct CommandLine {
     bool guard = false;  // Started by an agent; see nbd_guard.h.
     std::optional<HrlDiffRequest> hrl_diff;
     std::optional<EnrolCommand> enrol;
+    std::optional<SeedCommand> seed;
 };
 
 // May throw what CLI11 throws from its own bugs; main catches.

@@ -26,6 +26,15 @@ void on_signal(int) {
     if (agent::Agent* const agent = running.load()) {
         agent->stop();
     }
+    agent::stop_seed();
+}
+
+void watch_signals() {
+    struct sigaction action{};
+    action.sa_handler = on_signal;
+    ::sigaction(SIGTERM, &action, nullptr);
+    ::sigaction(SIGINT, &action, nullptr);
+    ::signal(SIGPIPE, SIG_IGN);
 }
 
 int complain(const Error& error) {
@@ -51,11 +60,7 @@ int protect(const agent::ProtectCommand& command) {
     set_log_level(*level);
     const auto clock = make_system_clock();
     const auto random = make_system_random();
-    struct sigaction action{};
-    action.sa_handler = on_signal;
-    ::sigaction(SIGTERM, &action, nullptr);
-    ::sigaction(SIGINT, &action, nullptr);
-    ::signal(SIGPIPE, SIG_IGN);
+    watch_signals();
     using Form = agent::ProgressLine::Form;
     std::optional<agent::Renewal> renewal;
     if (command.enrolled) {
@@ -138,6 +143,10 @@ int main(int argc, char** argv) {
         }
         if (parsed.enrol) {
             return enrol(*parsed.enrol);
+        }
+        if (parsed.seed) {
+            watch_signals();
+            return agent::run_seed(std::move(*parsed.seed));
         }
         if (parsed.protect) {
             parsed.protect->options.guard_program = "/proc/self/exe";

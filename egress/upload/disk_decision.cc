@@ -85,6 +85,13 @@ std::string size_text(const DiskHello& hello, const vault::DiskEntry& entry) {
            std::to_string(hello.size_bytes) + " bytes";
 }
 
+// Why a disk of which the agent can prove nothing is compared.
+std::string unproven_text(const vault::DiskEntry* entry) {
+    return entry != nullptr && raw(entry->open_fence) != 0
+               ? "seed: compared with a first copy that did not end"
+               : "the agent has no history it can prove";
+}
+
 // `committed` and `entry` are of the history that HELLO names, or zero and null.
 DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, Seq committed,
                            const vault::DiskEntry* entry) {
@@ -145,9 +152,8 @@ DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
     const vault::DiskEntry* const entry = known.committed;
     if (raw(hello.generation) == 0) {
         const bool resized = entry != nullptr && entry->size_bytes != hello.size_bytes;
-        return begin_history(
-            hello, known, false,
-            resized ? size_text(hello, *entry) : "the agent has no history it can prove");
+        return begin_history(hello, known, false,
+                             resized ? size_text(hello, *entry) : unproven_text(entry));
     }
     if (entry != nullptr && hello.generation < entry->generation) {
         return begin_history(

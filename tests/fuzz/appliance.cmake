@@ -12,3 +12,4 @@ cw_fuzz(plan
   SOURCES plan_fuzz.cc ${appliance}/operator/plan_file.cc
   DEPENDS config vault blob base
   LINK tomlplusplus::tomlplusplus)
+cw_fuzz(events SOURCES events_fuzz.cc ${appliance}/event_line.cc DEPENDS base)

@@ -34,8 +34,8 @@ done
 
 check azure_interop_sdk env NODE_PATH=build/npm/node_modules node tests/e2e/azure_sdk_reader.js "$url" site-data "$files"
 
-check azure_interop_sdk_to_us bash -c '
-    "$1" "$2/site" list | grep -qx "sdk/written 9437191" && "$1" "$2/site" get sdk/written "$3/back" && cmp "$3/back" "$3/large"' \
+check azure_interop_sdk_to_us bash -c '"$1" "$2/site" list | grep -qx "sdk/written 9437191" &&
+    "$1" "$2/site" get sdk/written "$3/back" && cmp "$3/back" "$3/large"' \
     _ "$tool" "$url" "$files"
 
 # npm installs azcopy without its execute bit.

@@ -2,6 +2,7 @@
 #include "tests/architecture/source_tree.h"
 
 #include <algorithm>
+#include <cctype>
 #include <map>
 #include <regex>
 #include <set>
@@ -38,13 +39,16 @@ std::set<std::string> all_matches(const std::string& text, const std::string& pa
     return out;
 }
 
-std::set<std::string> unit_tests() {
-    std::set<std::string> out;
+// Of each test the text, up to the end of its function.
+std::map<std::string, std::string> unit_tests() {
+    std::map<std::string, std::string> out;
     const std::regex test(R"(\nTEST(?:_F|_P)?\(\s*(\w+),\s*(\w+)\))");
     for (const std::string& path : files_below("tests", {"_test.cc"})) {
         const std::string text = read_text(path);
         for (std::sregex_iterator at(text.begin(), text.end(), test), end; at != end; ++at) {
-            out.insert((*at)[1].str() + "." + (*at)[2].str());
+            const auto begin = static_cast<std::size_t>(at->position());
+            out.emplace((*at)[1].str() + "." + (*at)[2].str(),
+                        text.substr(begin, text.find("\n}\n", begin) - begin));
         }
     }
     return out;
@@ -67,7 +71,7 @@ TEST(FaultCoverage, EveryFaultHasItsRow) {
 }
 
 TEST(FaultCoverage, EveryTestThatIsNamedExists) {
-    const std::set<std::string> tests = unit_tests();
+    const auto tests = unit_tests();
     const std::vector<std::string> scripts = files_below("tests/e2e", {".sh"});
     ASSERT_GT(tests.size(), 300U);
     for (const Row& row : rows()) {
@@ -100,6 +104,31 @@ TEST(FaultCoverage, EveryCodeIsInTheTableOfErrors) {
             EXPECT_TRUE(codes.contains(code)) << row.id << " names " << code;
         }
     }
+}
+
+// G21: a row's code is worth something if a test of that row looks for it.
+TEST(FaultCoverage, EachCodeIsNamedByATestOfItsRow) {
+    const auto tests = unit_tests();
+    std::size_t codes = 0;
+    for (const Row& row : rows()) {
+        for (const std::string& code : all_matches(row.code, R"(`([A-Z][A-Z_]+)`)")) {
+            std::string errc = code;
+            std::ranges::transform(errc, errc.begin(),
+                                   [](unsigned char c) { return std::tolower(c); });
+            const std::regex unit("Errc::" + errc + R"(\b)"), script(R"(\b)" + code + R"(\b)");
+            bool named = false;
+            for (const std::string& test : all_matches(row.tests, R"(`(\w+\.[A-Z]\w+)`)")) {
+                const auto found = tests.find(test);
+                named |= found != tests.end() && std::regex_search(found->second, unit);
+            }
+            for (const std::string& path : all_matches(row.tests, R"(`(tests/e2e/\w+\.sh)`)")) {
+                named |= std::regex_search(read_text(path), script);
+            }
+            EXPECT_TRUE(named) << row.id << ": none of its tests names " << code;
+            ++codes;
+        }
+    }
+    EXPECT_GT(codes, 60U);
 }
 
 }  // namespace

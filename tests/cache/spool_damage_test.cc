@@ -80,6 +80,7 @@ TEST_F(SpoolDamageTest, DamageInTheRegionBeingWrittenIsToldFromATornTailByWhatLi
     const auto process = start();
     EXPECT_EQ(process->recovered().size(), 9U);
     EXPECT_TRUE(names(process->spool->damaged(), key(4), Seq{3}));
+    EXPECT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
 }
 
 // Batch 4 was torn, 5 was not: 5 is dropped, and must not come back when a new 4 is written.
@@ -302,6 +303,7 @@ TEST_F(SpoolDamageTest, AMisdirectedWriteIsDetectedAtBothPlaces) {
     const auto damaged = process->spool->damaged();
     EXPECT_TRUE(names(damaged, key(4), Seq{3}));
     EXPECT_TRUE(names(damaged, key(14), Seq{8}));
+    EXPECT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
 }
 
 TEST_F(SpoolDamageTest, AFullDiskOfRandomDamageNeverYieldsAWrongRecord) {

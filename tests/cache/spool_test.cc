@@ -248,6 +248,26 @@ TEST_F(SpoolTest, NeverRecyclesARegionThatSomebodyReadsFrom) {
     EXPECT_TRUE(payload_is_genuine(record));
 }
 
+TEST_F(SpoolTest, B2AFailedWriteIsShownAndNothingOfItIsAcknowledged) {
+    {
+        const auto process = start();
+        append(*process, make_write(make_key(1, 1), Seq{1}, 1));
+        ASSERT_EQ(process->settle().size(), 1U);
+        storage_.plan().write_error = 10'000;
+        append(*process, make_write(make_key(1, 1), Seq{2}, 1));
+        EXPECT_TRUE(process->settle(50).empty());
+        ASSERT_TRUE(process->spool->failed());
+        EXPECT_TRUE(process->conditions->standing(Errc::io_error));
+        EXPECT_EQ(process->spool->streams().at(0).durable, Seq{1});
+        storage_.plan().write_error = 0;
+        storage_.kill();
+    }
+    const auto process = start();  // What the failed write left behind is judged anew.
+    ASSERT_FALSE(process->refused) << to_string(*process->refused);
+    EXPECT_GE(process->spool->streams().at(0).durable, Seq{1});
+    EXPECT_FALSE(process->conditions->standing(Errc::io_error));
+}
+
 TEST_F(SpoolTest, AFailedSyncAcknowledgesNothingAndIsNotRetried) {
     const auto process = start();
     append(*process, make_write(make_key(1, 1), Seq{1}, 1));

@@ -180,6 +180,7 @@ TEST_F(SpoolUnreadableTest, B4TheReportNamesThePlaceAndEveryDiskThatMayBeAffecte
     EXPECT_EQ(process->recovered().size(), 5U);
     // Each disk has its condition, and loses it.
     const auto standing = process->conditions->list();
+    EXPECT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
     EXPECT_EQ(standing.size(), 2U);  // "cache", and "disk …": both machines call theirs the same.
     clock_.advance(60 * ns_per_s);
     process->spool->step(1);

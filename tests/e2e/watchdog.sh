@@ -22,6 +22,8 @@ signs_of_life() { grep -c '^WATCHDOG=1' "$demo/heard" || true; }
 heard() { grep -q "^$1" "$demo/heard"; }
 stalls() { logged "appliance.stage_stalled stage=$1"; }
 shown() { causeway --config "$demo/causeway.toml" --json status | says "$1"; }
+stall_is_shown() { causeway --config "$demo/causeway.toml" --json status | python3 -c 'import json, sys
+sys.exit(not any(c["code"] == "INTERNAL" and c["subject"] == sys.argv[1] for c in json.load(sys.stdin)["conditions"]))' "stage $1"; }
 all_committed() { [ -z "$(missing_points)" ]; }
 make_point() { point=$((point + 1)); note_point "p$point" sent || die "no point p$point"; writer_go; }
 
@@ -39,7 +41,7 @@ hang_at() {
     stalls "$2" || make_point
     check "$2: the hang is logged" wait_for 180 "the line of the log" stalls "$2"
     # Said before the line was written: nothing comes after it, however slow this machine is.
-    wait_for 60 "the condition" shown "stage $2"
+    wait_for 60 "the condition" stall_is_shown "$2"
     pass "$2: the status says so"
     check "$2: health is critical" shown '"level": "critical"'
     [ "$2" != spool ] || hears_nothing

@@ -125,6 +125,14 @@ TEST_F(Verify, AMissingSegmentSpoilsOnlyThePointsThatNeedIt) {
     expect_verdict(verify(VerifyDepth::index), hurt, Verdict::unusable, Errc::blob_not_found);
 }
 
+TEST_F(Verify, D19AnArchivedSegmentIsToldBeforeItIsNeededAndIsNotDamage) {
+    const Victim hurt = victim();
+    ASSERT_TRUE(world_.memory.set_archived(segment_blob(hurt.ref.name), true));
+    expect_verdict(verify(VerifyDepth::index), hurt, Verdict::unknown, Errc::blob_offline);
+    ASSERT_TRUE(world_.memory.set_archived(segment_blob(hurt.ref.name), false));
+    EXPECT_EQ(verify(VerifyDepth::full).verdict(), Verdict::intact);
+}
+
 TEST_F(Verify, UnreadableIsUnknownNotUnusable) {
     const Catalog catalog = world_.catalog();
     world_.memory.script(BlobOp::get, BlobFault::unavailable, 100'000);

@@ -16,6 +16,8 @@ namespace {
 using namespace cw;
 
 constexpr std::size_t head_bytes = wire::frame_header_bytes;
+// What nobody takes: one of each beginning and end, and a burst of what an agent says of its mode.
+constexpr std::size_t notices_max = 20;
 
 // Shared by all inputs: what a conversation borrowed must have come back when it ends.
 pipeline::SlabPool& pool() {
@@ -89,6 +91,7 @@ private:
                 session_.on_error(sound.error());
             } else if (reader_.complete()) {
                 session_.on_frame(reader_.take());
+                CW_ASSERT(session_.outbox().notices.size() <= notices_max);
                 take_record();
             }
         }

@@ -12,3 +12,4 @@ cw_fuzz(hrl
   SOURCES
     hrl_fuzz.cc ${agent}/hrl_format.cc ${agent}/hrl_reader.cc ${agent}/hrl_writer.cc
   DEPENDS base fakes_disk)
+cw_fuzz(seed SOURCES seed_fuzz.cc ${agent}/seed_manifest.cc DEPENDS base fakes_disk)

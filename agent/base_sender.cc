@@ -57,7 +57,6 @@ void BaseSender::begin(Seq seq) {
     stop();
     fence_ = seq;
     compare_ = false;
-    chunk_.resize(std::min<std::uint64_t>(super_bytes, image_.size()));
 }
 
 void BaseSender::resume(const ByteVector& held) {
@@ -117,7 +116,9 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
         if (item == nullptr || pool_.free_count() < super_bytes / pipeline::slab_bytes) {
             return std::nullopt;
         }
-        const MutableBytes chunk = MutableBytes(chunk_).first(chunk_bytes(item->ordinal));
+        const std::uint64_t size = chunk_bytes(item->ordinal);  // The disk may have grown.
+        chunk_.resize(std::max<std::size_t>(chunk_.size(), size));
+        const MutableBytes chunk = MutableBytes(chunk_).first(size);
         std::vector<Part> parts = parts_of(*item, item->mask, chunk.size());
         CW_TRY(read_item(parts, *item, chunk));
         if (compare_) {

@@ -1,7 +1,7 @@
 #include "appliance/intake.h"
 
 #include "appliance/data_disk.h"
-#include "appliance/wait_until.h"
+#include "appliance/drain_limit.h"
 
 #include <algorithm>
 
@@ -195,10 +195,10 @@ void Intake::start() {
     listener_->start();
 }
 
-bool Intake::close_door(Nanos deadline) {
+bool Intake::close_door(const DrainLimit& limit) {
     listener_->begin_drain();
     const bool quiet =
-        wait_until(*context_.seams.clock, deadline, [this] { return listener_->drained(); });
+        wait_until(*context_.seams.clock, limit, [this] { return listener_->drained(); });
     listener_->stop();
     store_quarantines();
     return quiet;

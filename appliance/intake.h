@@ -43,8 +43,8 @@ public:
     // ingest::Listener::create(). `terminal` is connected and outlives the threads.
     Result<void> open_door(Terminal& terminal);
     void start();
-    // Nothing more is accepted, what arrived is acknowledged. False: not before `deadline`.
-    bool close_door(Nanos deadline);
+    // Nothing more is accepted, what arrived is acknowledged. False: not within `limit`.
+    bool close_door(const DrainLimit& limit);
     // The last syncs and the checkpoint; the door is closed and the terminal drained. False: the
     // next start scans the cache.
     bool close_cache();

@@ -219,7 +219,7 @@ int Process::run() {
         }
     }
     notify_stopping();
-    server_->drain(static_cast<std::int64_t>(settings_.server_drain_timeout_ms) * ns_per_ms);
+    drain(signals.get());
     control_.reset();
     vault_view_.reset();
     proof_watch_.reset();
@@ -240,6 +240,19 @@ void Process::handle_signals(int fd, bool& stopping) {
             log_error("config.reload_refused", {{"error", result.error()}});
         }
     }
+}
+
+// Asked a second time, it leaves out what may wait.
+void Process::drain(int signals) {
+    const auto limit_ns = static_cast<std::int64_t>(settings_.server_drain_timeout_ms) * ns_per_ms;
+    bool again = false;
+    server_->drain({.deadline = seams_.clock->boot() + limit_ns, .asked_again = [&] {
+                        signalfd_siginfo info{};
+                        while (::read(signals, &info, sizeof info) == sizeof info) {
+                            again = again || info.ssi_signo != SIGHUP;
+                        }
+                        return again;
+                    }});
 }
 
 Result<std::string> Process::reload() {

@@ -50,6 +50,7 @@ private:
     Result<std::string> events(std::string_view since);
     std::string status();
     void handle_signals(int fd, bool& stopping);
+    void drain(int signals);
 
     DaemonArguments arguments_;
     SystemSeams seams_;

@@ -1,7 +1,7 @@
 #include "appliance/process_server.h"
 
+#include "appliance/drain_limit.h"
 #include "appliance/engine_options.h"
-#include "appliance/wait_until.h"
 #include "base/assert.h"
 #include "base/log.h"
 
@@ -158,9 +158,9 @@ void ProcessServer::start() {
     recover_machines();
 }
 
-bool ProcessServer::drain(Nanos deadline) {
+bool ProcessServer::drain(const DrainLimit& limit) {
     engine_->drain(false);
-    return wait_until(*context_.seams.clock, deadline, [this] { return engine_->drained(); });
+    return wait_until(*context_.seams.clock, limit, [this] { return engine_->drained(); });
 }
 
 void ProcessServer::stop() {

@@ -34,7 +34,7 @@ public:
     Result<pipeline::MemoryPlan> plan(pipeline::BudgetNeeds needs) override;
     Result<void> connect(Intake& intake, const pipeline::MemoryPlan& plan) override;
     void start() override;
-    bool drain(Nanos deadline) override;
+    bool drain(const DrainLimit& limit) override;
     void stop() override;
 
     pipeline::Ring<pipeline::StoredRecord>& stored() override { return engine_->stored(); }

@@ -148,10 +148,9 @@ void Server::show_stall(const std::string& stage, std::int64_t limit_ns, bool st
     }
 }
 
-void Server::drain(std::int64_t limit_ns) {
-    const Nanos deadline = context_.seams.clock->boot() + limit_ns;
-    const bool quiet = intake_.close_door(deadline);
-    const bool sent = terminal_->drain(deadline);
+void Server::drain(const DrainLimit& limit) {
+    const bool quiet = intake_.close_door(limit);
+    const bool sent = terminal_->drain(limit);
     const bool closed = intake_.close_cache();
     log_info("appliance.drained", {{"sessions", quiet}, {"uploads", sent}, {"cache", closed}});
 }

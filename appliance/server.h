@@ -38,8 +38,8 @@ public:
     // a round for longer than the watchdog allows, and the process should be restarted.
     bool tick();
     // SIGTERM: stop accepting, let in-flight data become durable, acknowledge, close. Returns when
-    // done or after `limit_ns`.
-    void drain(std::int64_t limit_ns);
+    // done; after `limit` the rest is left out, but for the last sync of the cache.
+    void drain(const DrainLimit& limit);
     // Set when the process must end (a failed cache device): restart runs recovery.
     [[nodiscard]] std::optional<Error> failed() const;
     // One line per term, printed at start.

@@ -5,6 +5,7 @@
 // the main thread. Any of the first three may fail: stop() comes all the same.
 #pragma once
 
+#include "appliance/drain_limit.h"
 #include "appliance/status_json.h"
 #include "config/settings.h"
 #include "egress/upload/ports.h"
@@ -42,8 +43,8 @@ public:
     // the terminal.
     virtual Result<void> connect(Intake& intake, const pipeline::MemoryPlan& plan) = 0;
     virtual void start() = 0;
-    // What is in flight ends, or stays in the cache. False: not before `deadline`.
-    virtual bool drain(Nanos deadline) = 0;
+    // What is in flight ends, or stays in the cache. False: not within `limit`.
+    virtual bool drain(const DrainLimit& limit) = 0;
     virtual void stop() = 0;  // Joins every thread. Idempotent.
 
     // --- What intake asks, on its threads ---

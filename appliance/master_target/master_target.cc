@@ -117,7 +117,7 @@ void MasterTarget::start() {
     runner_.start();
 }
 
-bool MasterTarget::drain(Nanos /*deadline*/) {
+bool MasterTarget::drain(const DrainLimit& /*limit*/) {
     stop();  // What it has not taken stays in the cache.
     return true;
 }

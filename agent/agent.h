@@ -52,6 +52,8 @@ struct AgentOptions {
     std::optional<HostPort> nbd_address;  // without either the disks are scanned.
     Freezer::Options freeze;
     bool app_hooks = false;
+    bool hints = false;  // Scans of devices are narrowed where the kernel tells what was written.
+    std::int64_t full_scan_every_ns = 3600 * ns_per_s;
     std::string hrl_directory;  // Replica logs that arrive there are applied to the one image.
     std::optional<HrlId> hrl_after;
     GroupOptions group;
@@ -97,6 +99,7 @@ private:
                                const std::string& boot_id);
     Result<void> open_machine();
     Result<void> open_sources(std::vector<ScanSource::Disk> scanned);
+    void open_hints(std::vector<ScanSource::Disk>& disks);
     Result<void> open_nbd(const std::string& socket);
     Result<void> check_options() const;
     Result<void> check_options_of_disks() const;
@@ -176,7 +179,8 @@ private:
     std::unique_ptr<PointSource> scan_;
     std::unique_ptr<HrlSource> hrl_;
     std::unique_ptr<QemuSource> qemu_;
-    QemuEpochs* epochs_ = nullptr;  // scan_, if it is that.
+    QemuEpochs* epochs_ = nullptr;   // scan_, if it is that.
+    ScanSource* scanner_ = nullptr;  // The same.
     std::unique_ptr<GuestFreeze> guest_;
     std::unique_ptr<GroupPort> group_;
     std::unique_ptr<NbdServer> nbd_;

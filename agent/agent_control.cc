@@ -59,6 +59,22 @@ json disk_json(const Replicator::DiskStatus& disk) {
         {"uncommitted_bytes", disk.uncommitted_bytes}};
 }
 
+json hints_json(const std::vector<ScanSource::Disk>& disks) {
+    json out = json::array();
+    for (const ScanSource::Disk& disk : disks) {
+        if (disk.hints) {
+            const ScanHints::Report& report = disk.hints->report();
+            out.push_back({{"disk", disk.path},
+                           {"on", report.on},
+                           {"reason", report.reason},
+                           {"narrow_scans", report.narrow_scans},
+                           {"full_scans", report.full_scans},
+                           {"last_scan_bytes", report.last_bytes}});
+        }
+    }
+    return out;
+}
+
 PointPhase phase_of(const std::string& wait) {
     return wait == "committed" ? PointPhase::committed
            : wait == "durable" ? PointPhase::durable
@@ -219,6 +235,9 @@ std::string Agent::status_json() {
     }
     if (scan_ && scan_->outcome() && !*scan_->outcome()) {
         out["scan_error"] = to_string(scan_->outcome()->error());
+    }
+    if (scanner_ != nullptr) {
+        out["hints"] = hints_json(scanner_->disks());
     }
     if (qemu_) {
         out["machine_reason"] = qemu_->reason();

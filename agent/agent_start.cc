@@ -84,6 +84,9 @@ Result<void> Agent::check_options() const {
     if (options_.machine_name.size() > wire::name_bytes_max) {
         return fail(Errc::usage, "machine name is longer than 256 bytes");
     }
+    if (options_.hints && !scans()) {
+        return fail(Errc::usage, "--hints is for disks that are scanned");
+    }
     if (options_.memory_bytes < memory_bytes_min) {
         return fail(Errc::usage, "--memory is at least 16MiB");
     }
@@ -301,9 +304,14 @@ Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
     if (!scanned.empty()) {
         options_.freeze.marker_path = options_.state_directory + "/frozen";
         freezer_ = std::make_unique<Freezer>(options_.freeze, *disk_, clock_);
-        scan_ = std::make_unique<ScanSource>(
+        if (options_.hints) {
+            open_hints(scanned);
+        }
+        auto scanner = std::make_unique<ScanSource>(
             ScanSource::Options{.app_consistent = options_.app_hooks, .try_clones = true},
             *replicator_, *freezer_, std::move(scanned));
+        scanner_ = scanner.get();
+        scan_ = std::move(scanner);
         return {};
     }
     return options_.hrl_directory.empty() ? open_nbd(options_.nbd_socket) : open_hrl();

@@ -64,6 +64,7 @@ struct ProtectText {
     std::string hrl_after;
     std::string group_listen, group_interval = "0", group_hold = "300ms";
     std::string renew_before = "0";
+    std::string hints = "off", full_scan_every = "1h";
 };
 
 void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
@@ -114,6 +115,12 @@ void add_protect(CLI::App& app, ProtectCommand& out, ProtectText& text) {
         ->capture_default_str();
     app.add_flag("--app-hooks", options.app_hooks, "the hooks make application-consistent points");
     app.add_option("--mount", options.freeze.mount, "freeze the file system mounted here");
+    app.add_option("--hints", text.hints,
+                   "auto: read only what the kernel saw written, where it tells (BPF)")
+        ->check(CLI::IsMember({"off", "auto"}))
+        ->capture_default_str();
+    app.add_option("--full-scan-every", text.full_scan_every, "with --hints: all the same")
+        ->capture_default_str();
     app.add_option("--memory", text.memory, "queue in memory")->capture_default_str();
     app.add_option("--spool-size", text.spool, "queue on disk, in the state directory")
         ->capture_default_str();
@@ -244,6 +251,8 @@ void finish_protect(ProtectCommand& out, const ProtectText& text) {
     if (!text.app_interval.empty()) {
         options.app_interval_ns = duration_ns("--app-interval", text.app_interval);
     }
+    options.hints = text.hints == "auto";
+    options.full_scan_every_ns = duration_ns("--full-scan-every", text.full_scan_every);
     options.linger_ns = duration_ns("--linger", text.linger);
     if (!text.hrl_after.empty()) {
         options.hrl_after = unwrap("--hrl-after", parse_hrl_id(text.hrl_after));
@@ -331,6 +340,11 @@ void print_status(const json& status) {
         if (status.contains(key)) {
             std::printf("error     %s\n", status.value(key, "").c_str());
         }
+    }
+    for (const json& hint : status.value("hints", json::array())) {
+        const bool on = hint.value("on", false);
+        std::printf("hints     %s: %s %s\n", hint.value("disk", "").c_str(),
+                    on ? "on" : "off:", hint.value("reason", "").c_str());
     }
     for (const json& disk : status.at("disks")) {
         std::printf("disk      %s: %s, generation %llu, sequence %llu, committed %llu %s\n",

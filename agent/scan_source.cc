@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace cw::agent {
 
@@ -126,6 +127,9 @@ void ScanSource::take_views() {
             clones_.push_back(std::move(*clone));
         }
     }
+    if (const auto taken = take_hints(); !taken) {
+        return abandon(taken.error());
+    }
     const bool cloned = !clones_.empty();
     still_ = held_ || (cloned && disks_.size() == 1);
     phase_ = Phase::scanning;
@@ -135,6 +139,17 @@ void ScanSource::take_views() {
     }
 }
 
+// Of what is still: after the views were taken, and after the page cache has written what it holds.
+Result<void> ScanSource::take_hints() {
+    for (Disk& disk : disks_) {
+        if (disk.hints) {
+            CW_TRY(disk.capture->image().flush());
+            disk.hints->begin(disk.capture->position().fences);
+        }
+    }
+    return {};
+}
+
 bool ScanSource::scan_some() {
     if (held_ && freezer_.expired()) {
         abandon({Errc::source_unfrozen, "the scan outlasted the time a source may be frozen"});
@@ -142,19 +157,24 @@ bool ScanSource::scan_some() {
     }
     Disk& disk = disks_[disk_at_];
     BlockImage& view = clones_.empty() ? disk.capture->image() : *clones_[disk_at_];
-    const auto scanned = scan_chunk(disk, view, ordinal_);
-    if (!scanned) {
-        abandon(scanned.error());
-        return true;
-    }
-    if (!*scanned) {
-        if (!replicator_.consistent()) {
-            abandon({Errc::resync_required, "the disks lost their place during the scan"});
+    const auto end = static_cast<std::uint32_t>((view.size() - 1) / super_bytes + 1);
+    ordinal_ = disk.hints ? disk.hints->ledger().next(ordinal_, end) : ordinal_;
+    if (ordinal_ < end) {
+        const auto scanned = scan_chunk(disk, view, ordinal_);
+        if (!scanned) {
+            abandon(scanned.error());
             return true;
         }
-        return false;
+        if (!*scanned) {
+            if (!replicator_.consistent()) {
+                abandon({Errc::resync_required, "the disks lost their place during the scan"});
+                return true;
+            }
+            return false;
+        }
+        ++ordinal_;
     }
-    if ((std::uint64_t{++ordinal_}) * super_bytes >= view.size()) {
+    if (ordinal_ >= end) {
         ordinal_ = 0;
         ++disk_at_;
     }
@@ -169,17 +189,41 @@ bool ScanSource::scan_some() {
     return true;
 }
 
+Result<void> ScanSource::read_blocks(Disk& disk, BlockImage& view, std::uint32_t ordinal,
+                                     std::uint64_t mask) {
+    const std::uint64_t start = std::uint64_t{ordinal} * super_bytes;
+    const std::uint64_t size = std::min(super_bytes, view.size() - start);
+    while (mask != 0) {  // One run of ones after the other.
+        const auto first = static_cast<std::uint64_t>(std::countr_zero(mask));
+        const auto count = static_cast<std::uint64_t>(std::countr_one(mask >> first));
+        const std::uint64_t from = first * map_block_bytes;
+        if (from >= size) {
+            break;
+        }
+        const std::uint64_t length = std::min(count * map_block_bytes, size - from);
+        CW_TRY(view.read(start + from, MutableBytes(buffer_).subspan(from, length)));
+        if (disk.hints) {
+            disk.hints->read(length);
+        }
+        mask = count == 64 ? 0 : mask & ~(((std::uint64_t{1} << count) - 1) << first);
+    }
+    return {};
+}
+
 Result<bool> ScanSource::scan_chunk(Disk& disk, BlockImage& view, std::uint32_t ordinal) {
     const std::uint64_t start = std::uint64_t{ordinal} * super_bytes;
-    const MutableBytes chunk =
-        MutableBytes(buffer_).first(std::min(super_bytes, view.size() - start));
-    CW_TRY(view.read(start, chunk));
+    const Bytes chunk = Bytes(buffer_).first(std::min(super_bytes, view.size() - start));
+    const std::uint64_t mask = disk.hints ? disk.hints->ledger().mask(ordinal) : ~std::uint64_t{0};
+    CW_TRY(read_blocks(disk, view, ordinal, mask));
     CW_TRY(disk.digests.load(ordinal));
     for (std::size_t i = 0; i * map_block_bytes < chunk.size(); ++i) {
         const std::uint64_t at = i * map_block_bytes;
         const Bytes block = chunk.subspan(at, std::min(map_block_bytes, chunk.size() - at));
-        if (!disk.digests.different(i, block)) {
+        if ((mask >> i & 1) == 0 || !disk.digests.different(i, block)) {
             continue;
+        }
+        if (disk.hints && still_) {
+            disk.hints->changed(start / map_block_bytes + i);
         }
         // A second look at this chunk skips what was logged: its digest is set.
         CW_TRY_ASSIGN(const bool logged, disk.capture->log_block(start + at, block));
@@ -196,6 +240,11 @@ Result<bool> ScanSource::scan_chunk(Disk& disk, BlockImage& view, std::uint32_t 
 void ScanSource::end_scan() {
     phase_ = Phase::idle;
     clones_.clear();
+    for (Disk& disk : disks_) {
+        if (disk.hints) {
+            disk.hints->end(!trouble_);
+        }
+    }
     if (!trouble_ && !still_) {
         trouble_ = Error{Errc::source_unfrozen, "no hook, --mount or reflink kept it still"};
     }

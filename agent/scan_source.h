@@ -13,6 +13,7 @@
 #include "agent/freezer.h"
 #include "agent/point_source.h"
 #include "agent/replicator.h"
+#include "agent/scan_hints.h"
 
 #include <memory>
 #include <optional>
@@ -27,6 +28,7 @@ public:
         DiskCapture* capture = nullptr;
         std::string path, clone_path;  // clone_path: beside the image, for a reflink.
         DigestTable digests;
+        std::unique_ptr<ScanHints> hints = nullptr;  // None: everything is read each time.
     };
     struct Options {
         bool app_consistent = false;  // What the hooks guarantee.
@@ -41,6 +43,7 @@ public:
     [[nodiscard]] const std::optional<Result<PointId>>& outcome() const noexcept override {
         return outcome_;
     }
+    [[nodiscard]] const std::vector<Disk>& disks() const noexcept { return disks_; }
     [[nodiscard]] std::uint64_t differing_bytes() const noexcept { return differing_bytes_; }
 
 private:
@@ -48,7 +51,12 @@ private:
     void take_views();
     // Errors: size_mismatch: what is beyond the size that the server knows would be in no point.
     [[nodiscard]] Result<void> check_disks();
+    // What each disk's hints leave to be read.
+    [[nodiscard]] Result<void> take_hints();
     bool scan_some();
+    // Into the buffer, where they lie in the super-chunk; the rest of it is of no interest.
+    Result<void> read_blocks(Disk& disk, BlockImage& view, std::uint32_t ordinal,
+                             std::uint64_t mask);
     // False: no room now.
     Result<bool> scan_chunk(Disk& disk, BlockImage& view, std::uint32_t ordinal);
     void end_scan();

@@ -1,4 +1,5 @@
 // Credentials: where tokens come from, when they are renewed, and what never leaks.
+#include "egress/blob/retry_store.h"
 #include "tests/blob/azure_fixture.h"
 #include "tests/fake_azure/certificate.h"
 
@@ -145,6 +146,31 @@ TEST_F(AzureTokens, UntrustedCertificateIsATlsErrorAndNothingIsSent) {
     const auto store = open(std::move(options));
     expect_refused(put_and_wait(*store, put_of("x", "y")), Errc::tls_failed);
     EXPECT_EQ(fake_.stats().count("*"), 0U);
+}
+
+TEST_F(AzureTokens, D17_AServiceThatCannotProveItselfIsShownAsSuch) {
+    AzureOptions options = bearer(AzureAuth::fixed_token);
+    options.secret = Secret<std::string>("t");
+    options.ca_file = {};
+    auto azure = make_azure_factory(std::move(options), clock_, *random_);
+    ASSERT_TRUE(azure);
+    Conditions conditions(clock_);
+    const auto metrics = make_metric_registry();
+    RetryOptions retry;
+    retry.conditions = &conditions;
+    const auto factory = make_retry_factory(std::move(*azure), retry, clock_, *random_, *metrics);
+    auto store = factory->make();
+    store->put(put_of("x", "y"), [](const PutResult&) {});
+    // Time is the real one and these steps: a slow machine only needs fewer of them.
+    for (int i = 0; i < 2000 && !conditions.standing(Errc::tls_failed); ++i) {
+        store->wait(5 * ns_per_ms, -1);
+        store->poll();
+        clock_.advance(20 * ns_per_ms);
+    }
+    EXPECT_TRUE(conditions.standing(Errc::tls_failed));
+    EXPECT_EQ(fake_.stats().count("*"), 0U);
+    store.reset();
+    EXPECT_TRUE(conditions.list().empty());
 }
 
 class AzureKeys : public AzureTest {

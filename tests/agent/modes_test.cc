@@ -3,6 +3,8 @@
 #include "tests/agent/harness.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 namespace cw::agent::test {
 namespace {
@@ -122,6 +124,50 @@ TEST_F(Modes, AListThatIsFullGivesWayToTheBitmapOfBlocks) {
 TEST_F(Modes, WithoutAListItIsTheBitmapAtOnce) {
     begin(0);
     drive_to(ReplicationMode::bitmap);
+    make_whole();
+}
+
+// The device is real, the clock is not: a round ends when the device has, however slow it is.
+TEST_F(Modes, TheDiskSpoolIsUsedUpBeforeAnythingIsOnlyNoted) {
+    begin();
+    constexpr std::uint64_t spool_bytes = 128 * mib;
+    h->spiller = Spiller::open(h->directory + "/spool", spool_bytes,
+                               {*h->outbox, *h->pool, h->clock, *h->random})
+                     .value();
+    h->connector.up = false;
+    h->server.crash();
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+    const auto spool = [&] {
+        do {
+            h->steps(1);
+            h->spiller->step();
+            std::this_thread::yield();
+        } while (h->spiller->busy() && std::chrono::steady_clock::now() < give_up);
+    };
+    ByteVector data(256 * kib);
+    std::uint64_t written = 0;
+    for (; mode() == ReplicationMode::data && written < 2 * spool_bytes; written += data.size()) {
+        h->random->fill(data);
+        ASSERT_TRUE(h->captures[0]->write(written % (16 * mib), data));
+        for (int i = 0; i < 4; ++i) {
+            spool();
+        }
+    }
+    ASSERT_EQ(mode(), ReplicationMode::metadata);
+    EXPECT_GT(written, spool_bytes / 2);  // Its index and what it keeps free take the rest.
+    scattered(20);
+    const auto owed = h->captures[0]->position().missed_bytes;
+    EXPECT_LE(owed, data.size() + 20 * small);
+    h->connector.up = true;
+    h->clock.advance(3600 * ns_per_s);
+    relieve();
+    const std::uint64_t read = h->replicator->base(0).read_bytes();
+    ASSERT_TRUE(h->run_until([&] {
+        spool();
+        return mode() == ReplicationMode::data && h->replicator->consistent();
+    }));
+    EXPECT_EQ(h->replicator->base(0).read_bytes() - read, owed);
+    h->spiller.reset();
     make_whole();
 }
 

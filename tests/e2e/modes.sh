@@ -37,7 +37,9 @@ mode_metric_is() {
     curl -sS --max-time 10 --unix-socket "$(find "$demo/state" -type s | head -n 1)" http://localhost/metrics |
         says "^causeway_agent_mode{machine=\"$demo_machine\"} $1\$"
 }
-both_show_it() { server_lists_ranges && mode_metric_is 2; }
+server_status_says() { causeway --config "$demo/causeway.toml" status 2>/dev/null | says "$1"; }
+agent_status_says() { causeway-agent status --state "$demo/agent" 2>/dev/null | says "$1"; }
+both_show_it() { server_lists_ranges && mode_metric_is 2 && server_status_says 'only notes what changes (metadata): it owes'; }
 told_of_bitmap() { grep -q 'agent.mode .*mode=bitmap' "$demo/server.log"; }
 no_point_now() { ! causeway-agent point --state "$demo/agent" --timeout 5s >"$demo/refused" 2>&1 && grep -q NOT_READY "$demo/refused"; }
 whole_again() { agent_mode_is data && agent_protects; }
@@ -93,6 +95,7 @@ rung() { # EXTENTS MODES: one walk down and back; its cost in $cost
     check "there is no point within the interval ($1 ranges)" no_point_now
     write_some 150
     check "150 writes later the agent is in ${2##* }" agent_mode_is "${2##* }"
+    check "its status says so in words (${2##* })" agent_status_says "^mode  *${2##* }, [0-9]* bytes to be sent: the queue is full"
     owed=$(agent_number missed_bytes)
     kill -CONT "$demo_server_pid"
     wait_for 120 "the agent to go back to data by itself" whole_again

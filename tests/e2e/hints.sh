@@ -78,10 +78,13 @@ check "of a device that is idle the next one reads next to nothing" narrow_and_s
 write 20000 64 && write 40001 3 && write $((device_mib * 1024 - 4)) 4
 check "after three writes it reads what they touched" narrow_and_small writes $((1 << 20))
 check "the point is the device, with what the page cache had not written yet" is_exact
-for i in 1 2 3 4 5; do
-    write $((i * 7919 % 60000)) $((i * 40)) && narrow_and_small "more$i" $((4 << 20)) >>"$demo/scans" && is_exact || break
-done
-check "so it goes on" [ $i = 5 ]
+goes_on() {
+    local i
+    for i in 1 2 3; do
+        write $((i * 7919)) $((i * 40)) && narrow_and_small "more$i" $((1 << 20)) && is_exact || return 1
+    done
+}
+check "so it goes on" goes_on
 blkdiscard "$loop_device" || die "no discard"
 discard_is_read() { point discard && [ "$(hint last_scan_bytes)" = $((device_mib << 20)) ]; }
 check "after a request beyond what hints can say everything is read" discard_is_read

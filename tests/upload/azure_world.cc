@@ -96,7 +96,7 @@ bool AzureWorld::answered() {
     for (blob::BlobStore* const store : asking) {
         if (store->in_flight() > 0) {
             store->wait(5 * ns_per_ms, -1);
-            world.clock.advance(10 * ns_per_ms);  // It may be what Retry-After holds back.
+            world.clock.advance(ns_per_ms);  // It may be what Retry-After holds back.
             return false;
         }
     }

@@ -79,6 +79,7 @@ Result<void> DiskCapture::miss(const BlockSet& blocks) {
     if (!blocks.empty()) {
         map_.forget_ranges();  // Nobody knows more than these.
     }
+    recorded_bytes_ = blocks.bytes();
     for (const auto& [ordinal, mask] : blocks.words()) {
         for (std::uint64_t bit = 0; bit < 64; ++bit) {
             const std::uint64_t at = (std::uint64_t{ordinal} * 64 + bit) * map_block_bytes;
@@ -107,6 +108,7 @@ DiskCapture::Position DiskCapture::position_locked() const noexcept {
             .missed_bytes = map_.missed_bytes(),
             .uncommitted_bytes = map_.uncommitted().bytes(),
             .missed_ranges = map_.missed_ranges() ? map_.missed_ranges()->count() : 0,
+            .recorded_bytes = recorded_bytes_,
             .fences = fences_,
             .missed_why = logging_ ? std::string_view{} : missed_why_};
 }
@@ -147,6 +149,7 @@ Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool e
     Fence fence{.seq = next_, .blocks = map_.begin_fence(everything), .exact = {}};
     fence.exact = map_.fence_ranges();
     hash_ = {};
+    recorded_bytes_ = 0;  // In the fence now.
     push_control(RecordType::resync_begin, static_cast<std::uint64_t>(kind));
     logging_ = true;
     fence_open_ = true;

@@ -79,6 +79,7 @@ public:
         wire::ReplicationMode mode{};
         std::uint64_t missed_bytes = 0, uncommitted_bytes = 0;
         std::size_t missed_ranges = 0;     // In mode METADATA.
+        std::uint64_t recorded_bytes = 0;  // That miss() was told of.
         std::uint64_t fences = 0;          // Opened by this object so far.
         std::string_view missed_why = {};  // Why changes are not logged, while they are not.
     };
@@ -149,7 +150,7 @@ private:
     Sha256 hash_{};
     bool logging_;
     bool fence_open_ = false;
-    std::uint64_t fences_ = 0;
+    std::uint64_t fences_ = 0, recorded_bytes_ = 0;
     std::string_view missed_why_ = "not synchronised yet";
     RecordBuilder open_;
     Nanos opened_{};

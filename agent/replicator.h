@@ -132,6 +132,7 @@ private:
         bool begin_anew = false;  // It does not: the next HELLO asks for a new fence.
         Seq nak_expected{};       // Of the last NAK, and how often it came with this number.
         unsigned naks = 0;
+        std::optional<Nanos> order_asked;  // It waits for the server's order of a resync.
     };
 
     // replicator.cc
@@ -168,6 +169,9 @@ private:
     Result<bool> send_base();
     Result<bool> send_hash_requests();
     Result<void> tend_fences();
+    // replicator_order.cc
+    [[nodiscard]] bool is_left_to_server(std::uint64_t missed, const Disk& disk) const noexcept;
+    Result<bool> awaits_order(Disk& disk, const DiskCapture::Position& at);
     void tend_open_records();
     void close_open_records(std::int64_t older_than_ns);
     void wake_at(Nanos when) noexcept { deadline_ = std::min(deadline_, when); }
@@ -184,7 +188,7 @@ private:
     std::int64_t retry_after_s_ = 0;  // The server's wish, for the next pause.
     bool stopping_ = false, planned_ = false, goodbye_sent_ = false;
     bool hold_fences_ = false;
-    std::uint64_t turn_ = 0, sent_before_ = 0, witness_number_ = 0;
+    std::uint64_t turn_ = 0, sent_before_ = 0, witness_number_ = 0, server_features_ = 0;
     Sha256 witness_hash_{};
     ModeReport mode_;
     FingerprintSecret secret_{};

@@ -163,6 +163,7 @@ Result<void> Replicator::welcome(const wire::Welcome& welcome) {
     }
     session_->welcomed(welcome.session, welcome.credit_bytes);
     secret_ = welcome.fingerprint_secret;
+    server_features_ = welcome.features;
     std::vector<Seq> durable;
     durable.reserve(welcome.disks.size());
     for (const auto& answer : welcome.disks) {
@@ -236,6 +237,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
                                     {"durable", answer.durable},
                                     {"reason", answer.reason}});
     disk.nak_expected = Seq{};
+    disk.order_asked.reset();
     if (disk.rejected) {
         reject(disk, answer.reason);
         return {};
@@ -250,8 +252,14 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
     if (resumed) {
         return disk.capture->committed(answer.committed);
     }
-    if (answer.action != wire::DiskAction::continue_) {
+    // What was recorded while nobody listened is a backlog like any other.
+    const bool waits = answer.action == wire::DiskAction::catch_up && !answer.resync_open &&
+                       is_left_to_server(disk.capture->position().recorded_bytes, disk);
+    if (answer.action != wire::DiskAction::continue_ && !waits) {
         return open_fence(disk, answer);
+    }
+    if (waits) {
+        return disk.capture->committed(answer.committed);
     }
     disk.begin_anew = false;
     const Seq first = context_.outbox.oldest(disk.capture->slot()).value_or(disk.hello_next);

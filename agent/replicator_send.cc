@@ -131,6 +131,10 @@ Result<void> Replicator::tend_fences() {
                                            {"closed", end.has_value()},
                                            {"sent_bytes", progress.sent_bytes}});
         }
+        CW_TRY_ASSIGN(const bool waits, awaits_order(disk, at));
+        if (waits) {
+            continue;
+        }
         const bool wanted = !at.logging || (disk.capture->fence_open() && !disk.base->active());
         if (wanted && context_.outbox.next_unsent() == nullptr &&
             context_.pool.free_count() * 2 >= context_.pool.count() && context_.outbox.room()) {

@@ -16,6 +16,12 @@ std::string_view kind_text(ingest::AgentNotice::Kind kind) {
             return "agent.mode";
         case ingest::AgentNotice::Kind::extents:
             return "agent.extents";
+        case ingest::AgentNotice::Kind::resync_required:
+            return "agent.resync_required";
+        case ingest::AgentNotice::Kind::resync_begin:
+            return "agent.resync_begin";
+        case ingest::AgentNotice::Kind::resync_end:
+            return "agent.resync_end";
         case ingest::AgentNotice::Kind::goodbye:
             return "agent.goodbye";
         case ingest::AgentNotice::Kind::closed:
@@ -109,27 +115,34 @@ bool Admission::take_streams() {
     return true;
 }
 
-// A disk without a history is given a new one and compared: what an operator's order for a resync
-// asks for. Only where this server has seen the agent's own history: the new one must be beyond it.
+// A disk without a history is given a new one and compared: what an order for a resync asks for.
+// Only where this server has seen the agent's own history: the new one must be beyond it.
 void Admission::forget_histories(pipeline::OpenMachine& open,
                                  const std::vector<cache::StreamState>& streams) {
     for (pipeline::DiskHello& disk : open.disks) {
         const bool known = std::ranges::any_of(streams, [&](const cache::StreamState& state) {
             return state.key.disk == disk.disk && state.key.generation >= disk.generation;
         });
-        if (known && raw(disk.generation) > 0 && ports_.resync_due &&
-            ports_.resync_due(open.machine, disk.disk)) {
+        if (!known || raw(disk.generation) == 0 || !ports_.resync_due) {
+            continue;
+        }
+        if (auto why = ports_.resync_due(open.machine, disk.disk)) {
             disk.generation = Generation{};
-            forgotten_.insert({open.machine, disk.disk});
+            forgotten_[{open.machine, disk.disk}] = std::move(*why);
         }
     }
 }
 
 void Admission::explain_resyncs(pipeline::MachineOpened& decision) {
     for (pipeline::DiskWelcome& disk : decision.disks) {
-        if (forgotten_.erase({decision.machine, disk.disk}) > 0 && !decision.refused &&
-            disk.action == pipeline::DiskAction::resync) {
-            disk.reason = "ordered by an operator";
+        const auto found = forgotten_.find({decision.machine, disk.disk});
+        if (found == forgotten_.end()) {
+            continue;
+        }
+        const std::string why = std::move(found->second);
+        forgotten_.erase(found);
+        if (!decision.refused && disk.action == pipeline::DiskAction::resync) {
+            disk.reason = why;
             ports_.resync_begun(decision.machine, disk.disk);
         }
     }

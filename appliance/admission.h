@@ -15,7 +15,8 @@
 
 #include <functional>
 #include <map>
-#include <set>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -40,8 +41,8 @@ struct AdmissionPorts {
     std::function<vault::ChainWitness(const MachineId&)> witness;
     std::function<void(const ingest::DigestRequest&)> ask_digests;
     std::function<void(const ingest::AgentNotice&)> heard = {};  // Null: nobody listens.
-    // An operator wants the disk compared again; and the agent is told so. Null: nobody can.
-    std::function<bool(const MachineId&, const DiskId&)> resync_due = {};
+    // The disk is to be compared again, and why; and the agent is told so. Null: nobody can.
+    std::function<std::optional<std::string>(const MachineId&, const DiskId&)> resync_due = {};
     std::function<void(const MachineId&, const DiskId&)> resync_begun = {};
 };
 
@@ -71,8 +72,8 @@ private:
     std::map<MachineId, SessionId> newest_;
     // What the spool knew, until the engine has decided; to forget generations that are over.
     std::map<MachineId, std::vector<cache::StreamState>> known_;
-    // Disks whose history was kept from the engine, until it has decided.
-    std::set<std::pair<MachineId, DiskId>> forgotten_;
+    // Disks whose history was kept from the engine, until it has decided, and why.
+    std::map<std::pair<MachineId, DiskId>, std::string> forgotten_;
 };
 
 }  // namespace cw::appliance

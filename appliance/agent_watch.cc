@@ -25,9 +25,15 @@ void AgentWatch::heard(const AgentNotice& notice) {
         return;
     }
     if (!agent.status.connected || agent.session != notice.session) {
-        agent = {.session = notice.session, .status = {}, .changed = clock_.boot()};
-        agent.status.connected = true;
+        Agent fresh;
+        fresh.session = notice.session;
+        fresh.status.connected = true;
+        fresh.status.resyncs = std::move(agent.status.resyncs);  // A fence outlasts its session.
+        fresh.compared = std::move(agent.compared);
+        fresh.changed = clock_.boot();
+        agent = std::move(fresh);
     }
+    heard_of_disk(agent, notice);
     if (notice.kind == AgentNotice::Kind::connected) {
         agent.status.software = notice.software;
         agent.status.peer = notice.peer;
@@ -40,6 +46,34 @@ void AgentWatch::heard(const AgentNotice& notice) {
         agent.status.unread[notice.disk] = {notice.unread_bytes, notice.unread_ranges};
     } else if (notice.kind == AgentNotice::Kind::goodbye) {
         agent.planned = notice.planned_failover;
+    }
+}
+
+void AgentWatch::heard_of_disk(Agent& agent, const AgentNotice& notice) {
+    if (notice.kind == AgentNotice::Kind::resync_required) {
+        agent.status.required[notice.disk] = notice.reason;
+        agent.compared.insert(notice.subject);
+    } else if (notice.kind == AgentNotice::Kind::resync_begin) {
+        agent.status.required.erase(notice.disk);
+        agent.status.resyncs[notice.disk] = notice.reason;
+        if (notice.resync == wire::ResyncKind::resync) {
+            conditions_.raise(Errc::resync_required, notice.subject, notice.reason);
+            agent.compared.insert(notice.subject);
+        }
+    } else if (notice.kind == AgentNotice::Kind::resync_end) {
+        conditions_.clear(Errc::resync_required, notice.subject);
+        agent.compared.erase(notice.subject);
+    }
+}
+
+void AgentWatch::forget_resyncs(const MachineId& machine) {
+    const auto found = agents_.find(machine);
+    if (found != agents_.end()) {
+        for (const std::string& subject : found->second.compared) {
+            conditions_.clear(Errc::resync_required, subject);
+        }
+        found->second.compared.clear();
+        found->second.status.required.clear();
     }
 }
 
@@ -61,6 +95,9 @@ void AgentWatch::watch(const std::vector<upload::MachineStatus>& machines, std::
         // A machine of another server, or one that was given up, has its agent elsewhere.
         const bool ours = machine.mode != upload::MachineMode::fenced &&
                           machine.mode != upload::MachineMode::closed;
+        if (!ours) {
+            forget_resyncs(machine.machine);
+        }
         if (ours && since != never && now - since >= silent_ns) {
             conditions_.raise(Errc::agent_silent, who,
                               "no agent for " + std::to_string((now - since) / ns_per_s) + " s");

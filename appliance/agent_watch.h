@@ -13,6 +13,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ struct AgentStatus {
         std::uint32_t ranges = 0;
     };
     std::map<DiskId, Unread> unread = {};
+    // Why disks must be compared before they can be protected again, and why they are compared now
+    // or were last.
+    std::map<DiskId, std::string> required = {}, resyncs = {};
 };
 
 class AgentWatch {
@@ -48,9 +52,12 @@ private:
     struct Agent {
         SessionId session{};
         AgentStatus status;
+        std::set<std::string> compared;  // Subjects of conditions that stand for its disks.
         bool planned = false;  // It said that the machine moves: its silence is what was wanted.
         Nanos changed{};
     };
+    void forget_resyncs(const MachineId& machine);
+    void heard_of_disk(Agent& agent, const ingest::AgentNotice& notice);
     Nanos silent_since(const MachineId& machine) const;  // Locked. INT64_MAX: not silent.
 
     Clock& clock_;

@@ -30,7 +30,8 @@ DigestReply reply_to(const DigestRequest& request, const BlockDigests* digests) 
                       .slot = request.slot,
                       .first_block = request.first_block,
                       .known = std::vector<bool>(request.count, false),
-                      .fingerprints = {}};
+                      .fingerprints = {},
+                      .summaries = request.summaries};
     for (std::uint32_t i = 0; digests != nullptr && i < request.count; ++i) {
         const std::uint64_t block = request.first_block + i;
         const BlockRange& range = digests->range();

@@ -151,7 +151,12 @@ void Intake::connect_admission(Terminal& terminal, AdmissionPorts& admission) {
     admission.ask_digests = [&terminal](const ingest::DigestRequest& request) {
         terminal.ask_digests(request);
     };
-    admission.heard = [this](const ingest::AgentNotice& notice) { agents_.heard(notice); };
+    admission.heard = [this, &terminal](const ingest::AgentNotice& notice) {
+        agents_.heard(notice);
+        if (notice.kind == ingest::AgentNotice::Kind::resync_required) {
+            terminal.require_resync(notice);
+        }
+    };
     admission.resync_due = [&terminal](const MachineId& machine, const DiskId& disk) {
         return terminal.resync_due(machine, disk);
     };
@@ -171,6 +176,7 @@ Result<void> Intake::open_listener(Terminal& terminal, std::vector<ingest::React
                    .allow_tls12 = settings_.security_allow_tls12,
                    .revoked = context_.revoked};
     options.role = terminal.role();
+    options.keeps_resync_orders = terminal.keeps_resync_orders();
     options.use_uring = settings_.cache_io_uring;
     options.limits.connections =
         static_cast<std::size_t>(settings_.ingest_max_connections) / options.reactors;

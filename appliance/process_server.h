@@ -42,8 +42,10 @@ public:
     void open_machine(upload::OpenCommand command) override { engine_->post(std::move(command)); }
     vault::ChainWitness witness(const MachineId& machine) override;
     void ask_digests(const ingest::DigestRequest& request) override { digests_->ask(request); }
-    bool resync_due(const MachineId& machine, const DiskId& disk) override;
+    std::optional<std::string> resync_due(const MachineId& machine, const DiskId& disk) override;
     void resync_begun(const MachineId& machine, const DiskId& disk) override;
+    [[nodiscard]] bool keeps_resync_orders() const noexcept override { return true; }
+    void require_resync(const ingest::AgentNotice& notice) override;
     Result<void> authorise(const Identity& identity, const wire::Hello& hello) override;
 
     void fill_status(DaemonStatus& status) const override { status.engine = engine_->status(); }

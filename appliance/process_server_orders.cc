@@ -149,7 +149,8 @@ Result<std::string> ProcessServer::resync(const std::string& subject, WallMicros
     for (const upload::MachineStatus& machine : status.machines) {
         for (const upload::DiskStatus& disk : machine.disks) {
             if (subject == to_string(machine.machine) || subject == to_string(disk.disk)) {
-                CW_TRY(orders_.order_resync(machine.machine, disk.disk, at));
+                CW_TRY(
+                    orders_.order_resync(machine.machine, disk.disk, at, "ordered by an operator"));
                 ++ordered;
             }
         }
@@ -164,8 +165,25 @@ Result<std::string> ProcessServer::resync(const std::string& subject, WallMicros
                 "; causeway status shows the comparison");
 }
 
-bool ProcessServer::resync_due(const MachineId& machine, const DiskId& disk) {
+std::optional<std::string> ProcessServer::resync_due(const MachineId& machine, const DiskId& disk) {
     return orders_.resync_due(machine, disk, context_.seams.clock->wall());
+}
+
+// So much changed while nothing could be sent that a person's working hours are spared: when the
+// window opens, or when somebody orders it. The agent says it every few seconds.
+void ProcessServer::require_resync(const ingest::AgentNotice& notice) {
+    Clock& clock = *context_.seams.clock;
+    const WallMicros now = clock.wall();
+    const WallMicros at = resync_window_.opens(now, utc_offset_minutes(clock));
+    const auto kept = orders_.require_resync(notice.machine, notice.disk, at, notice.reason, now);
+    report_orders(kept ? Result<void>{} : std::unexpected(kept.error()));
+    const WallMicros due = kept ? *kept : at;
+    context_.conditions.raise(
+        Errc::resync_required, notice.subject,
+        notice.reason + (due > now ? "; compared from " + recovery::time_text(due) +
+                                         " on, or at once: causeway resync " +
+                                         to_string(notice.machine) + " --now"
+                                   : "; it is compared at once"));
 }
 
 void ProcessServer::resync_begun(const MachineId& machine, const DiskId& disk) {

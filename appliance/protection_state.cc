@@ -38,15 +38,20 @@ ProtectionView protection_of(const upload::MachineStatus& machine, const AgentSt
     if (std::ranges::any_of(disks, &upload::DiskStatus::damaged)) {
         return {Protection::resync_required, "writes were damaged in the cache"};
     }
+    if (!agent.required.empty()) {
+        return {Protection::resync_required, agent.required.begin()->second};
+    }
     if (agent.connected && agent.mode != wire::ReplicationMode::data) {
         const std::uint64_t all = disk_bytes(machine);
         const bool half = all > 0 && agent.backlog_bytes >= all - all / 2;
         return {half ? Protection::resync_required : Protection::degraded, agent.reason};
     }
-    const bool syncs = std::ranges::any_of(
+    const auto syncing = std::ranges::find_if(
         disks, [](const upload::DiskStatus& disk) { return raw(disk.open_fence) != 0; });
-    if (syncs) {
-        return {machine.points > 0 ? Protection::resyncing : Protection::initial_sync, {}};
+    if (syncing != disks.end()) {
+        const auto why = agent.resyncs.find(syncing->disk);
+        return {machine.points > 0 ? Protection::resyncing : Protection::initial_sync,
+                why == agent.resyncs.end() ? "" : why->second};
     }
     const bool all = !disks.empty() && std::ranges::all_of(disks, &upload::DiskStatus::protected_);
     return {all ? Protection::protected_ : Protection::unprotected, {}};

@@ -9,7 +9,14 @@ namespace cw::appliance {
 namespace {
 
 constexpr std::size_t orders_bytes_max = 16 * mib;
-constexpr std::size_t server_name_max = 128;
+constexpr std::size_t server_name_max = 128, reason_max = 512;
+
+// One line, whatever a peer says.
+std::string one_line(std::string_view text) {
+    std::string out(text.substr(0, reason_max));
+    std::ranges::replace_if(out, [](char c) { return c >= 0 && c < ' '; }, ' ');
+    return out;
+}
 
 }  // namespace
 
@@ -37,7 +44,7 @@ Result<void> StandingOrders::load() {
     return {};
 }
 
-// "resync MACHINE DISK MICROSECONDS" or "moved MACHINE SERVER".
+// "resync MACHINE DISK MICROSECONDS REASON…" or "moved MACHINE SERVER".
 Result<void> StandingOrders::read_line(std::string_view line) {
     std::istringstream words{std::string(line)};
     std::string what, machine_text, subject, at_text;
@@ -54,7 +61,12 @@ Result<void> StandingOrders::read_line(std::string_view line) {
     if (what != "resync" || error != std::errc{} || end != at_text.data() + at_text.size()) {
         return fail(Errc::config_invalid, "not an order");
     }
-    resyncs_[{machine, disk}].at = WallMicros{at};
+    std::string reason;
+    std::getline(words >> std::ws, reason);
+    // Who wrote none knew of no other.
+    resyncs_[{machine, disk}] = {.at = WallMicros{at},
+                                 .reason = reason.empty() ? "ordered by an operator" : reason,
+                                 .told = false};
     return {};
 }
 
@@ -62,7 +74,7 @@ Result<void> StandingOrders::store() {
     std::string text;
     for (const auto& [of, resync] : resyncs_) {
         text += "resync " + to_string(of.first) + " " + to_string(of.second) + " " +
-                std::to_string(raw(resync.at)) + "\n";
+                std::to_string(raw(resync.at)) + " " + resync.reason + "\n";
     }
     for (const auto& [machine, to] : moved_) {
         text += "moved " + to_string(machine) + " " + to + "\n";
@@ -71,17 +83,32 @@ Result<void> StandingOrders::store() {
 }
 
 Result<void> StandingOrders::order_resync(const MachineId& machine, const DiskId& disk,
-                                          WallMicros at) {
+                                          WallMicros at, std::string_view reason) {
     const std::lock_guard lock(mutex_);
-    resyncs_[{machine, disk}] = {.at = at, .told = false};
+    resyncs_[{machine, disk}] = {.at = at, .reason = one_line(reason), .told = false};
     return store();
 }
 
-bool StandingOrders::resync_due(const MachineId& machine, const DiskId& disk,
-                                WallMicros now) const {
+Result<WallMicros> StandingOrders::require_resync(const MachineId& machine, const DiskId& disk,
+                                                  WallMicros at, std::string_view reason,
+                                                  WallMicros now) {
+    const std::lock_guard lock(mutex_);
+    const auto [order, fresh] = resyncs_.try_emplace({machine, disk});
+    if (fresh) {
+        order->second = {.at = at, .reason = one_line(reason), .told = false};
+        CW_TRY(store());
+    } else if (order->second.at <= now) {
+        order->second.told = false;  // The agent has not heard: it says so now.
+    }
+    return order->second.at;
+}
+
+std::optional<std::string> StandingOrders::resync_due(const MachineId& machine, const DiskId& disk,
+                                                      WallMicros now) const {
     const std::lock_guard lock(mutex_);
     const auto found = resyncs_.find({machine, disk});
-    return found != resyncs_.end() && found->second.at <= now;
+    return found != resyncs_.end() && found->second.at <= now ? std::optional(found->second.reason)
+                                                              : std::nullopt;
 }
 
 Result<void> StandingOrders::resync_begun(const MachineId& machine, const DiskId& disk) {

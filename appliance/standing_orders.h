@@ -27,10 +27,16 @@ public:
 
     // --- Resync ---
     // From `at` on, the disk's next HELLO is answered with a new history. Replaces an earlier
-    // order. Errors: io_error.
-    Result<void> order_resync(const MachineId& machine, const DiskId& disk, WallMicros at);
-    [[nodiscard]] bool resync_due(const MachineId& machine, const DiskId& disk,
-                                  WallMicros now) const;
+    // order. `reason` is for people. Errors: io_error.
+    Result<void> order_resync(const MachineId& machine, const DiskId& disk, WallMicros at,
+                              std::string_view reason);
+    // The same, unless there is an order already: that one stands, and if it is due its session
+    // ends again. When it is due. Errors: io_error.
+    Result<WallMicros> require_resync(const MachineId& machine, const DiskId& disk, WallMicros at,
+                                      std::string_view reason, WallMicros now);
+    // Why, if it is due.
+    [[nodiscard]] std::optional<std::string> resync_due(const MachineId& machine,
+                                                        const DiskId& disk, WallMicros now) const;
     // The agent was told. Errors: io_error; it is done all the same.
     Result<void> resync_begun(const MachineId& machine, const DiskId& disk);
     // The machine is another server's now: so are its resyncs. Errors: io_error.
@@ -48,6 +54,7 @@ public:
 private:
     struct Resync {
         WallMicros at{};
+        std::string reason;
         bool told = false;  // Its session was ended.
     };
     Result<void> store();  // With mutex_.

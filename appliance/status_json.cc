@@ -178,6 +178,15 @@ std::string agent_text(const json& machine) {
                                 "; " + shown(agent, "reason") + "\n";
 }
 
+// Why a machine is compared, or has to be.
+std::string comparison_text(const json& machine) {
+    const json protection = machine.value("protection", json::object());
+    const std::string state = protection.value("state", "");
+    return (state == "resyncing" || state == "resync-required") && protection.contains("reason")
+               ? "    " + state + ": " + shown(protection, "reason") + "\n"
+               : "";
+}
+
 std::string machine_text(const json& machine) {
     const json stages = machine.value("rpo_stage_seconds", json::object());
     std::string out =
@@ -191,7 +200,7 @@ std::string machine_text(const json& machine) {
         "), " + std::to_string(machine.value("points", 0)) + " points, uploaded " +
         config::format_bytes(machine.value("uploaded_bytes", std::uint64_t{0})) + ", waiting " +
         config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0})) + "\n";
-    out += agent_text(machine);
+    out += comparison_text(machine) + agent_text(machine);
     if (machine.contains("trouble")) {
         out += "    " + machine.value("trouble", "") + "\n";
     }

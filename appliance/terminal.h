@@ -56,8 +56,14 @@ public:
     virtual vault::ChainWitness witness(const MachineId& /*machine*/) { return {}; }
     virtual void ask_digests(const ingest::DigestRequest& request) = 0;
     // As in AdmissionPorts. Admission's thread.
-    virtual bool resync_due(const MachineId& /*machine*/, const DiskId& /*disk*/) { return false; }
+    virtual std::optional<std::string> resync_due(const MachineId& /*machine*/,
+                                                  const DiskId& /*disk*/) {
+        return std::nullopt;
+    }
     virtual void resync_begun(const MachineId& /*machine*/, const DiskId& /*disk*/) {}
+    // Whether it hears of disks that must be compared, and orders that.
+    [[nodiscard]] virtual bool keeps_resync_orders() const noexcept { return false; }
+    virtual void require_resync(const ingest::AgentNotice& /*notice*/) {}
     // As ingest::Authorise. Reactors' threads.
     virtual Result<void> authorise(const Identity& /*identity*/, const wire::Hello& /*hello*/) {
         return {};

@@ -62,6 +62,7 @@ Result<void> Listener::open(std::vector<ReactorPorts> ports) {
                                  .revoked = options_.tls.revoked.get(),
                                  .authorise = authorise_,
                                  .limits = options_.limits,
+                                 .keeps_resync_orders = options_.keeps_resync_orders,
                                  .use_uring = options_.use_uring};
     for (std::size_t i = 0; i < ports.size(); ++i) {
         CW_TRY_ASSIGN(Fd socket, listen_tcp(address, options_.reactors > 1));

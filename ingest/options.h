@@ -41,7 +41,8 @@ struct ListenerOptions {
     TlsFiles tls{};
     Role role = Role::process_server;  // What our own certificate must say.
     Limits limits{};
-    bool use_uring = true;  // Otherwise, and where the kernel refuses, poll(2).
+    bool keeps_resync_orders = false;  // Agents may leave it to the server when to catch up.
+    bool use_uring = true;             // Otherwise, and where the kernel refuses, poll(2).
 };
 
 }  // namespace cw::ingest

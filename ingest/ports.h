@@ -31,6 +31,7 @@ struct DigestRequest {
     std::uint16_t slot = 0;     // Comes back.
     std::uint64_t first_block = 0;
     std::uint32_t count = 0;  // 1..4096 blocks of 64 KiB
+    bool summaries = false;   // Comes back: they are told as one entry for each super-chunk.
 };
 struct DigestReply {
     MachineId machine;
@@ -39,23 +40,35 @@ struct DigestReply {
     std::uint64_t first_block = 0;
     std::vector<bool> known;                // `count` of them.
     std::vector<Fingerprint> fingerprints;  // One per known bit.
+    bool summaries = false;
 };
 
 // ingest → status and health: what an agent says about itself. `closed` follows for every session
 // that was asked to be opened; the others are dropped, oldest first, when nobody takes them.
 struct AgentNotice {
-    enum class Kind : std::uint8_t { connected, mode, extents, goodbye, closed };
+    enum class Kind : std::uint8_t {
+        connected,
+        mode,
+        extents,
+        resync_required,
+        resync_begin,
+        resync_end,
+        goodbye,
+        closed
+    };
     Kind kind{};
     MachineId machine;
     SessionId session{};
     std::string software{}, peer{};   // connected
     wire::ReplicationMode mode{};     // mode
     std::uint64_t backlog_bytes = 0;  // mode
-    DiskId disk{};                    // extents
-    std::uint64_t unread_bytes = 0;   // extents
+    DiskId disk{};                    // extents, resync_…
+    std::uint64_t unread_bytes = 0;   // extents, resync_required: missed
     std::uint32_t unread_ranges = 0;  // extents
     bool planned_failover = false;    // goodbye
-    std::string reason{};             // mode, closed; people's words: data
+    std::string reason{};             // mode, resync_…, closed; people's words: data
+    std::string subject{};            // resync_…: machine and disk as they call themselves: data
+    wire::ResyncKind resync{};        // resync_begin
 };
 
 // Null where nobody listens: `records`, `opens` and the first three inbound rings are required.

@@ -60,6 +60,7 @@ public:
         const RevocationList* revoked;  // Null: none.
         const Authorise& authorise;
         const Limits& limits;
+        bool keeps_resync_orders;
         bool use_uring = true;
     };
     Reactor(std::uint32_t index, Shared shared, ReactorPorts ports, Fd listener);

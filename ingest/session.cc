@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace cw::ingest {
 namespace {
@@ -11,6 +12,25 @@ namespace {
 // Above this the peer is not reading: nothing more is taken from it until it does.
 constexpr std::size_t output_bytes_max = 256 * kib;
 constexpr std::size_t digests_max = 8, notices_max = 64;
+
+// One entry for each super-chunk that the reply covers: whole ones.
+wire::Summaries summaries_of(const DigestReply& reply, const FingerprintSecret& secret) {
+    constexpr std::size_t blocks = wire::super_chunk_bytes / wire::hash_block_bytes;
+    CW_ASSERT(reply.first_block % blocks == 0 && reply.known.size() % blocks == 0);
+    wire::Summaries out;
+    out.first = static_cast<std::uint32_t>(reply.first_block / blocks);
+    std::span<const Fingerprint> left(reply.fingerprints);
+    for (std::size_t at = 0; at < reply.known.size(); at += blocks) {
+        std::uint64_t known = 0;
+        for (std::size_t i = 0; i < blocks; ++i) {
+            known |= std::uint64_t{reply.known[at + i]} << i;
+        }
+        const auto count = static_cast<std::size_t>(std::popcount(known));
+        out.entries.push_back(wire::summarise(known, left.first(count), secret));
+        left = left.subspan(count);
+    }
+    return out;
+}
 
 std::string clipped(std::string_view text) {
     return std::string(text.substr(0, wire::reason_bytes_max));
@@ -155,6 +175,11 @@ void Session::on_digests(DigestReply&& reply) {
     }
     CW_ASSERT(digests_under_way_ > 0);
     --digests_under_way_;
+    if (reply.summaries) {
+        send(wire::FrameType::summaries, wire::encode(summaries_of(reply, fingerprint_secret_)),
+             reply.slot);
+        return;
+    }
     const wire::Hashes hashes{reply.first_block, std::move(reply.known),
                               std::move(reply.fingerprints)};
     send(wire::FrameType::hashes, wire::encode(hashes), reply.slot);

@@ -51,6 +51,7 @@ public:
         std::uint32_t reactor = 0;
         bool has_digests = false;               // Somebody answers DigestRequest.
         const PolicyTable* policies = nullptr;  // Null: agents go by their own defaults.
+        bool keeps_resync_orders = false;       // Somebody hears of resync_required and obeys.
     };
     struct Outbox {
         std::optional<pipeline::Record> record;
@@ -125,6 +126,7 @@ private:
     Result<void> on_sequenced(InFrame&& frame);
     Result<void> on_write(DiskStream& stream, InFrame&& frame);
     Result<void> on_base(DiskStream& stream, InFrame&& frame);
+    void note_mark(const DiskStream& stream, wire::FrameType type, wire::ResyncBegin begin);
     Result<void> on_mark(DiskStream& stream, InFrame&& frame);
     Result<void> on_flush(DiskStream& stream, InFrame&& frame);
     Result<void> on_point(InFrame&& frame);
@@ -133,6 +135,11 @@ private:
     Result<void> on_extents(const DiskStream& stream, Bytes payload);
     void tell_mode();
     Result<void> on_hashes_request(std::uint16_t slot, Bytes payload);
+    Result<void> on_summaries_request(std::uint16_t slot, Bytes payload);
+    void ask_digests(std::uint16_t slot, DigestRequest request);
+    Result<void> on_resync_required(std::uint16_t slot, Bytes payload);
+    // A notice of what becomes of a disk.
+    AgentNotice resync_notice(AgentNotice::Kind kind, const DiskStream& stream) const;
     Result<void> on_goodbye(Bytes payload);
     bool is_what_it_was(DiskStream& stream, const wire::FrameHeader& header, std::uint32_t count);
     bool admit(DiskStream& stream, const InFrame& frame, std::uint32_t count);
@@ -166,7 +173,9 @@ private:
     bool ping_sent_ = false;
     Nanos pinged_for_{};  // The silence that was pinged already began here.
     bool draining_ = false;
-    bool takes_policy_ = false;        // The agent understands POLICY.
+    bool takes_policy_ = false;  // The agent understands POLICY.
+    std::string machine_name_;   // As the agent calls it: data.
+    FingerprintSecret fingerprint_secret_{};
     std::uint64_t policies_seen_ = 0;  // Version of the table that was looked at.
     std::optional<wire::Policy> policy_told_;
     std::optional<wire::Goodbye> goodbye_;

@@ -31,6 +31,10 @@ Result<void> Session::on_control(InFrame&& frame) {
         }
         case hashes_request:
             return on_hashes_request(frame.header.disk_slot, frame.control);
+        case summaries_request:
+            return on_summaries_request(frame.header.disk_slot, frame.control);
+        case resync_required:
+            return on_resync_required(frame.header.disk_slot, frame.control);
         case mode: {
             CW_TRY_ASSIGN(wire::Mode message, wire::decode<wire::Mode>(frame.control));
             mode_news_.take(std::move(message));
@@ -144,23 +148,68 @@ void Session::tell_mode() {
 }
 
 Result<void> Session::on_hashes_request(std::uint16_t slot, Bytes payload) {
-    CW_TRY_ASSIGN(const DiskStream* stream, stream_of(slot));
+    CW_TRY(stream_of(slot));
     CW_TRY_ASSIGN(const auto request, wire::decode<wire::HashesRequest>(payload));
-    if (!context_.has_digests) {  // Unknown counts as different: everything is sent.
-        const wire::Hashes none{request.first_block, std::vector<bool>(request.count, false), {}};
-        send(hashes, wire::encode(none), slot);
-        return {};
-    }
+    DigestRequest wanted;
+    wanted.first_block = request.first_block;
+    wanted.count = request.count;
+    ask_digests(slot, wanted);
+    return {};
+}
+
+Result<void> Session::on_summaries_request(std::uint16_t slot, Bytes payload) {
+    CW_TRY(stream_of(slot));
+    CW_TRY_ASSIGN(const auto request, wire::decode<wire::SummariesRequest>(payload));
+    constexpr std::uint32_t blocks = wire::super_chunk_bytes / wire::hash_block_bytes;
+    DigestRequest wanted;
+    wanted.first_block = std::uint64_t{request.first} * blocks;
+    wanted.count = request.count * blocks;
+    wanted.summaries = true;
+    ask_digests(slot, wanted);
+    return {};
+}
+
+void Session::ask_digests(std::uint16_t slot, DigestRequest request) {
+    const DiskStream& stream = streams_.at(slot);
+    request.machine = machine_;
+    request.disk = stream.id();
+    request.generation = stream.generation();
+    request.fence = stream.fence();
+    request.session = admission_.session;
+    request.reactor = context_.reactor;
+    request.slot = slot;
     ++digests_under_way_;
-    outbox_.digests.push_back({.machine = machine_,
-                               .disk = stream->id(),
-                               .generation = stream->generation(),
-                               .fence = stream->fence(),
-                               .session = admission_.session,
-                               .reactor = context_.reactor,
-                               .slot = slot,
-                               .first_block = request.first_block,
-                               .count = request.count});
+    if (context_.has_digests) {
+        outbox_.digests.push_back(request);
+        return;
+    }
+    on_digests({.machine = machine_,  // Unknown counts as different: everything is sent.
+                .session = admission_.session,
+                .slot = slot,
+                .first_block = request.first_block,
+                .known = std::vector<bool>(request.count, false),
+                .fingerprints = {},
+                .summaries = request.summaries});
+}
+
+AgentNotice Session::resync_notice(AgentNotice::Kind kind, const DiskStream& stream) const {
+    const auto slot = static_cast<std::size_t>(&stream - streams_.data());
+    AgentNotice notice;
+    notice.kind = kind;
+    notice.machine = machine_;
+    notice.session = id();
+    notice.disk = stream.id();
+    notice.subject = machine_name_ + "/" + hello_disks_.at(slot).name;
+    return notice;
+}
+
+Result<void> Session::on_resync_required(std::uint16_t slot, Bytes payload) {
+    CW_TRY_ASSIGN(const DiskStream* stream, stream_of(slot));
+    CW_TRY_ASSIGN(wire::ResyncRequired message, wire::decode<wire::ResyncRequired>(payload));
+    AgentNotice notice = resync_notice(AgentNotice::Kind::resync_required, *stream);
+    notice.unread_bytes = message.missed_bytes;
+    notice.reason = std::move(message.reason);
+    note(std::move(notice));
     return {};
 }
 

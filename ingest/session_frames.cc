@@ -39,6 +39,12 @@ bool carries_credit(wire::FrameType type) noexcept {
     return type == write || type == base;
 }
 
+// Of a disk, and without a place in its order.
+bool stores_nothing(wire::FrameType type) noexcept {
+    return type == extents || type == hashes_request || type == hashes || type == resync_required ||
+           type == summaries_request || type == summaries;
+}
+
 std::unexpected<Error> violation(std::string detail) {
     return fail(Errc::frame_malformed, std::move(detail));
 }
@@ -66,9 +72,8 @@ void Session::dispatch(InFrame&& frame) {
         close_with({Errc::frame_malformed, "a frame after GOODBYE"});
         return;
     }
-    const bool sequenced = frame.header.disk_slot != wire::machine_slot &&
-                           frame.header.type != extents && frame.header.type != hashes_request &&
-                           frame.header.type != hashes;
+    const bool sequenced =
+        frame.header.disk_slot != wire::machine_slot && !stores_nothing(frame.header.type);
     const Result<void> done =
         sequenced ? on_sequenced(std::move(frame)) : on_control(std::move(frame));
     if (!done) {
@@ -182,8 +187,9 @@ Result<void> Session::on_mark(DiskStream& stream, InFrame&& frame) {
     const wire::FrameHeader& header = frame.header;
     CW_TRY(wire::check_table(header, frame.control));
     pipeline::Record record;
+    wire::ResyncBegin begin;
     if (header.type == resync_begin) {
-        CW_TRY_ASSIGN(const auto begin, wire::decode<wire::ResyncBegin>(frame.control));
+        CW_TRY_ASSIGN(begin, wire::decode<wire::ResyncBegin>(frame.control));
         record.header.aux = static_cast<std::uint64_t>(begin.kind);
     } else if (header.type == resize) {
         CW_TRY_ASSIGN(const auto resized, wire::decode<wire::Resize>(frame.control));
@@ -212,9 +218,22 @@ Result<void> Session::on_mark(DiskStream& stream, InFrame&& frame) {
         stream.resize(record.header.aux);
     }
     stream.take(header.type, header.seq, 1);
+    note_mark(stream, header.type, std::move(begin));
     record.header.seq_count = 1;
     hand_over(std::move(record), frame, &stream);
     return {};
+}
+
+// For people: why a disk is compared, and that it was.
+void Session::note_mark(const DiskStream& stream, wire::FrameType type, wire::ResyncBegin begin) {
+    if (type != resize) {
+        const bool begins = type == resync_begin;
+        AgentNotice notice = resync_notice(
+            begins ? AgentNotice::Kind::resync_begin : AgentNotice::Kind::resync_end, stream);
+        notice.resync = begin.kind;
+        notice.reason = std::move(begin.reason);
+        note(std::move(notice));
+    }
 }
 
 Result<void> Session::on_flush(DiskStream& stream, InFrame&& frame) {

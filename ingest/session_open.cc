@@ -72,7 +72,7 @@ Result<void> Session::accept_hello(const wire::Hello& hello) {
     open.session = admission_.session;
     open.reactor = context_.reactor;
     open.token = token_;
-    open.name = hello.machine_name;
+    open.name = machine_name_ = hello.machine_name;
     open.witness_number = hello.witness_number;
     open.witness_hash = hello.witness_hash;
     std::ranges::transform(hello.disks, std::back_inserter(open.disks), to_pipeline);
@@ -131,7 +131,9 @@ void Session::welcome(pipeline::MachineOpened& opened) {
     wire::Welcome message;
     message.session = admission_.session;
     message.credit_bytes = credit_.granted();
-    message.fingerprint_secret = opened.fingerprint_secret;
+    message.fingerprint_secret = fingerprint_secret_ = opened.fingerprint_secret;
+    message.features =
+        wire::feature_summaries | (context_.keeps_resync_orders ? wire::feature_resync_orders : 0);
     message.manifest_number = opened.manifest_number;
     message.manifest_hash = opened.manifest_hash;
     std::ranges::transform(opened.disks, std::back_inserter(message.disks), to_wire);

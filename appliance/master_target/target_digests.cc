@@ -30,7 +30,8 @@ bool TargetDigests::step(const Find& find) {
                           .slot = request.slot,
                           .first_block = request.first_block,
                           .known = {},
-                          .fingerprints = {}};
+                          .fingerprints = {},
+                          .summaries = request.summaries};
         }
     }
     bool worked = send_ready();

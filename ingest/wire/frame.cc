@@ -43,6 +43,9 @@ constexpr FrameRule rules[] = {
     {error, "ERROR", SlotRule::machine, SeqRule::zero, 8, small_max},
     {goodbye, "GOODBYE", SlotRule::machine, SeqRule::zero, 3, 4096},
     {policy, "POLICY", SlotRule::machine, SeqRule::zero, 16, 16},
+    {resync_required, "RESYNC_REQUIRED", SlotRule::disk, SeqRule::zero, 10, small_max},
+    {summaries_request, "SUMMARIES_REQUEST", SlotRule::disk, SeqRule::zero, 8, 8},
+    {summaries, "SUMMARIES", SlotRule::disk, SeqRule::zero, 16, small_max},
 };
 
 const FrameRule* rule_of(FrameType type) noexcept {

@@ -56,6 +56,9 @@ enum class FrameType : std::uint8_t {
     error = 21,
     goodbye = 22,
     policy = 23,
+    resync_required = 24,
+    summaries_request = 25,
+    summaries = 26,
 };
 
 struct FrameHeader {

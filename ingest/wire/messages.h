@@ -9,6 +9,7 @@
 #include "base/ids.h"
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,13 @@ namespace cw::wire {
 
 inline constexpr std::size_t disks_max = 256, name_bytes_max = 256, reason_bytes_max = 512;
 inline constexpr std::uint64_t disk_bytes_max = 64ULL << 40;  // 64 TiB
-inline constexpr std::size_t hashes_max = 4096, extents_max = 4096;
+inline constexpr std::size_t hashes_max = 4096, extents_max = 4096, summaries_max = 64;
 inline constexpr std::size_t ack_ordinals_max = 65536;  // Per frame, both lists of all disks.
 inline constexpr std::uint32_t bulk_connections_max = 64, retry_after_s_max = 86'400;
 inline constexpr std::uint64_t critical_features = 0xffff'ffff'0000'0000;  // Of Hello::features.
 inline constexpr std::uint64_t feature_policy = 1;  // Of Hello::features: POLICY is understood.
+// Of Welcome::features: RESYNC_REQUIRED is kept and obeyed; SUMMARIES_REQUEST is answered.
+inline constexpr std::uint64_t feature_resync_orders = 2, feature_summaries = 4;
 inline constexpr std::uint64_t interval_ms_min = 1'000, interval_ms_max = 86'400'000;
 inline constexpr std::uint64_t app_interval_ms_max = 604'800'000;
 inline constexpr std::uint32_t super_chunk_bytes = 4 * 1024 * 1024;
@@ -160,6 +163,31 @@ struct HashesRequest {
     std::uint32_t count = 0;  // 1..4096
 };
 
+// The upper level of digests: one entry for the 64 blocks of each super-chunk. `digest` is the
+// fingerprint, under the same secret, of the fingerprints of the blocks that `known` names, one
+// after the other in ascending order; zeros if it names none.
+struct Summaries {
+    struct Entry {
+        std::uint64_t known = 0;  // Bit i: block i of the super-chunk.
+        Fingerprint digest{};
+    };
+    std::uint32_t first = 0;     // Ordinal of the first super-chunk.
+    std::vector<Entry> entries;  // 1..summaries_max
+};
+struct SummariesRequest {
+    std::uint32_t first = 0, count = 0;  // 1..summaries_max super-chunks
+};
+// `fingerprints`: of the blocks that `known` names, in ascending order.
+Summaries::Entry summarise(std::uint64_t known, std::span<const Fingerprint> fingerprints,
+                           const FingerprintSecret& secret);
+
+// So much of a disk was missed that the agent does not catch up by itself: the server shall order a
+// resync when it suits.
+struct ResyncRequired {
+    std::uint64_t missed_bytes = 0;
+    std::string reason;
+};
+
 struct ErrorMessage {
     std::uint16_t code = 0;  // Errc as a number; unknown numbers are shown, not acted on.
     std::string detail;
@@ -194,6 +222,9 @@ ByteVector encode(const PointStatus&);
 ByteVector encode(const Mode&);
 ByteVector encode(const Hashes&);
 ByteVector encode(const HashesRequest&);
+ByteVector encode(const Summaries&);
+ByteVector encode(const SummariesRequest&);
+ByteVector encode(const ResyncRequired&);
 ByteVector encode(const ErrorMessage&);
 ByteVector encode(const Goodbye&);
 ByteVector encode(const ResyncBegin&);
@@ -222,6 +253,12 @@ template <>
 Result<Hashes> decode<Hashes>(Bytes payload);
 template <>
 Result<HashesRequest> decode<HashesRequest>(Bytes payload);
+template <>
+Result<Summaries> decode<Summaries>(Bytes payload);
+template <>
+Result<SummariesRequest> decode<SummariesRequest>(Bytes payload);
+template <>
+Result<ResyncRequired> decode<ResyncRequired>(Bytes payload);
 template <>
 Result<ErrorMessage> decode<ErrorMessage>(Bytes payload);
 template <>

@@ -25,7 +25,9 @@ protected:
         };
         ports.witness = [](const MachineId&) { return vault::ChainWitness{}; };
         ports.ask_digests = [](const ingest::DigestRequest&) {};
-        ports.resync_due = [this](const MachineId&, const DiskId& disk) { return disk == due_; };
+        ports.resync_due = [this](const MachineId&, const DiskId& disk) {
+            return disk == due_ ? std::optional<std::string>("for a reason") : std::nullopt;
+        };
         ports.resync_begun = [this](const MachineId&, const DiskId& disk) {
             begun_.push_back(disk);
         };
@@ -120,7 +122,7 @@ TEST_F(AdmissionTest, AnOrderedResyncTakesTheDisksHistoryAwayAndSaysWhy) {
     const auto heard = decide(pipeline::DiskAction::resync);
     ASSERT_EQ(heard.disks.size(), 2U);
     EXPECT_EQ(heard.disks[0].reason, "");
-    EXPECT_EQ(heard.disks[1].reason, "ordered by an operator");
+    EXPECT_EQ(heard.disks[1].reason, "for a reason");
     EXPECT_EQ(begun_, std::vector<DiskId>{vdb_});
 }
 

@@ -81,6 +81,12 @@ void ModelServer::handle(const wire::FrameHeader& header, Bytes payload) {
             return on_resync(header, payload);
         case FrameType::hashes_request:
             return on_hashes_request(header, payload);
+        case FrameType::summaries_request:
+            return on_summaries_request(header, payload);
+        case FrameType::resync_required:
+            ++times_asked;
+            asked[slots_.at(header.disk_slot)] = *wire::decode<wire::ResyncRequired>(payload);
+            return;
         case FrameType::mode:
             modes.push_back(wire::decode<wire::Mode>(payload)->mode);
             return unread.clear();
@@ -119,6 +125,7 @@ void ModelServer::on_hello(Bytes payload) {
     welcome.session = SessionId{++session_};
     welcome.credit_bytes = window;
     welcome.fingerprint_secret = secret;
+    welcome.features = features;
     slots_.clear();
     for (const auto& said : hello->disks) {
         slots_.push_back(said.id);
@@ -148,7 +155,7 @@ void ModelServer::welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Dis
     if (!known) {
         answer.action = wire::DiskAction::initial;
         disk.generation = Generation{1};
-    } else if (said.generation != disk.generation) {
+    } else if (said.generation != disk.generation || (order_resyncs && asked.erase(said.id) > 0)) {
         answer.action = wire::DiskAction::resync;
         answer.reason = "generation";
         disk.begin_generation();
@@ -295,24 +302,54 @@ void ModelServer::on_point(Bytes payload) {
     send(wire::FrameType::point_status, wire::machine_slot, wire::encode(status));
 }
 
-void ModelServer::on_hashes_request(const wire::FrameHeader& header, Bytes payload) {
-    const auto request = wire::decode<wire::HashesRequest>(payload);
-    const Disk& disk = *at_slot(header.disk_slot);
+// What a reader of the vault knows of whole blocks.
+wire::Hashes ModelServer::hashes_of(std::uint16_t slot, std::uint64_t first, std::uint32_t count) {
+    const Disk& disk = *at_slot(slot);
     wire::Hashes hashes;
-    hashes.first_block = request->first_block;
-    hashes.known.resize(request->count);
+    hashes.first_block = first;
+    hashes.known.resize(count);
     const ByteVector content =
-        know_hashes ? materialise(slots_[header.disk_slot], disk.committed) : ByteVector{};
-    for (std::uint32_t i = 0; i < request->count; ++i) {
-        const std::uint64_t at = (request->first_block + i) * 64 * kib;
-        if (at + 64 * kib <= content.size()) {
+        know_hashes ? materialise(slots_[slot], disk.committed) : ByteVector{};
+    for (std::uint32_t i = 0; i < count; ++i) {
+        const std::uint64_t at = (first + i) * 64 * kib;
+        if (at + 64 * kib <= content.size() && !unknown_blocks.contains(first + i)) {
             hashes.known[i] = true;
             hashes.fingerprints.push_back(
                 fingerprint(Bytes(content).subspan(at, 64 * kib), secret));
         }
     }
+    return hashes;
+}
+
+void ModelServer::on_hashes_request(const wire::FrameHeader& header, Bytes payload) {
+    const auto request = wire::decode<wire::HashesRequest>(payload);
+    const ByteVector answer =
+        wire::encode(hashes_of(header.disk_slot, request->first_block, request->count));
     ++hashes_sent;
-    send(wire::FrameType::hashes, header.disk_slot, wire::encode(hashes));
+    digest_bytes += answer.size() + wire::frame_header_bytes;
+    send(wire::FrameType::hashes, header.disk_slot, answer);
+}
+
+void ModelServer::on_summaries_request(const wire::FrameHeader& header, Bytes payload) {
+    if ((features & wire::feature_summaries) == 0) {
+        return violate("SUMMARIES_REQUEST to a server that did not offer to answer");
+    }
+    const auto request = wire::decode<wire::SummariesRequest>(payload);
+    wire::Summaries summaries;
+    summaries.first = request->first;
+    for (std::uint32_t i = 0; i < request->count; ++i) {
+        const wire::Hashes hashes =
+            hashes_of(header.disk_slot, (std::uint64_t{request->first} + i) * 64, 64);
+        std::uint64_t known = 0;
+        for (std::size_t bit = 0; bit < 64; ++bit) {
+            known |= std::uint64_t{hashes.known[bit]} << bit;
+        }
+        summaries.entries.push_back(wire::summarise(known, hashes.fingerprints, secret));
+    }
+    const ByteVector answer = wire::encode(summaries);
+    ++summaries_sent;
+    digest_bytes += answer.size() + wire::frame_header_bytes;
+    send(wire::FrameType::summaries, header.disk_slot, answer);
 }
 
 void ModelServer::sync() {

@@ -28,11 +28,14 @@ public:
     bool auto_sync = true;            // Everything received is durable and acknowledged at once.
     bool auto_commit = true;
     bool hold_fences = false;  // Neither of the two while a fence is open: it cannot be closed.
-    bool know_hashes = false;  // Answers HASHES_REQUEST from its committed content.
+    bool know_hashes = false;  // Answers HASHES_REQUEST from its committed content,
+    std::set<std::uint64_t> unknown_blocks;  // but for these.
     bool reject_all = false;
     bool mute = false;  // HELLO is taken and never answered.
     std::optional<Errc> refuse_with;
     std::optional<wire::Policy> policy;  // Said after WELCOME.
+    std::uint64_t features = 0;          // WELCOME's.
+    bool order_resyncs = false;          // HELLOs of disks that asked are answered with a resync.
     // The next WRITEs of this disk, that many, are answered with a NAK; what follows is thrown away
     // until the expected one comes.
     struct Naks {
@@ -63,6 +66,10 @@ public:
     std::map<std::uint16_t, wire::Extents> unread;  // By slot, since the last MODE.
     std::uint64_t base_bytes = 0, write_bytes = 0, sessions = 0, hashes_sent = 0;
     std::uint64_t ends_refused = 0;
+    std::uint64_t summaries_sent = 0;
+    std::uint64_t digest_bytes = 0;                // Of HASHES and SUMMARIES, their headers too.
+    std::map<DiskId, wire::ResyncRequired> asked;  // The last of each disk.
+    unsigned times_asked = 0;
     bool goodbye = false;
     std::vector<wire::ResyncKind> begins;
     FingerprintSecret secret{};
@@ -82,6 +89,8 @@ private:
     void on_base(const wire::FrameHeader& header, Bytes payload);
     void on_point(Bytes payload);
     void on_resync(const wire::FrameHeader& header, Bytes payload);
+    wire::Hashes hashes_of(std::uint16_t slot, std::uint64_t first, std::uint32_t count);
+    void on_summaries_request(const wire::FrameHeader& header, Bytes payload);
     void on_hashes_request(const wire::FrameHeader& header, Bytes payload);
     void keep(Disk& disk, const wire::FrameHeader& header, Bytes payload, bool base);
     void send(wire::FrameType type, std::uint16_t slot, Bytes payload);

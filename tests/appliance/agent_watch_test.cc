@@ -112,5 +112,63 @@ TEST_F(AgentWatchTest, ListsOfWhatIsUnreadHoldUntilTheNextModeOrSession) {
     EXPECT_TRUE(watch_.agent_of(machine_.machine).unread.empty());
 }
 
+class ResyncNotices : public AgentWatchTest {
+protected:
+    void hear_of_disk(AgentNotice::Kind kind, const std::string& reason,
+                      wire::ResyncKind resync = {}) {
+        AgentNotice notice;
+        notice.kind = kind;
+        notice.machine = machine_.machine;
+        notice.session = SessionId{1};
+        notice.disk = disk_;
+        notice.subject = "web1/vda";
+        notice.reason = reason;
+        notice.resync = resync;
+        watch_.heard(notice);
+    }
+    [[nodiscard]] bool stands() const { return conditions_.standing(Errc::resync_required); }
+    AgentStatus agent() { return watch_.agent_of(machine_.machine); }
+
+    const DiskId disk_{{std::byte{7}}};
+};
+
+TEST_F(ResyncNotices, TheReasonStandsFromTheBeginToTheEndOfAResync) {
+    hear(AgentNotice::Kind::connected, 1);
+    hear_of_disk(AgentNotice::Kind::resync_begin, "resize", wire::ResyncKind::resync);
+    EXPECT_TRUE(stands());
+    EXPECT_EQ(agent().resyncs.at(disk_), "resize");
+    hear(AgentNotice::Kind::connected, 2);  // The fence goes on in another session.
+    EXPECT_TRUE(stands());
+    EXPECT_EQ(agent().resyncs.at(disk_), "resize");
+    hear_of_disk(AgentNotice::Kind::resync_end, "");
+    EXPECT_FALSE(stands());
+}
+
+TEST_F(ResyncNotices, WhatIsSentForTheFirstTimeOrCaughtUpWithIsNoFault) {
+    hear_of_disk(AgentNotice::Kind::resync_begin, "new here", wire::ResyncKind::initial);
+    hear_of_disk(AgentNotice::Kind::resync_begin, "a gap", wire::ResyncKind::catch_up);
+    EXPECT_FALSE(stands());
+    EXPECT_EQ(agent().resyncs.at(disk_), "a gap");
+}
+
+TEST_F(ResyncNotices, ARequiredResyncIsShownUntilItBeginsOrTheAgentSaysOtherwise) {
+    hear(AgentNotice::Kind::connected, 1);
+    hear_of_disk(AgentNotice::Kind::resync_required, "half of it");
+    EXPECT_EQ(agent().required.at(disk_), "half of it");
+    hear_of_disk(AgentNotice::Kind::resync_begin, "half of it", wire::ResyncKind::resync);
+    EXPECT_TRUE(agent().required.empty());
+    hear_of_disk(AgentNotice::Kind::resync_required, "half of it");
+    hear(AgentNotice::Kind::connected, 3);  // It says so again, or it does not.
+    EXPECT_TRUE(agent().required.empty());
+}
+
+TEST_F(ResyncNotices, AMachineThatIsAnothersIsNotOurFault) {
+    hear_of_disk(AgentNotice::Kind::resync_required, "half of it");
+    hear_of_disk(AgentNotice::Kind::resync_begin, "half of it", wire::ResyncKind::resync);
+    machine_.mode = upload::MachineMode::fenced;
+    watch_.watch({machine_}, limit);
+    EXPECT_FALSE(stands());
+}
+
 }  // namespace
 }  // namespace cw::appliance

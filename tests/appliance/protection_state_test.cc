@@ -59,5 +59,21 @@ TEST_F(ProtectionTest, HalfOfTheDisksOwedIsAResyncAndSoIsDamage) {
     EXPECT_EQ(state(), "resync-required");
 }
 
+TEST_F(ProtectionTest, ADiskThatWaitsForItsResyncSaysWhyAlsoWhileItsAgentIsAway) {
+    agent_.required[machine_.disks[1].disk] = "half of it";
+    EXPECT_EQ(state(), "resync-required");
+    EXPECT_EQ(protection_of(machine_, agent_).reason, "half of it");
+    agent_.connected = false;
+    EXPECT_EQ(state(), "resync-required");
+}
+
+TEST_F(ProtectionTest, AComparisonSaysWhy) {
+    machine_.disks[1].open_fence = Seq{7};
+    agent_.resyncs[machine_.disks[1].disk] = "resize";
+    EXPECT_EQ(protection_of(machine_, agent_).reason, "resize");
+    machine_.disks[1].open_fence = {};
+    EXPECT_EQ(protection_of(machine_, agent_).reason, "");
+}
+
 }  // namespace
 }  // namespace cw::appliance

@@ -39,7 +39,7 @@ protected:
 };
 
 TEST_F(StandingOrdersTest, AResyncIsDueFromItsTimeUntilItHasBegun) {
-    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at));
+    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at, "why"));
     const auto orders = opened();
     EXPECT_FALSE(orders->resync_due(machine_, vda_, before));
     EXPECT_TRUE(orders->resync_due(machine_, vda_, at));
@@ -52,9 +52,9 @@ TEST_F(StandingOrdersTest, AResyncIsDueFromItsTimeUntilItHasBegun) {
 
 TEST_F(StandingOrdersTest, AMachinesSessionIsEndedOnceForAllItsDueDisks) {
     const auto orders = opened();
-    ASSERT_TRUE(orders->order_resync(machine_, vda_, at));
-    ASSERT_TRUE(orders->order_resync(machine_, vdb_, at));
-    ASSERT_TRUE(orders->order_resync(other_, vda_, WallMicros{raw(at) + 1}));
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, at, "why"));
+    ASSERT_TRUE(orders->order_resync(machine_, vdb_, at, "why"));
+    ASSERT_TRUE(orders->order_resync(other_, vda_, WallMicros{raw(at) + 1}, "why"));
     EXPECT_THAT(orders->take_due(before), IsEmpty());
     EXPECT_THAT(orders->take_due(at), ElementsAre(machine_));
     EXPECT_THAT(orders->take_due(at), IsEmpty());
@@ -63,8 +63,8 @@ TEST_F(StandingOrdersTest, AMachinesSessionIsEndedOnceForAllItsDueDisks) {
 }
 
 TEST_F(StandingOrdersTest, OneDiskThatHasBegunLeavesTheOthersDue) {
-    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at));
-    ASSERT_TRUE(opened()->order_resync(machine_, vdb_, at));
+    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at, "why"));
+    ASSERT_TRUE(opened()->order_resync(machine_, vdb_, at, "why"));
     ASSERT_TRUE(opened()->resync_begun(machine_, vda_));
     EXPECT_FALSE(opened()->resync_due(machine_, vda_, at));
     EXPECT_TRUE(opened()->resync_due(machine_, vdb_, at));
@@ -72,18 +72,51 @@ TEST_F(StandingOrdersTest, OneDiskThatHasBegunLeavesTheOthersDue) {
 
 TEST_F(StandingOrdersTest, ANewOrderReplacesTheOneBeforeAndEndsTheSessionAgain) {
     const auto orders = opened();
-    ASSERT_TRUE(orders->order_resync(machine_, vda_, before));
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, before, "why"));
     EXPECT_THAT(orders->take_due(before), ElementsAre(machine_));
-    ASSERT_TRUE(orders->order_resync(machine_, vda_, at));
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, at, "why"));
     EXPECT_FALSE(orders->resync_due(machine_, vda_, before));
     EXPECT_THAT(orders->take_due(before), IsEmpty());
     EXPECT_THAT(orders->take_due(at), ElementsAre(machine_));
     EXPECT_FALSE(opened()->resync_due(machine_, vda_, before));
 }
 
+TEST_F(StandingOrdersTest, TheReasonIsKeptOnOneLine) {
+    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at, "half of\nit, and more"));
+    EXPECT_EQ(opened()->resync_due(machine_, vda_, at), "half of it, and more");
+    EXPECT_EQ(opened()->resync_due(machine_, vda_, before), std::nullopt);
+    // A file of a server that kept none.
+    const std::string line =
+        "resync " + to_string(machine_) + " " + to_string(vdb_) + " " + std::to_string(raw(at));
+    ASSERT_TRUE(write_file_atomically(*disk_, path(), as_bytes(line + "\n")));
+    EXPECT_EQ(opened()->resync_due(machine_, vdb_, at), "ordered by an operator");
+}
+
+TEST_F(StandingOrdersTest, WhatAnAgentRequiresDoesNotPutOffWhatIsOrdered) {
+    const auto orders = opened();
+    const WallMicros late{raw(at) + 1};
+    EXPECT_EQ(orders->require_resync(machine_, vda_, at, "half", before).value(), at);
+    EXPECT_EQ(orders->require_resync(machine_, vda_, late, "more", before).value(), at);
+    EXPECT_EQ(orders->resync_due(machine_, vda_, at), "half");
+    EXPECT_EQ(opened()->resync_due(machine_, vda_, at), "half");
+    // By hand it is done earlier, and the agent that goes on asking changes nothing.
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, before, "by hand"));
+    EXPECT_EQ(orders->require_resync(machine_, vda_, at, "half", before).value(), before);
+    EXPECT_EQ(orders->resync_due(machine_, vda_, before), "by hand");
+}
+
+TEST_F(StandingOrdersTest, AnAgentThatStillAsksWhenItIsDueIsToldAgain) {
+    const auto orders = opened();
+    ASSERT_TRUE(orders->require_resync(machine_, vda_, at, "half", before));
+    EXPECT_THAT(orders->take_due(at), ElementsAre(machine_));
+    EXPECT_THAT(orders->take_due(at), IsEmpty());
+    ASSERT_TRUE(orders->require_resync(machine_, vda_, at, "half", at));
+    EXPECT_THAT(orders->take_due(at), ElementsAre(machine_));
+}
+
 TEST_F(StandingOrdersTest, BothKindsAreKeptSideBySide) {
     ASSERT_TRUE(opened()->move_away(machine_, "ps-2"));
-    ASSERT_TRUE(opened()->order_resync(other_, vda_, at));
+    ASSERT_TRUE(opened()->order_resync(other_, vda_, at, "why"));
     ASSERT_TRUE(opened()->move_away(other_, "ps-3"));
     EXPECT_EQ(opened()->moved_to(machine_), "ps-2");
     EXPECT_EQ(opened()->moved_to(other_), "ps-3");
@@ -95,17 +128,17 @@ TEST_F(StandingOrdersTest, BothKindsAreKeptSideBySide) {
 
 TEST_F(StandingOrdersTest, WhatCannotBeKeptIsToldAndWhatIsDoneIsDone) {
     const auto orders = opened();
-    ASSERT_TRUE(orders->order_resync(machine_, vda_, at));
+    ASSERT_TRUE(orders->order_resync(machine_, vda_, at, "why"));
     std::filesystem::remove_all(directory_);
-    EXPECT_FALSE(orders->order_resync(machine_, vdb_, at));
+    EXPECT_FALSE(orders->order_resync(machine_, vdb_, at, "why"));
     EXPECT_FALSE(orders->move_away(machine_, "ps-2"));
     EXPECT_FALSE(orders->resync_begun(machine_, vda_));
     EXPECT_FALSE(orders->resync_due(machine_, vda_, at));
 }
 
 TEST_F(StandingOrdersTest, AMachineThatIsAnothersHasNoResyncsHere) {
-    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at));
-    ASSERT_TRUE(opened()->order_resync(other_, vda_, at));
+    ASSERT_TRUE(opened()->order_resync(machine_, vda_, at, "why"));
+    ASSERT_TRUE(opened()->order_resync(other_, vda_, at, "why"));
     ASSERT_TRUE(opened()->forget_resyncs(machine_));
     EXPECT_FALSE(opened()->resync_due(machine_, vda_, at));
     EXPECT_TRUE(opened()->resync_due(other_, vda_, at));

@@ -66,6 +66,12 @@ void check_payload(wire::FrameType type, Bytes payload) {
             return check<wire::Goodbye>(payload);
         case wire::FrameType::policy:
             return check<wire::Policy>(payload);
+        case wire::FrameType::summaries:
+            return check<wire::Summaries>(payload);
+        case wire::FrameType::summaries_request:
+            return check<wire::SummariesRequest>(payload);
+        case wire::FrameType::resync_required:
+            return check<wire::ResyncRequired>(payload);
         default:
             return;
     }

@@ -28,6 +28,7 @@ struct ServerRig {
     ingest::Limits limits;
     ingest::PolicyTable policies;
     bool has_digests = true;
+    bool keeps_resync_orders = false;
 };
 
 class SessionRig {
@@ -44,7 +45,8 @@ public:
                                        .limits = server.limits,
                                        .reactor = 0,
                                        .has_digests = server.has_digests,
-                                       .policies = &server.policies},
+                                       .policies = &server.policies,
+                                       .keeps_resync_orders = server.keeps_resync_orders},
               Identity{Role::machine, id_of<MachineId>(machine).bytes}, "peer", 9)) {}
 
     // Delivers the bytes of one or more frames; collects what is handed over.

@@ -182,6 +182,11 @@ TEST(Messages, SmallMessagesCheckEachField) {
     refuse(Resize{4096}, 0, std::uint64_t{100});
     refuse(Resize{4096}, 0, std::uint64_t{0} - 512);
     refuse(samples::policy(), 0, std::uint64_t{interval_ms_min - 1});
+    refuse(SummariesRequest{0, 1}, 4, std::uint32_t{0});
+    refuse(SummariesRequest{0, 1}, 4, std::uint32_t{summaries_max + 1});
+    refuse(SummariesRequest{0, 1}, 0, std::uint32_t{disk_bytes_max / super_chunk_bytes});
+    refuse(samples::summaries(), 4, std::uint32_t{4});
+    refuse(samples::summaries(), 8, std::uint64_t{0});  // A digest of no block.
     refuse(samples::policy(), 0, std::uint64_t{interval_ms_max + 1});
     refuse(samples::policy(), 8, std::uint64_t{app_interval_ms_max + 1});
     ByteVector nil = encode(samples::point_status());

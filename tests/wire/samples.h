@@ -89,6 +89,20 @@ inline Extents extents() {
     return {{{0, 4096}, {4096, 512}, {mib, mib}}};
 }
 
+inline Summaries summaries() {
+    Summaries out;
+    out.first = 7;
+    out.entries.resize(3);
+    out.entries[0].known = 0x8000'0000'0000'0001;
+    out.entries[0].digest.fill(std::byte{0xcd});
+    out.entries[2].known = ~std::uint64_t{0};
+    out.entries[2].digest.fill(std::byte{1});
+    return out;
+}
+inline ResyncRequired resync_required() {
+    return {3 * gib, "more than half"};
+}
+
 inline Policy policy() {
     return {5'000, 3'600'000};
 }
@@ -112,6 +126,9 @@ void for_each(Visitor&& visit) {
     visit(extents());
     visit(Ping{0x1122334455667788});
     visit(policy());
+    visit(summaries());
+    visit(SummariesRequest{1024, 64});
+    visit(resync_required());
 }
 
 }  // namespace cw::wire::samples

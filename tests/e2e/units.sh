@@ -19,7 +19,7 @@ check "the units have no line that is ignored" eval '! grep "^$units/.*ignoring"
 
 cmake --install "$build" --prefix "$demo/usr" >"$demo/install.log" 2>&1 || fail "what was built can be installed"
 for file in bin/causewayd bin/causeway bin/causeway-agent bin/causeway-restore lib/causeway/nbdkit-causeway-plugin.so \
-    lib/systemd/system/causewayd.service lib/sysusers.d/causeway.conf share/doc/causeway/operations.md; do
+    lib/systemd/system/causewayd.service "lib/systemd/system/causeway-volume@.service" lib/sysusers.d/causeway.conf share/doc/causeway/operations.md; do
     check "$file is installed" test -s "$demo/usr/$file"
 done
 users=$(sed -n 's/^u  *\([a-z-]*\) .*/\1/p' "$demo/usr/lib/sysusers.d/causeway.conf")

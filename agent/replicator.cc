@@ -123,7 +123,7 @@ void Replicator::connected(std::unique_ptr<Link> link) {
 Result<void> Replicator::greet() {
     const AgentState state = context_.state.get();
     wire::Hello hello;
-    hello.features = wire::feature_policy;
+    hello.features = options_.features;
     hello.software = options_.software;
     hello.machine_name = options_.machine_name;
     hello.boot_counter = state.boot_counter;

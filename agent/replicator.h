@@ -29,6 +29,7 @@ public:
         MachineId machine;
         std::string machine_name, software;
         std::int64_t linger_ns = 20 * ns_per_ms;
+        std::uint64_t features = wire::feature_policy;  // As HELLO names them.
     };
     struct Context {
         Connector& connector;

@@ -90,8 +90,7 @@ void SeedCommandLine::add_import() {
                         "of an image without a manifest: as `protect` will name the disk");
     import_->add_flag("--point", command_.point,
                       "a recovery point of the export's moment, if the disk was still then");
-    import_->add_flag("--over", out.over,
-                      "although the server has recovery points of this machine");
+    import_->add_flag("--over", out.over, "although the disk is protected at the server");
     import_->add_option("--log-level", command_.log_level, "trace, debug, info, warning or error")
         ->capture_default_str();
 }

@@ -1,8 +1,8 @@
 #include "agent/seed_import.h"
 
 #include "agent/own_identity.h"
-#include "agent/seed_survey.h"
 #include "base/log.h"
+#include "ingest/wire/features.h"
 
 #include <algorithm>
 
@@ -11,8 +11,8 @@
 namespace cw::agent {
 namespace {
 
-constexpr std::string_view software = "causeway-agent 0.1.0 seed import", points_file = "/points";
-constexpr std::size_t points_bytes_max = mib;
+// There while an import may have ended its fence for a point: the disk may count as protected.
+constexpr std::string_view pointing_mark = "/pointing";
 constexpr std::size_t log_slabs = 16, base_slabs = 16;
 constexpr std::int64_t meet_limit_ns = 60 * ns_per_s, leave_limit_ns = 20 * ns_per_s,
                        observe_ns = 250 * ns_per_ms, idle_wait_ns = ns_per_s;
@@ -48,6 +48,7 @@ Result<void> SeedImport::start(const MachineId& machine) {
                                         .size_bytes = image_.size(),
                                         .image_print = {}});
     }));
+    CW_TRY_ASSIGN(again_, disk_->exists(options_.directory + std::string(pointing_mark)));
     CW_TRY_ASSIGN(pool_, pipeline::SlabPool::create("seed", log_slabs));
     CW_TRY_ASSIGN(base_pool_, pipeline::SlabPool::create("seed base", base_slabs));
     outbox_ = std::make_unique<Outbox>(mib);
@@ -59,55 +60,14 @@ Result<void> SeedImport::start(const MachineId& machine) {
         DiskCapture::Start{.key = {machine, id, Generation{}}}, std::move(map),
         DiskCapture::Parts{image_, *outbox_, *pool_, clock_, *state_});
     replicator_ = std::make_unique<Replicator>(
-        Replicator::Options{machine, options_.machine_name, std::string(software)},
+        Replicator::Options{.machine = machine,
+                            .machine_name = options_.machine_name,
+                            .software = "causeway-agent 0.1.0 seed import",
+                            .features = options_.over || again_ ? 0 : wire::feature_seed},
         Replicator::Context{*connector_, *outbox_, *pool_, *base_pool_, *state_, clock_, random_});
     replicator_->add_disk(*capture_, options_.disk_name, false);
     replicator_->hold_fences(!options_.point_of);
     return {};
-}
-
-// Where a machine is protected already its agent has done better than a medium can, and a new
-// history would only cost it a resync.
-Result<void> SeedImport::look_first() {
-    const std::string path = options_.directory + std::string(points_file);
-    CW_TRY_ASSIGN(const bool there, disk_->exists(path));
-    if (there) {
-        CW_TRY_ASSIGN(const ByteVector text, read_file(*disk_, path, points_bytes_max));
-        own_points_ = as_text(text);
-    }
-    if (options_.over) {
-        return {};
-    }
-    wire::Hello hello;
-    hello.software = software;
-    hello.machine_name = options_.machine_name;
-    hello.boot_counter = state_->get().boot_counter;
-    hello.disks.push_back({.id = capture_->disk(),
-                           .size_bytes = image_.size(),
-                           .generation = {},
-                           .next_seq = Seq{1},
-                           .oldest_held = Seq{1},
-                           .catch_up_possible = false,
-                           .name = options_.disk_name});
-    CW_TRY_ASSIGN(const SeedSurvey survey, survey_server(options_.target, hello, clock_));
-    log_info(
-        "agent.seed.survey",
-        {{"action", survey.action}, {"reason", survey.reason}, {"points", survey.points.size()}});
-    for (const PointId& point : survey.points) {
-        if (own_points_.find(to_string(point)) == std::string::npos) {
-            return fail(Errc::transition_refused,
-                        "the server has recovery points of this machine, such as " +
-                            to_string(point) + ": stop its agent, then --over");
-        }
-    }
-    return {};
-}
-
-// Before it can reach the server.
-Result<void> SeedImport::remember_point() {
-    own_points_ += to_string(*point_) + "\n";
-    return write_file_atomically(*disk_, options_.directory + std::string(points_file),
-                                 as_bytes(own_points_));
 }
 
 void SeedImport::stop() noexcept {
@@ -116,7 +76,6 @@ void SeedImport::stop() noexcept {
 }
 
 Result<SeedReport> SeedImport::run(const Observer& observe) {
-    CW_TRY(look_first());
     begun_ = clock_.boot();
     Nanos observed{};
     while (!replicator_->ended()) {
@@ -129,6 +88,9 @@ Result<SeedReport> SeedImport::run(const Observer& observe) {
             observe(status);
         }
         park(busy);
+    }
+    if (again_ || options_.point_of) {
+        CW_TRY(disk_->remove(options_.directory + std::string(pointing_mark)));
     }
     const Replicator::Status status = replicator_->status();
     const auto& disk = status.disks.front();
@@ -150,12 +112,21 @@ Result<void> SeedImport::judge(const Replicator::Status& status) {
     if (disk.phase == "rejected") {
         return fail(Errc::authz_denied, disk.reason);
     }
-    met_ = met_ || status.link == LinkState::live;
+    if (!met_ && status.link == LinkState::live) {
+        CW_TRY(met());
+    }
     const bool late = !met_ && clock_.boot() - begun_ >= meet_limit_ns;
     if (status.last_error && (status.link == LinkState::critical || late)) {
         return std::unexpected(*status.last_error);
     }
     return {};
+}
+
+// The server has not refused.
+Result<void> SeedImport::met() {
+    met_ = true;
+    const std::string path = options_.directory + std::string(pointing_mark);
+    return options_.point_of ? write_file_atomically(*disk_, path, {}) : Result<void>{};
 }
 
 Result<void> SeedImport::advance(const Replicator::Status& status) {
@@ -192,7 +163,6 @@ Result<void> SeedImport::advance_point() {
         if (made) {
             point_ = *made;
             phase_ = Phase::pointing;
-            return remember_point();
         }
         return {};
     }

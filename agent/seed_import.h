@@ -23,7 +23,7 @@ struct SeedImportOptions {
     std::string directory;  // For the time of the import; taken for us alone.
     std::string machine_name, disk_name;
     std::optional<WallMicros> point_of;  // The image is still, of this moment: make a point of it.
-    bool over = false;                   // Also where the server has points of the machine.
+    bool over = false;                   // Also where the disk is protected.
 };
 
 struct SeedReport {
@@ -44,8 +44,8 @@ public:
     ~SeedImport();
 
     // Until all of it is in the vault. A server that cannot be reached at first is an error; one
-    // that is lost later is waited for. Errors: those of SeedImage; transition_refused (the server
-    // has points), authz_denied, cancelled, and what the server refuses.
+    // that is lost later is waited for. Errors: those of SeedImage; transition_refused (the disk
+    // is protected there), authz_denied, cancelled, and what the server refuses.
     Result<SeedReport> run(const Observer& observe);
     void stop() noexcept;
 
@@ -53,12 +53,10 @@ private:
     enum class Phase : std::uint8_t { copying, pointing, marking, leaving };
     SeedImport(SeedImportOptions options, SeedImage& image, Clock& clock, Random& random);
     Result<void> start(const MachineId& machine);
-    // Errors: transition_refused.
-    Result<void> look_first();
-    Result<void> remember_point();
     Result<void> judge(const Replicator::Status& status);
     Result<void> advance(const Replicator::Status& status);
     Result<void> advance_point();
+    Result<void> met();
     Result<void> mark();
     void park(bool busy);
 
@@ -76,9 +74,9 @@ private:
     std::unique_ptr<Connector> connector_;
     std::unique_ptr<Replicator> replicator_;
     Phase phase_ = Phase::copying;
-    std::string own_points_;  // A line for each that an import from this directory made.
     std::optional<PointId> point_;
     bool point_done_ = false, met_ = false;
+    bool again_ = false;  // An import with a point was interrupted: it may have been made.
     Seq mark_{};
     Nanos begun_{};
     std::atomic<bool> stop_asked_{false};

@@ -4,6 +4,7 @@
 #include "appliance/engine_options.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "ingest/wire/features.h"
 
 #include <algorithm>
 
@@ -29,6 +30,22 @@ StageThread store_thread(const char* stage, const upload::StoreRunner& runner,
     constexpr std::int64_t outage_ns = 600 * ns_per_s;
     return {stage, runner.cpu_seconds(), std::max(runner.last_round(), sign.at),
             sign.in_store ? outage_ns : 0};
+}
+
+// Where a disk is protected its agent has done better than a medium can, and another history would
+// only cost it a resync. An import leaves its fence open: it may be repeated.
+Result<void> admit_seed(const upload::MachineStatus& machine, const wire::Hello& hello) {
+    if ((hello.features & wire::feature_seed) == 0) {
+        return {};
+    }
+    for (const upload::DiskStatus& disk : machine.disks) {
+        const bool whole = disk.protected_ && raw(disk.open_fence) == 0;
+        if (whole && std::ranges::count(hello.disks, disk.disk, &wire::Hello::Disk::id) > 0) {
+            return fail(Errc::transition_refused,
+                        "disk " + to_string(disk.disk) + " is protected: a seed comes too late");
+        }
+    }
+    return {};
 }
 
 }  // namespace
@@ -194,6 +211,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
     const upload::EngineStatus status = engine_->status();
     for (const upload::MachineStatus& machine : status.machines) {
         if (machine.machine.bytes == identity.id) {
+            CW_TRY(admit_seed(machine, hello));
             continue;
         }
         for (const upload::DiskStatus& disk : machine.disks) {

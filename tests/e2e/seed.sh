@@ -119,7 +119,7 @@ check "another disk's medium is refused" refused TARGET_UNSAFE 3 import_seed raw
 check "an exchanged medium is refused" refused IDENTITY_REFUSED 3 import_seed raw raw --fingerprint "$(printf '0%.0s' {1..64})"
 check "none of it is a recovery point" test "$(points_of raw)" = 0
 
-for what in agent.seed.survey agent.fence.open agent.seed.copied; do
+for what in agent.disk.welcome agent.fence.open agent.seed.copied; do
     check "an import is killed at $what" kill_import_at $what raw
 done
 check "an import through qemu-nbd is killed" kill_import_at agent.fence.open qcow2
@@ -141,9 +141,14 @@ for format in "${formats[@]}"; do
         change_disk later-still
         wait_for 120 "a second point" make_point raw second
         check "the next point is the disk too" point_is raw latest "$demo/disk.img"
-        check "a machine that is protected is left alone" refused TRANSITION_REFUSED 3 import_seed raw raw
-        wait_for 120 "the agent to be back" make_point raw third
+        check "a disk that is protected takes no seed" refused TRANSITION_REFUSED 3 import_seed raw raw
+        check "and its agent does not notice" test "$(grep -c agent.session.live "$demo/agent.log")" = 1
     fi
     causeway-agent stop --state "$demo/agent.$format" >/dev/null
+    if [ $format = raw ]; then
+        wait "$demo_agent_pid"
+        check "unless one insists while it is down" import_seed raw raw --over
+        check "and points stay what they were" point_is raw latest "$demo/disk.img"
+    fi
 done
 cases_end

@@ -102,6 +102,17 @@ TEST_F(DiskDecision, AnUnusedHistoryIsComparedWithTheOneBefore) {
     EXPECT_EQ(decide(false).action, DiskAction::initial);
 }
 
+TEST_F(DiskDecision, ASeedIsNamedAsWhatANewAgentIsComparedWith) {
+    hello.generation = {};
+    hello.next_seq = hello.oldest_held = Seq{1};
+    EXPECT_FALSE(decide(false).reason.starts_with("seed: "));
+    entry.open_fence = entry.committed;  // A seed's fence is never ended.
+    entry.protected_ = false;
+    const auto welcome = decide(false);
+    EXPECT_EQ(welcome.action, DiskAction::resync);
+    EXPECT_TRUE(welcome.reason.starts_with("seed: ")) << welcome.reason;
+}
+
 TEST_F(DiskDecision, AUsedHistoryThatNobodyHoldsIsNotContinued) {
     hello.generation = Generation{4};
     hello.next_seq = Seq{50};

@@ -85,10 +85,13 @@ goes_on() {
     done
 }
 check "so it goes on" goes_on
-blkdiscard "$loop_device" || die "no discard"
 discard_is_read() { point discard && [ "$(hint last_scan_bytes)" = $((device_mib << 20)) ]; }
-check "after a request beyond what hints can say everything is read" discard_is_read
-check "the point is the device that was discarded" is_exact
+if blkdiscard "$loop_device" 2>>"$demo/cli.log"; then
+    check "after a request beyond what hints can say everything is read" discard_is_read
+    check "the point is the device that was discarded" is_exact
+else
+    skip "a request beyond what hints can say" "the device cannot discard"
+fi
 write 5000 100
 check "and then only what was written" narrow_and_small again $((1 << 20))
 

@@ -30,7 +30,7 @@ resumed() {
     local bytes
     bytes=$(fenced_bytes)
     echo "read again: $((bytes >> 10)) KiB of $((volume_mib << 10))"
-    [ "$(generations)" = 1 ] && [ "$bytes" -gt 0 ] && [ "$bytes" -lt $((volume_mib << 18)) ]
+    [ "$(generations)" = 1 ] && [ "$bytes" -gt 0 ] && [ "$bytes" -lt $((volume_mib << 19)) ]
 }
 # reattached PATTERN: since it was started the agent has said that, and then that it is attached.
 reattached() { [ -n "$(tail -n "+$mark" "$demo/agent.log" | awk -v said="$1" '$0 ~ said { s = 1 } s && /agent.mode mode=DATA/ { print }')" ]; }
@@ -120,7 +120,7 @@ guest_wrote vm 5
 stalls_begin
 start_agent
 for tag in p1 p2; do
-    guest_wrote vm 20
+    guest_wrote vm 10
     guest_point $tag || die "no point $tag: $(tail -n 1 "$demo/points.log")"
 done
 pass "a file system that is mounted and written is protected without being unmounted"
@@ -129,7 +129,7 @@ stalls_check "its writers do not stall while it is read for the first time"
 stalls_begin
 for round in 1 2 3; do
     kill_agent
-    guest_wrote vm 20
+    guest_wrote vm 10
     start_agent
     check "kill -9 of the agent ($round): only what was written without it is read again" resumed
     guest_point "k$round" || die "no point k$round: $(tail -n 1 "$demo/points.log")"
@@ -139,7 +139,7 @@ stalls_check "kill -9 of the agent does not stall the writers, and neither does 
 # An agent that stands still answers nothing and closes nothing: its guard does.
 stalls_begin
 kill -STOP "$demo_agent_pid"
-guest_wrote vm 20
+guest_wrote vm 10
 stalls_check "an agent that stands still (SIGSTOP) stalls the writers for less than a second"
 kill -CONT "$demo_agent_pid"
 wait_for 300 "the agent to attach anew" reattached agent.qemu.restart
@@ -149,7 +149,7 @@ guest_point s1 || die "no point s1"
 stalls_begin
 causeway-agent stop --state "$demo/agent" || die "the agent does not stop"
 wait "$demo_agent_pid" 2>/dev/null
-guest_wrote vm 20
+guest_wrote vm 10
 start_agent
 check "an agent that replaces another one: only what was written between them is read again" resumed
 guest_point u1 || die "no point u1"
@@ -166,7 +166,7 @@ start_agent
 # Its writers wait for the volume's daemon, as for a disk that is reset; what it had been told it has.
 { kill -9 "$daemon_pid"; wait "$daemon_pid"; } 2>/dev/null
 start_daemon
-guest_wrote vm 20
+guest_wrote vm 10
 wait_for 300 "the agent to see the volume again" reattached provable=false
 wait_for 300 "protection of the volume that is back" guest_protected
 check "kill -9 of the volume's daemon: when it is back, all is compared, because its bitmap is lost" guest_compared_again
@@ -183,7 +183,7 @@ else
     skip "a point of the frozen file system" "it cannot be frozen here"
 fi
 
-guest_wrote vm 20
+guest_wrote vm 10
 kill "$writer_pid"
 wait "$writer_pid" 2>/dev/null
 check "no writer ever saw an error" test ! -s "$demo/writer.log"

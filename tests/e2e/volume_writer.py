@@ -38,4 +38,4 @@ with open(directory + "/log", "ab", buffering=0) as log, \
                 file.write((word * (size // len(word) + 1))[:size])
             if line > 40:
                 os.unlink(f"{directory}/files/{line - 40}")
-        time.sleep(0.01)
+        time.sleep(0.05)

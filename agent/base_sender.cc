@@ -1,13 +1,14 @@
 #include "agent/base_sender.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 namespace cw::agent {
 namespace {
 
-constexpr std::uint32_t window_items = wire::hashes_max / 64;
-constexpr std::uint32_t windows_ahead = 2;
+constexpr std::uint32_t window_items = ServerDigests::window_items;
+constexpr std::size_t windows_ahead = 2;
 
 std::uint64_t mask_bytes(std::uint64_t mask) noexcept {
     return static_cast<std::uint64_t>(std::popcount(mask)) * map_block_bytes;
@@ -24,7 +25,7 @@ void BaseSender::start(Seq seq, const BlockSet& blocks, bool compare,
                        const FingerprintSecret& secret) {
     begin(seq);
     compare_ = compare;
-    secret_ = secret;
+    digests_.begin(secret);
     items_.reserve(blocks.words().size());
     for (const auto& [ordinal, mask] : blocks.words()) {
         items_.push_back({ordinal, State::todo, mask, mask_bytes(mask)});
@@ -61,7 +62,6 @@ void BaseSender::begin(Seq seq) {
 
 void BaseSender::resume(const ByteVector& held) {
     CW_ASSERT(active());
-    windows_.clear();
     cursor_ = 0;
     open_items_ = items_.size();
     progress_.done_bytes = 0;
@@ -80,7 +80,7 @@ void BaseSender::stop() noexcept {
     fence_ = {};
     exact_.reset();
     items_.clear();
-    windows_.clear();
+    digests_.end();
     chunk_.clear();
     chunk_.shrink_to_fit();
     cursor_ = open_items_ = 0;
@@ -92,8 +92,8 @@ void BaseSender::acked(Seq fence, const std::vector<std::uint32_t>& ordinals) {
         return;  // Of a fence that was abandoned.
     }
     for (const std::uint32_t ordinal : ordinals) {
-        const auto item = std::ranges::lower_bound(items_, ordinal, {}, &Item::ordinal);
-        if (item != items_.end() && item->ordinal == ordinal && item->state == State::in_flight) {
+        Item* const item = find(ordinal);
+        if (item != nullptr && item->state == State::in_flight) {
             finish(*item, State::done);
         }
     }
@@ -122,9 +122,15 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
         std::vector<Part> parts = parts_of(*item, item->mask, chunk.size());
         CW_TRY(read_item(parts, *item, chunk));
         if (compare_) {
-            parts = parts_of(*item, differing(*item, chunk), chunk.size());
+            const auto mask = differing(*item, chunk);
+            if (!mask) {
+                item->state = State::asked;
+                continue;
+            }
+            parts = parts_of(*item, *mask, chunk.size());
         }
         if (parts.empty()) {
+            digests_.done(item->ordinal);
             finish(*item, State::equal);
             continue;
         }
@@ -132,6 +138,7 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
         if (!build(parts, *item, chunk, builder)) {
             return std::nullopt;
         }
+        digests_.done(item->ordinal);
         pipeline::Record record = builder.close();
         record.header.type = pipeline::RecordType::base;
         record.header.seq = fence_;
@@ -143,46 +150,32 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
     return std::nullopt;
 }
 
-std::optional<wire::HashesRequest> BaseSender::next_request() {
+std::optional<ServerDigests::Request> BaseSender::next_request() {
     if (!active() || !compare_) {
         return std::nullopt;
     }
-    std::uint32_t seen = 0, previous = UINT32_MAX;
-    for (std::size_t i = cursor_; i < items_.size() && seen <= windows_ahead; ++i) {
+    std::array<std::uint32_t, windows_ahead> ahead{};
+    std::size_t count = 0;
+    for (std::size_t i = cursor_; i < items_.size() && count < windows_ahead; ++i) {
         const std::uint32_t number = items_[i].ordinal / window_items;
-        if (number == previous || items_[i].state != State::todo) {
-            continue;
-        }
-        previous = number;
-        ++seen;
-        Window& window = windows_[number];
-        if (seen <= windows_ahead && !window.asked) {
-            window.asked = true;
-            return wire::HashesRequest{std::uint64_t{number} * wire::hashes_max, wire::hashes_max};
+        if (items_[i].state == State::todo && (count == 0 || ahead[count - 1] != number)) {
+            ahead[count++] = number;
         }
     }
-    return std::nullopt;
+    return digests_.next_request(std::span(ahead).first(count));
 }
 
-Result<void> BaseSender::take(wire::Hashes hashes) {
-    const auto window =
-        windows_.find(static_cast<std::uint32_t>(hashes.first_block / wire::hashes_max));
-    if (!active() || window == windows_.end() || !window->second.asked || window->second.here ||
-        hashes.first_block % wire::hashes_max != 0) {
-        return fail(Errc::frame_malformed, "HASHES that nobody asked for");
-    }
-    std::size_t at = 0;
-    window->second.blocks.resize(wire::hashes_max);
-    for (std::size_t i = 0; i < hashes.known.size() && i < wire::hashes_max; ++i) {
-        if (hashes.known[i]) {
-            window->second.blocks[i] = hashes.fingerprints.at(at++);
-        }
-    }
-    window->second.here = true;
-    return {};
+BaseSender::Item* BaseSender::find(std::uint32_t ordinal) {
+    const auto item = std::ranges::lower_bound(items_, ordinal, {}, &Item::ordinal);
+    return item != items_.end() && item->ordinal == ordinal ? &*item : nullptr;
 }
 
 BaseSender::Item* BaseSender::next_item() {
+    if (const auto ready = digests_.ready()) {
+        Item* const item = find(*ready);
+        CW_ASSERT(item != nullptr && item->state == State::asked);
+        return item;
+    }
     while (cursor_ < items_.size() && items_[cursor_].state != State::todo) {
         ++cursor_;
     }
@@ -190,14 +183,8 @@ BaseSender::Item* BaseSender::next_item() {
         return nullptr;
     }
     const std::uint32_t number = items_[cursor_].ordinal / window_items;
-    windows_.erase(windows_.begin(), windows_.lower_bound(number));  // Passed: its memory goes.
-    if (compare_) {
-        const auto window = windows_.find(number);
-        if (window == windows_.end() || !window->second.here) {
-            return nullptr;
-        }
-    }
-    return &items_[cursor_];
+    digests_.passed(number);  // Its memory goes.
+    return !compare_ || digests_.has(number) ? &items_[cursor_] : nullptr;
 }
 
 void BaseSender::finish(Item& item, State state) {
@@ -243,20 +230,13 @@ Result<void> BaseSender::read_item(const std::vector<Part>& parts, const Item& i
     return {};
 }
 
-std::uint64_t BaseSender::differing(const Item& item, Bytes chunk) {
-    const Window& window = windows_.at(item.ordinal / window_items);
-    std::uint64_t mask = 0;
-    for (std::uint64_t i = 0; i < 64 && i * map_block_bytes < chunk.size(); ++i) {
-        if ((item.mask >> i & 1) == 0) {
-            continue;
-        }
-        const Bytes block = chunk.subspan(
-            i * map_block_bytes, std::min(map_block_bytes, chunk.size() - i * map_block_bytes));
-        const auto& known = window.blocks[item.ordinal % window_items * 64 + i];
-        if (!known || fingerprint(block, secret_) != *known) {
-            mask |= std::uint64_t{1} << i;
-        } else if (seen_) {
-            seen_(std::uint64_t{item.ordinal} * 64 + i, block);
+std::optional<std::uint64_t> BaseSender::differing(const Item& item, Bytes chunk) {
+    const auto mask = digests_.differing(item.ordinal, item.mask, chunk);
+    for (std::uint64_t i = 0; mask && seen_ && i * map_block_bytes < chunk.size(); ++i) {
+        if ((item.mask & ~*mask) >> i & 1) {
+            seen_(std::uint64_t{item.ordinal} * 64 + i,
+                  chunk.subspan(i * map_block_bytes,
+                                std::min(map_block_bytes, chunk.size() - i * map_block_bytes)));
         }
     }
     return mask;

@@ -12,11 +12,11 @@
 #include "agent/block_set.h"
 #include "agent/range_set.h"
 #include "agent/record_builder.h"
+#include "agent/server_digests.h"
 #include "base/checksum.h"
 #include "ingest/wire/messages.h"
 
 #include <functional>
-#include <map>
 #include <optional>
 #include <vector>
 
@@ -55,10 +55,15 @@ public:
     // The next super-chunk, its header without key and session; nullopt when there is nothing to
     // send now (all in flight, no memory, digests not here yet). Errors: source_gone.
     Result<std::optional<pipeline::Record>> next();
+    // A connection was opened; whether its server offers summaries. Before start() and resume().
+    void new_session(bool summaries) { digests_.new_session(summaries); }
     // Digests to ask for, each once per session.
-    std::optional<wire::HashesRequest> next_request();
+    std::optional<ServerDigests::Request> next_request();
     // Errors: frame_malformed if nobody asked.
-    Result<void> take(wire::Hashes hashes);
+    template <typename Digests>
+    Result<void> take(const Digests& digests) {
+        return digests_.take(digests);
+    }
 
     struct Progress {
         std::uint64_t total_bytes = 0, done_bytes = 0, sent_bytes = 0;
@@ -66,10 +71,13 @@ public:
     [[nodiscard]] Progress progress() const noexcept { return progress_; }
     // Of the disk, since the beginning: what fences have cost its owner.
     [[nodiscard]] std::uint64_t read_bytes() const noexcept { return read_bytes_; }
+    // What the server told to compare with.
+    [[nodiscard]] std::uint64_t digest_bytes() const noexcept { return digests_.told_bytes(); }
 
 private:
-    // equal: the server's digests said so; done: it acknowledged what was sent.
-    enum class State : std::uint8_t { todo, in_flight, equal, done };
+    // asked: for the digests of its blocks; equal: the server's digests said so; done: it
+    // acknowledged what was sent.
+    enum class State : std::uint8_t { todo, asked, in_flight, equal, done };
     struct Item {
         std::uint32_t ordinal;
         State state;
@@ -79,19 +87,16 @@ private:
     struct Part {  // Of a super-chunk; from its beginning.
         std::uint64_t from, to;
     };
-    struct Window {  // Digests of 4,096 blocks: 64 super-chunks.
-        bool asked = false, here = false;
-        std::vector<std::optional<Fingerprint>> blocks;
-    };
 
     Item* next_item();
+    Item* find(std::uint32_t ordinal);
     void finish(Item& item, State state);
     void begin(Seq seq);
     // What is to be looked at, ascending and disjoint: of `mask`, or exactly what changed.
     [[nodiscard]] std::vector<Part> parts_of(const Item& item, std::uint64_t mask,
                                              std::uint64_t chunk_size) const;
     Result<void> read_item(const std::vector<Part>& parts, const Item& item, MutableBytes chunk);
-    [[nodiscard]] std::uint64_t differing(const Item& item, Bytes chunk);
+    std::optional<std::uint64_t> differing(const Item& item, Bytes chunk);
     [[nodiscard]] bool build(const std::vector<Part>& parts, const Item& item, Bytes chunk,
                              RecordBuilder& builder);
     [[nodiscard]] bool build_part(Part part, std::uint64_t start, Bytes chunk,
@@ -104,12 +109,11 @@ private:
     std::function<void(std::uint64_t, Bytes)> seen_;
     Seq fence_{};
     bool compare_ = false;
-    FingerprintSecret secret_{};
+    ServerDigests digests_;
     std::optional<RangeSet> exact_;  // Instead of the items' masks.
     std::vector<Item> items_;        // Ascending ordinals.
     std::size_t cursor_ = 0;         // Items before it are not todo.
     std::size_t open_items_ = 0;
-    std::map<std::uint32_t, Window> windows_;
     ByteVector chunk_;
     Progress progress_;
     std::uint64_t read_bytes_ = 0;

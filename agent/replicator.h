@@ -29,7 +29,12 @@ public:
         MachineId machine;
         std::string machine_name, software;
         std::int64_t linger_ns = 20 * ns_per_ms;
+<<<<<<< HEAD
         std::uint64_t features = wire::feature_policy;  // As HELLO names them.
+=======
+        // Less than so much of a disk is caught up with without a comparison.
+        std::uint64_t compare_bytes_min = 256 * mib;
+>>>>>>> 23b2921 (B)
     };
     struct Context {
         Connector& connector;
@@ -161,6 +166,8 @@ private:
     Result<void> open_fence(Disk& disk, const wire::Welcome::Disk& answer);
     void read_missed(Disk& disk, DiskCapture::Fence fence);
     Result<void> take_ack(const wire::Ack& ack);
+    template <typename Digests>
+    Result<void> take_digests(const InFrame& frame);
     Result<void> take_error(const wire::ErrorMessage& message);
     Result<void> take_nak(const wire::Nak& nak);
     void reject(Disk& disk, std::string reason);

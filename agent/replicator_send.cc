@@ -98,8 +98,11 @@ Result<bool> Replicator::send_hash_requests() {
             continue;
         }
         while (const auto request = disk.base->next_request()) {
-            CW_TRY(session_->send(wire::FrameType::hashes_request, disk.capture->slot(), Seq{},
-                                  wire::encode(*request)));
+            const bool upper = std::holds_alternative<wire::SummariesRequest>(*request);
+            CW_TRY(session_->send(
+                upper ? wire::FrameType::summaries_request : wire::FrameType::hashes_request,
+                disk.capture->slot(), Seq{},
+                std::visit([](const auto& which) { return wire::encode(which); }, *request)));
             worked = true;
         }
     }
@@ -129,7 +132,8 @@ Result<void> Replicator::tend_fences() {
             }
             log_info("agent.fence.close", {{"disk", disk.name},
                                            {"closed", end.has_value()},
-                                           {"sent_bytes", progress.sent_bytes}});
+                                           {"sent_bytes", progress.sent_bytes},
+                                           {"digest_bytes", disk.base->digest_bytes()}});
         }
         CW_TRY_ASSIGN(const bool waits, awaits_order(disk, at));
         if (waits) {

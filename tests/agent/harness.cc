@@ -46,7 +46,7 @@ void Harness::start(bool provable, bool fresh, std::optional<Seq> exact) {
     MachineId machine;
     machine.bytes.fill(std::byte{9});
     replicator = std::make_unique<Replicator>(
-        Replicator::Options{machine, "test", "test", 20 * ns_per_ms},
+        Replicator::Options{machine, "test", "test", 20 * ns_per_ms, compare_bytes_min},
         Replicator::Context{connector, *outbox, *pool, *base_pool, *state, clock, *random});
     for (std::size_t i = 0; i < options.disks; ++i) {
         const DirtyMap::Target target{directory + "/map" + std::to_string(i), id_of(i),

@@ -63,6 +63,7 @@ public:
     void expect_no_violations();
 
     Options options;
+    std::uint64_t compare_bytes_min = 256 * mib;
     SharedClock clock;
     std::unique_ptr<Random> random;
     ModelServer server;

@@ -1,6 +1,7 @@
 #include "tests/agent/model_server.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace cw::agent::test {
 void ModelServer::open_session() {
@@ -337,14 +338,17 @@ void ModelServer::on_summaries_request(const wire::FrameHeader& header, Bytes pa
     const auto request = wire::decode<wire::SummariesRequest>(payload);
     wire::Summaries summaries;
     summaries.first = request->first;
-    for (std::uint32_t i = 0; i < request->count; ++i) {
-        const wire::Hashes hashes =
-            hashes_of(header.disk_slot, (std::uint64_t{request->first} + i) * 64, 64);
+    const wire::Hashes hashes =
+        hashes_of(header.disk_slot, std::uint64_t{request->first} * 64, request->count * 64);
+    std::span<const Fingerprint> left(hashes.fingerprints);
+    for (std::size_t at = 0; at < hashes.known.size(); at += 64) {
         std::uint64_t known = 0;
         for (std::size_t bit = 0; bit < 64; ++bit) {
-            known |= std::uint64_t{hashes.known[bit]} << bit;
+            known |= std::uint64_t{hashes.known[at + bit]} << bit;
         }
-        summaries.entries.push_back(wire::summarise(known, hashes.fingerprints, secret));
+        const auto count = static_cast<std::size_t>(std::popcount(known));
+        summaries.entries.push_back(wire::summarise(known, left.first(count), secret));
+        left = left.subspan(count);
     }
     const ByteVector answer = wire::encode(summaries);
     ++summaries_sent;

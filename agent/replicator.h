@@ -29,12 +29,9 @@ public:
         MachineId machine;
         std::string machine_name, software;
         std::int64_t linger_ns = 20 * ns_per_ms;
-<<<<<<< HEAD
-        std::uint64_t features = wire::feature_policy;  // As HELLO names them.
-=======
         // Less than so much of a disk is caught up with without a comparison.
         std::uint64_t compare_bytes_min = 256 * mib;
->>>>>>> 23b2921 (B)
+        std::uint64_t features = wire::feature_policy;  // As HELLO names them.
     };
     struct Context {
         Connector& connector;

@@ -24,7 +24,11 @@ std::string directory_of(const std::string& path) {
 
 EventLog::EventLog(Conditions& conditions, Clock& clock, std::unique_ptr<Disk> disk,
                    std::string path)
-    : conditions_(conditions), clock_(clock), disk_(std::move(disk)), path_(std::move(path)) {}
+    : conditions_(conditions),
+      clock_(clock),
+      disk_(std::move(disk)),
+      path_(std::move(path)),
+      writing_(conditions, subject) {}
 
 void EventLog::open() {
     const std::lock_guard lock(mutex_);
@@ -80,7 +84,7 @@ void EventLog::load(const std::string& path) {
     std::size_t good = content.text.size();  // Of path_ what comes behind is cut off.
     if (content.damaged > 0) {
         const auto mended = write_file_atomically(*disk_, path, as_bytes(content.text));
-        show(mended);
+        writing_.show(mended);
         good = mended ? good : as_text(*bytes).rfind('\n') + 1;
     }
     size_ = good;
@@ -140,19 +144,11 @@ void EventLog::tick() {
     const std::lock_guard lock(mutex_);
     collect();
     if (!unwritten_.empty()) {
-        show(append());
+        writing_.show(append());
     }
     if (damage_told_ && clock_.boot() - *damage_told_ >= damage_shown_ns) {
         damage_told_.reset();
         conditions_.clear(Errc::record_corrupt, subject);
-    }
-}
-
-void EventLog::show(const Result<void>& written) {
-    if (written) {
-        conditions_.clear(Errc::io_error, subject);
-    } else {
-        conditions_.raise(Errc::io_error, subject, written.error().detail);
     }
 }
 

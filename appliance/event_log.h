@@ -10,6 +10,7 @@
 // Thread-safety: all functions from any thread.
 #pragma once
 
+#include "appliance/standing_trouble.h"
 #include "base/conditions.h"
 #include "base/disk.h"
 #include "base/ids.h"
@@ -54,7 +55,6 @@ private:
     void keep(ConditionEvent event);
     Result<void> append();
     Result<void> open_file();
-    void show(const Result<void>& written);
     void tell_damage(std::string detail);
 
     Conditions& conditions_;
@@ -69,6 +69,7 @@ private:
     std::string unwritten_;
     std::string damage_;  // What load() found wrong.
     std::optional<Nanos> damage_told_;
+    StandingTrouble writing_;
 };
 
 }  // namespace cw::appliance

@@ -43,7 +43,8 @@ Intake::Intake(const config::Settings& settings, ServerContext context)
            // Its agent has a new home: it is told by the end of the session.
            .on_fenced =
                [this](const upload::FencedMachine& fenced) { end_session(fenced.machine); }}),
-      quarantine_(settings.server_state_dir + "/quarantine") {}
+      quarantine_(settings.server_state_dir + "/quarantine"),
+      quarantine_trouble_(context_.conditions, "quarantine") {}
 
 Intake::~Intake() {
     stop();
@@ -211,12 +212,7 @@ bool Intake::close_door(const DrainLimit& limit) {
 }
 
 void Intake::store_quarantines() {
-    const auto stored = quarantine_.store(*context_.seams.disk, listener_->sessions());
-    if (!stored) {
-        context_.conditions.raise(stored.error().code, "quarantine", stored.error().detail);
-    } else {
-        context_.conditions.clear(Errc::io_error, "quarantine");
-    }
+    quarantine_trouble_.show(quarantine_.store(*context_.seams.disk, listener_->sessions()));
 }
 
 bool Intake::close_cache() {

@@ -15,6 +15,7 @@
 #include "appliance/reactor_rings.h"
 #include "appliance/reader_pump.h"
 #include "appliance/server_context.h"
+#include "appliance/standing_trouble.h"
 #include "appliance/terminal.h"
 #include "ingest/credit.h"
 #include "ingest/listener.h"
@@ -109,6 +110,7 @@ private:
     std::unique_ptr<Admission> admission_;
     std::unique_ptr<ingest::Listener> listener_;
     ingest::QuarantineFile quarantine_;
+    StandingTrouble quarantine_trouble_;
 };
 
 }  // namespace cw::appliance

@@ -64,7 +64,8 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
       bandwidth_(settings, *context_.seams.clock),
       resync_window_(settings.resync_window),
       orders_(*context_.seams.disk, settings.server_state_dir + "/orders"),
-      witness_(witness_path(settings.server_state_dir)) {}
+      witness_(witness_path(settings.server_state_dir)),
+      witness_trouble_(context_.conditions, "witness") {}
 
 Result<pipeline::MemoryPlan> ProcessServer::plan(pipeline::BudgetNeeds needs) {
     SystemSeams& seams = context_.seams;
@@ -208,6 +209,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
     if (const auto to = orders_.moved_to(MachineId{identity.id})) {
         return fail(Errc::fenced, "an operator moved the machine to " + *to);
     }
+    const std::string who = "machine " + uuid_text(identity.id);
     const upload::EngineStatus status = engine_->status();
     for (const upload::MachineStatus& machine : status.machines) {
         if (machine.machine.bytes == identity.id) {
@@ -217,8 +219,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
         for (const upload::DiskStatus& disk : machine.disks) {
             for (const wire::Hello::Disk& wanted : hello.disks) {
                 if (wanted.id == disk.disk) {
-                    context_.conditions.raise(Errc::authz_denied,
-                                              "machine " + uuid_text(identity.id),
+                    context_.conditions.raise(Errc::authz_denied, who,
                                               "asked for disk " + to_string(disk.disk) +
                                                   " of machine " + to_string(machine.machine));
                     return fail(Errc::authz_denied, "disk " + to_string(disk.disk));
@@ -226,6 +227,7 @@ Result<void> ProcessServer::authorise(const Identity& identity, const wire::Hell
             }
         }
     }
+    context_.conditions.clear(Errc::authz_denied, who);  // It asks for its own now.
     return {};
 }
 
@@ -268,9 +270,7 @@ void ProcessServer::note_witnesses(const upload::EngineStatus& status) {
                           {.number = machine.manifest_number, .hash = machine.manifest_hash});
         }
     }
-    if (const auto stored = witness_.store(*context_.seams.disk); !stored) {
-        context_.conditions.raise(stored.error().code, "witness", stored.error().detail);
-    }
+    witness_trouble_.show(witness_.store(*context_.seams.disk));
 }
 
 std::vector<StageThread> ProcessServer::threads() const {

@@ -92,6 +92,7 @@ private:
     StandingOrders orders_;
     std::mutex witness_mutex_;
     WitnessFile witness_;
+    StandingTrouble witness_trouble_;
 };
 
 }  // namespace cw::appliance

@@ -41,6 +41,7 @@ Server::Server(const config::Settings& settings, ServerContext context,
       intake_(settings, context_),
       terminal_(std::move(terminal)),
       health_metrics_(*context_.seams.metrics),
+      certificate_trouble_(context_.conditions, "certificate"),
       stalled_after_ns_(stalled_after_ns()) {}
 
 Server::~Server() {
@@ -75,9 +76,7 @@ void Server::apply(const config::Settings& settings) {
     settings_ = settings;
     terminal_->apply(settings);
     intake_.listener().policies().set(point_policies(settings));
-    if (const auto reloaded = intake_.listener().reload_tls(); !reloaded) {
-        context_.conditions.raise(reloaded.error().code, "certificate", reloaded.error().detail);
-    }
+    certificate_trouble_.show(intake_.listener().reload_tls());
 }
 
 bool Server::tick() {

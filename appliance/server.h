@@ -60,6 +60,7 @@ private:
     Intake intake_;
     std::unique_ptr<Terminal> terminal_;
     HealthMetrics health_metrics_;
+    StandingTrouble certificate_trouble_;
     std::int64_t stalled_after_ns_;
     std::set<std::string> stalled_;     // Stages without a round for that long.
     Nanos last_watch_{};                // When watch_threads() looked before.

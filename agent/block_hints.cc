@@ -57,7 +57,7 @@ std::uint64_t number_in(const std::string& path) {
 
 Result<std::string> tracepoint_directory(const std::string& tracepoint) {
     for (const char* root : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
-        const std::string path = std::string(root) + "/events/block/" + tracepoint;
+        std::string path = std::string(root) + "/events/block/" + tracepoint;
         if (is_directory(path)) {
             return path;
         }

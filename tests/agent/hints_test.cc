@@ -1,4 +1,5 @@
 // What hints leave to a scan, and the program that makes them, run here by a machine of our own.
+#include "agent/block_hints.h"
 #include "agent/block_trace.h"
 #include "agent/dirty_hints.h"
 
@@ -99,6 +100,15 @@ TEST(HintLedger, ChecksItsHintsByAFullScanAtTheInterval) {
     ledger.end(true);
     ledger.begin(Nanos{101 * ns_per_s}, 1, taken({7}, false));
     EXPECT_TRUE(ledger.foretold(5));  // Nobody promised anything.
+}
+
+TEST(BlockHints, AreOfBlockDevicesOnly) {
+    const auto missing = BlockHints::open("/dev/there-is-no-such-disk");
+    ASSERT_FALSE(missing);
+    EXPECT_EQ(missing.error().code, Errc::not_found);
+    const auto other = BlockHints::open("/dev/null");
+    ASSERT_FALSE(other);
+    EXPECT_NE(other.error().detail.find("not a block device"), std::string::npos);
 }
 
 constexpr const char* format_text =

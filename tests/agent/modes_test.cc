@@ -249,6 +249,23 @@ TEST_F(Modes, WhatIsMissedDuringTheFenceIsReadWithTheRestAndNoMore) {
     EXPECT_LE(h->replicator->base(0).read_bytes() - read, first + second);
 }
 
+TEST_F(Modes, AFenceOverEverythingUncommittedIsReadInBlocksWhenItIsBegunAgain) {
+    begin();
+    scattered(30);
+    h->steps(20);
+    h->server.sync();  // Freed, and not committed: only the map knows.
+    h->steps(10);
+    h->server.auto_sync = true;
+    h->server.hold_fences = true;
+    h->server.take_over();
+    h->steps(3);
+    h->clock.advance(60 * ns_per_s);
+    ASSERT_TRUE(h->run_until([&] { return h->captures[0]->fence_open(); }));
+    drive_to(ReplicationMode::metadata);
+    h->server.hold_fences = false;
+    make_whole();
+}
+
 TEST_F(Modes, TheOddEndOfADiskIsReadToo) {
     begin(4096, 16 * mib + 512);
     drive_to(ReplicationMode::metadata);

@@ -185,10 +185,12 @@ Result<void> run_check(const SeedCommand& command, cw::Disk& disk, Clock& clock)
 Result<void> complete(SeedCommand& command, const Medium& medium) {
     SeedImportOptions& options = command.import;
     if (!medium.manifest) {
-        if (command.disk_name.empty() || command.point) {
-            return fail(Errc::usage,
-                        "an image without a manifest needs --disk-name and becomes "
-                        "no point");
+        if (command.disk_name.empty() || command.disk_name.size() > seed_name_bytes_max ||
+            command.point) {
+            return fail(
+                Errc::usage,
+                "an image without a manifest needs --disk-name, at most 256 bytes, and becomes "
+                "no point");
         }
         options.disk_name = command.disk_name;
         options.machine_name = command.disk_name;

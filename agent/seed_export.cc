@@ -160,10 +160,17 @@ Result<std::uint64_t> publish(const std::string& partial, const std::string& pat
 
 Result<ByteVector> export_seed(const SeedExport& request, cw::Disk& disk, Clock& clock,
                                const SeedProgress& progress) {
+    if (request.disk_name.empty() || request.disk_name.size() > seed_name_bytes_max ||
+        request.machine_name.size() > seed_name_bytes_max) {
+        return fail(Errc::usage, "a name is empty or longer than 256 bytes");
+    }
     const std::string manifest_path = request.output.path + std::string(seed_manifest_suffix);
     CW_TRY(make_room(request, manifest_path, disk));
     SeedSource source(request, disk, clock);
     CW_TRY(source.open(request.source, clock));
+    if (source.image().size() > seed_disk_bytes_max) {
+        return fail(Errc::size_mismatch, request.source + " is larger than 64 TiB");
+    }
     SeedManifest manifest;
     manifest.machine = request.machine;
     manifest.disk = disk_id_of(request.machine, request.disk_name);
@@ -175,8 +182,12 @@ Result<ByteVector> export_seed(const SeedExport& request, cw::Disk& disk, Clock&
     const SeedFile partial{request.output.path + std::string(partial_suffix),
                            request.output.format};
     CW_TRY_ASSIGN(auto out, create_seed_file(partial, manifest.size_bytes, disk, clock));
-    CW_TRY(copy(source, *out, manifest, progress));
+    const auto copied = copy(source, *out, manifest, progress);
     out.reset();
+    if (!copied) {
+        (void)disk.remove(partial.path);  // Whoever ran out of room needs it for the next attempt.
+        return std::unexpected(copied.error());
+    }
     manifest.still = source.still();
     CW_TRY_ASSIGN(manifest.file_bytes, publish(partial.path, request.output.path, disk));
     ByteVector encoded = encode_seed_manifest(manifest);

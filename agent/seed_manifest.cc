@@ -7,15 +7,13 @@ namespace {
 
 constexpr std::string_view magic = "CWSEED\r\n";  // A transfer as text would show.
 constexpr std::uint32_t version = 1;
-constexpr std::uint64_t disk_bytes_max = 64ULL << 40;
-constexpr std::size_t name_bytes_max = 256;
 
 bool possible(const SeedManifest& manifest) noexcept {
-    return manifest.size_bytes > 0 && manifest.size_bytes <= disk_bytes_max &&
+    return manifest.size_bytes > 0 && manifest.size_bytes <= seed_disk_bytes_max &&
            manifest.size_bytes % sector_bytes == 0 && manifest.file_bytes > 0 &&
-           manifest.machine_name.size() <= name_bytes_max && !manifest.machine.is_nil() &&
+           manifest.machine_name.size() <= seed_name_bytes_max && !manifest.machine.is_nil() &&
            !manifest.disk.is_nil() && !manifest.disk_name.empty() &&
-           manifest.disk_name.size() <= name_bytes_max;
+           manifest.disk_name.size() <= seed_name_bytes_max;
 }
 
 std::unexpected<Error> corrupt(std::string what) {
@@ -32,8 +30,8 @@ Result<SeedManifest> read_head(ByteReader& in) {
     CW_TRY_ASSIGN(const std::uint64_t time, in.u64());
     CW_TRY_ASSIGN(const std::uint8_t still, in.u8());
     CW_TRY_ASSIGN(const std::uint8_t format, in.u8());
-    CW_TRY_ASSIGN(manifest.machine_name, in.text16(name_bytes_max));
-    CW_TRY_ASSIGN(manifest.disk_name, in.text16(name_bytes_max));
+    CW_TRY_ASSIGN(manifest.machine_name, in.text16(seed_name_bytes_max));
+    CW_TRY_ASSIGN(manifest.disk_name, in.text16(seed_name_bytes_max));
     if (still > 1 || format < static_cast<std::uint8_t>(SeedFormat::raw) ||
         format > static_cast<std::uint8_t>(SeedFormat::vhdx) || time > INT64_MAX) {
         return corrupt("a field is impossible");

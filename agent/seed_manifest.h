@@ -20,6 +20,8 @@ Result<SeedFormat> parse_seed_format(std::string_view text);
 
 inline constexpr std::uint64_t seed_part_bytes = 16 * mib;
 inline constexpr std::size_t seed_manifest_bytes_max = 129ULL * mib;  // Of a disk of 64 TiB.
+inline constexpr std::uint64_t seed_disk_bytes_max = 64ULL << 40;
+inline constexpr std::size_t seed_name_bytes_max = 256;
 
 struct SeedManifest {
     MachineId machine;

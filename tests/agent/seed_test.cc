@@ -178,6 +178,16 @@ TEST_F(SeedMedium, IsNotMadeWhenThePreHookFails) {
     EXPECT_FALSE(fs::exists(path("seed")));
 }
 
+TEST_F(SeedMedium, IsNotMadeOfADiskWhoseNameNobodyCouldRead) {
+    for (const std::string& name : {std::string(), std::string(257, 'x')}) {
+        request_.disk_name = name;
+        const auto manifest = exported();
+        ASSERT_FALSE(manifest.has_value());
+        EXPECT_EQ(manifest.error().code, Errc::usage);
+    }
+    EXPECT_FALSE(fs::exists(path("seed")));
+}
+
 TEST_F(SeedMedium, DoesNotReplaceAnotherUnlessTold) {
     ASSERT_TRUE(exported().has_value());
     const auto again = exported();
@@ -193,6 +203,7 @@ TEST_F(SeedMedium, AnExportThatIsStoppedLeavesNoNames) {
     ASSERT_FALSE(made.has_value());
     EXPECT_EQ(made.error().code, Errc::cancelled);
     EXPECT_FALSE(fs::exists(path("seed")) || fs::exists(path("seed.seed")));
+    EXPECT_FALSE(fs::exists(path("seed.partial")));
     EXPECT_TRUE(exported().has_value());
 }
 

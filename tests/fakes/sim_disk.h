@@ -62,6 +62,9 @@ public:
     void kill();
     // kill(), and then the power goes: only what was synced is sure.
     void power_cut();
+    // `copy`, which is new, gets the same content, on the platter and off it; what is in flight
+    // has not landed there. Its plan and its chance are its own.
+    void copy_to(SimStorage& copy) const;
 
     // For tests that damage on purpose. The file must exist.
     void flip_bit(const std::string& path, std::uint64_t offset, unsigned bit);

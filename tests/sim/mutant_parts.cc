@@ -4,6 +4,7 @@
 #include "pipeline/extent_table.h"
 #include "tests/sim/mutant_disk.h"
 #include "tests/sim/mutant_spool.h"
+#include "tests/sim/process.h"
 #include "tests/sim/world.h"
 
 namespace cw::sim {
@@ -50,10 +51,15 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Random> make_process_random(World& world, std::size_t server) {
+std::unique_ptr<Random> make_process_random(World& world, ServerState& state) {
     const std::uint64_t fresh = world.random->next_u64();
+    // "Seeded from a file that each start renews": sound, until somebody copies the file.
+    state.random_seed = state.random_seed * 0x5851f42d4c957f2dULL + 1;
+    if (world.mutant == Mutant::seed_kept_on_disk) {
+        return make_seeded_random(state.random_seed);
+    }
     // "Seeded from the server's name": every start draws the same keys and names again.
-    return make_seeded_random(world.mutant == Mutant::nonce_reused ? 77 + server : fresh);
+    return make_seeded_random(world.mutant == Mutant::nonce_reused ? 77 + state.identity : fresh);
 }
 
 std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,

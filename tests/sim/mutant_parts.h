@@ -12,8 +12,9 @@
 namespace cw::sim {
 
 class World;
+struct ServerState;
 
-std::unique_ptr<Random> make_process_random(World& world, std::size_t server);
+std::unique_ptr<Random> make_process_random(World& world, ServerState& state);
 std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
                                        const bool& starting);
 std::unique_ptr<cache::Spool> wrap_spool(World& world, std::unique_ptr<cache::Spool> spool);

@@ -50,6 +50,8 @@ constexpr std::array rows{
               "retention drops a segment that is still needed", 1000},
     MutantRow{Mutant::opener_ignores_note, "opener-ignores-note",
               "whoever opens a machine does not ask what was collected", 1000},
+    MutantRow{Mutant::seed_kept_on_disk, "seed-kept-on-disk",
+              "random numbers come from a seed that a cloned appliance has, too", 1000},
 };
 
 }  // namespace

@@ -33,6 +33,7 @@ enum class Mutant : std::uint8_t {
     slab_leak,
     prune_too_much,
     opener_ignores_note,
+    seed_kept_on_disk,
 };
 
 struct MutantRow {

@@ -1,5 +1,6 @@
 #include "tests/sim/operator.h"
 
+#include "tests/sim/clone.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
@@ -50,6 +51,9 @@ void Operator::disturb() {
     }
     if (world_.hit(s.rotate * 5)) {
         rotate(machine);
+    }
+    if (world_.hit(s.server_clone)) {
+        clone_server(world_, world_.random->below(world_.servers.size()));
     }
     if (world_.hit(s.wall_jump * 5)) {
         const auto hours = static_cast<std::int64_t>(world_.random->below(72)) - 24;

@@ -63,12 +63,11 @@ private:
     appliance::EngineLink link_;
 };
 
-Process::Process(World& world, std::size_t index,
-                 std::map<MachineId, vault::ChainWitness>& witnesses)
+Process::Process(World& world, std::size_t index, ServerState& state)
     : world_(world),
       index_(index),
-      witnesses_(witnesses),
-      random_(make_process_random(world, index)),
+      state_(state),
+      random_(make_process_random(world, state)),
       conditions_(world.clock),
       metrics_(make_metric_registry()),
       ingest_slabs_(&pool_for(index, "ingest", world.settings.ingest_slabs, ingest_slabs_max)),
@@ -140,7 +139,7 @@ Result<void> Process::start() {
     const auto result = [&]() -> Result<void> {
         auto store = stores_->make();
         ServerId id;
-        id.bytes[15] = std::byte{static_cast<unsigned char>(index_ + 1)};
+        id.bytes[15] = std::byte{static_cast<unsigned char>(state_.identity + 1)};
         CW_TRY_ASSIGN(signer_, vault::make_server_signer(*store, *world_.kek, *random_, id));
         return open_cache();
     }();
@@ -164,8 +163,8 @@ Result<void> Process::start() {
     make_door();
     make_runners();
     for (const MachineId& machine : recovered_) {
-        engine_->post(
-            upload::RecoverCommand{.machine = machine, .server_witness = witnesses_[machine]});
+        engine_->post(upload::RecoverCommand{.machine = machine,
+                                             .server_witness = state_.witnesses[machine]});
     }
     return {};
 }
@@ -236,7 +235,7 @@ appliance::AdmissionPorts Process::admission_ports() {
     ports.engine_opened = &engine_opened_;
     ports.wake_spool = [this] { spool_runner_->doorbell().ring(); };
     ports.open_machine = [this](upload::OpenCommand open) { engine_->post(std::move(open)); };
-    ports.witness = [this](const MachineId& machine) { return witnesses_[machine]; };
+    ports.witness = [this](const MachineId& machine) { return state_.witnesses[machine]; };
     ports.ask_digests = [](const ingest::DigestRequest&) { CW_ASSERT(false); };
     return ports;
 }
@@ -336,8 +335,8 @@ void Process::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
 void Process::tick() {
     for (const upload::MachineStatus& machine : engine_->status().machines) {
         if (machine.manifest_number > 0 && machine.mode == upload::MachineMode::active) {
-            witnesses_[machine.machine] = {.number = machine.manifest_number,
-                                           .hash = machine.manifest_hash};
+            state_.witnesses[machine.machine] = {.number = machine.manifest_number,
+                                                 .hash = machine.manifest_hash};
         }
     }
 }

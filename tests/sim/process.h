@@ -26,10 +26,17 @@ namespace cw::sim {
 class World;
 struct LentPool;
 
+// What a server is by its state directory, and what it remembers there.
+struct ServerState {
+    std::size_t identity = 0;  // Shared with its clone.
+    std::map<MachineId, vault::ChainWitness> witnesses;
+    std::uint64_t random_seed = 0;  // Only for a planted bug: nobody keeps such a thing.
+};
+
 class Process {
 public:
-    // `witnesses` are what the server's state directory remembers; they outlive the process.
-    Process(World& world, std::size_t index, std::map<MachineId, vault::ChainWitness>& witnesses);
+    // `state` outlives the process.
+    Process(World& world, std::size_t index, ServerState& state);
     ~Process();
     Process(const Process&) = delete;
     Process& operator=(const Process&) = delete;
@@ -80,7 +87,7 @@ private:
 
     World& world_;
     std::size_t index_;
-    std::map<MachineId, vault::ChainWitness>& witnesses_;
+    ServerState& state_;
     ProcessLife life_;
     bool starting_ = false;
     std::unique_ptr<Random> random_;

@@ -46,6 +46,7 @@ bool all_classes_hit(const CampaignResult& result) {
                              "fault.half_open",
                              "fault.stale_session",
                              "fault.takeover",
+                             "fault.server_clone",
                              "fault.pause",
                              "fault.agent_kill",
                              "fault.agent_power_cut",

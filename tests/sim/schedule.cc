@@ -66,9 +66,11 @@ private:
         return true;
     }
     // A point whose writes were found damaged in the cache after it was made cannot be had any
-    // more; the next one can.
+    // more; nor can one that only a server has which its clone has fenced. The next one can.
     void renew_final_points() {
-        if (!std::ranges::any_of(world_.servers, [](const auto& s) { return s->damaged(); })) {
+        const bool cloned = world_.servers.size() > world_.settings.servers;
+        if (!cloned &&
+            !std::ranges::any_of(world_.servers, [](const auto& s) { return s->damaged(); })) {
             return;
         }
         for (const auto& machine : world_.machines) {

@@ -55,7 +55,15 @@ std::optional<std::uint64_t> rot_place(fakes::SimStorage& storage, std::uint64_t
 Server::Server(World& world, std::size_t index)
     : world_(world),
       index_(index),
-      storage_(world.random->next_u64(), world.settings.disk, &world.clock) {}
+      storage_(world.random->next_u64(), world.settings.disk, &world.clock),
+      state_{.identity = index, .witnesses = {}, .random_seed = world.settings.seed + index} {}
+
+Server::Server(World& world, std::size_t index, const Server& original) : Server(world, index) {
+    state_ = original.state_;
+    original.storage_.copy_to(storage_);
+    storage_.power_cut();
+    restarted_ = true;
+}
 
 Server::~Server() {
     if (process_) {
@@ -142,7 +150,7 @@ void Server::tend() {
         process_.reset();
     }
     if (!process_ && now >= restart_at_) {
-        process_ = std::make_unique<Process>(world_, index_, witnesses_);
+        process_ = std::make_unique<Process>(world_, index_, state_);
         const Result<void> started = process_->start();
         if (!started) {
             world_.event("server.start_failed " + to_string(started.error()), index_);

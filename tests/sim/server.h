@@ -14,6 +14,8 @@ namespace cw::sim {
 class Server {
 public:
     Server(World& world, std::size_t index);
+    // A copy of `original`, its disk and its state directory, as a snapshot has them.
+    Server(World& world, std::size_t index, const Server& original);
     ~Server();
 
     void kill(bool power_cut);
@@ -42,7 +44,7 @@ private:
     World& world_;
     std::size_t index_;
     fakes::SimStorage storage_;
-    std::map<MachineId, vault::ChainWitness> witnesses_;
+    ServerState state_;
     std::unique_ptr<Process> process_;
     Nanos restart_at_{}, paused_until_{}, next_tick_{};
     std::optional<Nanos> cut_at_;

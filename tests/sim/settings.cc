@@ -90,6 +90,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.worm = dice.one_in(8);
     s.tamper = dice.one_in(4);
     s.second_cut = dice.rate(9000);
+    s.server_clone = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
 }
 
 }  // namespace
@@ -123,11 +124,11 @@ std::string describe(const Settings& s) {
         << " cut=" << s.cut << " half_open=" << s.half_open << " stale=" << s.stale_session
         << " kill=" << s.server_kill << " power=" << s.server_power_cut
         << " second_cut=" << s.second_cut << " pause=" << s.server_pause
-        << " takeover=" << s.takeover << " agent(kill=" << s.agent_kill
-        << " power=" << s.agent_power_cut << " stop=" << s.agent_stop
-        << ") disk(sync=" << s.disk.sync_error << " write=" << s.disk.write_error
-        << " delay=" << s.disk.delay_polls_max << " rot=" << s.rot
-        << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
+        << " takeover=" << s.takeover << " clone=" << s.server_clone
+        << " agent(kill=" << s.agent_kill << " power=" << s.agent_power_cut
+        << " stop=" << s.agent_stop << ") disk(sync=" << s.disk.sync_error
+        << " write=" << s.disk.write_error << " delay=" << s.disk.delay_polls_max
+        << " rot=" << s.rot << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
         << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
         << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
         << " rotate=" << s.rotate << " worm=" << s.worm << " tamper=" << s.tamper;

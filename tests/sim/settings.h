@@ -40,6 +40,7 @@ struct Settings {
     // must have been on the platter, not only in the kernel's cache.
     std::uint32_t second_cut = 0;
     std::uint32_t agent_kill = 0, agent_power_cut = 0, agent_stop = 0;
+    std::uint32_t server_clone = 0;
     std::uint32_t wall_jump = 0, rotate = 0, collect = 0, prune = 0;
 
     // Disk and store.

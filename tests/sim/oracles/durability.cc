@@ -79,6 +79,16 @@ void DurabilityOracle::on_opened(std::size_t server, const pipeline::MachineOpen
     }
 }
 
+void DurabilityOracle::on_cloned(std::size_t original, std::size_t copy) {
+    std::map<Key, Acked> owed;
+    for (const auto& [key, acked] : acked_) {
+        if (key.first == original) {
+            owed.emplace(Key{copy, key.second}, acked);
+        }
+    }
+    acked_.merge(owed);
+}
+
 void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spool, bool damaged) {
     const std::vector<cache::StreamState> streams = spool.streams();
     for (auto& [key, acked] : acked_) {

@@ -15,12 +15,12 @@ agent_mode() { agent_json | grep -o '"mode": *"[^"]*"' | tail -n 1 | sed 's/.*: 
 agent_mode_is() { [ "$(agent_mode)" = "$1" ]; }
 agent_number() { agent_json | json_number "$1"; }
 write_some() { ordered_ask "write $1"; }
-# write_until SECONDS WHAT COMMAND…: in small steps, so that little is written beyond.
+# write_until SECONDS WHAT COMMAND…: in small steps ($step), so that little is written beyond.
 write_until() {
     local deadline=$((SECONDS + $1)) what=$2; shift 2
     until "$@"; do
         [ $SECONDS -lt $deadline ] || die "gave up waiting for $what"
-        write_some 25
+        write_some "${step:-25}"
     done
 }
 server_agent() { # CONDITION on what the server says of the machine's agent
@@ -75,7 +75,8 @@ point start
 fake_faults '[{"action":"throttle"}]'
 write_some 1300
 write_until 120 "metadata at the agent" agent_mode_is metadata
-write_until 120 "metadata in the server's status and metrics" both_show_it
+# Not much more: half of the disk would be left to an order of the server.
+step=4 write_until 120 "metadata in the server's status and metrics" both_show_it
 pass "the server shows the mode, what is owed and why; so does a metric"
 fake_faults '[]'
 wait_for 120 "the agent to go back to data by itself" whole_again

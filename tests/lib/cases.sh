@@ -10,4 +10,14 @@ check() {
     if "$@"; then pass "$name"; else fail "$name"; fi
 }
 
+# exit_code_is CODE COMMAND…: what it printed is in $demo/last.out, and shown when the code is another.
+exit_code_is() {
+    local wanted=$1 got; shift
+    "$@" >"$demo/last.out" 2>&1; got=$?
+    [ $got -eq "$wanted" ] || { cat "$demo/last.out"; echo "exit code $got"; false; }
+}
+
+# said PATTERN: by the command before, as exit_code_is ran it.
+said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
+
 cases_end() { [ $cases_failed -eq 0 ]; }

@@ -24,6 +24,10 @@ says() {
     [ -n "$text" ] && grep -q "$@" <<<"$text"
 }
 
+# The command line of the demonstration's server, and what the server said.
+cli() { causeway --config "$demo/causeway.toml" "$@"; }
+logged() { grep -q "$@" "$demo/server.log"; }
+
 # demo_needs_room MIB: refuses to begin where the demonstration would fill the disk.
 demo_needs_room() {
     local place=${TMPDIR:-/tmp} free

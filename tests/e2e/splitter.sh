@@ -154,9 +154,18 @@ check "an agent that replaces another one: only what was written between them is
 guest_point u1 || die "no point u1"
 stalls_check "stopping an agent and starting another one does not stall the writers"
 
-# Nothing can pause who writes here: a planned failover is refused, and it goes on.
+# Nothing can pause who writes here: a planned failover is refused if there were writes after the last point, which a server
+# that stands still holds back until there are.
 refused() {
-    ! causeway-agent stop --state "$demo/agent" --final --timeout 300s 2>"$demo/refused" && grep -q TARGET_UNSAFE "$demo/refused"
+    local stop_pid refusal=0
+    kill -STOP "$demo_server_pid"
+    causeway-agent stop --state "$demo/agent" --final --timeout 300s 2>"$demo/refused" &
+    stop_pid=$!
+    wait_for 180 "the agent to let go" test ! -S "$demo/agent/capture.sock"
+    guest_wrote vm 3
+    kill -CONT "$demo_server_pid"
+    wait $stop_pid || refusal=$?
+    [ $refusal -ne 0 ] && grep -q TARGET_UNSAFE "$demo/refused"
 }
 check "a planned stop of a volume that is still written is refused" refused
 wait "$demo_agent_pid" 2>/dev/null

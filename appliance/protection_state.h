@@ -11,11 +11,11 @@
 namespace cw::appliance {
 
 enum class Protection : std::uint8_t {
-    unprotected,   // No disk has been synchronised, and none is being.
-    initial_sync,  // Its disks are sent for the first time.
-    resyncing,     // They are compared, or caught up with, after a gap.
-    protected_,    // Every write is sent.
-    degraded,      // The agent only notes what changes: it cannot send as much as is written.
+    unprotected,      // No disk has been synchronised, and none is being.
+    initial_sync,     // Its disks are sent for the first time.
+    resyncing,        // They are compared, or caught up with, after a gap.
+    protected_,       // Every write is sent.
+    degraded,         // The agent only notes what changes: it cannot send as much as is written.
     resync_required,  // As much as half of the disks has changed meanwhile, or they are damaged.
 };
 // "initial-sync" …

@@ -28,10 +28,12 @@ struct TargetStatus {
     std::optional<volume::HeldPoint> point;  // What a switch would make of the target.
     std::vector<volume::HeldPoint> earlier;  // Kept: can be switched to as well. Newest first.
     Generation generation{};
-    Seq received{}, committed{};        // In that generation; committed: of the held point.
-    bool resync_open = false;           // Initial sync or resync is under way: no points meanwhile.
-    std::uint64_t taken_bytes = 0;      // Payload that travelled, since this daemon started.
-    std::uint64_t blocks_compared = 0;  // 64 KiB blocks whose digest was told, since then.
+    Seq received{}, committed{};    // In that generation; committed: of the held point.
+    bool resync_open = false;       // Initial sync or resync is under way: no points meanwhile.
+    std::uint64_t taken_bytes = 0;  // Payload that travelled, since this daemon started.
+    // 64 KiB blocks whose digest was told, alone or in a summary, since then; who is told both ways
+    // counts twice.
+    std::uint64_t blocks_compared = 0;
     TargetWork work;
     std::optional<Error> trouble;  // Why nothing is taken at the moment.
 };

@@ -49,8 +49,9 @@ ordered_writer 200
 wait_for 180 "the initial synchronisation" agent_protects
 sent=$(agent_json | json_number sent_bytes) digests=$((blocks * 16))
 echo "disk $((mb << 20)) bytes, $(((blocks + 99) / 100)) of $blocks blocks differ: the agent sent $sent bytes," \
-    "$(target_number blocks_compared) digests of 16 bytes were told"
-check "every block was compared by digest" test "$(target_number blocks_compared)" -eq $blocks
+    "$(target_number blocks_compared) digests were made for it"
+# Once in a summary of 4 MiB, and again alone where the summaries differ.
+check "every block was compared by digest" test "$(target_number blocks_compared)" -ge $blocks
 # What is sent counts tables and control frames too: 4 KiB for each of these few frames.
 check "at most 2 % of the disk and its digests travelled" test "$sent" -gt 0 -a "$sent" -le $(((mb << 20) / 50 + digests + 65536))
 check "the target took at most 2 %" test "$(target_number taken_bytes)" -gt 0 -a "$(target_number taken_bytes)" -le $(((mb << 20) / 50))

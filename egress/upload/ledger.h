@@ -120,6 +120,7 @@ private:
     bool visit_control(Walk& walk, const Step& step);
     bool visit_point(Walk& walk, Entry& entry, Nanos now);
     [[nodiscard]] std::uint64_t size_after(const Step& step, std::uint64_t before) const;
+    bool hides_history(Walk& walk, const Step& step) const;
     void visit_generation(Walk& walk, const Step& step) const;
     // Why the point cannot be published at this place; empty if it can.
     [[nodiscard]] static std::string fault_in(const Walk& walk, const pipeline::Point& point);

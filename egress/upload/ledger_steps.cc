@@ -90,6 +90,9 @@ bool Ledger::visit_control(Walk& walk, const Step& step) {
         return false;
     }
     if (step.kind == StepKind::generation) {
+        if (hides_history(walk, step)) {
+            return false;
+        }
         visit_generation(walk, step);
         return true;
     }
@@ -116,6 +119,14 @@ bool Ledger::visit_control(Walk& walk, const Step& step) {
     told_disk(walk, *disk).committed = step.seq;
     walk.changed = walk.urgent = true;
     return true;
+}
+
+// A manifest names one history of a disk, the newest. One that this walk began and that holds
+// something must be published before its child, or readers would never learn what it stands on.
+bool Ledger::hides_history(Walk& walk, const Step& step) const {
+    const vault::DiskEntry* const disk = find_disk(walk, step.disk);
+    return disk != nullptr && step.generation > disk->generation && raw(disk->committed) > 0 &&
+           !state_.lineage.contains({disk->disk, disk->generation});
 }
 
 // The record says what it was when it was made; one of an older log does not, but its agent may
@@ -155,6 +166,7 @@ void Ledger::visit_generation(Walk& walk, const Step& step) const {
             disk->parent_generation = Generation{};
             disk->parent_seq = Seq{};
         } else if (raw(disk->committed) > 0) {
+            CW_ASSERT(state_.lineage.contains({disk->disk, disk->generation}));
             disk->parent_generation = disk->generation;
             disk->parent_seq = disk->committed;
         }

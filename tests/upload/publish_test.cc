@@ -141,6 +141,35 @@ TEST_F(Publish, ANewHistoryLiesOverTheOneBefore) {
     EXPECT_EQ(chain().newest.disks[0].parent_generation, Generation{1});
 }
 
+// An agent that loses its state twice within one manifest's time: what is read through the history
+// in the middle needs to know what that one lies over.
+TEST_F(Publish, AHistoryThatIsReplacedAtOnceIsNamedAllTheSame) {
+    protect();
+    source.write(server, source.disks[0]);
+    SourceDisk& disk = source.disks[0];
+    for (const std::uint64_t generation : {2, 3}) {
+        disk.generation = Generation{generation};
+        disk.next = Seq{1};
+        source.begin_sync(server, disk);
+    }
+    server.listener.strict = false;
+    server.crash();  // Both are in the cache, and no manifest knows either.
+    ASSERT_EQ(raw(chain().newest.disks[0].generation), 1U);
+    server.start();
+    ASSERT_TRUE(server.settle());
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    source.write(server, disk);
+    source.end_sync(server, disk);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(point), PointState::committed);
+    const vault::ChainState state = chain();
+    EXPECT_EQ(state.newest.disks[0].parent_generation, Generation{2});
+    ASSERT_TRUE(state.lineage.contains({disk.id, Generation{2}}));
+    EXPECT_EQ(state.lineage.at({disk.id, Generation{2}}).parent_generation, Generation{1});
+    EXPECT_EQ(check_points(world, source, state), 2U);
+}
+
 TEST_F(Publish, ADiskItsAgentNoLongerListsStopsNoPoints) {
     Source two(world, {1 * mib, 1 * mib});
     server.start();

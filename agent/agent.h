@@ -5,16 +5,16 @@
 #pragma once
 
 #include "agent/control_socket.h"
-#include "agent/group_port.h"
-#include "agent/guest_freeze.h"
-#include "agent/hrl_source.h"
-#include "agent/nbd_server.h"
-#include "agent/qemu_epochs.h"
-#include "agent/qemu_source.h"
-#include "agent/replicator.h"
-#include "agent/scan_source.h"
-#include "agent/spiller.h"
-#include "agent/tls_link.h"
+#include "agent/group/group_port.h"
+#include "agent/hrl/hrl_source.h"
+#include "agent/nbd/nbd_server.h"
+#include "agent/qemu/guest_freeze.h"
+#include "agent/qemu/qemu_epochs.h"
+#include "agent/qemu/qemu_source.h"
+#include "agent/scan/scan_source.h"
+#include "agent/session/tls_link.h"
+#include "agent/stream/replicator.h"
+#include "agent/stream/spiller.h"
 #include "pipeline/stage.h"
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 // Hints for the scans of an agent, where it was started with --hints auto.
 #include "agent/agent.h"
-#include "agent/block_hints.h"
+#include "agent/hints/block_hints.h"
 #include "base/log.h"
 
 namespace cw::agent {

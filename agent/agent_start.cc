@@ -1,7 +1,7 @@
 // Building an agent: what may be continued, what must be compared, and what is refused.
 #include "agent/agent.h"
-#include "agent/image_witness.h"
-#include "agent/own_identity.h"
+#include "agent/scan/image_witness.h"
+#include "agent/session/own_identity.h"
 #include "base/bytes.h"
 #include "base/log.h"
 

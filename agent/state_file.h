@@ -9,7 +9,7 @@
 // Thread-safety: reserve() from any thread; everything takes one lock.
 #pragma once
 
-#include "agent/disk_capture.h"
+#include "agent/stream/disk_capture.h"
 #include "base/disk.h"
 
 #include <mutex>

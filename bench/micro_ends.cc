@@ -1,8 +1,8 @@
 // The two ends of the path: how the agent finds and packs what changed, and how a reader lays the
 // layers of a disk over each other.
-#include "agent/digest_table.h"
-#include "agent/dirty_map.h"
-#include "agent/record_builder.h"
+#include "agent/stream/digest_table.h"
+#include "agent/stream/dirty_map.h"
+#include "agent/stream/record_builder.h"
 #include "base/disk.h"
 #include "bench/micro.h"
 #include "bench/temporary_directory.h"

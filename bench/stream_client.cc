@@ -1,7 +1,7 @@
 #include "bench/stream_client.h"
 
-#include "agent/server_session.h"
-#include "agent/tls_link.h"
+#include "agent/session/server_session.h"
+#include "agent/session/tls_link.h"
 #include "base/checksum.h"
 #include "base/clock.h"
 #include "base/ids.h"

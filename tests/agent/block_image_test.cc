@@ -1,5 +1,5 @@
 // Which files can be a disk.
-#include "agent/block_image.h"
+#include "agent/scan/block_image.h"
 
 #include <filesystem>
 #include <fstream>

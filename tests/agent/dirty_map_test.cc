@@ -1,4 +1,4 @@
-#include "agent/dirty_map.h"
+#include "agent/stream/dirty_map.h"
 
 #include "base/random.h"
 

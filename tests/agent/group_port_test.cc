@@ -1,5 +1,5 @@
 // The group's port over real TLS: who gets in, who does not, and that a barrier works across it.
-#include "agent/group_port.h"
+#include "agent/group/group_port.h"
 
 #include "tests/agent/group_rig.h"
 

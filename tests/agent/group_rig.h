@@ -1,7 +1,7 @@
 // Machines of a group without a network: every message is a thing that can be lost, late or last.
 #pragma once
 
-#include "agent/group_coordinator.h"
+#include "agent/group/group_coordinator.h"
 
 #include <deque>
 #include <functional>

@@ -1,5 +1,5 @@
 // The barrier of a group: what may go wrong, at every message, and what must hold all the same.
-#include "agent/admission_gate.h"
+#include "agent/group/admission_gate.h"
 #include "tests/agent/group_rig.h"
 
 #include <atomic>

@@ -1,5 +1,5 @@
 // The guard as a process: what it lets go of, and what it leaves alone.
-#include "agent/nbd_guard.h"
+#include "agent/nbd/nbd_guard.h"
 
 #include <csignal>
 #include <filesystem>

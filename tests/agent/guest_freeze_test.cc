@@ -1,5 +1,5 @@
 // Freezing a guest through its agent: always thawed, never frozen late.
-#include "agent/guest_freeze.h"
+#include "agent/qemu/guest_freeze.h"
 
 #include "tests/agent/fake_monitor.h"
 

@@ -1,8 +1,8 @@
 // One agent with disks in memory against a ModelServer, driven step by step on a manual clock.
 #pragma once
 
-#include "agent/replicator.h"
-#include "agent/spiller.h"
+#include "agent/stream/replicator.h"
+#include "agent/stream/spiller.h"
 #include "base/random.h"
 #include "tests/agent/memory_image.h"
 #include "tests/agent/model_link.h"

@@ -1,5 +1,5 @@
 // Scans that hints narrow, against a server that keeps everything.
-#include "agent/scan_source.h"
+#include "agent/scan/scan_source.h"
 #include "tests/agent/harness.h"
 
 namespace cw::agent::test {

@@ -1,7 +1,7 @@
 // What hints leave to a scan, and the program that makes them, run here by a machine of our own.
-#include "agent/block_hints.h"
-#include "agent/block_trace.h"
-#include "agent/dirty_hints.h"
+#include "agent/hints/block_hints.h"
+#include "agent/hints/block_trace.h"
+#include "agent/hints/dirty_hints.h"
 
 #include <cstring>
 

@@ -1,6 +1,6 @@
 // Replica logs: the format, and what becomes of a directory of them.
-#include "agent/hrl_source.h"
-#include "agent/hrl_writer.h"
+#include "agent/hrl/hrl_source.h"
+#include "agent/hrl/hrl_writer.h"
 #include "tests/agent/harness.h"
 
 #include <fstream>

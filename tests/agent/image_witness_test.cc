@@ -1,5 +1,5 @@
 // Whether an image is as a killed agent left it.
-#include "agent/image_witness.h"
+#include "agent/scan/image_witness.h"
 
 #include <filesystem>
 #include <functional>

@@ -2,7 +2,7 @@
 // business.
 #pragma once
 
-#include "agent/block_image.h"
+#include "agent/scan/block_image.h"
 
 #include <atomic>
 #include <cstring>

@@ -1,7 +1,7 @@
 // The way from an agent to a ModelServer without a network.
 #pragma once
 
-#include "agent/link.h"
+#include "agent/session/link.h"
 #include "tests/agent/model_server.h"
 
 #include <memory>

@@ -1,4 +1,4 @@
-#include "agent/nbd_server.h"
+#include "agent/nbd/nbd_server.h"
 #include "tests/agent/harness.h"
 
 #include <cstdlib>

@@ -1,6 +1,6 @@
 // The monitor client against a scripted monitor, and the parser of what monitors say.
-#include "agent/qemu_machine.h"
-#include "agent/qmp_client.h"
+#include "agent/qemu/qemu_machine.h"
+#include "agent/qemu/qmp_client.h"
 #include "tests/agent/fake_monitor.h"
 
 #include <gtest/gtest.h>

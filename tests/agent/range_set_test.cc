@@ -1,4 +1,4 @@
-#include "agent/range_set.h"
+#include "agent/stream/range_set.h"
 
 #include "base/random.h"
 

@@ -1,4 +1,4 @@
-#include "agent/scan_source.h"
+#include "agent/scan/scan_source.h"
 #include "tests/agent/harness.h"
 
 #include <chrono>

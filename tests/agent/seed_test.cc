@@ -1,8 +1,8 @@
 // A disk's first copy by medium: the manifest, what is refused of a medium, export, and the fence
 // that an import leaves open.
-#include "agent/own_identity.h"
-#include "agent/seed_export.h"
-#include "agent/seed_image.h"
+#include "agent/seed/seed_export.h"
+#include "agent/seed/seed_image.h"
+#include "agent/session/own_identity.h"
 #include "tests/agent/harness.h"
 
 #include <fstream>

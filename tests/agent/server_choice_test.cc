@@ -1,5 +1,5 @@
 // Which server an agent turns to, and what becomes of points when it is another one.
-#include "agent/server_choice.h"
+#include "agent/session/server_choice.h"
 
 #include "tests/agent/harness.h"
 

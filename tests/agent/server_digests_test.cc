@@ -1,5 +1,5 @@
 // Digests of two levels: what is asked for, what is believed, and how little it takes.
-#include "agent/server_digests.h"
+#include "agent/stream/server_digests.h"
 
 #include "tests/agent/harness.h"
 

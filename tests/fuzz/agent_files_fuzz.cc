@@ -1,8 +1,8 @@
 // The files that an agent finds when it starts: its state, a dirty map, a digest table. The first
 // byte chooses; the state is taken as it is, the others are valid files with patches.
-#include "agent/digest_table.h"
-#include "agent/dirty_map.h"
 #include "agent/state_file.h"
+#include "agent/stream/digest_table.h"
+#include "agent/stream/dirty_map.h"
 #include "base/random.h"
 #include "tests/fuzz/damaged_file.h"
 

@@ -1,6 +1,6 @@
 // What a coordinator or member of a group is sent, after its TLS: any bytes. What is taken can be
 // said again, and a member in any state survives it and holds nobody afterwards.
-#include "agent/group_member.h"
+#include "agent/group/group_member.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,7 +1,7 @@
 // Replica logs as somebody else's machine drops them: a valid one with patches, its checksums made
 // right on demand. Whatever is read lies within the disk, in whole sectors, twice the same.
-#include "agent/hrl_reader.h"
-#include "agent/hrl_writer.h"
+#include "agent/hrl/hrl_reader.h"
+#include "agent/hrl/hrl_writer.h"
 #include "tests/fuzz/damaged_file.h"
 
 namespace {

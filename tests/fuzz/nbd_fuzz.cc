@@ -1,5 +1,5 @@
 // NBD negotiation and request headers: any bytes, in any pieces.
-#include "agent/nbd_protocol.h"
+#include "agent/nbd/nbd_protocol.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,5 +1,5 @@
 // What a monitor says: any bytes, in any pieces.
-#include "agent/qmp_message.h"
+#include "agent/qemu/qmp_message.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // The manifest of a seed, as somebody else's medium may hold it: any bytes, and a valid one with
 // patches whose hash is made right on demand. What is read and written again is the same bytes.
-#include "agent/seed_manifest.h"
+#include "agent/seed/seed_manifest.h"
 #include "tests/fuzz/damaged_file.h"
 
 namespace {

@@ -4,7 +4,7 @@
 // Thread-safety: none.
 #pragma once
 
-#include "agent/replicator.h"
+#include "agent/stream/replicator.h"
 #include "tests/agent/memory_image.h"
 #include "tests/fakes/sim_disk.h"
 #include "tests/sim/network.h"

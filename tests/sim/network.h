@@ -6,7 +6,7 @@
 // Thread-safety: none.
 #pragma once
 
-#include "agent/link.h"
+#include "agent/session/link.h"
 #include "base/clock.h"
 #include "base/random.h"
 

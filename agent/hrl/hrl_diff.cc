@@ -1,0 +1,48 @@
+#include "agent/hrl/hrl_diff.h"
+
+#include "agent/hrl/hrl_reader.h"
+#include "agent/hrl/hrl_writer.h"
+#include "agent/scan/block_image.h"
+#include "base/ids.h"
+
+#include <algorithm>
+
+namespace cw::agent {
+namespace {
+
+constexpr std::size_t diff_block_bytes = 64 * kib;
+
+}  // namespace
+
+Result<std::uint64_t> write_hrl_diff(const HrlDiffRequest& request, Disk& disk, Clock& clock,
+                                     Random& random) {
+    CW_TRY_ASSIGN(const auto from, open_image(request.from, ImageAccess::read_only));
+    CW_TRY_ASSIGN(const auto to, open_image(request.to, ImageAccess::read_only));
+    if (from->size() != to->size()) {
+        return fail(Errc::size_mismatch, request.from + " and " + request.to);
+    }
+    HrlHeader header;
+    header.id = make_uuid_bytes(random);
+    if (request.after) {
+        CW_TRY_ASSIGN(const HrlReader before, HrlReader::open(disk, *request.after, false));
+        header.previous = before.header().id;
+    }
+    const auto now_s = [&] {
+        const std::int64_t s = static_cast<std::int64_t>(clock.wall()) / 1'000'000 - hrl_epoch_s;
+        return static_cast<std::uint32_t>(std::clamp<std::int64_t>(s, 0, UINT32_MAX));
+    };
+    CW_TRY_ASSIGN(HrlWriter log, HrlWriter::create(disk, request.output, header, now_s()));
+    ByteVector old(diff_block_bytes), fresh(diff_block_bytes);
+    for (std::uint64_t at = 0; at < to->size(); at += diff_block_bytes) {
+        const std::size_t length = std::min<std::uint64_t>(diff_block_bytes, to->size() - at);
+        CW_TRY(from->read(at, MutableBytes(old).first(length)));
+        CW_TRY(to->read(at, MutableBytes(fresh).first(length)));
+        if (!std::equal(fresh.begin(), fresh.begin() + static_cast<long>(length), old.begin())) {
+            CW_TRY(log.write(at, Bytes(fresh).first(length), now_s()));
+        }
+    }
+    CW_TRY(log.close(now_s()));
+    return log.entries();
+}
+
+}  // namespace cw::agent

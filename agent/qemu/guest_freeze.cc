@@ -1,0 +1,171 @@
+#include "agent/qemu/guest_freeze.h"
+
+#include "base/log.h"
+
+#include <array>
+#include <utility>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cw::agent {
+namespace {
+
+constexpr std::string_view thaw_line = "{\"execute\":\"guest-fsfreeze-thaw\"}\n";
+
+// The helper. Only async-signal-safe calls: it was forked from a process with threads.
+[[noreturn]] void hold(int guest, int pipe, int limit_ms) {
+    pollfd told{pipe, POLLIN, 0};
+    ::poll(&told, 1, limit_ms);
+    char word = 0;
+    if (::recv(pipe, &word, 1, MSG_DONTWAIT) != 1) {  // The agent died, or the time is over.
+        (void)::send(guest, thaw_line.data(), thaw_line.size(), MSG_NOSIGNAL);
+    }
+    ::_exit(0);
+}
+
+}  // namespace
+
+GuestFreeze::~GuestFreeze() {
+    if (state_ == State::freezing || state_ == State::frozen) {
+        (void)client_->send("guest-fsfreeze-thaw");
+    }
+    end_helper();
+}
+
+void GuestFreeze::begin() {
+    CW_ASSERT(state_ == State::idle);
+    error_.reset();
+    summary_.clear();
+    auto client = QmpClient::open(options_.socket, QmpClient::Dialect::guest_agent, clock_);
+    if (!client) {
+        error_ = Error{Errc::guest_unfrozen, to_string(client.error())};
+        return;
+    }
+    client_ = std::move(*client);
+    state_ = State::asking;
+    ask("guest-ping", "{}", options_.answer_ns);
+}
+
+void GuestFreeze::ask(std::string_view command, std::string_view arguments, std::int64_t limit_ns) {
+    deadline_ = clock_.boot() + limit_ns;
+    if (const auto sent = client_->send(command, arguments)) {
+        number_ = *sent;
+    } else {
+        give_up(to_string(sent.error()));
+    }
+}
+
+GuestFreeze::State GuestFreeze::step() {
+    if (state_ == State::idle || state_ == State::frozen) {
+        if (state_ == State::frozen && clock_.boot() - deadline_ >= 0) {
+            error_ = Error{Errc::guest_unfrozen, "nobody made the cut in time"};
+            thaw();
+        }
+        return state_;
+    }
+    if (const auto pumped = client_->pump(0); !pumped) {
+        give_up(to_string(pumped.error()));
+        return state_;
+    }
+    while (client_->next_event()) {
+    }
+    if (const auto answer = client_->take_reply(number_)) {
+        if (*answer) {
+            take(**answer);
+        } else {
+            give_up(answer->error().detail);
+        }
+    } else if (clock_.boot() - deadline_ >= 0) {
+        give_up(state_ == State::asking ? "qemu-guest-agent does not answer"
+                                        : "qemu-guest-agent did not answer in time");
+    }
+    return state_;
+}
+
+void GuestFreeze::take(const std::string& answer) {
+    if (state_ == State::asking) {
+        if (!start_helper()) {
+            give_up("the helper that would thaw it cannot be started");
+            return;
+        }
+        state_ = State::freezing;
+        ask("guest-fsfreeze-freeze", "{}", options_.freeze_ns);
+    } else if (state_ == State::freezing) {
+        state_ = State::frozen;
+        frozen_at_ = clock_.boot();
+        deadline_ = frozen_at_ + options_.hold_ns;
+        summary_ = "guest-fsfreeze-freeze: " + answer + " file systems";
+        if (answer == "0") {
+            error_ = Error{Errc::guest_unfrozen, "the guest has no file system to freeze"};
+            thaw();
+        }
+    } else {
+        log_info("agent.guest.thawed", {{"file_systems", answer},
+                                        {"frozen_ms", (clock_.boot() - frozen_at_) / ns_per_ms}});
+        state_ = State::idle;
+        client_.reset();
+    }
+}
+
+void GuestFreeze::thaw() {
+    CW_ASSERT(state_ == State::frozen);
+    state_ = State::thawing;
+    ask("guest-fsfreeze-thaw", "{}", options_.freeze_ns);
+    end_helper();
+}
+
+void GuestFreeze::give_up(const std::string& why) {
+    log_warning("agent.guest.unfrozen", {{"reason", why}});
+    if (!error_) {
+        error_ = Error{Errc::guest_unfrozen, why};
+    }
+    if (state_ == State::freezing) {
+        // It may still freeze: the thaw behind it in the channel undoes that.
+        state_ = State::thawing;
+        ask("guest-fsfreeze-thaw", "{}", options_.freeze_ns);
+        end_helper();
+        return;
+    }
+    if (state_ == State::thawing) {
+        log_error("agent.guest.thaw", {{"reason", why}});
+    }
+    state_ = State::idle;
+    end_helper();
+    client_.reset();
+}
+
+bool GuestFreeze::start_helper() {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+        return false;
+    }
+    Fd ours(ends[0]), theirs(ends[1]);
+    const std::int64_t limit_ns = options_.freeze_ns + options_.hold_ns;
+    const int pid = ::fork();
+    if (pid < 0) {
+        return false;
+    }
+    if (pid == 0) {
+        ::close(ours.get());  // Else its own copy would keep the pipe open.
+        hold(client_->fd(), theirs.get(), static_cast<int>(limit_ns / ns_per_ms));
+    }
+    helper_ = pid;
+    helper_pipe_ = std::move(ours);
+    return true;
+}
+
+// Our own thaw is on its way, or nothing was asked.
+void GuestFreeze::end_helper() {
+    if (helper_ < 0) {
+        return;
+    }
+    const char word = 1;
+    (void)::send(helper_pipe_.get(), &word, 1, MSG_NOSIGNAL);
+    helper_pipe_.reset();
+    ::waitpid(std::exchange(helper_, -1), nullptr, 0);
+}
+
+}  // namespace cw::agent

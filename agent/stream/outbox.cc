@@ -1,0 +1,195 @@
+#include "agent/stream/outbox.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace cw::agent {
+namespace {
+
+// What an entry costs outside the slabs.
+std::uint64_t cost_of(const OutboxEntry& entry) noexcept {
+    return sizeof(OutboxEntry) + entry.record.header.table_bytes;
+}
+
+std::uint64_t payload_of(const OutboxEntry& entry) noexcept {
+    return std::uint64_t{entry.record.header.table_bytes} + entry.record.header.data_bytes;
+}
+
+bool is_point(const OutboxEntry& entry) noexcept {
+    return entry.record.header.type == pipeline::RecordType::point;
+}
+
+bool is_result(const OutboxEntry& entry) noexcept {
+    return entry.record.header.type == pipeline::RecordType::point_result;
+}
+
+}  // namespace
+
+void Outbox::push(OutboxEntry entry) {
+    table_bytes_.fetch_add(cost_of(entry), std::memory_order_relaxed);
+    {
+        const std::lock_guard lock(incoming_mutex_);
+        incoming_.push_back(std::move(entry));
+    }
+    wake();
+}
+
+void Outbox::collect() {
+    std::vector<OutboxEntry> taken;
+    {
+        const std::lock_guard lock(incoming_mutex_);
+        taken.swap(incoming_);
+    }
+    for (OutboxEntry& entry : taken) {
+        payload_bytes_ += payload_of(entry);
+        entries_.push_back(std::move(entry));
+    }
+}
+
+OutboxEntry* Outbox::next_unsent() {
+    collect();
+    while (next_ < entries_.size() && entries_[next_].sent) {
+        ++next_;
+    }
+    return next_ < entries_.size() ? &entries_[next_] : nullptr;
+}
+
+void Outbox::spooled(std::uint16_t slot, Seq seq) {
+    if (slot >= spooled_.size()) {
+        spooled_.resize(std::size_t{slot} + 1);
+    }
+    spooled_[slot] = std::max(spooled_[slot], seq);
+    trim();
+}
+
+void Outbox::point_done(const PointId& id) {
+    for (OutboxEntry& entry : entries_) {
+        if (is_point(entry) && entry.point == id) {
+            entry.point = {};  // Nil: done. It leaves the queue when it is the oldest.
+            entry.sent = true;
+            break;
+        }
+    }
+    trim();
+}
+
+bool Outbox::holds(const PointId& id) {
+    collect();
+    return std::ranges::any_of(
+        entries_, [&id](const OutboxEntry& entry) { return is_point(entry) && entry.point == id; });
+}
+
+void Outbox::rewind(const std::vector<Seq>& durable) {
+    collect();
+    spooled_ = durable;
+    for (OutboxEntry& entry : entries_) {
+        entry.sent = false;
+    }
+    remove_if([&](const OutboxEntry& entry) {
+        if (is_result(entry)) {
+            return false;  // Whoever has its point still waits for it.
+        }
+        if (!is_point(entry)) {
+            return entry.last_seq() <= durable[entry.slot];
+        }
+        for (std::size_t slot = 0; slot < entry.cuts.size(); ++slot) {
+            if (entry.cuts[slot] < durable[slot]) {
+                return true;
+            }
+        }
+        return entry.point.is_nil();
+    });
+}
+
+bool Outbox::resend(std::uint16_t slot, Seq from) {
+    collect();
+    const auto wanted = [&](const OutboxEntry& entry) {
+        return !is_point(entry) && entry.slot == slot && entry.last_seq() >= from;
+    };
+    const auto first = std::ranges::find_if(entries_, wanted);
+    if (first == entries_.end() || first->record.header.seq != from) {
+        return false;
+    }
+    for (auto entry = first; entry != entries_.end(); ++entry) {
+        const bool behind = is_result(*entry) || (is_point(*entry) && !entry->point.is_nil() &&
+                                                  entry->cuts[slot] >= from);
+        entry->sent = entry->sent && !behind && !wanted(*entry);
+    }
+    next_ = std::min(next_, static_cast<std::size_t>(first - entries_.begin()));
+    return true;
+}
+
+void Outbox::drop(std::uint16_t slot, Seq from) {
+    collect();
+    remove_if([&](const OutboxEntry& entry) {
+        return is_point(entry) || is_result(entry) ||
+               (entry.slot == slot && entry.record.header.seq >= from);
+    });
+}
+
+void Outbox::drop_lost() {
+    std::set<std::uint16_t> slots;
+    for (const OutboxEntry& entry : entries_) {
+        if (entry.spill.place == SpillState::Place::lost) {
+            slots.insert(entry.slot);
+        }
+    }
+    for (const std::uint16_t slot : slots) {
+        drop(slot, Seq{1});
+    }
+}
+
+std::optional<Seq> Outbox::oldest(std::uint16_t slot) {
+    collect();
+    for (const OutboxEntry& entry : entries_) {
+        if (entry.slot == slot) {
+            return entry.record.header.seq;
+        }
+    }
+    return std::nullopt;
+}
+
+bool Outbox::empty() {
+    collect();
+    return entries_.empty();
+}
+
+void Outbox::remove(const OutboxEntry& entry) {
+    payload_bytes_ -= payload_of(entry);
+    table_bytes_.fetch_sub(cost_of(entry), std::memory_order_relaxed);
+    if (removed_) {
+        removed_(entry);
+    }
+}
+
+void Outbox::trim() {
+    const auto finished = [&](const OutboxEntry& entry) {
+        if (!entry.sent) {
+            return false;
+        }
+        return is_result(entry) ? true
+               : is_point(entry)
+                   ? entry.point.is_nil()
+                   : entry.slot < spooled_.size() && entry.last_seq() <= spooled_[entry.slot];
+    };
+    while (!entries_.empty() && finished(entries_.front())) {
+        remove(entries_.front());
+        entries_.pop_front();
+        next_ -= next_ > 0 ? 1 : 0;
+    }
+}
+
+template <typename Predicate>
+void Outbox::remove_if(Predicate&& predicate) {
+    std::erase_if(entries_, [&](const OutboxEntry& entry) {
+        const bool gone = predicate(entry);
+        if (gone) {
+            remove(entry);
+        }
+        return gone;
+    });
+    next_ = 0;
+}
+
+}  // namespace cw::agent

@@ -1,0 +1,220 @@
+#include "agent/stream/spiller.h"
+
+#include "base/log.h"
+
+#include <algorithm>
+
+namespace cw::agent {
+namespace {
+
+constexpr std::size_t read_slabs = 8;  // One record of the largest size at a time.
+constexpr std::size_t step_budget = 8;
+constexpr std::uint64_t region_bytes = 16 * mib;
+
+bool is_write(const OutboxEntry& entry) noexcept {
+    return entry.record.header.type == pipeline::RecordType::write;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Spiller>> Spiller::open(const std::string& directory,
+                                               std::uint64_t size_bytes, Context context) {
+    std::unique_ptr<Spiller> spiller(new Spiller(context));
+    spiller->conditions_ = std::make_unique<Conditions>(context.clock);
+    spiller->metrics_ = make_metric_registry();
+    spiller->disk_ = make_best_disk(16);
+    spiller->read_disk_ = make_best_disk(16);
+    CW_TRY_ASSIGN(spiller->read_pool_, pipeline::SlabPool::create("agent spool", read_slabs));
+    cache::SpoolOptions options;
+    options.path = directory;
+    options.size_bytes = align_up(size_bytes, region_bytes);
+    options.region_bytes = region_bytes;
+    options.prewrite = false;  // Used in outages only: not worth a write of all of it.
+    CW_TRY_ASSIGN(spiller->spool_,
+                  cache::Spool::open(options, {*spiller->disk_, context.clock, context.random,
+                                               *spiller->conditions_, *spiller->metrics_}));
+    while (const auto old = spiller->spool_->next_recovered()) {
+        spiller->spool_->release(old->lsn);
+    }
+    for (const auto& stream : spiller->spool_->streams()) {
+        spiller->spool_->forget_stream(stream.key);
+    }
+    CW_TRY_ASSIGN(spiller->reader_,
+                  cache::SpoolReader::open(*spiller->spool_, *spiller->read_disk_));
+    context.outbox.on_removed([raw_spiller = spiller.get()](const OutboxEntry& entry) {
+        if (raw(entry.spill.lsn) != 0) {
+            raw_spiller->spool_->release(entry.spill.lsn);
+            --raw_spiller->held_;
+        }
+    });
+    return spiller;
+}
+
+Spiller::~Spiller() {
+    context_.outbox.on_removed({});
+    while (reader_ && reader_->in_flight() > 0) {  // Its memory is ours.
+        read_disk_->wait(ns_per_s);
+        reader_->poll();
+    }
+    // Records that were read back and not acknowledged lie in our memory.
+    for (OutboxEntry& entry : context_.outbox.entries()) {
+        if (entry.spill.place == SpillState::Place::kept && is_write(entry)) {
+            entry.record.slabs = {};
+            entry.spill.place = SpillState::Place::lost;
+        }
+    }
+    // What is on its way to the device still lies in our slabs.
+    for (int i = 0; spool_ && i < 1000 && !spool_->idle() && !spool_->failed(); ++i) {
+        spool_->step(step_budget);
+        while (spool_->take_durable()) {
+        }
+        disk_->wait(10 * ns_per_ms);
+    }
+}
+
+bool Spiller::step() {
+    if (spool_->failed()) {
+        give_up();
+        return false;
+    }
+    bool worked = move_out();
+    if (busy() || held_ > 0) {
+        worked = spool_->step(step_budget) == pipeline::Progress::worked || worked;
+    }
+    worked = settle_moved() || worked;
+    worked = load_next() || worked;
+    worked = (loading_ && reader_->poll() > 0) || worked;
+    return settle_loaded() || worked;
+}
+
+// The device failed: memory and dirty maps go on without it.
+void Spiller::give_up() {
+    for (OutboxEntry& entry : context_.outbox.entries()) {
+        if (!entry.spill.here() && entry.spill.place != SpillState::Place::lost) {
+            entry.spill.place = SpillState::Place::lost;
+        }
+    }
+    moving_.clear();
+}
+
+// From half of memory in use, the oldest first: what the server takes soon stays where it is.
+bool Spiller::move_out() {
+    bool worked = false;
+    context_.outbox.collect();
+    for (OutboxEntry& entry : context_.outbox.entries()) {
+        if (context_.pool.free_count() * 2 >= context_.pool.count()) {
+            break;
+        }
+        if (entry.spill.place != SpillState::Place::memory || entry.slot == wire::machine_slot) {
+            continue;
+        }
+        if (!append(entry)) {
+            break;
+        }
+        worked = true;
+    }
+    return worked;
+}
+
+bool Spiller::append(OutboxEntry& entry) {
+    const pipeline::RecordHeader header = entry.record.header;
+    const auto end = ends_.find(header.key);
+    if (end == ends_.end() || next(end->second) != header.seq) {
+        if (held_ > 0 || !moving_.empty()) {
+            return false;  // Another stretch of the log begins when this one is empty.
+        }
+        spool_->forget_stream(header.key);
+        spool_->settle_stream(header.key, Seq{raw(header.seq) - 1}, Seq{});
+    }
+    if (!is_write(entry)) {  // A fence's end has no payload to move, but its sequence counts.
+        pipeline::Record copy;
+        copy.header = header;
+        if (!spool_->append(copy)) {
+            return false;
+        }
+    } else if (!spool_->append(entry.record)) {
+        return false;
+    }
+    entry.record.header = header;
+    entry.spill.place = SpillState::Place::moving;
+    moving_.push_back({entry.slot, header.seq});
+    ends_[header.key] = entry.last_seq();
+    return true;
+}
+
+bool Spiller::settle_moved() {
+    bool worked = false;
+    while (!moving_.empty()) {
+        const auto stored = spool_->take_durable();
+        if (!stored) {
+            break;
+        }
+        worked = true;
+        const Ticket ticket = moving_.front();
+        moving_.pop_front();
+        OutboxEntry* const entry = find(ticket.slot, ticket.seq);
+        if (entry == nullptr || entry->spill.place != SpillState::Place::moving) {
+            spool_->release(stored->lsn);  // Acknowledged or dropped meanwhile.
+            continue;
+        }
+        entry->spill.lsn = stored->lsn;
+        entry->spill.place = is_write(*entry) ? SpillState::Place::disk : SpillState::Place::kept;
+        ++held_;
+    }
+    return worked;
+}
+
+bool Spiller::load_next() {
+    if (loading_) {
+        return false;
+    }
+    OutboxEntry* const entry = context_.outbox.next_unsent();
+    if (entry == nullptr || entry->spill.place != SpillState::Place::disk) {
+        return false;
+    }
+    auto load = std::make_unique<Load>();
+    load->slot = entry->slot;
+    load->seq = entry->record.header.seq;
+    load->record.header = entry->record.header;
+    for (std::size_t i = 0; i < load->record.slab_count(); ++i) {
+        load->record.slabs[i] = read_pool_->try_take();
+        if (!load->record.slabs[i]) {
+            return false;
+        }
+    }
+    loading_ = std::move(load);
+    entry->spill.place = SpillState::Place::loading;
+    reader_->read(entry->spill.lsn, loading_->record,
+                  [state = loading_.get()](Result<void> done) { state->done = std::move(done); });
+    return true;
+}
+
+bool Spiller::settle_loaded() {
+    if (!loading_ || !loading_->done) {
+        return false;
+    }
+    const auto load = std::move(loading_);
+    OutboxEntry* const entry = find(load->slot, load->seq);
+    if (entry == nullptr || entry->spill.place != SpillState::Place::loading) {
+        return true;
+    }
+    if (!*load->done) {
+        log_error("agent.spool.read", {{"error", load->done->error()}});
+        entry->spill.place = SpillState::Place::lost;
+        return true;
+    }
+    entry->record.table = std::move(load->record.table);
+    entry->record.slabs = std::move(load->record.slabs);
+    entry->spill.place = SpillState::Place::kept;
+    return true;
+}
+
+OutboxEntry* Spiller::find(std::uint16_t slot, Seq seq) {
+    auto& entries = context_.outbox.entries();
+    const auto entry = std::ranges::find_if(entries, [&](const OutboxEntry& each) {
+        return each.slot == slot && each.record.header.seq == seq;
+    });
+    return entry == entries.end() ? nullptr : &*entry;
+}
+
+}  // namespace cw::agent

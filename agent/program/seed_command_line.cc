@@ -1,6 +1,7 @@
 // The words of `causeway-agent seed`.
 #include "agent/child_process.h"
 #include "agent/program/enrolment.h"
+#include "agent/program/option_text.h"
 #include "agent/program/seed_command.h"
 
 #include <array>
@@ -12,14 +13,6 @@
 
 namespace cw::agent {
 namespace {
-
-template <typename T>
-T unwrap(const std::string& option, Result<T> result) {
-    if (!result) {
-        throw CLI::ValidationError(option, to_string(result.error()));
-    }
-    return std::move(*result);
-}
 
 std::map<std::string, std::int64_t> units() {
     return {{"ms", ns_per_ms}, {"s", ns_per_s}, {"m", 60 * ns_per_s}, {"h", 3600 * ns_per_s}};

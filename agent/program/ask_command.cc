@@ -1,0 +1,132 @@
+#include "agent/program/ask_command.h"
+
+#include "agent/program/option_text.h"
+#include "base/clock.h"
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+namespace cw::agent {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view socket_name = "/agent.sock";
+
+void print_status(const json& status) {
+    std::printf("machine   %s (%s)\nlink      %s %s\n", status.value("machine_name", "").c_str(),
+                status.value("machine", "").c_str(), status.value("link", "").c_str(),
+                status.value("server", "").c_str());
+    const std::int64_t rpo = status.value("rpo_ms", std::int64_t{-1});
+    if (rpo < 0) {
+        std::printf("RPO       no committed point yet\n");
+    } else {
+        std::printf("RPO       %.1f s\n", static_cast<double>(rpo) / 1000);
+    }
+    const std::string mode = status.value("mode", "data");
+    if (mode != "data") {
+        std::printf("mode      %s, %llu bytes to be sent: %s\n", mode.c_str(),
+                    status.value("backlog_bytes", 0ULL), status.value("mode_reason", "").c_str());
+    }
+    for (const char* key : {"last_error", "scan_error"}) {
+        if (status.contains(key)) {
+            std::printf("error     %s\n", status.value(key, "").c_str());
+        }
+    }
+    for (const json& hint : status.value("hints", json::array())) {
+        const bool on = hint.value("on", false);
+        std::printf("hints     %s: %s %s\n", hint.value("disk", "").c_str(),
+                    on ? "on" : "off:", hint.value("reason", "").c_str());
+    }
+    for (const json& disk : status.at("disks")) {
+        std::printf("disk      %s: %s, generation %llu, sequence %llu, committed %llu %s\n",
+                    disk.value("name", "").c_str(), disk.value("phase", "").c_str(),
+                    disk.value("generation", 0ULL), disk.value("next_sequence", 1ULL) - 1,
+                    disk.value("committed", 0ULL), disk.value("reason", "").c_str());
+    }
+}
+
+}  // namespace
+
+struct AskCommandLine::Text {
+    std::string state, tag, wait = "sent", timeout = "60s", disk, size = "0";
+    bool final = false, frozen = false, group = false, shrink = false;
+};
+
+AskCommandLine::AskCommandLine(CLI::App& app) : app_(app), text_(std::make_unique<Text>()) {
+    AskCommand& out = command_;
+    Text& text = *text_;
+    CLI::App* const status = app.add_subcommand("status", "how protection goes");
+    CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
+    CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
+    CLI::App* const resize =
+        app.add_subcommand("resize", "give a disk of a virtual machine another size");
+    for (CLI::App* const each : {status, point, stop, resize}) {
+        each->add_option("--state", text.state, "state directory of the agent")->required();
+    }
+    for (CLI::App* const each : {point, stop, resize}) {
+        each->add_option("--timeout", text.timeout)->capture_default_str();
+    }
+    status->add_flag("--json", out.json);
+    point->add_flag("--json", out.json);
+    point->add_option("--tag", text.tag, "a word of yours, at most 256 bytes");
+    point->add_flag("--frozen", text.frozen, "freeze the guest for it; the agent needs --qga");
+    point->add_flag("--group", text.group, "of all machines of the group that it coordinates");
+    point->add_option("--wait", text.wait)->check(CLI::IsMember({"sent", "durable", "committed"}));
+    stop->add_flag("--final", text.final, "a last point first, then a planned GOODBYE");
+    resize->add_option("--disk", text.disk, "its name, as status tells it")->required();
+    resize->add_option("--size", text.size, "for example 20GiB")->required();
+    resize->add_flag("--shrink", text.shrink, "what lies beyond a nearer end may be lost");
+}
+
+AskCommandLine::~AskCommandLine() = default;
+
+AskCommand AskCommandLine::finish() {
+    AskCommand& out = command_;
+    const Text& text = *text_;
+    out.name = app_.get_subcommands().front()->get_name();
+    const std::int64_t timeout_ms = duration_ns("--timeout", text.timeout) / ns_per_ms;
+    out.socket = text.state + std::string(socket_name);
+    out.timeout_ms = static_cast<int>(timeout_ms) + 5000;
+    out.request = json{
+        {"command", out.name},
+        {"tag", text.tag},
+        {"wait", text.wait},
+        {"final", text.final ? "yes" : "no"},
+        {"frozen", text.frozen ? "yes" : "no"},
+        {"group", text.group ? "yes" : "no"},
+        {"disk", text.disk},
+        {"size_bytes", size_bytes("--size", text.size)},
+        {"shrink", text.shrink ? "yes" : "no"},
+        {"timeout_ms",
+         timeout_ms}}.dump(-1, ' ', false, json::error_handler_t::replace);
+    return std::move(out);
+}
+
+int print_answer(const AskCommand& command, const std::string& answer) {
+    const json out = json::parse(answer, nullptr, false);
+    if (!out.is_object()) {
+        std::fprintf(stderr, "causeway-agent: the agent's answer is not JSON\n");
+        return 1;
+    }
+    if (command.json) {
+        std::printf("%s\n", answer.c_str());
+    }
+    if (!out.value("ok", false)) {
+        if (!command.json) {
+            std::fprintf(stderr, "causeway-agent: %s\n",
+                         out.value("text", out.value("error", "failed")).c_str());
+        }
+        return out.value("exit", 1);
+    }
+    if (!command.json && command.name == "status") {
+        print_status(out);
+    } else if (!command.json && command.name == "point") {
+        std::printf("%s %s\n", out.value("id", "").c_str(), out.value("state", "").c_str());
+    }
+    return 0;
+}
+
+}  // namespace cw::agent

@@ -1,7 +1,7 @@
 #include "agent/hrl/hrl_diff.h"
 
+#include "agent/hrl/hrl_file.h"
 #include "agent/hrl/hrl_reader.h"
-#include "agent/hrl/hrl_writer.h"
 #include "agent/scan/block_image.h"
 #include "base/ids.h"
 
@@ -27,21 +27,23 @@ Result<std::uint64_t> write_hrl_diff(const HrlDiffRequest& request, Disk& disk, 
         CW_TRY_ASSIGN(const HrlReader before, HrlReader::open(disk, *request.after, false));
         header.previous = before.header().id;
     }
-    const auto now_s = [&] {
-        const std::int64_t s = static_cast<std::int64_t>(clock.wall()) / 1'000'000 - hrl_epoch_s;
-        return static_cast<std::uint32_t>(std::clamp<std::int64_t>(s, 0, UINT32_MAX));
-    };
-    CW_TRY_ASSIGN(HrlWriter log, HrlWriter::create(disk, request.output, header, now_s()));
+    CW_TRY_ASSIGN(const bool taken, disk.exists(request.output));
+    if (taken) {
+        return fail(Errc::file_exists, request.output);
+    }
+    CW_TRY_ASSIGN(HrlFile log,
+                  HrlFile::begin(disk, request.output + ".part", header, clock.wall()));
     ByteVector old(diff_block_bytes), fresh(diff_block_bytes);
     for (std::uint64_t at = 0; at < to->size(); at += diff_block_bytes) {
         const std::size_t length = std::min<std::uint64_t>(diff_block_bytes, to->size() - at);
         CW_TRY(from->read(at, MutableBytes(old).first(length)));
         CW_TRY(to->read(at, MutableBytes(fresh).first(length)));
         if (!std::equal(fresh.begin(), fresh.begin() + static_cast<long>(length), old.begin())) {
-            CW_TRY(log.write(at, Bytes(fresh).first(length), now_s()));
+            CW_TRY(log.write(at, Bytes(fresh).first(length), clock.wall()));
         }
     }
-    CW_TRY(log.close(now_s()));
+    CW_TRY(log.close(clock.wall()));
+    CW_TRY(log.publish(request.output));
     return log.entries();
 }
 

@@ -37,16 +37,30 @@ Result<std::unique_ptr<Overlay>> Overlay::open(Disk& disk, const std::string& da
     return overlay;
 }
 
+Result<void> Overlay::load_beside_writer(const std::string& data_path,
+                                         const std::string& map_path) {
+    CW_TRY_ASSIGN(data_, disk_.open(data_path, {}));
+    CW_TRY_ASSIGN(map_, disk_.open(map_path, {}));
+    auto loaded = load();
+    for (int again = 0; !loaded && again < map_reads; ++again) {
+        loaded = load();  // A page may have been in the middle of being written.
+    }
+    return loaded;
+}
+
+Result<std::unique_ptr<Overlay>> Overlay::open_for_reading(Disk& disk, const std::string& data_path,
+                                                           const std::string& map_path,
+                                                           TargetIo& target,
+                                                           std::uint64_t size_bytes) {
+    std::unique_ptr<Overlay> overlay(new Overlay(disk, &target, size_bytes));
+    CW_TRY(overlay->load_beside_writer(data_path, map_path));
+    return overlay;
+}
+
 Result<std::uint64_t> Overlay::check(Disk& disk, const std::string& data_path,
                                      const std::string& map_path, std::uint64_t size_bytes) {
     Overlay overlay(disk, nullptr, size_bytes);
-    CW_TRY_ASSIGN(overlay.data_, disk.open(data_path, {}));
-    CW_TRY_ASSIGN(overlay.map_, disk.open(map_path, {}));
-    auto loaded = overlay.load();
-    for (int again = 0; !loaded && again < map_reads; ++again) {
-        loaded = overlay.load();  // A page may have been in the middle of being written.
-    }
-    CW_TRY(loaded);
+    CW_TRY(overlay.load_beside_writer(data_path, map_path));
     ByteVector piece(check_bytes);
     for (std::uint64_t offset = 0;;) {
         const Run run = overlay.next_run(offset, piece.size());

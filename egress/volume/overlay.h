@@ -25,6 +25,14 @@ public:
                                                  const std::string& map_path, TargetIo& target,
                                                  std::uint64_t size_bytes);
 
+    // For reading alone, beside the process that writes it: blocks that enter later show through to
+    // the target. Errors: as check().
+    static Result<std::unique_ptr<Overlay>> open_for_reading(Disk& disk,
+                                                             const std::string& data_path,
+                                                             const std::string& map_path,
+                                                             TargetIo& target,
+                                                             std::uint64_t size_bytes);
+
     // Reads whatever an overlay holds, and changes nothing; returns how much. May run beside the
     // process that writes it. Errors: record_corrupt (map), io_error (also: shorter than its map).
     static Result<std::uint64_t> check(Disk& disk, const std::string& data_path,
@@ -59,6 +67,7 @@ private:
     Result<void> bring_in(std::uint64_t block);
     void set(std::uint64_t block);
     Result<void> load();
+    Result<void> load_beside_writer(const std::string& data_path, const std::string& map_path);
     Result<void> write_page(std::uint64_t page);
 
     Disk& disk_;

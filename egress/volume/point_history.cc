@@ -1,6 +1,7 @@
 #include "egress/volume/point_history.h"
 
 #include "base/assert.h"
+#include "egress/volume/point_readers.h"
 
 #include <algorithm>
 #include <charconv>
@@ -61,9 +62,14 @@ void PointHistory::add(std::uint64_t number, const HeldPoint& before) {
     points_.insert(points_.begin(), {number, before});
 }
 
-Result<void> PointHistory::trim(WallMicros oldest) {
-    const auto keep = std::ranges::find_if(
+Result<void> PointHistory::trim(WallMicros oldest, const std::vector<PointId>& wanted) {
+    auto keep = std::ranges::find_if(
         points_, [&](const KeptPoint& kept) { return kept.point.source_time < oldest; });
+    for (auto kept = keep; kept != points_.end(); ++kept) {
+        if (std::ranges::find(wanted, kept->point.id) != wanted.end()) {
+            keep = kept + 1;
+        }
+    }
     return remove_from(static_cast<std::size_t>(keep - points_.begin()));
 }
 
@@ -97,6 +103,7 @@ Result<void> clear_work_files(Disk& disk, const std::string& directory) {
             CW_TRY(disk.remove(directory + "/" + name));
         }
     }
+    CW_TRY(turn_readers_away(disk, directory));
     return disk.sync_directory(directory);
 }
 

@@ -31,8 +31,9 @@ public:
     // The merge of redo log `number` is recorded; its undo log, if there is one, returns to
     // `before`.
     void add(std::uint64_t number, const HeldPoint& before);
-    // Forgets points of before `oldest`. Errors: io_error.
-    Result<void> trim(WallMicros oldest);
+    // Forgets points of before `oldest`, but none of `wanted` nor what leads to it.
+    // Errors: io_error.
+    Result<void> trim(WallMicros oldest, const std::vector<PointId>& wanted = {});
     // Forgets all, also what a merge under way has kept. Errors: io_error.
     Result<void> clear();
 

@@ -118,38 +118,59 @@ Result<bool> UndoLog::next(Batch& out) {
     if (at_ >= end_) {
         return false;
     }
-    const std::string place = "undo log " + std::to_string(number_) + " at " + std::to_string(at_);
+    CW_TRY(read_batch(at_, out));
+    at_ += table_bytes + out.content.size();
+    return true;
+}
+
+Result<bool> UndoLog::next_table(Table& out) {
+    if (at_ >= end_) {
+        return false;
+    }
+    CW_TRY_ASSIGN(Head head, read_head(at_));
+    out = {at_, std::move(head.runs)};
+    at_ += table_bytes + head.bytes;
+    return true;
+}
+
+Result<UndoLog::Head> UndoLog::read_head(std::uint64_t at) {
+    const std::string place = "undo log " + std::to_string(number_) + " at " + std::to_string(at);
     ByteVector table(table_bytes);
-    CW_TRY_ASSIGN(const std::size_t got, read_at(disk_, *file_, at_, table));
+    CW_TRY_ASSIGN(const std::size_t got, read_at(disk_, *file_, at, table));
     CW_TRY(check_crc(Bytes(table).first(got), place));
     ByteReader in(Bytes(table).subspan(4), Errc::record_corrupt);
     CW_TRY_ASSIGN(const std::uint32_t magic, in.u32());
     CW_TRY_ASSIGN(const std::uint64_t number, in.u64());
     CW_TRY_ASSIGN(const std::uint64_t own, in.u64());
     CW_TRY_ASSIGN(const std::uint32_t runs, in.u32());
-    CW_TRY_ASSIGN(const std::uint32_t crc, in.u32());
-    if (magic != batch_magic || number != number_ || own != at_ || runs > runs_max) {
+    Head head;
+    CW_TRY_ASSIGN(head.crc, in.u32());
+    if (magic != batch_magic || number != number_ || own != at || runs > runs_max) {
         return fail(Errc::record_corrupt, place);
     }
-    out = {};
-    std::size_t bytes = 0;
     for (std::uint32_t i = 0; i < runs; ++i) {
         Run run;
         CW_TRY_ASSIGN(run.offset, in.u64());
         CW_TRY_ASSIGN(run.length, in.u32());
-        bytes += run.length;
-        if (bytes > run_bytes_max) {
+        head.bytes += run.length;
+        if (head.bytes > run_bytes_max) {
             return fail(Errc::record_corrupt, place);
         }
-        out.runs.push_back(run);
+        head.runs.push_back(run);
     }
-    out.content.resize(bytes);
-    CW_TRY_ASSIGN(const std::size_t read, read_at(disk_, *file_, at_ + table_bytes, out.content));
-    if (read != bytes || crc != crc32c(out.content)) {
-        return fail(Errc::record_corrupt, place);
+    return head;
+}
+
+Result<void> UndoLog::read_batch(std::uint64_t at, Batch& out) {
+    CW_TRY_ASSIGN(Head head, read_head(at));
+    out.runs = std::move(head.runs);
+    out.content.resize(head.bytes);
+    CW_TRY_ASSIGN(const std::size_t read, read_at(disk_, *file_, at + table_bytes, out.content));
+    if (read != head.bytes || head.crc != crc32c(out.content)) {
+        return fail(Errc::record_corrupt,
+                    "undo log " + std::to_string(number_) + " at " + std::to_string(at));
     }
-    at_ += table_bytes + bytes;
-    return true;
+    return {};
 }
 
 }  // namespace cw::volume

@@ -40,17 +40,32 @@ public:
                                                  std::uint64_t number);
 
     [[nodiscard]] const HeldPoint& point() const noexcept { return point_; }
+    // What a batch holds, without its content.
+    struct Table {
+        std::uint64_t at = 0;  // Where the batch lies in the file.
+        std::vector<Run> runs;
+    };
     // At most run_bytes_max. Errors: io_error, spool_full.
     Result<void> add(std::uint64_t offset, Bytes content);
     // Everything is on stable storage; from here on the overlay may be written.
     Result<void> finish();
     // The next batch from the start; false: there is none. Errors: record_corrupt, io_error.
     Result<bool> next(Batch& out);
+    // The same without reading the content.
+    Result<bool> next_table(Table& out);
+    // The batch at Table::at. Errors: record_corrupt, io_error.
+    Result<void> read_batch(std::uint64_t at, Batch& out);
 
 private:
     UndoLog(Disk& disk, std::unique_ptr<File> file, std::uint64_t number)
         : disk_(disk), file_(std::move(file)), number_(number) {}
     Result<void> write_batch();
+    struct Head {
+        std::vector<Run> runs;
+        std::size_t bytes = 0;  // Of the content.
+        std::uint32_t crc = 0;
+    };
+    Result<Head> read_head(std::uint64_t at);
     [[nodiscard]] ByteVector head() const;
 
     Disk& disk_;

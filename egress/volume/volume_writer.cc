@@ -2,6 +2,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "egress/volume/point_readers.h"
 
 #include <algorithm>
 
@@ -44,6 +45,7 @@ Result<void> VolumeWriter::start() {
                                              options_.expected_identity + "'");
     }
     CW_TRY(context_.disk.create_directories(options_.work_directory));
+    CW_TRY(context_.disk.create_directories(path("readers")));  // Ours, whoever reads first.
     CW_TRY_ASSIGN(const bool known, context_.disk.exists(path("state")));
     if (known) {
         CW_TRY_ASSIGN(state_, read_volume_state(context_.disk, path("state")));
@@ -119,6 +121,7 @@ Result<void> VolumeWriter::undo_lost_merge() {
     if (!undo) {
         return {};
     }
+    CW_TRY(turn_readers_away(context_.disk, options_.work_directory));  // They know this log.
     to_undo_ = {state_.log_number};
     CW_TRY(return_some(UINT64_MAX));
     CW_TRY(context_.disk.remove(undo_path));
@@ -263,7 +266,9 @@ Result<void> VolumeWriter::take_point(const Record& record) {
 Result<void> VolumeWriter::begin_merge(const HeldPoint& point) {
     std::unique_ptr<UndoLog> undo;
     bool kept = false;
-    if (state_.point && options_.retention_us == 0 && !state_.without_undo) {
+    CW_TRY_ASSIGN(const auto read, points_being_read(context_.disk, options_.work_directory));
+    const bool keeps = options_.retention_us > 0 || !read.empty();
+    if (state_.point && !keeps && !state_.without_undo) {
         CW_TRY(set_without_undo());
     } else if (state_.point && !state_.without_undo) {
         const std::string undo_path = history_->path_of(state_.log_number);
@@ -322,7 +327,8 @@ Result<void> VolumeWriter::end_merge() {
     pending_.clear();
     unsettled_.assign(unsettled_.size(), false);
     durable_ = received_;
-    return history_->trim(WallMicros{raw(state_.point->source_time) - options_.retention_us});
+    CW_TRY_ASSIGN(const auto read, points_being_read(context_.disk, options_.work_directory));
+    return history_->trim(WallMicros{raw(state_.point->source_time) - options_.retention_us}, read);
 }
 
 // Room for what is being collected is worth more than points of yesterday.

@@ -1,5 +1,6 @@
 // causeway_sim: runs seeds, shows one, hunts planted bugs. See README.md.
 #include "base/log.h"
+#include "tests/sim/ledger.h"
 #include "tests/sim/report.h"
 #include "tests/sim/schedule.h"
 
@@ -17,13 +18,15 @@ int usage() {
                  "causeway_sim --seeds A..B [--mutant NAME] [--trace] [--twice] [--json]\n"
                  "                          [--hashes]\n"
                  "             --ci | --ci-asan | --mutants [--mutant NAME] | --list-mutants\n"
-                 "             --report LEDGER [--commit ID]   (with --seeds: adds to the ledger)\n"
+                 "             --report LEDGER [--commit ID]   (with --seeds: adds to the ledger;\n"
+                 "                                              +N: the next N that it lacks)\n"
                  "             [--jobs N]\n");
     return 2;
 }
 
 struct Arguments {
     std::uint64_t from = 0, to = 0;
+    std::uint64_t next = 0;  // So many that the ledger lacks, instead of from..to.
     Mutant mutant = Mutant::none;
     bool trace = false, twice = false, json = false, hashes = false;
     unsigned jobs = 2;
@@ -32,6 +35,10 @@ struct Arguments {
 
 bool parse_seeds(std::string_view text, Arguments& out) {
     unsigned long long from = 0, to = 0;
+    if (text.starts_with('+')) {
+        out.next = std::strtoull(text.data() + 1, nullptr, 10);
+        return out.next > 0;
+    }
     const int got = std::sscanf(std::string(text).c_str(), "%llu..%llu", &from, &to);
     out.from = from;
     out.to = got == 2 ? to : from;
@@ -74,6 +81,13 @@ bool parse(int argc, char** argv, Arguments& out) {
         } else {
             return false;
         }
+    }
+    if (out.next > 0) {
+        if (out.mode != "--report") {
+            return false;
+        }
+        out.from = read_ledger(out.ledger).last_seed + 1;
+        out.to = out.from + out.next - 1;
     }
     return !out.mode.empty() || out.from > 0;
 }

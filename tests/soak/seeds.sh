@@ -1,39 +1,64 @@
 #!/usr/bin/env bash
-# For hours: processes are killed with ever new seeds, and the simulator goes through ever new schedules. Every run is a
-# line of build/results/soak.tsv (UTC, what, seed, result, seconds); logs of what failed stay in build/results/soak/.
-# Usage: seeds.sh BUILD_DIRECTORY HOURS; CAUSEWAY_SOAK_SEED=N begins with that seed.
+# For hours: processes are killed with ever new seeds, the simulator goes through schedules that no campaign had, and
+# the parsers are fuzzed by turns. Each run is a line of build/results/soak.tsv (UTC, what, seed, result, seconds) and,
+# with its counts and the commit, of the ledger, from which docs/fault-report.md is made at the end; logs of what failed
+# stay in build/results/soak/. May be broken off at any time: the next soak goes on where the ledger ends.
+# Usage: seeds.sh BUILD_DIRECTORY HOURS; CAUSEWAY_SOAK_SEED=N begins with that seed for kills; CAUSEWAY_LEDGER=FILE and
+# CAUSEWAY_REPORT=FILE name other files than the checkout's.
 set -uo pipefail
 build=$(realpath "${1:?build directory}") hours=${2:?hours}
 cd "$(dirname "$0")/../.."
-ledger=build/results/soak.tsv logs=build/results/soak
+list=build/results/soak.tsv logs=build/results/soak
+ledger=${CAUSEWAY_LEDGER:-tests/sim/ledger.jsonl} report=${CAUSEWAY_REPORT:-docs/fault-report.md}
+commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+sim=$build/tests/causeway_sim
 mkdir -p "$logs"
-[ -s "$ledger" ] || printf 'utc\twhat\tseed\tresult\tseconds\n' >"$ledger"
+[ -s "$list" ] || printf 'utc\twhat\tseed\tresult\tseconds\n' >"$list"
 seed=${CAUSEWAY_SOAK_SEED:-$(date +%s)}
 end=$((SECONDS + $(awk -v h="$hours" 'BEGIN { printf "%d", h * 3600 }')))
 declare -A runs=() failed=()
 
 # soak WHAT COMMAND…: one run with the current seed.
 soak() {
-    local what=$1 log=$logs/$1-$seed.log started=$SECONDS result=passed; shift
+    local what=$1 started=$SECONDS result=passed; shift
+    log=$logs/${what// /-}-$seed.log
     CAUSEWAY_SEED=$seed timeout --kill-after=30 1800 "$@" >"$log" 2>&1 || result="exit $?"
-    printf '%s\t%s\t%s\t%s\t%s\n' "$(date -u +%FT%TZ)" "$what" "$seed" "$result" $((SECONDS - started)) >>"$ledger"
+    printf '%s\t%s\t%s\t%s\t%s\n' "$(date -u +%FT%TZ)" "$what" "$seed" "$result" $((SECONDS - started)) >>"$list"
     runs[$what]=$((${runs[$what]:-0} + 1))
-    if [ "$result" = passed ]; then
-        rm -f "$log"
-    else
+    if [ "$result" != passed ]; then
         failed[$what]=$((${failed[$what]:-0} + 1))
         echo "seed $seed: $what: $result ($log)"
         tail -n 15 "$log"
     fi
 }
+# The log of a run that passed has said what it had to say.
+done_with_log() { [ -n "${failed[$1]:-}" ] || rm -f "$log"; }
 
+targets=()
+for program in "$(dirname "$build")"/fuzz/fuzz/fuzz_*; do
+    [ ! -x "$program" ] || [ "${program##*_}" = canary ] || targets+=("$program")
+done
+turn=0
 while [ $SECONDS -lt $end ]; do
     soak crash bash tests/e2e/crash.sh "$build"
-    if [ -x "$build/tests/causeway_sim" ]; then
-        soak sim "$build/tests/causeway_sim" --seeds "$seed..$((seed + 199))"
+    tests/soak/ledger.py "$ledger" "$commit" kills "$log" || true
+    done_with_log crash
+    if [ -x "$sim" ]; then
+        soak sim "$sim" --report "$ledger" --seeds +2000 --commit "$commit"
+        done_with_log sim
     fi
-    seed=$((seed + 200))
+    if [ ${#targets[@]} -gt 0 ]; then
+        program=${targets[turn % ${#targets[@]}]} turn=$((turn + 1))
+        name=${program##*/fuzz_}
+        mkdir -p "build/fuzz/corpus/$name" "build/fuzz/found/$name"
+        soak "fuzz $name" "$program" -max_total_time=60 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+            -artifact_prefix="build/fuzz/found/$name/" "build/fuzz/corpus/$name" "tests/fuzz/corpus/$name"
+        tests/soak/ledger.py "$ledger" "$commit" fuzz "$name" "$log" || true
+        done_with_log "fuzz $name"
+    fi
+    seed=$((seed + 1))
 done
+[ ! -x "$sim" ] || "$sim" --report "$ledger" >"$report"
 for what in "${!runs[@]}"; do
     if [ -z "${failed[$what]:-}" ]; then
         echo "PASS $what: ${runs[$what]} runs"

@@ -1,0 +1,147 @@
+// docs/fault-report.md out of the ledger.
+#include "tests/sim/ledger.h"
+#include "tests/sim/mutants.h"
+
+#include <cstdio>
+#include <utility>
+
+namespace cw::sim {
+namespace {
+
+using Number = unsigned long long;
+
+// Which counts speak for which promise of the product. A name that ends in '.' stands for all that
+// begin with it.
+struct PromiseRow {
+    const char* promise;
+    std::vector<std::pair<const char*, const char*>> counts;  // Name and people's word.
+};
+
+const std::vector<PromiseRow>& promise_rows() {
+    static const std::vector<PromiseRow> rows{
+        {"G1 nothing SPOOLED is lost by kill or power cut",
+         {{"promise.spooled_survives", "recoveries compared"},
+          {"fault.kill", "kills"},
+          {"fault.power_cut", "power cuts"},
+          {"fault.second_cut", "second cuts"}}},
+        {"G2 nothing COMMITTED is lost with a server",
+         {{"fault.takeover", "takeovers"},
+          {"promise.committed_point_is_there", "committed points looked for"}}},
+        {"G3, G4 every point is the disks at its place in the order",
+         {{"promise.point_equals_disks", "points compared byte for byte"}}},
+        {"G5 damage is never restored silently",
+         {{"fault.tampered", "objects tampered with"}, {"seen.tampering_refused", "refusals"}}},
+        {"G6 a damaged cache is repaired from the agent",
+         {{"fault.bit_rot", "bits rotted"}, {"condition.SPOOL_LOST_DURABLE", "reports"}}},
+        {"G7 epochs never interleave",
+         {{"promise.one_manifest_per_number", "manifests"}, {"seen.fenced", "fencings"}}},
+        {"G8 no key and nonce twice",
+         {{"promise.one_content_per_key", "keys"},
+          {"promise.one_content_per_name", "names"},
+          {"fault.server_clone", "cloned servers"}}},
+        {"G9 everything converges without faults", {{"schedules", "schedules"}}},
+        {"G10 errors of the store are survived", {{"fault.blob.", "faults of the store"}}},
+        {"G12 memory and credit come back",
+         {{"promise.memory_comes_back", "times"}, {"promise.credit_comes_back", "times (credit)"}}},
+    };
+    return rows;
+}
+
+std::uint64_t sum_of(const Ledger& ledger, const std::string& name) {
+    if (name == "schedules") {
+        return ledger.schedules;
+    }
+    const bool all = name.ends_with('.');
+    std::uint64_t sum = 0;
+    for (const auto& [key, n] : ledger.counts) {
+        sum += (all ? key.starts_with(name) : key == name) ? n : 0;
+    }
+    return sum;
+}
+
+void print_promises(const Ledger& ledger) {
+    std::printf("\n## Promises\n\n| promise | how often it was put to the test |\n|---|---|\n");
+    for (const PromiseRow& row : promise_rows()) {
+        std::string cell;
+        for (const auto& [name, word] : row.counts) {
+            cell += (cell.empty() ? "" : ", ") + std::to_string(sum_of(ledger, name)) + " " + word;
+        }
+        std::printf("| %s | %s |\n", row.promise, cell.c_str());
+    }
+    std::printf(
+        "\nG11 and G13 to G21 are no matter of the simulator: see fault-coverage.md. G22: ");
+    std::size_t caught = 0, equivalent = 0;
+    for (const MutantRow& row : mutant_rows()) {
+        (row.equivalent.empty() ? caught : equivalent) += 1;
+    }
+    std::printf(
+        "%zu planted bugs\nmust each be caught by `causeway_sim --mutants`, %zu "
+        "cannot be seen and says why.\n",
+        caught, equivalent);
+}
+
+void print_events(const char* title, const Ledger& ledger, const std::string& prefix) {
+    std::printf("\n## %s\n\n| event | times |\n|---|---:|\n", title);
+    for (const auto& [name, n] : ledger.counts) {
+        if (name.starts_with(prefix)) {
+            std::printf("| %s | %llu |\n", name.substr(prefix.size()).c_str(),
+                        static_cast<Number>(n));
+        }
+    }
+}
+
+void print_schedules(const Ledger& ledger) {
+    std::printf("| | |\n|---|---:|\n| schedules | %llu |\n| violations | %llu |\n",
+                static_cast<Number>(ledger.schedules), static_cast<Number>(ledger.violations));
+    std::printf("| schedules at the newest commit, %s | %llu |\n| violations at it | %llu |\n",
+                ledger.newest_commit.c_str(), static_cast<Number>(ledger.newest_schedules),
+                static_cast<Number>(ledger.newest_violations));
+    if (ledger.newest_violations == 0 && ledger.newest_schedules > 0) {
+        std::printf("| violations per schedule at it, at most (95 %%) | %.1e |\n",
+                    3.0 / static_cast<double>(ledger.newest_schedules));
+    }
+}
+
+void print_kills(const Ledger& ledger) {
+    std::printf(
+        "\n## Kills of real processes\n\n| kill -9 of | times | claims that did not hold |\n"
+        "|---|---:|---:|\n");
+    for (const auto& [what, total] : ledger.kills) {
+        std::printf("| %s | %llu | %llu |\n", what.c_str(), static_cast<Number>(total.kills),
+                    static_cast<Number>(total.failed_claims));
+    }
+}
+
+void print_fuzzing(const Ledger& ledger) {
+    std::printf(
+        "\n## Fuzzing\n\n| target | minutes | executions | found |\n|---|---:|---:|---:|\n");
+    for (const auto& [target, total] : ledger.fuzz) {
+        std::printf("| %s | %.0f | %llu | %llu |\n", target.c_str(), total.seconds / 60,
+                    static_cast<Number>(total.executions), static_cast<Number>(total.found));
+    }
+}
+
+}  // namespace
+
+void print_fault_report(const Ledger& ledger) {
+    std::printf(
+        "# Fault report\n\nGenerated by `causeway_sim --report tests/sim/ledger.jsonl`; do not "
+        "edit. It is cumulative:\n`tests/run --soak HOURS` adds to the ledger.\n\nEvery "
+        "schedule of the simulator drives the real rooms from one seed: first under faults, then "
+        "until\neverything has converged. A violation is anything an oracle of tests/sim/oracles "
+        "objects to.\n\n");
+    print_schedules(ledger);
+    print_promises(ledger);
+    print_kills(ledger);
+    print_fuzzing(ledger);
+    print_events("Faults", ledger, "fault.");
+    print_events("What they led to", ledger, "seen.");
+    print_events("Conditions shown", ledger, "condition.");
+    print_events("Garbage collection and retention", ledger, "gc.");
+    std::printf("\n## Campaigns\n\n| commit | seeds | violations |\n|---|---|---|\n");
+    for (const std::string& row : ledger.campaigns) {
+        std::printf("%s\n", row.c_str());
+    }
+}
+
+}  // namespace cw::sim

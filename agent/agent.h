@@ -84,6 +84,10 @@ private:
         Nanos deadline{};
         bool frozen = false;  // Of a guest that is frozen first.
         bool group = false;   // Of all machines of the group.
+        std::string tag = {};
+        // The disks could not be held at one moment: it is tried again then, and this is why.
+        Nanos again{};
+        std::optional<Error> held = {};
     };
     Agent(AgentOptions options, Clock& clock, Random& random);
 
@@ -142,6 +146,7 @@ private:
     void control_point(std::uint64_t client, const PointRequest& request);
     // The point of a waiter that has none yet. False: it was answered with a refusal.
     bool find_point(Waiter& waiter);
+    Result<void> make_crash_point(Waiter& waiter);
     // agent_qemu.cc
     void tend_guest();
     void cut_frozen();

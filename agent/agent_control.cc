@@ -10,6 +10,8 @@ namespace {
 
 using nlohmann::json;
 
+constexpr std::int64_t held_again_ns = ns_per_s;
+
 std::string dump(const json& value) {
     return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -71,6 +73,20 @@ json hints_json(const std::vector<ScanSource::Disk>& disks) {
                            {"full_scans", report.full_scans},
                            {"last_scan_bytes", report.last_bytes}});
         }
+    }
+    return out;
+}
+
+json pauses_json(const PauseReport::Numbers& pauses) {
+    json out{{"points", pauses.points},
+             {"limit_ms", point_pause_max_ns / ns_per_ms},
+             {"last_us", pauses.last_ns / ns_per_us},
+             {"longest_us", pauses.longest_ns / ns_per_us},
+             {"over_limit", pauses.over_limit},
+             {"given_up", pauses.given_up}};
+    if (pauses.given_up > 0) {
+        out["waited_for"] = pauses.waited_for;
+        out["waited_ms"] = pauses.waited_ns / ns_per_ms;
     }
     return out;
 }
@@ -152,16 +168,37 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
         scan_tag_ = request.tag;
         scan_wanted_ = true;  // The next scan, so that it begins after this request.
     } else {
-        const auto made = replicator_->make_point(pipeline::PointKind::crash, request.tag);
-        if (!made) {
+        waiter.tag = request.tag;
+        if (const auto made = make_crash_point(waiter); !made) {
             return control_->reply(client, refusal(made.error()));
         }
-        waiter.point = *made;
     }
-    waiters_.push_back(waiter);
+    waiters_.push_back(std::move(waiter));
+}
+
+// Disks that could not be held at one moment may be at the next: whoever asked has said how long he
+// waits.
+Result<void> Agent::make_crash_point(Waiter& waiter) {
+    const auto made = replicator_->make_point(pipeline::PointKind::crash, waiter.tag);
+    waiter.held.reset();
+    if (made) {
+        waiter.point = *made;
+    } else if (made.error().code == Errc::held_too_long) {
+        waiter.held = made.error();
+        waiter.again = clock_.boot() + held_again_ns;
+    } else {
+        return std::unexpected(made.error());
+    }
+    return {};
 }
 
 bool Agent::find_point(Waiter& waiter) {
+    if (waiter.held && clock_.boot() - waiter.again >= 0) {
+        if (const auto made = make_crash_point(waiter); !made) {
+            control_->reply(waiter.client, refusal(made.error()));
+            return false;
+        }
+    }
     const std::optional<Result<PointId>>* outcome = nullptr;
     std::optional<Result<PointId>> of_group;
     if (waiter.group) {
@@ -176,7 +213,7 @@ bool Agent::find_point(Waiter& waiter) {
     } else if (scan_ && !scan_wanted_ && !scan_->running()) {
         outcome = &scan_->outcome();
     }
-    if (waiter.point || outcome == nullptr || !*outcome) {
+    if (waiter.point || waiter.held || outcome == nullptr || !*outcome) {
         return true;
     }
     if (!**outcome) {
@@ -203,7 +240,8 @@ void Agent::tend_waiters() {
             out["ok"] = true;
             control_->reply(it->client, dump(out));
         } else if (clock_.boot() - it->deadline >= 0) {
-            control_->reply(it->client, refusal({Errc::cancelled, "waited in vain"}));
+            control_->reply(it->client,
+                            refusal(it->held.value_or(Error{Errc::cancelled, "waited in vain"})));
         } else {
             ++it;
             continue;
@@ -228,6 +266,7 @@ std::string Agent::status_json() {
              {"source", source_name()},
              {"interval_ms", interval_ns() / ns_per_ms},
              {"app_interval_ms", app_interval_ns() / ns_per_ms},
+             {"pauses", pauses_json(replicator_->pauses().numbers())},
              {"disks", json::array()},
              {"points", json::array()}};
     if (status.last_error) {

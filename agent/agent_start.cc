@@ -169,7 +169,8 @@ Result<void> Agent::start() {
     replicator_ = std::make_unique<Replicator>(
         Replicator::Options{machine_, options_.machine_name, "causeway-agent 0.1.0",
                             options_.linger_ns},
-        Replicator::Context{*connector_, *outbox_, *pool_, *base_pool_, *state_, clock_, random_});
+        Replicator::Context{*connector_, *outbox_, *pool_, *base_pool_, *state_, clock_, random_,
+                            &gate_});
     for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
         const bool provable = raw(state.disks[slot].generation) != 0;
         replicator_->add_disk(*captures_[slot], options_.disks[slot].name, provable);

@@ -1,4 +1,5 @@
-// AdmissionGate: holds the writers of all disks of an agent while a barrier of a group stands.
+// AdmissionGate: holds the writers of all disks of an agent while a barrier of a group stands, or
+// while a point of its own waits for a writer to be done (standstill.h).
 //
 // It opens by itself: the first writer that still waits when the time is over opens it, whatever
 // has become of the loop. Then the barrier did not hold, and open() says so.
@@ -22,6 +23,9 @@ public:
     void close(Nanos until);
     // True: since close() nobody has passed, and the time is not over.
     bool open();
+    [[nodiscard]] bool closed() const noexcept { return state_.load() == State::closed; }
+    // Of the last close().
+    [[nodiscard]] Nanos until() const noexcept { return until_.load(); }
     // A writer, holding `lock` on its disk's order; let go of while it waits.
     void pass(std::unique_lock<std::mutex>& lock) {
         if (state_.load(std::memory_order_relaxed) == State::closed) {

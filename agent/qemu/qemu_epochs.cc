@@ -65,7 +65,7 @@ Result<void> QemuEpochs::cut() {
     CW_TRY(machine.run(transaction));
     context_.source.tracker().cut_done();
     was_cut_ = true;
-    const std::int64_t took_us = (context_.clock.boot() - before) / ns_per_us;
+    cut_ns_ = context_.clock.boot() - before;
     for (std::size_t slot = 0; slot < views_.size(); ++slot) {
         CW_TRY(open_view(slot));
     }
@@ -73,7 +73,7 @@ Result<void> QemuEpochs::cut() {
     for (const View& view : views_) {
         bytes += view.left.bytes();
     }
-    log_info("agent.epoch.cut", {{"took_us", took_us}, {"bytes", bytes}});
+    log_info("agent.epoch.cut", {{"took_us", cut_ns_ / ns_per_us}, {"bytes", bytes}});
     return {};
 }
 
@@ -200,7 +200,8 @@ Result<PointId> QemuEpochs::finish() {
                         "the view of disk '" + context_.source.disk_name(slot) + "' ended early");
         }
     }
-    return context_.replicator.make_point(kind_, tag_, hooks_, cut_time_);
+    return context_.replicator.make_point(kind_, tag_, hooks_,
+                                          Replicator::Moment{cut_time_, cut_ns_});
 }
 
 void QemuEpochs::end(Result<PointId> outcome) {

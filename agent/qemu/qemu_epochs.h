@@ -73,6 +73,7 @@ private:
     pipeline::PointKind kind_{};
     std::string tag_, hooks_;
     WallMicros cut_time_{};
+    std::int64_t cut_ns_ = 0;  // How long the transaction took: the guest did not write meanwhile.
     std::uint64_t fences_before_ = 0, logged_bytes_ = 0;
     std::vector<View> views_;
     ByteVector buffer_;

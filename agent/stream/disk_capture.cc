@@ -37,30 +37,45 @@ DiskCapture::DiskCapture(Start start, DirtyMap map, Parts parts)
 
 Result<void> DiskCapture::write(std::uint64_t offset, Bytes data) {
     CW_ASSERT(!data.empty() && offset % sector_bytes == 0 && data.size() % sector_bytes == 0);
-    std::unique_lock lock(order_);
-    wait_for_barrier(lock);
-    CW_TRY(mark(offset, data.size()));
-    if (auto written = parts_.image.write(offset, data); !written) {
-        stop_logging(offset, data.size(),
-                     "the image cannot be written");  // Half of it may be on the disk.
-        return written;
-    }
-    log(ExtentOp::write, offset, data.size(), data);
-    return {};
+    return make({ExtentOp::write, offset, data.size(), data},
+                [&] { return parts_.image.write(offset, data); });
 }
 
 Result<void> DiskCapture::zero(std::uint64_t offset, std::uint64_t length, ExtentOp op,
                                bool unmap) {
     CW_ASSERT(length > 0 && offset % sector_bytes == 0 && length % sector_bytes == 0);
-    std::unique_lock lock(order_);
-    wait_for_barrier(lock);
-    CW_TRY(mark(offset, length));
-    if (auto written = parts_.image.zero(offset, length, unmap); !written) {
-        stop_logging(offset, length, "the image cannot be written");
-        return written;
+    return make({op, offset, length, {}}, [&] { return parts_.image.zero(offset, length, unmap); });
+}
+
+template <typename Apply>
+Result<void> DiskCapture::make(const Change& change, Apply&& apply) {
+    const std::lock_guard turn(turn_);
+    {
+        std::unique_lock lock(order_);
+        wait_for_barrier(lock);
+        CW_TRY(mark(change.offset, change.length));
+        flight_ = {change.offset, change.length};
     }
-    log(op, offset, length, {});
+    const Result<void> applied = apply();
+    std::unique_lock lock(order_);
+    wait_for_barrier(lock);  // A barrier that came meanwhile has it not: nobody may hear of it yet.
+    flight_.reset();
+    unsettled_ = false;
+    if (!applied) {
+        stop_logging(change.offset, change.length,
+                     "the image cannot be written");  // Half of it may be on the disk.
+        return applied;
+    }
+    // Logging may have ended or begun meanwhile. The union has it: nothing is written.
+    CW_ASSERT(mark(change.offset, change.length).has_value());
+    log(change.op, change.offset, change.length, change.data);
     return {};
+}
+
+void DiskCapture::keep_flight() {
+    if (flight_) {
+        CW_ASSERT(mark(flight_->offset, flight_->length).has_value());
+    }
 }
 
 Result<bool> DiskCapture::log_block(std::uint64_t offset, Bytes data) {
@@ -179,6 +194,8 @@ std::optional<Seq> DiskCapture::close_fence(std::uint32_t super_chunks) {
     const Seq end{raw(next_) - 1};
     map_.end_fence(end);
     fence_open_ = false;
+    unsettled_ = flight_.has_value();
+    keep_flight();
     return end;
 }
 
@@ -215,6 +232,7 @@ pipeline::DiskCut DiskCapture::cut_locked() {
     close_open();
     const Seq cut{raw(next_) - 1};
     map_.close_interval(cut);
+    keep_flight();
     return {key_.disk, key_.generation, cut, hash_};
 }
 

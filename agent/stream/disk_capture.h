@@ -1,6 +1,11 @@
 // DiskCapture: one protected disk. Every change passes here: it is marked in the dirty map, written
-// to the image and logged with the next sequence, in this order, under one lock. So the sequence is
-// the order of the image, and any prefix of the log is a state a power cut could have left.
+// to the image and logged with the next sequence, in this order, one change at a time. So the
+// sequence is the order of the image, and any prefix of the log is a state a power cut could have
+// left.
+//
+// The loop never waits for the image: a change that is being written there is not in the log, and
+// nobody was told that it is done, so a point may be cut without it. A disk that hangs stops
+// neither the loop nor the points of its machine.
 //
 // A change never waits for the network. When the queue has no room the disk stops logging (mode
 // METADATA): changes go to the dirty map only ("missed") until open_fence() starts the log again
@@ -11,7 +16,8 @@
 // RESYNC_BEGIN, where it starts from zeros: what came before is covered by the BASE.
 //
 // Thread-safety: write(), zero(), flush(), log_block() from any thread; the rest from the agent's
-// loop, each taking the order lock by itself. Lock order: disks by slot, then the outbox.
+// loop, each taking the order lock by itself. Lock order: the turn of a disk, its order lock (of
+// several disks: standstill.h), the outbox.
 #pragma once
 
 #include "agent/group/admission_gate.h"
@@ -115,8 +121,12 @@ public:
 
     // --- cutting points: with all disks locked ---
     [[nodiscard]] std::unique_lock<std::mutex> lock() { return std::unique_lock(order_); }
+    // Owns nothing if the lock is taken.
+    [[nodiscard]] std::unique_lock<std::mutex> try_lock() { return {order_, std::try_to_lock}; }
     // May this disk be part of a point? Lock held.
-    [[nodiscard]] bool consistent_locked() const noexcept { return logging_ && !fence_open_; }
+    [[nodiscard]] bool consistent_locked() const noexcept {
+        return logging_ && !fence_open_ && !unsettled_;
+    }
     // Closes the open record and the dirty interval. Lock held.
     pipeline::DiskCut cut_locked();
     [[nodiscard]] std::uint16_t slot() const noexcept { return start_.slot; }
@@ -129,7 +139,17 @@ private:
             parts_.gate->pass(lock);
         }
     }
+    struct Change {
+        pipeline::ExtentOp op{};
+        std::uint64_t offset = 0, length = 0;
+        Bytes data;
+    };
+    // `apply` does it to the image.
+    template <typename Apply>
+    Result<void> make(const Change& change, Apply&& apply);
     Result<void> mark(std::uint64_t offset, std::uint64_t length);
+    // A change under way is logged later: it belongs to the interval that begins now as well.
+    void keep_flight();
     // Logs one extent of at most 4 MiB, or stops logging.
     void log(pipeline::ExtentOp op, std::uint64_t offset, std::uint64_t length, Bytes data);
     bool try_log(pipeline::ExtentOp op, std::uint64_t offset, std::uint32_t length, Bytes data);
@@ -141,7 +161,8 @@ private:
 
     const Start start_;
     Parts parts_;
-    std::mutex order_;  // Guards everything below, and writes to the image.
+    std::mutex turn_;   // Of the writers: held until the image and the log have the change.
+    std::mutex order_;  // Guards everything below; never held while the image is written.
     DirtyMap map_;
     pipeline::StreamKey key_;
     Seq next_;
@@ -150,6 +171,12 @@ private:
     Sha256 hash_{};
     bool logging_;
     bool fence_open_ = false;
+    struct Flight {
+        std::uint64_t offset = 0, length = 0;
+    };
+    std::optional<Flight> flight_;  // Marked, and on its way to the image.
+    // It was when the fence ended: BASE may have half of it, and the log has it not yet.
+    bool unsettled_ = false;
     std::uint64_t fences_ = 0, recorded_bytes_ = 0;
     std::string_view missed_why_ = "not synchronised yet";
     RecordBuilder open_;

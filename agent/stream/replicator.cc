@@ -237,7 +237,7 @@ bool Replicator::all_spooled() {
 }
 
 Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag, std::string hooks,
-                                       std::optional<WallMicros> at, const GroupId& group) {
+                                       std::optional<Moment> of, const GroupId& group) {
     CW_ASSERT(tag.size() <= pipeline::point_tag_bytes_max);
     if (!context_.outbox.room()) {
         return fail(Errc::out_of_budget, "the queue is full");
@@ -249,40 +249,33 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
     point.id = make_id<PointId>(context_.random);
     OutboxEntry entry;
     entry.cuts.resize(disks_.size());
-    {
-        std::vector<std::unique_lock<std::mutex>> all;  // One instant for all disks.
-        for (Disk& disk : disks_) {
-            all.push_back(disk.capture->lock());
-            if (!disk.rejected && !disk.capture->consistent_locked()) {
-                return fail(Errc::not_ready, "disk '" + disk.name + "' is not consistent (" +
-                                                 std::string(disk.phase) + ")");
-            }
+    Standstill still(context_.clock, context_.gate, point_pause_max_ns);
+    CW_TRY(hold_all(still));  // One instant for all disks.
+    point.source_time = of ? of->at : context_.clock.wall();
+    for (Disk& disk : disks_) {
+        if (!disk.rejected) {
+            point.cuts.push_back(disk.capture->cut_locked());
+            entry.cuts[disk.capture->slot()] = point.cuts.back().cut;
         }
-        point.source_time = at.value_or(context_.clock.wall());
-        for (Disk& disk : disks_) {
-            if (!disk.rejected) {
-                point.cuts.push_back(disk.capture->cut_locked());
-                entry.cuts[disk.capture->slot()] = point.cuts.back().cut;
-            }
-        }
-        std::ranges::sort(point.cuts, {}, &pipeline::DiskCut::disk);
-        point.kind = kind;
-        point.group = group;
-        point.provisional = !group.is_nil();
-        point.tag = tag;
-        point.hook_results = std::move(hooks);
-        const ByteVector payload = pipeline::encode_point(point);
-        entry.record.table = pipeline::TableBuffer(align_up(payload.size(), block_bytes));
-        std::ranges::copy(payload, entry.record.table.bytes().begin());
-        entry.record.header.key.machine = options_.machine;
-        entry.record.header.type = pipeline::RecordType::point;
-        entry.record.header.table_bytes =
-            static_cast<std::uint32_t>(entry.record.table.bytes().size());
-        entry.record.header.table_crc = crc32c(entry.record.table.bytes());
-        entry.slot = wire::machine_slot;
-        entry.point = point.id;
-        context_.outbox.push(std::move(entry));
     }
+    std::ranges::sort(point.cuts, {}, &pipeline::DiskCut::disk);
+    point.kind = kind;
+    point.group = group;
+    point.provisional = !group.is_nil();
+    point.tag = tag;
+    point.hook_results = std::move(hooks);
+    const ByteVector payload = pipeline::encode_point(point);
+    entry.record.table = pipeline::TableBuffer(align_up(payload.size(), block_bytes));
+    std::ranges::copy(payload, entry.record.table.bytes().begin());
+    entry.record.header.key.machine = options_.machine;
+    entry.record.header.type = pipeline::RecordType::point;
+    entry.record.header.table_bytes = static_cast<std::uint32_t>(entry.record.table.bytes().size());
+    entry.record.header.table_crc = crc32c(entry.record.table.bytes());
+    entry.slot = wire::machine_slot;
+    entry.point = point.id;
+    context_.outbox.push(std::move(entry));
+    const std::int64_t paused_ns = still.release();
+    pauses_.cut(point.id, of ? of->pause_ns : paused_ns);
     points_.made({.id = point.id,
                   .kind = kind,
                   .tag = std::move(tag),

@@ -11,7 +11,9 @@
 #include "agent/stream/base_sender.h"
 #include "agent/stream/disk_capture.h"
 #include "agent/stream/mode_report.h"
+#include "agent/stream/pause_report.h"
 #include "agent/stream/point_tracker.h"
+#include "agent/stream/standstill.h"
 
 #include <deque>
 #include <memory>
@@ -41,6 +43,7 @@ public:
         StateFile& state;
         Clock& clock;
         Random& random;
+        AdmissionGate* gate = nullptr;  // The one that the captures have.
     };
     struct DiskStatus {
         std::string name;
@@ -79,11 +82,18 @@ public:
         return session_ && session_->link().wants_write();
     }
 
-    // A barrier across all disks. `at`: the moment that the disks are of, if it is not now.
+    // A moment that was before: the disks are of it, and who made it kept writers waiting so long.
+    struct Moment {
+        Moment(WallMicros when, std::int64_t pause = 0) : at(when), pause_ns(pause) {}
+        WallMicros at;
+        std::int64_t pause_ns;
+    };
+    // A barrier across all disks. `of`: the moment that the disks are of, if it is not now.
     // With a group it is provisional: see decide_point().
-    // Errors: not_ready while a disk is not consistent; out_of_budget when the queue is full.
+    // Errors: not_ready while a disk is not consistent; out_of_budget when the queue is full;
+    // held_too_long when writers would be kept for longer than point_pause_max_ns (they are not).
     Result<PointId> make_point(pipeline::PointKind kind, std::string tag, std::string hooks = {},
-                               std::optional<WallMicros> at = {}, const GroupId& group = {});
+                               std::optional<Moment> of = {}, const GroupId& group = {});
     // What became of a point that was made with a group: until then the server keeps it back. If
     // this is lost with a connection the server makes it an ordinary point.
     void decide_point(const PointId& id, const GroupId& group, bool committed);
@@ -92,6 +102,8 @@ public:
     // Nothing changed since the last point, and that one is still on its way.
     [[nodiscard]] bool point_would_repeat();
     [[nodiscard]] PointTracker& points() noexcept { return points_; }
+    // What points cost writers.
+    [[nodiscard]] const PauseReport& pauses() const noexcept { return pauses_; }
     [[nodiscard]] Status status();
     // The server's secret for fingerprints; zeros before the first WELCOME.
     [[nodiscard]] const FingerprintSecret& secret() const noexcept { return secret_; }
@@ -145,6 +157,9 @@ private:
     void lose(const Error& error);
     Result<void> keep_alive();
     Result<void> end_politely();
+    // replicator_point.cc
+    Result<void> hold_all(Standstill& still);
+    Result<void> held_too_long(const Standstill& still);
     // replicator_mode.cc
     [[nodiscard]] wire::Mode sum_mode();
     void tend_mode();
@@ -187,6 +202,7 @@ private:
     std::unique_ptr<ServerSession> session_;
     RetryPolicy retry_;
     PointTracker points_;
+    PauseReport pauses_;
     LinkState link_state_ = LinkState::waiting;
     Nanos retry_at_{}, pinged_{}, live_since_{}, deadline_{};
     Nanos stop_by_{INT64_MAX};

@@ -47,7 +47,7 @@ void Harness::start(bool provable, bool fresh, std::optional<Seq> exact) {
     machine.bytes.fill(std::byte{9});
     replicator = std::make_unique<Replicator>(
         Replicator::Options{machine, "test", "test", 20 * ns_per_ms, compare_bytes_min},
-        Replicator::Context{connector, *outbox, *pool, *base_pool, *state, clock, *random});
+        Replicator::Context{connector, *outbox, *pool, *base_pool, *state, clock, *random, &gate});
     for (std::size_t i = 0; i < options.disks; ++i) {
         const DirtyMap::Target target{directory + "/map" + std::to_string(i), id_of(i),
                                       options.disk_bytes, options.ranges_max};
@@ -61,7 +61,8 @@ void Harness::start(bool provable, bool fresh, std::optional<Seq> exact) {
                                        .stream_hash = {},
                                        .logging = exact.has_value()};
         captures.push_back(std::make_unique<DiskCapture>(
-            begin, std::move(map), DiskCapture::Parts{*images[i], *outbox, *pool, clock, *state}));
+            begin, std::move(map),
+            DiskCapture::Parts{*images[i], *outbox, *pool, clock, *state, &gate}));
         replicator->add_disk(*captures.back(), "disk" + std::to_string(i), provable);
     }
 }

@@ -65,6 +65,7 @@ public:
     Options options;
     std::uint64_t compare_bytes_min = 256 * mib;
     SharedClock clock;
+    AdmissionGate gate{clock};
     std::unique_ptr<Random> random;
     ModelServer server;
     ModelConnector connector{server};

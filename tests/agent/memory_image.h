@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <mutex>
 
 namespace cw::agent::test {
@@ -27,6 +28,9 @@ public:
     }
     Result<void> write(std::uint64_t offset, Bytes in) override {
         CW_ASSERT(offset + in.size() <= bytes_.size());
+        if (before_write) {
+            before_write();
+        }
         if (fail_writes) {
             return fail(Errc::io_error, "told to fail");
         }
@@ -47,6 +51,7 @@ public:
     }
 
     std::string print = "memory";
+    std::function<void()> before_write;  // By the writing thread; may take its time.
     bool fail_writes = false;
     std::uint64_t grown_by = 0;
     std::atomic<std::uint64_t> reads_left = UINT64_MAX;  // Then it is gone.

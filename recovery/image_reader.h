@@ -33,6 +33,10 @@ public:
 
     [[nodiscard]] std::uint64_t size_bytes() const noexcept { return map_.disk_bytes(); }
     [[nodiscard]] const LayerMap& map() const noexcept { return map_; }
+    // Of a chunk of the map: MappedChunk::segment. It is the catalog's.
+    [[nodiscard]] const vault::SegmentRef& segment(std::uint32_t index) const {
+        return *segments_.at(index).ref;
+    }
     [[nodiscard]] const Fetcher& fetcher() const noexcept { return fetcher_; }
 
     // Fills `out` with the bytes at `offset` (a range within the disk); `done` runs inside a later

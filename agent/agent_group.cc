@@ -13,6 +13,7 @@ Result<void> Agent::open_group() {
                     "a group needs a source that sees every write: --qmp in data mode, "
                     "--nbd-socket or --nbd-listen");
     }
+    options_.group.machine = machine_;
     CW_TRY_ASSIGN(group_, GroupPort::open(options_.group, options_.target.files,
                                           {*this, clock_, random_, [this] { doorbell_.ring(); }}));
     next_group_ = clock_.boot() + options_.group_interval_ns;

@@ -1,6 +1,7 @@
 #include "agent/group/group_coordinator.h"
 
 #include "base/log.h"
+#include "pipeline/group_id.h"
 
 #include <algorithm>
 #include <utility>
@@ -16,7 +17,8 @@ GroupCoordinator::GroupCoordinator(Options options, GroupMember& self, Lines& li
                                    Random& random)
     : options_(std::move(options)), self_(self), lines_(lines), clock_(clock), random_(random) {
     CW_ASSERT(!options_.members.empty() && options_.hold_ns > 0 &&
-              options_.hold_ns <= barrier_hold_ms_max * ns_per_ms);
+              options_.hold_ns <= barrier_hold_ms_max * ns_per_ms &&
+              options_.machines.size() == options_.members.size() + 1);
 }
 
 bool GroupCoordinator::begin(std::string tag) {
@@ -25,7 +27,7 @@ bool GroupCoordinator::begin(std::string tag) {
     }
     outcome_.reset();
     tag_ = std::move(tag);
-    barrier_ = make_id<GroupId>(random_);
+    barrier_ = pipeline::make_group_id(options_.machines, random_);
     phase_ = Phase::preparing;
     deadline_ = clock_.boot() + options_.hold_ns;
     answered_.assign(options_.members.size(), false);

@@ -25,6 +25,7 @@ public:
     };
     struct Options {
         std::vector<std::string> members;        // Names of the others, for people.
+        std::vector<MachineId> machines;         // Every member's, this machine's too.
         std::int64_t hold_ns = 300 * ns_per_ms;  // From PREPARE to the last RELEASED.
         std::int64_t confirm_ns = 5 * ns_per_s;  // For the confirmations of COMMIT.
     };

@@ -1,6 +1,7 @@
 #include "agent/group/group_port.h"
 
 #include "base/log.h"
+#include "pipeline/group_id.h"
 
 #include <algorithm>
 #include <mutex>
@@ -32,6 +33,14 @@ std::vector<std::string> names_of(const std::vector<GroupOptions::Member>& membe
         names.push_back(to_string(member.machine) + " at " + to_string(member.address));
     }
     return names;
+}
+
+std::vector<MachineId> machines_of(const GroupOptions& options) {
+    std::vector<MachineId> machines{options.machine};
+    for (const auto& member : options.members) {
+        machines.push_back(member.machine);
+    }
+    return machines;
 }
 
 }  // namespace
@@ -71,6 +80,7 @@ GroupPort::GroupPort(GroupOptions options, TlsFiles files, Context context)
     if (!options_.members.empty()) {
         coordinator_ = std::make_unique<GroupCoordinator>(
             GroupCoordinator::Options{.members = names_of(options_.members),
+                                      .machines = machines_of(options_),
                                       .hold_ns = options_.hold_ns},
             self_, *this, context_.clock, context_.random);
     }
@@ -88,6 +98,13 @@ Result<std::unique_ptr<GroupPort>> GroupPort::open(GroupOptions options, TlsFile
             1) {
             return fail(Errc::usage, "member " + to_string(member.machine) + " is named twice");
         }
+        if (member.machine == options.machine) {
+            return fail(Errc::usage, "--group-member names the others, not this machine");
+        }
+    }
+    if (options.members.size() >= pipeline::group_members_max) {
+        return fail(Errc::usage, "a group has at most " +
+                                     std::to_string(pipeline::group_members_max) + " machines");
     }
     std::unique_ptr<GroupPort> port(
         new GroupPort(std::move(options), std::move(files), std::move(context)));

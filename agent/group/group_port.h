@@ -26,6 +26,7 @@ struct GroupOptions {
         MachineId machine;
         HostPort address;
     };
+    MachineId machine{};  // This one.
     std::optional<HostPort> listen{};
     std::vector<MachineId> coordinators{};  // Who may hold this machine's writers.
     std::vector<Member> members{};          // Whom this machine coordinates.
@@ -45,7 +46,8 @@ public:
         std::function<void()> wake;  // From any thread: step() has something to do.
     };
     // `files`: this machine's own, read at each connection. Errors: io_error (address in use),
-    // usage (somebody may listen but nobody is allowed in, a member twice).
+    // usage (somebody may listen but nobody is allowed in, a member twice,
+    // this machine as one, more than an id can name).
     static Result<std::unique_ptr<GroupPort>> open(GroupOptions options, TlsFiles files,
                                                    Context context);
     ~GroupPort() override;

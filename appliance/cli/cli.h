@@ -76,6 +76,7 @@ void add_recovery_commands(CLI::App& app, Cli& cli);  // failover, export
 void add_job_commands(CLI::App& app, Cli& cli);       // jobs, and:
 void add_state_commands(CLI::App& app, Cli& cli);     // commit, undo-failover, reprotect
 void add_mount_command(CLI::App& app, Cli& cli);      // mount
+void add_hrl_command(CLI::App& app, Cli& cli);        // hrl
 void add_drill_command(CLI::App& app, Cli& cli);      // drill
 void add_plan_commands(CLI::App& app, Cli& cli);      // plan run | check | show
 void add_doctor_commands(CLI::App& app, Cli& cli);    // doctor, support-bundle

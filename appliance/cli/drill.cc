@@ -87,7 +87,7 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     CW_TRY_ASSIGN(const std::uint64_t timeout_ms, config::parse_duration_ms(arguments.timeout));
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, arguments.machine, false));
-    CW_TRY_ASSIGN(const auto* point, opened.catalog->find_point(arguments.point));
+    CW_TRY_ASSIGN(const auto* point, find_point(opened, arguments.point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
                                                   {.machine = opened.catalog->machine(),

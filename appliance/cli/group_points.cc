@@ -1,14 +1,9 @@
-// causeway points --group: one group's points at all machines of the vault. A group point is worth
-// what its weakest member is: a machine whose server dropped its part is named here.
 #include "appliance/cli/group_points.h"
 
 #include "base/log.h"
-#include "recovery/catalog.h"
 
 #include <algorithm>
 #include <cstdio>
-#include <map>
-#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -16,43 +11,41 @@ namespace cw::appliance {
 namespace {
 
 using nlohmann::json;
+using recovery::GroupTable;
 
-struct Member {
-    MachineId machine;
-    std::string name;
-    std::map<GroupId, vault::PointEntry> points;  // Those of a group.
-};
-
-Result<std::vector<Member>> read_members(Cli& cli) {
-    CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
-    CW_TRY_ASSIGN(const auto ids, chosen_machines(vault, ""));
-    std::vector<Member> members;
-    for (const MachineId& id : ids) {
-        CW_TRY_ASSIGN(const auto catalog,
-                      recovery::Catalog::open(*vault.store, *vault.access.kek, id, {}));
-        Member& member = members.emplace_back();
-        member.machine = id;
-        member.name = catalog.state().newest.machine_name;
-        for (const vault::PointEntry* point : catalog.points()) {
-            if (!point->group.is_nil()) {
-                member.points.insert_or_assign(point->group, *point);
-            }
-        }
+void add_machine(GroupTable& table, blob::BlobStore& store, vault::KeyService& kek,
+                 const MachineId& machine) {
+    const auto catalog = recovery::Catalog::open(store, kek, machine, {});
+    if (catalog) {
+        table.add(*catalog);
+    } else {
+        table.add_unreadable(machine, catalog.error());
     }
-    return members;
 }
 
-// Every group that a machine with a point of `group` has a point of.
-std::set<GroupId> related(const std::vector<Member>& members, const GroupId& group) {
-    std::set<GroupId> groups;
-    for (const Member& member : members) {
-        if (member.points.contains(group)) {
-            for (const auto& [id, point] : member.points) {
-                groups.insert(id);
-            }
-        }
+json machine_json(const GroupTable& table, const MachineId& machine) {
+    return {{"machine", to_string(machine)}, {"name", table.name_of(machine)}};
+}
+
+json verdict_json(const GroupTable& table, const GroupId& group,
+                  const GroupTable::Verdict& verdict) {
+    json out{{"group", to_string(group)},
+             {"whole", verdict.whole},
+             {"reason", verdict.reason},
+             {"points", json::array()},
+             {"without", json::array()}};
+    for (const MachineId& machine : verdict.with) {
+        const vault::PointEntry& point = *table.point_of(machine, group);
+        json entry = machine_json(table, machine);
+        entry["id"] = to_string(point.id);
+        entry["time"] = recovery::time_text(point.source_time);
+        entry["tag"] = point.tag;
+        out["points"].push_back(std::move(entry));
     }
-    return groups;
+    for (const MachineId& machine : verdict.without) {
+        out["without"].push_back(machine_json(table, machine));
+    }
+    return out;
 }
 
 void print(const json& out) {
@@ -62,41 +55,63 @@ void print(const json& out) {
                     point.value("id", "").c_str(), point.value("time", "").c_str(),
                     escape_for_display(point.value("tag", "")).c_str());
     }
-    for (const json& machine : out["without"]) {
-        std::printf("%s  %s  ! has no point of this group, but of others with these machines\n",
-                    machine.value("machine", "").c_str(),
-                    escape_for_display(machine.value("name", "")).c_str());
+    if (!out.value("whole", false)) {
+        std::printf("! not a group point any more, but points of these machines alone: %s\n",
+                    out.value("reason", "").c_str());
     }
 }
 
 }  // namespace
 
-Result<void> group_points(Cli& cli, const std::string& group_text) {
-    CW_TRY_ASSIGN(const GroupId group, parse_id<GroupId>(group_text));
-    CW_TRY_ASSIGN(const auto members, read_members(cli));
-    const std::set<GroupId> others = related(members, group);
-    json out{{"group", to_string(group)}, {"points", json::array()}, {"without", json::array()}};
-    for (const Member& member : members) {
-        json entry{{"machine", to_string(member.machine)}, {"name", member.name}};
-        if (const auto found = member.points.find(group); found != member.points.end()) {
-            const vault::PointEntry& point = found->second;
-            entry["id"] = to_string(point.id);
-            entry["time"] = recovery::time_text(point.source_time);
-            entry["tag"] = point.tag;
-            out["points"].push_back(std::move(entry));
-        } else if (std::ranges::any_of(member.points, [&](const auto& each) {
-                       return others.contains(each.first);
-                   })) {
-            out["without"].push_back(std::move(entry));
+Result<GroupTable> read_groups(const OpenedCatalog& opened) {
+    CW_TRY_ASSIGN(const auto machines, vault::list_machines(*opened.store));
+    GroupTable table;
+    table.add(*opened.catalog);
+    for (const MachineId& machine : machines) {
+        if (machine != opened.catalog->machine()) {
+            add_machine(table, *opened.store, *opened.access.kek, machine);
         }
     }
-    if (out["points"].empty()) {
+    return table;
+}
+
+Result<void> group_points(Cli& cli, const std::string& group_text) {
+    CW_TRY_ASSIGN(const GroupId group, parse_id<GroupId>(group_text));
+    CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
+    CW_TRY_ASSIGN(const auto machines, vault::list_machines(*vault.store));
+    GroupTable table;
+    for (const MachineId& machine : machines) {
+        add_machine(table, *vault.store, *vault.access.kek, machine);
+    }
+    const GroupTable::Verdict verdict = table.judge(group);
+    if (verdict.with.empty()) {
         return fail(Errc::point_not_found, "no machine has a point of group " + to_string(group));
     }
+    const json out = verdict_json(table, group, verdict);
     if (cli.json) {
         print_json(out);
     } else {
         print(out);
+    }
+    return {};
+}
+
+Result<void> judge_groups(const OpenedCatalog& opened, json& points) {
+    const auto of_group = [](const json& point) { return point.contains("group"); };
+    if (std::ranges::none_of(points, of_group)) {
+        return {};
+    }
+    CW_TRY_ASSIGN(const GroupTable table, read_groups(opened));
+    for (json& point : points) {
+        if (!of_group(point)) {
+            continue;
+        }
+        CW_TRY_ASSIGN(const GroupId group, parse_id<GroupId>(point.value("group", "")));
+        const GroupTable::Verdict verdict = table.judge(group);
+        point["group_whole"] = verdict.whole;
+        if (!verdict.whole) {
+            point["group_reason"] = verdict.reason;
+        }
     }
     return {};
 }

@@ -122,6 +122,7 @@ int main(int argc, char** argv) {
     add_recovery_commands(app, cli);
     add_job_commands(app, cli);
     add_mount_command(app, cli);
+    add_hrl_command(app, cli);
     add_drill_command(app, cli);
     add_plan_commands(app, cli);
     add_doctor_commands(app, cli);

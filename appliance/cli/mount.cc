@@ -54,7 +54,7 @@ Result<void> mount(Cli& cli, const MountOptions& options) {
     {
         // Here, so that a wrong point is told as any command tells it.
         CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
-        CW_TRY_ASSIGN(const auto* point, opened.catalog->find_point(options.from.point));
+        CW_TRY_ASSIGN(const auto* point, find_point(opened, options.from.point));
         CW_TRY_ASSIGN(const auto disk, opened.catalog->find_disk(*point, options.from.disk));
         request.source = {.config_path = cli.config_path,
                           .machine = options.from.machine,

@@ -1,7 +1,7 @@
 // causeway plan run | check | show: recovery plans.
 #include "appliance/operator/plan.h"
 
-#include "appliance/cli/cli.h"
+#include "appliance/cli/point.h"
 #include "appliance/operator/outputs.h"
 #include "base/log.h"
 
@@ -119,7 +119,7 @@ Result<void> check_failover(Cli& cli, const PlanStep& step) {
         }
     }
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, words.at(1), false));
-    CW_TRY_ASSIGN(const auto* found, opened.catalog->find_point(point));
+    CW_TRY_ASSIGN(const auto* found, find_point(opened, point));
     CW_TRY(place_outputs(*opened.catalog, *found, request));
     return {};
 }

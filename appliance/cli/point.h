@@ -9,7 +9,7 @@ namespace cw::appliance {
 
 struct PointChoice {
     std::string machine;           // Its id.
-    std::string point = "latest";  // As recovery::Catalog::find_point().
+    std::string point = "latest";  // As find_point().
     std::string disk;              // Id or name; empty: the only one.
     bool accept_stale = false;
 };
@@ -22,5 +22,9 @@ void add_point_options(CLI::App& command, const char* name, PointChoice& choice)
 
 // Opens the machine's history. Errors: as open_catalog().
 Result<OpenedCatalog> open_catalog(Cli& cli, const PointChoice& choice);
+// `which`: as Catalog::find_point(), and this machine's part of a group's point, "group:ID" or
+// "latest-group". Errors: those of Catalog::find_point(); point_not_found (not every member of the
+// group has its part any more: then there is no such point); those of reading the other machines.
+Result<const vault::PointEntry*> find_point(const OpenedCatalog& opened, const std::string& which);
 
 }  // namespace cw::appliance

@@ -46,7 +46,6 @@ std::string extension_of(const std::string& format) {
 recovery::RestoreRequest request_of(const RestoreOptions& options, const OpenedCatalog& opened) {
     recovery::RestoreRequest request;
     request.machine = opened.catalog->machine();
-    request.point = options.from.point;
     request.disk = options.from.disk;
     request.reader.download_threads = opened.download_threads;
     request.write.force = options.force;
@@ -177,7 +176,7 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
     }
     CW_TRY_ASSIGN(const OpenedCatalog opened,
                   options.planned ? open_planned(cli, options) : open_catalog(cli, options.from));
-    CW_TRY_ASSIGN(const auto* point, opened.catalog->find_point(options.from.point));
+    CW_TRY_ASSIGN(const auto* point, find_point(opened, options.from.point));
     CW_TRY_ASSIGN(const auto outputs, outputs_of(cli, options, *opened.catalog, *point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
@@ -202,7 +201,9 @@ Result<void> export_disk(Cli& cli, const ExportOptions& options) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
     CW_TRY(check_output(cli, options, options.output));
     ProgressLine progress(*cli.seams.clock, "exported");
+    CW_TRY_ASSIGN(const auto* point, find_point(opened, options.from.point));
     recovery::RestoreRequest request = request_of(options, opened);
+    request.point = to_string(point->id);
     request.write.path = options.output;
     CW_TRY_ASSIGN(auto report, write_disk(cli, opened, request, options.format,
                                           [&](std::uint64_t done, std::uint64_t all) {

@@ -76,6 +76,16 @@ Result<void> machines(Cli& cli) {
     return result;
 }
 
+// What a point is to its group, as judge_groups() found it.
+std::string group_text(const json& point) {
+    if (!point.contains("group")) {
+        return {};
+    }
+    return point.value("group_whole", false)
+               ? "  group " + point.value("group", "")
+               : "  (its group's point is gone: " + point.value("group_reason", "") + ")";
+}
+
 Result<void> points(Cli& cli, const std::string& machine_text, bool accept_stale) {
     CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
     if (master_target) {
@@ -86,16 +96,16 @@ Result<void> points(Cli& cli, const std::string& machine_text, bool accept_stale
     for (const vault::PointEntry* point : opened.catalog->points()) {
         out.push_back(point_json(*opened.catalog, *point));
     }
+    CW_TRY(judge_groups(opened, out));
     if (cli.json) {
         print_json(out);
         return {};
     }
     for (const json& point : out) {
-        const std::string group = point.value("group", "");
-        std::printf("%s  %s  %-10s %s%s%s\n", point["id"].get<std::string>().c_str(),
+        std::printf("%s  %s  %-10s %s%s\n", point["id"].get<std::string>().c_str(),
                     point["time"].get<std::string>().c_str(),
                     point["kind"].get<std::string>().c_str(), shown(point["tag"]).c_str(),
-                    group.empty() ? "" : "  group ", group.c_str());
+                    group_text(point).c_str());
     }
     if (out.empty()) {
         std::puts("no recovery points yet");

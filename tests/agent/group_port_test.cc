@@ -1,6 +1,7 @@
 // The group's port over real TLS: who gets in, who does not, and that a barrier works across it.
 #include "agent/group/group_port.h"
 
+#include "pipeline/group_id.h"
 #include "tests/agent/group_rig.h"
 
 #include <chrono>
@@ -55,7 +56,9 @@ protected:
         return open({.listen = HostPort{"127.0.0.1", 0}, .coordinators = {coordinator}}, files);
     }
     GroupPort& coordinate(const GroupPort& member, MachineId named, const TlsFiles& files) {
-        return open({.members = {{named, {"127.0.0.1", member.port()}}}}, files);
+        return open(
+            {.machine = a_ == named ? b_ : a_, .members = {{named, {"127.0.0.1", member.port()}}}},
+            files);
     }
     template <typename Done>
     bool run_until(Done&& done) {
@@ -91,6 +94,7 @@ TEST_F(GroupPorts, CarryABarrierBetweenMachinesThatKnowEachOther) {
     for (int i = 0; i < 3; ++i) {
         const auto made = barrier(coordinator);
         ASSERT_TRUE(made.has_value()) << to_string(made.error());
+        EXPECT_TRUE(pipeline::are_group_members(made->barrier, std::vector{a_, b_}));
         EXPECT_TRUE(machines_[0]->decided.at(made->barrier));
         EXPECT_TRUE(machines_[1]->decided.at(made->barrier));
     }
@@ -159,6 +163,7 @@ TEST_F(GroupPorts, RefuseOptionsThatLetNobodyInOrNameAMemberTwice) {
     };
     EXPECT_TRUE(refused({.listen = HostPort{"127.0.0.1", 0}}));
     EXPECT_TRUE(refused({.members = {{b_, {"127.0.0.1", 1}}, {b_, {"127.0.0.1", 2}}}}));
+    EXPECT_TRUE(refused({.machine = b_, .members = {{b_, {"127.0.0.1", 1}}}}));
 }
 
 }  // namespace

@@ -9,9 +9,12 @@ GroupRig::GroupRig(std::size_t count, bool both, std::uint64_t seed)
         members_.push_back(std::make_unique<GroupMember>(*machines_[i], clock, hold_ns));
     }
     for (std::size_t self = 0; self < (both ? 2U : 1U); ++self) {
-        GroupCoordinator::Options options{.members = {}, .hold_ns = hold_ns};
+        GroupCoordinator::Options options{.members = {}, .machines = {}, .hold_ns = hold_ns};
         for (std::size_t index = 0; index + 1 < count; ++index) {
             options.members.push_back("machine " + std::to_string(machine_of(self, index)));
+        }
+        for (std::size_t machine = 0; machine < count; ++machine) {
+            options.machines.push_back(make_id<MachineId>(*random_));
         }
         auto lines = std::make_unique<CoordinatorLines>();
         lines->rig = this;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two machines play ping-pong while points of their group are made: at every group point B ≤ A ≤ B + 1. A member that is
-# gone spoils a group point and nothing else. Usage: group_points.sh BUILD_DIRECTORY
+# gone spoils a group point and nothing else; one whose part is lost later ends the group's point. Usage: group_points.sh BUILD_DIRECTORY
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -94,7 +94,7 @@ check "a group point names the machines that have it" whole
 # A copy of the vault in which B has lost its part: its newest manifests are gone, one after the other.
 mkdir "$demo/partial"
 cp -r "$demo/vault/manifest" "$demo/partial/" && cp -r "$demo/vault/data" "$demo/vault/keys" "$demo/partial/" || die "the vault cannot be copied"
-sed "s|dir://$demo/vault|dir://$demo/partial|" "$demo/causeway.toml" > "$demo/partial.toml"
+sed -e "s|dir://$demo/vault|dir://$demo/partial|" -e "s|^state_dir = .*|state_dir = \"$demo/partial.state\"|" "$demo/causeway.toml" > "$demo/partial.toml"
 named() {
     local group manifest
     group=$(group_of "$id_a" g5)
@@ -105,6 +105,32 @@ named() {
     return 1
 }
 check "a machine that lost its part of a group point is named" named
+partial() { causeway --config "$demo/partial.toml" "$@"; }
+plain() { partial points "$id_a" 2>>"$demo/cli.log" | says "g5  (its group's point is gone: machine $id_b (b) has none)"; }
+check "the part that is left is shown as a point of its machine alone" plain
+not_offered() {
+    ! partial failover "$id_a" --point "group:$(group_of "$id_a" g5)" --output "$demo/none.img" 2>"$demo/refused" &&
+        says POINT_NOT_FOUND < "$demo/refused" && says "$id_b" < "$demo/refused" && [ ! -e "$demo/none.img" ]
+}
+check "and is not failed over to as the group's" not_offered
+# counts_at POINT [CONFIGURATION]: both machines' counters, at that point.
+counts_at() {
+    local name id
+    for name in a b; do
+        id=id_$name
+        rm -f "$demo/exported"
+        causeway --config "${2:-$demo/causeway.toml}" export "${!id}" --point "$1" --output "$demo/exported" >>"$demo/cli.log" 2>&1 || return 1
+        head -c 16 "$demo/exported" | tr -dc 0-9
+        echo
+    done
+}
+near() { # A and B are counters of one moment.
+    local a b
+    { read -r a && read -r b; } && [ "$b" -le "$a" ] && [ "$a" -le $((b + 1)) ] && [ "$a" -gt 0 ]
+}
+check "the newest group point that is whole is offered instead" near < <(counts_at latest-group "$demo/partial.toml")
+same_as_parts() { [ "$(counts_at "group:$(group_of "$id_a" g3)")" = "$(count_at "$id_a" g3; echo; count_at "$id_b" g3)" ]; }
+check "a group point takes each machine's own part of it" same_as_parts
 rm -rf "$demo/partial"
 
 kill -9 "$pid_b"

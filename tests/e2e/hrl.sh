@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Replica logs that are dropped into a directory become recovery points, each the image that the log was made from; a log
-# that is missing holds up what follows it until it comes. Usage: hrl.sh BUILD_DIRECTORY
+# that is missing holds up what follows it until it comes. What lies between two points of the vault is written as such logs,
+# and another machine's agent applies them. Usage: hrl.sh BUILD_DIRECTORY
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -8,12 +9,15 @@ export PATH=$build:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
 
+protect() { # CERTIFICATE STATE IMAGE DIRECTORY LAST_LOG
+    causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/$1.crt" \
+        --key "$demo/pki/$1.key" --state "$demo/$2" --machine-name "$1" --image "$3" --disk-name disk --hrl "$4" \
+        --hrl-after "$5" 2>>"$demo/$2.log" &
+    demo_pids+=($!)
+}
 agent_start() {
-    causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
-        --key "$demo/pki/machine.key" --state "$demo/agent" --machine-name replica --image "$demo/replica.img" \
-        --disk-name disk --hrl "$demo/drop" --hrl-after 00000000-0000-0000-0000-000000000000 2>>"$demo/agent.log" &
+    protect machine agent "$demo/replica.img" "$demo/drop" 00000000-0000-0000-0000-000000000000
     demo_agent_pid=$!
-    demo_pids+=($demo_agent_pid)
 }
 status() { causeway-agent status --state "$demo/agent" --json 2>/dev/null || true; }
 protected() { status | says '"phase": *"protected"'; }
@@ -70,4 +74,33 @@ wait "$demo_agent_pid" 2>/dev/null
 cp "$demo/made/5.hrl" "$demo/drop/"
 agent_start
 check "an agent that was killed goes on where it was" is_state 5
+
+# between N M: what lies between the points of two logs, from the vault.
+between() {
+    causeway --config "$demo/causeway.toml" --json hrl "$demo_machine" --disk disk --from "$(point_of "$1")" --to "$(point_of "$2")" \
+        --output "$demo/vault.$1.$2.hrl" > "$demo/between.$1.$2"
+}
+field() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$@"; }
+small() { # What was fetched is of the size of what changed, not of the disk.
+    between 1 3 && between 3 5 && between 5 2 || return 1
+    [ "$(field "$demo/between.3.5" previous)" = "$(field "$demo/between.1.3" id)" ] || return 1
+    [ "$(field "$demo/between.1.3" fetched_bytes)" -lt 1500000 ] && [ "$(field "$demo/between.1.3" bytes)" -gt 4096 ]
+}
+check "logs between points of the vault continue each other and fetch what differs" small
+same_point() { causeway --config "$demo/causeway.toml" hrl "$demo_machine" --from "$(point_of 1)" --to "$(point_of 1)" --output "$demo/none.hrl"; }
+refused() { ! "$1" >"$demo/said" 2>"$demo/refused" && says "$2" < "$demo/refused" && [ ! -e "$demo/none.hrl" ] && [ ! -e "$demo/none.hrl.part" ]; }
+check "a log between a point and itself is refused" refused same_point USAGE
+again() { causeway --config "$demo/causeway.toml" hrl "$demo_machine" --from "$(point_of 1)" --output "$demo/vault.1.3.hrl"; }
+check "a log that is there is not replaced" refused again FILE_EXISTS
+other=$(cat /proc/sys/kernel/random/uuid)
+causeway pki issue "$demo/pki" --role machine --id "$other" --name other --out "$demo/pki/other" >/dev/null
+cp "$demo/state.1" "$demo/other.img"
+mkdir "$demo/other.drop"
+protect other other.state "$demo/other.img" "$demo/other.drop" "$(field "$demo/between.1.3" previous)"
+other_is() { cmp -s "$demo/other.img" "$demo/state.$1"; }
+becomes() { wait_for 90 "the image of log $1" other_is "$1"; }
+cp "$demo/vault.3.5.hrl" "$demo/vault.1.3.hrl" "$demo/other.drop/"
+check "applied to the older point's image they give the newer's, byte for byte" becomes 5
+cp "$demo/vault.5.2.hrl" "$demo/other.drop/"
+check "a log can lead back to an older point" becomes 2
 cases_end

@@ -28,6 +28,8 @@ public:
     Result<void> close(WallMicros modified);
     // After close(). Errors: file_exists, io_error.
     Result<void> publish(const std::string& path);
+    // The part stays, whatever becomes of this: its owner knows how to go on.
+    void keep() noexcept { part_.clear(); }
     [[nodiscard]] std::uint64_t entries() const noexcept { return writer_->entries(); }
     [[nodiscard]] std::uint64_t data_bytes() const noexcept { return data_bytes_; }
 

@@ -128,9 +128,7 @@ Result<void> Process::start() {
     }
     CW_TRY(open_enrolment());
     CW_TRY(open_control());
-    if (settings_.server_role == "process-server") {
-        proof_watch_ = std::make_unique<ProofWatch>(settings_, conditions_);
-    }
+    proof_watch_ = std::make_unique<ProofWatch>(settings_, conditions_);
     log_info("appliance.ready", {{"server", server_id_},
                                  {"role", settings_.server_role},
                                  {"port", server_->port()},

@@ -1,6 +1,6 @@
 #include "appliance/proof_watch.h"
 
-#include "egress/vault/manifest.h"
+#include "appliance/site_records.h"
 
 #include <chrono>
 #include <tuple>
@@ -12,11 +12,9 @@ constexpr std::chrono::seconds look_pause{60};
 
 }  // namespace
 
-Result<void> look_for_overdue_proofs(blob::BlobStore& store, const vault::VaultIdentity& vault,
-                                     std::int64_t limit_us, WallMicros now,
+Result<void> look_for_overdue_proofs(const std::vector<MachineId>& machines,
+                                     MachineRecords& records, std::int64_t limit_us, WallMicros now,
                                      Conditions& conditions) {
-    CW_TRY_ASSIGN(const auto machines, vault::list_machines(store));
-    MachineRecords records(store, vault);
     for (const MachineId& machine : machines) {
         const std::string subject = "machine " + to_string(machine);
         CW_TRY_ASSIGN(const MachineRecord record, records.load(machine));
@@ -69,10 +67,13 @@ void ProofWatch::run() {
             const auto access = open_vault_access(settings_, seams_);
             if (access) {
                 const auto store = access->stores->make();
+                MachineRecords records(*store, access->identity);
                 // A vault that cannot be read has conditions of its own.
-                std::ignore = look_for_overdue_proofs(*store, access->identity,
-                                                      static_cast<std::int64_t>(limit_ms) * 1000,
-                                                      seams_.clock->wall(), conditions_);
+                if (const auto machines = machines_of_site(settings_, *store)) {
+                    std::ignore = look_for_overdue_proofs(
+                        *machines, records, static_cast<std::int64_t>(limit_ms) * 1000,
+                        seams_.clock->wall(), conditions_);
+                }
                 looked_with = limit_ms;
             }
             lock.lock();

@@ -13,10 +13,11 @@
 
 namespace cw::appliance {
 
-// One look at every machine of the vault. `limit_us` 0: nothing is overdue. What cannot be read is
-// left as it stands. Errors: those of the store.
-Result<void> look_for_overdue_proofs(blob::BlobStore& store, const vault::VaultIdentity& vault,
-                                     std::int64_t limit_us, WallMicros now, Conditions& conditions);
+// One look at these machines. `limit_us` 0: nothing is overdue. What cannot be read is left as it
+// stands. Errors: those of the store.
+Result<void> look_for_overdue_proofs(const std::vector<MachineId>& machines,
+                                     MachineRecords& records, std::int64_t limit_us, WallMicros now,
+                                     Conditions& conditions);
 
 // Looks every minute on a thread of its own.
 class ProofWatch {

@@ -1,6 +1,7 @@
 #include "appliance/vault_access.h"
 
 #include "appliance/page_access.h"
+#include "appliance/site_records.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "egress/blob/azure_store.h"
@@ -111,7 +112,8 @@ Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& 
                                                         SystemSeams& seams, bool create,
                                                         std::shared_ptr<const blob::SendPace> pace,
                                                         Conditions* conditions) {
-    CW_TRY_ASSIGN(auto plain, plain_stores(settings, seams, create, std::move(pace)));
+    CW_TRY_ASSIGN(auto plain,
+                  plain_stores(with_site_records(settings), seams, create, std::move(pace)));
     blob::RetryOptions options;
     options.conditions = conditions;
     return blob::make_retry_factory(std::move(plain), options, *seams.clock, *seams.random,
@@ -134,8 +136,9 @@ Result<std::unique_ptr<blob::StoreFactory>> open_gc_stores(config::Settings sett
     return open_stores(settings, seams, false);
 }
 
-Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSeams& seams,
+Result<VaultAccess> open_vault_access(const config::Settings& given, SystemSeams& seams,
                                       Conditions* conditions) {
+    const config::Settings settings = with_site_records(given);
     VaultAccess access;
     access.pace = std::make_shared<blob::SendPace>();
     CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, false, access.pace, conditions));
@@ -146,7 +149,8 @@ Result<VaultAccess> open_vault_access(const config::Settings& settings, SystemSe
     return access;
 }
 
-Result<VaultAccess> create_vault_access(const config::Settings& settings, SystemSeams& seams) {
+Result<VaultAccess> create_vault_access(const config::Settings& given, SystemSeams& seams) {
+    const config::Settings settings = with_site_records(given);
     VaultAccess access;
     CW_TRY_ASSIGN(access.stores, open_stores(settings, seams, true));
     CW_TRY_ASSIGN(const bool has_kek, seams.disk->exists(settings.security_kek_file));

@@ -1,5 +1,5 @@
 // From settings to a vault: the store, the key service and the vault's identity. Used by the daemon
-// and, without any daemon, by the CLI's read path.
+// and, without any daemon, by the CLI's read path. A master target's is site_records.h's.
 #pragma once
 
 #include "base/clock.h"

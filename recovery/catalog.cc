@@ -82,6 +82,15 @@ Result<Catalog> Catalog::open(blob::BlobStore& store, vault::KeyService& kek,
     return catalog;
 }
 
+Catalog Catalog::of_points(const vault::VaultIdentity& records, const MachineId& machine,
+                           vault::ChainState state) {
+    Catalog catalog;
+    catalog.vault_ = records;
+    catalog.keys_.machine = machine;
+    catalog.state_ = std::move(state);
+    return catalog;
+}
+
 std::vector<const PointEntry*> Catalog::points() const {
     std::vector<const PointEntry*> out;
     out.reserve(state_.points.size());

@@ -35,6 +35,11 @@ public:
     static Result<Catalog> open(blob::BlobStore& store, vault::KeyService& kek,
                                 const MachineId& machine, const CatalogOptions& options);
 
+    // Of points whose bytes lie elsewhere than in segments: on the disks of a master target. There
+    // are no keys, and segments_of() knows nothing.
+    static Catalog of_points(const vault::VaultIdentity& records, const MachineId& machine,
+                             vault::ChainState state);
+
     [[nodiscard]] const vault::VaultIdentity& vault() const noexcept { return vault_; }
     [[nodiscard]] const vault::MachineKeys& keys() const noexcept { return keys_; }
     [[nodiscard]] const vault::ChainState& state() const noexcept { return state_; }

@@ -194,14 +194,21 @@ void ImageReader::wait(std::int64_t timeout_ns) {
     }
 }
 
-Result<void> ImageReader::read(std::uint64_t offset, MutableBytes out) {
-    std::optional<Result<void>> result;
-    start(offset, out, [&result](Result<void> done) { result.emplace(std::move(done)); });
-    while (!result) {
-        wait(fetch_wait_slice_ns);
-        poll();
+std::vector<Image::Extent> ImageReader::extents(std::uint64_t offset, std::uint64_t length,
+                                                std::size_t count_max) const {
+    std::vector<Extent> out;
+    for (const LayerMap::Piece& piece : map_.pieces(offset, length)) {
+        const bool zero = piece.chunk == LayerMap::zero_chunk;
+        if (!out.empty() && out.back().zero == zero) {
+            out.back().length += piece.length;
+            continue;
+        }
+        if (out.size() == count_max) {
+            break;
+        }
+        out.push_back({piece.length, zero});
     }
-    return *result;
+    return out;
 }
 
 }  // namespace cw::recovery

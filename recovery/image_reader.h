@@ -10,6 +10,7 @@
 
 #include "recovery/catalog.h"
 #include "recovery/fetcher.h"
+#include "recovery/image.h"
 #include "recovery/layer_map.h"
 #include "recovery/segment_index.h"
 
@@ -23,39 +24,44 @@ struct ReaderOptions {
     std::uint64_t memory_bytes = 1024 * mib;  // For the map of chunks; out_of_budget beyond it.
 };
 
-class ImageReader {
+class ImageReader final : public Image {
 public:
     // Errors: those of fetching; object_corrupt, key_unavailable, out_of_budget.
     static Result<std::unique_ptr<ImageReader>> open(blob::BlobStore& store, const Catalog& catalog,
                                                      const DiskAtPoint& disk,
                                                      const ReaderOptions& options);
-    ~ImageReader();
+    ~ImageReader() override;
 
-    [[nodiscard]] std::uint64_t size_bytes() const noexcept { return map_.disk_bytes(); }
+    [[nodiscard]] std::uint64_t size_bytes() const noexcept override { return map_.disk_bytes(); }
+    [[nodiscard]] std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length,
+                                              std::size_t count_max) const override;
     [[nodiscard]] const LayerMap& map() const noexcept { return map_; }
     // Of a chunk of the map: MappedChunk::segment. It is the catalog's.
     [[nodiscard]] const vault::SegmentRef& segment(std::uint32_t index) const {
         return *segments_.at(index).ref;
     }
     [[nodiscard]] const Fetcher& fetcher() const noexcept { return fetcher_; }
+    [[nodiscard]] std::uint64_t fetched_bytes() const noexcept override {
+        return fetcher_.bytes_fetched();
+    }
+    [[nodiscard]] std::uint64_t requests() const noexcept override { return fetcher_.requests(); }
 
-    // Fills `out` with the bytes at `offset` (a range within the disk); `done` runs inside a later
-    // poll(). `out` is borrowed until then. After an error its content is undefined.
     void start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done) {
         start({{offset, out}}, std::move(done));
     }
-    // The same for several ranges at once: a chunk that several of them touch is fetched once.
+    void read_later(std::uint64_t offset, MutableBytes out,
+                    std::function<void(Result<void>)> done) override {
+        start({{offset, out}}, std::move(done));
+    }
+    // As read_later() for several ranges at once: a chunk that several of them touch is fetched
+    // once.
     struct Wanted {
         std::uint64_t offset = 0;
         MutableBytes out;
     };
     void start(const std::vector<Wanted>& wanted, blob::Done<Result<void>> done);
-    // Runs finished reads; returns how many operations moved.
-    std::size_t poll();
-    // Waits until poll() has work, at most `timeout_ns`.
-    void wait(std::int64_t timeout_ns);
-    // Blocking form of start().
-    Result<void> read(std::uint64_t offset, MutableBytes out);
+    std::size_t poll() override;
+    void wait(std::int64_t timeout_ns) override;
 
 private:
     struct Request;  // One start() on its way.

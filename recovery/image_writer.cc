@@ -25,8 +25,8 @@ struct Window {
 
 class ImageCopy {
 public:
-    ImageCopy(ImageReader& reader, OutputFile& out, bool hash, const Progress& progress)
-        : reader_(reader), out_(out), hash_(hash), progress_(progress) {}
+    ImageCopy(Image& image, OutputFile& out, bool hash, const Progress& progress)
+        : image_(image), out_(out), hash_(hash), progress_(progress) {}
 
     Result<void> run() {
         auto result = pump();
@@ -41,7 +41,7 @@ public:
 
 private:
     Result<void> pump() {
-        const std::uint64_t total = reader_.size_bytes();
+        const std::uint64_t total = image_.size_bytes();
         while (next_ < total || !windows_.empty()) {
             while (next_ < total && windows_.size() < windows_ahead) {
                 begin_window(std::min(window_bytes, total - next_));
@@ -62,8 +62,8 @@ private:
     }
 
     void advance() {
-        reader_.wait(fetch_wait_slice_ns);
-        reader_.poll();
+        image_.wait(image_wait_slice_ns);
+        image_.poll();
     }
 
     void begin_window(std::uint64_t length) {
@@ -71,8 +71,8 @@ private:
         window.offset = next_;
         window.length = length;
         next_ += length;
-        const auto pieces = reader_.map().pieces(window.offset, length);
-        window.hole = pieces.size() == 1 && pieces.front().chunk == LayerMap::zero_chunk;
+        const auto extents = image_.extents(window.offset, length, 2);
+        window.hole = extents.size() == 1 && extents.front().zero;
         if (!spare_.empty()) {
             window.buffer = std::move(spare_.back());
             spare_.pop_back();
@@ -82,8 +82,8 @@ private:
             return;
         }
         window.buffer.resize(window_bytes);
-        reader_.start(window.offset, MutableBytes(window.buffer).first(length),
-                      [&window](Result<void> done) { window.read.emplace(std::move(done)); });
+        image_.read_later(window.offset, MutableBytes(window.buffer).first(length),
+                          [&window](Result<void> done) { window.read.emplace(std::move(done)); });
     }
 
     Result<void> take(const Window& window) {
@@ -125,7 +125,7 @@ private:
         return {};
     }
 
-    ImageReader& reader_;
+    Image& image_;
     OutputFile& out_;
     bool hash_;
     const Progress& progress_;
@@ -150,16 +150,16 @@ Result<Sha256> digest_of(OutputFile& file, std::uint64_t length) {
 
 }  // namespace
 
-Result<WriteReport> write_image(ImageReader& reader, Disk& disk, const WriteOptions& options,
+Result<WriteReport> write_image(Image& image, Disk& disk, const WriteOptions& options,
                                 const Progress& progress) {
     const bool vhd = options.format == ImageFormat::vhd;
     WriteReport report;
-    report.image_bytes = reader.size_bytes();
+    report.image_bytes = image.size_bytes();
     report.file_bytes =
         vhd ? vhd_disk_bytes(report.image_bytes) + vhd_footer_bytes : report.image_bytes;
     CW_TRY_ASSIGN(OutputFile out,
                   OutputFile::create(disk, options.path, report.file_bytes, options.force));
-    ImageCopy copy(reader, out, options.verify, progress);
+    ImageCopy copy(image, out, options.verify, progress);
     CW_TRY(copy.run());
     report.written_bytes = copy.written();
     if (vhd) {

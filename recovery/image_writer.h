@@ -35,7 +35,7 @@ using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 // Blocking. Nothing appears under `path` unless everything succeeded (a device is written in
 // place). Errors: those of reading; file_exists, target_unsafe, io_error; restore_mismatch.
-Result<WriteReport> write_image(ImageReader& reader, Disk& disk, const WriteOptions& options,
+Result<WriteReport> write_image(Image& image, Disk& disk, const WriteOptions& options,
                                 const Progress& progress);
 
 }  // namespace cw::recovery

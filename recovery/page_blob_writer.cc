@@ -211,10 +211,10 @@ Result<std::uint64_t> write_window(PageWrites& writes, std::uint64_t offset, Byt
 
 }  // namespace
 
-Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& store,
+Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store,
                                     const PageBlobOptions& options, const Progress& progress) {
     WriteReport report;
-    report.image_bytes = reader.size_bytes();
+    report.image_bytes = image.size_bytes();
     const std::uint64_t disk_bytes = vhd_disk_bytes(report.image_bytes);
     report.file_bytes = disk_bytes + vhd_footer_bytes;
     CW_TRY((options.existing ? check_size : create_blob)(store, options, report.file_bytes));
@@ -222,10 +222,10 @@ Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& st
     ByteVector buffer(window_bytes);
     for (std::uint64_t at = 0; at < report.image_bytes; at += window_bytes) {
         const std::uint64_t length = std::min(window_bytes, report.image_bytes - at);
-        const auto pieces = reader.map().pieces(at, length);
-        if (pieces.size() != 1 || pieces.front().chunk != LayerMap::zero_chunk) {
+        const auto extents = image.extents(at, length, 2);
+        if (extents.size() != 1 || !extents.front().zero) {
             const MutableBytes part = MutableBytes(buffer).first(length);
-            CW_TRY(reader.read(at, part));
+            CW_TRY(image.read(at, part));
             CW_TRY_ASSIGN(const std::uint64_t written, write_window(writes, at, part));
             report.written_bytes += written;
         } else {

@@ -21,7 +21,7 @@ struct PageBlobOptions {
 
 // Blocking. Errors: those of reading; file_exists; target_unsafe (a managed disk of another size);
 // those of the store after bounded retries.
-Result<WriteReport> write_page_blob(ImageReader& reader, blob::PageBlobStore& store,
+Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store,
                                     const PageBlobOptions& options, const Progress& progress);
 
 }  // namespace cw::recovery

@@ -22,18 +22,24 @@ Result<RestoreReport> restore_disk(blob::BlobStore& store, vault::KeyService& ke
 
 Result<RestoreReport> restore_disk(blob::BlobStore& store, const Catalog& catalog, Disk& disk,
                                    const RestoreRequest& request, const Progress& progress) {
-    RestoreReport report;
     CW_TRY_ASSIGN(const vault::PointEntry* const point, catalog.find_point(request.point));
-    report.point = *point;
-    CW_TRY_ASSIGN(report.disk, catalog.find_disk(*point, request.disk));
-    CW_TRY_ASSIGN(const auto reader,
-                  ImageReader::open(store, catalog, report.disk, request.reader));
-    WriteOptions options = request.write;
-    options.image_id = image_id(point->id, report.disk.disk);
-    options.created = point->source_time;
-    CW_TRY_ASSIGN(report.written, write_image(*reader, disk, options, progress));
-    report.fetched_bytes = reader->fetcher().bytes_fetched();
-    report.requests = reader->fetcher().requests();
+    CW_TRY_ASSIGN(const DiskAtPoint wanted, catalog.find_disk(*point, request.disk));
+    CW_TRY_ASSIGN(const auto reader, ImageReader::open(store, catalog, wanted, request.reader));
+    return restore_image(*reader, catalog, *point, wanted, {disk, request.write, progress});
+}
+
+Result<RestoreReport> restore_image(Image& image, const Catalog& catalog,
+                                    const vault::PointEntry& point, const DiskAtPoint& disk,
+                                    const RestoreTo& to) {
+    RestoreReport report;
+    report.point = point;
+    report.disk = disk;
+    WriteOptions options = to.write;
+    options.image_id = image_id(point.id, disk.disk);
+    options.created = point.source_time;
+    CW_TRY_ASSIGN(report.written, write_image(image, to.disk, options, to.progress));
+    report.fetched_bytes = image.fetched_bytes();
+    report.requests = image.requests();
     report.manifest_number = catalog.state().newest.number;
     report.manifest_hash = catalog.state().hash;
     return report;

@@ -32,8 +32,18 @@ std::array<std::byte, 16> image_id(const PointId& point, const DiskId& disk);
 // Blocking. Errors: those of Catalog::open, find_point, find_disk, ImageReader and write_image.
 Result<RestoreReport> restore_disk(blob::BlobStore& store, vault::KeyService& kek, Disk& disk,
                                    const RestoreRequest& request, const Progress& progress);
-// The same from a catalog that is open already (several disks of one machine).
+// From a catalog that is open already (several disks of one machine).
 Result<RestoreReport> restore_disk(blob::BlobStore& store, const Catalog& catalog, Disk& disk,
                                    const RestoreRequest& request, const Progress& progress);
+
+struct RestoreTo {
+    Disk& disk;
+    WriteOptions write;  // As RestoreRequest's.
+    const Progress& progress;
+};
+// The image of `disk` at `point`, wherever the catalog's points are kept.
+Result<RestoreReport> restore_image(Image& image, const Catalog& catalog,
+                                    const vault::PointEntry& point, const DiskAtPoint& disk,
+                                    const RestoreTo& to);
 
 }  // namespace cw::recovery

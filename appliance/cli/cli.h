@@ -59,12 +59,8 @@ Result<void> show_machine(Cli& cli, const std::string& machine_text);
 // The whole document on stdout; bytes that are not UTF-8 are replaced.
 void print_json(const nlohmann::json& value);
 
-// The verbs of recovery where the configuration is a master target's: its targets answer.
+// Whether the configuration is a master target's.
 Result<bool> is_master_target(Cli& cli);
-Result<void> target_points(Cli& cli, const std::string& machine);
-// Every disk of the machine becomes the point; returns when they are. `wanted`: latest, an id or
-// its beginning, a UTC time. Errors: point_not_found, and what refuses or stops a target.
-Result<void> target_failover(Cli& cli, const std::string& machine, const std::string& wanted);
 
 // One function per family of commands.
 void add_config_commands(CLI::App& app, Cli& cli);    // config check | explain | reload | manual

@@ -4,6 +4,7 @@
 #include "appliance/cli/cli.h"
 #include "appliance/cli/job_text.h"
 #include "appliance/control_client.h"
+#include "appliance/site_records.h"
 #include "base/log.h"
 
 #include <cstdio>
@@ -83,7 +84,7 @@ json all_records(Cli& cli, const config::Settings& settings) {
         return to_string(access.error());
     }
     const auto store = access->stores->make();
-    const auto machines = vault::list_machines(*store);
+    const auto machines = machines_of_site(settings, *store);
     if (!machines) {
         return to_string(machines.error());
     }

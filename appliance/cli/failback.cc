@@ -139,6 +139,12 @@ Result<recovery::FailbackReport> fail_back(Cli& cli, const FailbackOptions& opti
     }
     // Before the vault is asked: a wrong target should be told at once.
     CW_TRY(probe->check_unused(request.target.path));
+    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
+    if (master_target) {
+        return fail(Errc::usage,
+                    "failback reads a vault: between two sites without one, protect "
+                    "the machine against a master target at the old site");
+    }
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
     request.reader.download_threads = opened.download_threads;
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));

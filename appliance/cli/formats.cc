@@ -169,10 +169,9 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
         CW_TRY_ASSIGN(options.blob, blob::parse_page_blob_name(request.write.path));
         CW_TRY_ASSIGN(pages, open_page_blobs(settings, cli.seams));
     }
-    CW_TRY_ASSIGN(const auto reader,
-                  recovery::ImageReader::open(*opened.store, catalog, report.disk, request.reader));
-    CW_TRY_ASSIGN(report.written, recovery::write_page_blob(*reader, *pages, options, progress));
-    report.fetched_bytes = reader->fetcher().bytes_fetched();
+    CW_TRY_ASSIGN(const auto image, opened.source->open(*point, report.disk, request.reader));
+    CW_TRY_ASSIGN(report.written, recovery::write_page_blob(*image, *pages, options, progress));
+    report.fetched_bytes = image->fetched_bytes();
     return report;
 }
 
@@ -183,11 +182,14 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
                                            const std::string& format,
                                            const recovery::Progress& progress) {
     if (format == "raw" || format == "vhd") {
-        recovery::RestoreRequest own = request;
-        own.write.format =
-            format == "vhd" ? recovery::ImageFormat::vhd : recovery::ImageFormat::raw;
-        return recovery::restore_disk(*opened.store, *opened.catalog, *cli.seams.disk, own,
-                                      progress);
+        const recovery::Catalog& catalog = *opened.catalog;
+        CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
+        CW_TRY_ASSIGN(const auto disk, catalog.find_disk(*point, request.disk));
+        CW_TRY_ASSIGN(const auto image, opened.source->open(*point, disk, request.reader));
+        recovery::WriteOptions write = request.write;
+        write.format = format == "vhd" ? recovery::ImageFormat::vhd : recovery::ImageFormat::raw;
+        return recovery::restore_image(*image, catalog, *point, disk,
+                                       {*cli.seams.disk, write, progress});
     }
     if (format == "page-blob" || format == "managed-disk") {
         return to_page_blob(cli, opened, request, format, progress);

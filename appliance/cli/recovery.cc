@@ -3,6 +3,7 @@
 #include "appliance/cli/cli.h"
 #include "appliance/cli/formats.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/second_site.h"
 #include "appliance/cli/written_disks.h"
 #include "appliance/operator/outputs.h"
 #include "base/log.h"
@@ -101,9 +102,8 @@ Result<void> check_output(Cli& cli, const RestoreOptions& options, const std::st
 
 Result<void> check_usage(const FailoverOptions& options, bool master_target) {
     const bool placed = !options.outputs.empty() || !options.directory.empty();
-    if (master_target == placed) {
-        return fail(Errc::usage, master_target ? "a master target's disks are its outputs"
-                                               : "--output or --output-dir is required");
+    if (!master_target && !placed) {
+        return fail(Errc::usage, "--output or --output-dir is required");
     }
     if (options.planned && options.from.point != "latest") {
         return fail(Errc::usage, "a planned failover loses nothing: it takes the latest point");
@@ -171,12 +171,12 @@ std::string summary(const std::string& format, const std::vector<DiskOutput>& ou
 Result<void> failover(Cli& cli, const FailoverOptions& options) {
     CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
     CW_TRY(check_usage(options, master_target));
-    if (master_target) {
-        return target_failover(cli, options.from.machine, options.from.point);
-    }
     CW_TRY_ASSIGN(const OpenedCatalog opened,
                   options.planned ? open_planned(cli, options) : open_catalog(cli, options.from));
     CW_TRY_ASSIGN(const auto* point, find_point(opened, options.from.point));
+    if (options.outputs.empty() && options.directory.empty()) {
+        return target_failover(cli, opened, *point);
+    }
     CW_TRY_ASSIGN(const auto outputs, outputs_of(cli, options, *opened.catalog, *point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
@@ -243,7 +243,8 @@ void add_recovery_commands(CLI::App& app, Cli& cli) {
         "--output", options->outputs,
         std::string(output_help) + ". Of a machine with several disks: DISK=PATH, once for each");
     command->add_option("--output-dir", options->directory,
-                        "Every disk to a file of its name in this directory");
+                        "Every disk to a file of its name in this directory. At a second site "
+                        "without either: the targets become the point, in place");
     command->add_flag("--planned", options->planned,
                       "The source is stopped: refuse unless the newest point holds every write");
     command->add_option("--wait", options->wait, "--planned: how long to wait for that point")

@@ -1,8 +1,11 @@
-// causeway points, verify and failover against a master target: the same verbs as for a vault,
-// answered by the daemon that holds the disks.
+// causeway verify against a master target, and failover in place: its daemon is asked to make its
+// targets the point.
 #include "appliance/cli/second_site.h"
 
 #include "appliance/control_client.h"
+#include "appliance/site_records.h"
+#include "base/crash_point.h"
+#include "base/log.h"
 #include "egress/volume/point_check.h"
 #include "recovery/catalog.h"
 
@@ -68,45 +71,36 @@ std::string time_of(const json& point) {
     return recovery::time_text(WallMicros{point.value("source_time_us", std::int64_t{0})});
 }
 
-Result<json> find_point(const std::vector<json>& points, const std::string& wanted) {
-    const auto at = recovery::parse_time(wanted);
-    std::vector<json> found;
-    for (const json& point : points) {
-        const bool fits = wanted == "latest" ||
-                          (at ? WallMicros{point.value("source_time_us", std::int64_t{0})} <= *at
-                              : !wanted.empty() && point.value("id", "").starts_with(wanted));
-        if (fits) {
-            found.push_back(point);
-        }
-        if (fits && (wanted == "latest" || at)) {
-            break;  // The newest that fits.
-        }
-    }
-    if (found.size() > 1) {
-        return fail(Errc::usage, "several points begin with " + wanted);
-    }
-    if (found.empty()) {
-        return fail(Errc::point_not_found, wanted);
-    }
-    return found.front();
+bool is_becoming(const json& target, const vault::PointEntry& point) {
+    return target.value("phase", "") != "collecting" && target.contains("point") &&
+           target["point"].value("id", "") == to_string(point.id);
 }
 
-Result<void> switch_all(Cli& cli, const json& targets, const json& point) {
+// All of them or none, as far as can be known before.
+Result<void> switch_all(Cli& cli, const json& targets, const vault::PointEntry& point) {
+    for (const json& target : targets) {
+        if (target.value("phase", "") != "collecting" && !is_becoming(target, point)) {
+            return fail(Errc::target_switching, target.value("path", "") + " is " +
+                                                    target.value("phase", "") +
+                                                    ": it becomes, or is, another point");
+        }
+    }
     CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
     for (const json& target : targets) {
-        if (target.value("phase", "") == "done" && target["point"]["id"] == point["id"]) {
-            continue;  // It is that point already.
+        if (is_becoming(target, point)) {
+            continue;
         }
-        const json order{
-            {"machine", target["machine"]}, {"disk", target["disk"]}, {"point", point["id"]}};
+        const json order{{"machine", target["machine"]},
+                         {"disk", target["disk"]},
+                         {"point", to_string(point.id)}};
         CW_TRY(ControlClient{socket}.post("target/switch", order.dump()));
     }
+    CW_CRASH_POINT("second_site.ordered");
     return {};
 }
 
 // Errors: those that stop a target.
-Result<void> wait_until_done(Cli& cli, const std::string& machine) {
-    ProgressLine progress(*cli.seams.clock, "switched");
+Result<void> wait_until_done(Cli& cli, const std::string& machine, ShownJob& job) {
     while (true) {
         CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
         std::uint64_t done_bytes = 0, total_bytes = 0;
@@ -125,9 +119,17 @@ Result<void> wait_until_done(Cli& cli, const std::string& machine) {
         if (done == targets.size()) {
             return {};
         }
-        progress.update(done_bytes, total_bytes);
+        job.note("switching", done_bytes, total_bytes);
         ::poll(nullptr, 0, poll_ms);
     }
+}
+
+Result<json> switch_and_wait(Cli& cli, const std::string& machine, const vault::PointEntry& point,
+                             ShownJob& job) {
+    CW_TRY_ASSIGN(json targets, targets_of(cli, machine));
+    CW_TRY(switch_all(cli, targets, point));
+    CW_TRY(wait_until_done(cli, machine, job));
+    return targets;
 }
 
 // What a switch of this target to `point` would meet.
@@ -209,48 +211,50 @@ Result<void> target_verify(Cli& cli, const std::string& machine) {
 
 Result<bool> is_master_target(Cli& cli) {
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
-    return settings.server_role == "master-target";
+    return is_master_target(settings);
 }
 
-Result<void> target_points(Cli& cli, const std::string& machine) {
-    CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
-    std::vector<json> points = common_points(targets);
-    std::ranges::reverse(points);  // Oldest first, as from a vault.
-    for (json& point : points) {
-        point["time"] = time_of(point);
-    }
-    if (cli.json) {
-        print_json(points);
-        return {};
-    }
-    for (const json& point : points) {
-        std::printf("%s  %s\n", point.value("id", "").c_str(), point.value("time", "").c_str());
-    }
-    if (points.empty()) {
-        std::puts("no recovery points yet");
-    }
-    return {};
-}
-
-Result<void> target_failover(Cli& cli, const std::string& machine, const std::string& wanted) {
-    CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
-    CW_TRY_ASSIGN(const json point, find_point(common_points(targets), wanted));
-    CW_TRY(switch_all(cli, targets, point));
-    CW_TRY(wait_until_done(cli, machine));
-    if (cli.json) {
-        json out{{"machine", machine},
-                 {"point", point["id"]},
-                 {"point_time", time_of(point)},
-                 {"targets", json::array()}};
-        for (const json& target : targets) {
-            out["targets"].push_back(target["path"]);
-        }
-        print_json(out);
-        return {};
-    }
+Result<void> target_failover(Cli& cli, const OpenedCatalog& opened,
+                             const vault::PointEntry& point) {
+    CW_TRY(arm_crash_point_from_environment());
+    const std::string machine = to_string(opened.catalog->machine());
+    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
+                                                  {.machine = opened.catalog->machine(),
+                                                   .verb = Verb::failover,
+                                                   .point = point.id,
+                                                   .point_time = point.source_time},
+                                                  "switched"));
+    CW_TRY_ASSIGN(const json targets, job->outcome(switch_and_wait(cli, machine, point, *job)));
+    json paths = json::array();
+    std::string detail = "in place";
     for (const json& target : targets) {
-        std::printf("%s: as of %s\n", target.value("path", "").c_str(), time_of(point).c_str());
+        paths.push_back(target["path"]);
+        detail += " " + target.value("path", "");
     }
+    JobEnd end;
+    end.point = point.id;
+    end.point_time = point.source_time;
+    end.manifest = opened.catalog->state().newest.number;
+    end.detail = detail;
+    CW_TRY_ASSIGN(const MachineRecord record, job->end(end));
+    if (cli.json) {
+        print_json({{"machine", machine},
+                    {"point", to_string(point.id)},
+                    {"point_time", recovery::time_text(point.source_time)},
+                    {"targets", paths},
+                    {"state", name_of(record.state)},
+                    {"job", to_string(record.jobs.back().id)}});
+        return {};
+    }
+    for (const json& path : paths) {
+        std::printf("%s: as of %s\n", escape_for_display(path.get<std::string>()).c_str(),
+                    recovery::time_text(point.source_time).c_str());
+    }
+    std::printf(
+        "the machine is %s: start it from there, then `causeway commit %s`; or "
+        "`causeway undo-failover %s` makes them targets again\n",
+        std::string(name_of(record.state)).c_str(), machine.c_str(), machine.c_str());
     return {};
 }
 

@@ -1,4 +1,4 @@
-// The verbs of recovery at a second site that main.cc does not know by itself.
+// What recovery is at a second site only: its targets themselves become a point.
 #pragma once
 
 #include "appliance/cli/cli.h"
@@ -11,5 +11,10 @@ namespace cw::appliance {
 // what a switch of each target would read. Errors: not_found (no such target), record_corrupt
 // (a point is not whole), those of the control socket.
 Result<void> target_verify(Cli& cli, const std::string& machine);
+
+// Every target of the machine becomes the point, in place; returns when they are. Said again, it
+// goes on with what was begun. Errors: target_switching (another point was chosen), and what
+// refuses or stops a target; transition_refused.
+Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault::PointEntry& point);
 
 }  // namespace cw::appliance

@@ -3,6 +3,7 @@
 #include "appliance/cli/point.h"
 #include "appliance/cli/second_site.h"
 #include "appliance/operator/record_json.h"
+#include "appliance/site_records.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
 #include "recovery/verify.h"
@@ -47,12 +48,13 @@ Result<void> machines(Cli& cli) {
     json out = json::array();
     Result<void> result;  // One damaged machine must not hide the others.
     for (const MachineId& id : ids) {
-        const auto catalog = recovery::Catalog::open(*vault.store, *vault.access.kek, id, {});
-        if (!catalog) {
-            out.push_back({{"id", to_string(id)}, {"error", to_string(catalog.error())}});
-            result = fail(catalog.error().code, "machine " + to_string(id) + " cannot be read");
+        const auto opened = open_catalog(cli, to_string(id), false);
+        if (!opened) {
+            out.push_back({{"id", to_string(id)}, {"error", to_string(opened.error())}});
+            result = fail(opened.error().code, "machine " + to_string(id) + " cannot be read");
             continue;
         }
+        const recovery::Catalog* const catalog = opened->catalog.get();
         const vault::Manifest& newest = catalog->state().newest;
         out.push_back({{"id", to_string(id)},
                        {"name", newest.machine_name},
@@ -87,10 +89,6 @@ std::string group_text(const json& point) {
 }
 
 Result<void> points(Cli& cli, const std::string& machine_text, bool accept_stale) {
-    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
-    if (master_target) {
-        return target_points(cli, machine_text);
-    }
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, accept_stale));
     json out = json::array();
     for (const vault::PointEntry* point : opened.catalog->points()) {
@@ -222,7 +220,7 @@ Result<OpenedVault> open_vault(Cli& cli) {
 Result<std::vector<MachineId>> chosen_machines(const OpenedVault& vault,
                                                const std::string& machine_text) {
     if (machine_text.empty()) {
-        return vault::list_machines(*vault.store);
+        return machines_of_site(vault.settings, *vault.store);
     }
     CW_TRY_ASSIGN(const MachineId machine, parse_id<MachineId>(machine_text));
     return std::vector{machine};

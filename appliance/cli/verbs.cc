@@ -27,6 +27,11 @@ Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
     const MachineId machine = opened.catalog->machine();
     CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
                                             {.machine = machine, .verb = verb}));
+    if (verb == Verb::undo) {
+        if (const auto given_up = opened.source->give_up_failover(); !given_up) {
+            return run.failed(given_up.error());
+        }
+    }
     JobEnd end;
     end.manifest = opened.catalog->state().newest.number;
     end.point = run.record().point;

@@ -1,8 +1,8 @@
 #include "appliance/master_target/master_target.h"
 
 #include "appliance/data_disk.h"
-
-#include <algorithm>
+#include "appliance/master_target/target_settings.h"
+#include "appliance/site_records.h"
 
 #include <nlohmann/json.hpp>
 
@@ -40,6 +40,7 @@ std::unique_ptr<Terminal> make_master_target(const config::Settings& settings,
 
 // Nothing transforms or uploads: whatever is left is the door's.
 Result<pipeline::MemoryPlan> MasterTarget::plan(pipeline::BudgetNeeds needs) {
+    CW_TRY(make_site_records(settings_, context_.seams));
     const std::uint64_t connections = needs.ingest_connections * needs.connection_bytes;
     const std::uint64_t readback = VolumeStage::readback_slabs_min * pipeline::slab_bytes;
     const std::uint64_t others = fixed_bytes + connections + readback;
@@ -60,38 +61,8 @@ Result<pipeline::MemoryPlan> MasterTarget::plan(pipeline::BudgetNeeds needs) {
     return plan;
 }
 
-Result<std::vector<TargetOptions>> MasterTarget::target_options() const {
-    if (settings_.targets.empty()) {
-        return fail(Errc::config_invalid, "a master target needs at least one [[target]]");
-    }
-    std::vector<TargetOptions> out;
-    for (const config::TargetEntry& entry : settings_.targets) {
-        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(entry.machine));
-        const std::string work = entry.work.empty() ? settings_.server_state_dir + "/targets/" +
-                                                          entry.machine + "/" + entry.disk
-                                                    : entry.work;
-        const bool twice = std::ranges::any_of(out, [&](const TargetOptions& other) {
-            return other.path == entry.path || other.work_directory == work ||
-                   (other.machine == machine && other.disk == entry.disk);
-        });
-        if (twice) {
-            return fail(Errc::config_invalid,
-                        "two [[target]] tables name the same path, work or disk: " + entry.path);
-        }
-        out.push_back({.machine = machine,
-                       .disk = entry.disk,
-                       .path = entry.path,
-                       .identity = entry.identity,
-                       .work_directory = work,
-                       .size_bytes = entry.size_bytes,
-                       .retention_us =
-                           static_cast<std::int64_t>(settings_.points_target_retention_ms) * 1000});
-    }
-    return out;
-}
-
 Result<void> MasterTarget::connect(Intake& intake, const pipeline::MemoryPlan& /*plan*/) {
-    CW_TRY_ASSIGN(std::vector<TargetOptions> targets, target_options());
+    CW_TRY_ASSIGN(std::vector<TargetOptions> targets, target_options(settings_));
     disk_ = make_data_disk(settings_);
     probe_ = volume::make_system_probe();
     FingerprintSecret secret{};

@@ -3,7 +3,8 @@
 //
 //   stored → volume stage → overlay and redo log … → target
 //
-// It needs no vault and no keys: a second site, or the old site of a machine that runs elsewhere.
+// It needs no vault: a second site, or the old site of a machine that runs elsewhere. What
+// operators do with its points is kept in its state directory: site_records.h.
 #pragma once
 
 #include "appliance/intake.h"
@@ -45,8 +46,6 @@ public:
     [[nodiscard]] std::vector<StageThread> threads() const override;
 
 private:
-    [[nodiscard]] Result<std::vector<TargetOptions>> target_options() const;
-
     const config::Settings settings_;  // As of the start.
     ServerContext context_;
     std::unique_ptr<Disk> disk_;

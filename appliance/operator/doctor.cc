@@ -1,6 +1,7 @@
 #include "appliance/operator/doctor.h"
 
 #include "appliance/control_client.h"
+#include "appliance/site_records.h"
 #include "base/tls.h"
 #include "egress/vault/manifest.h"
 
@@ -157,7 +158,7 @@ std::vector<DoctorCheck> run_doctor(const config::Settings& settings, SystemSeam
     checks.push_back(check_clock());
     checks.push_back(check_space("state", settings.server_state_dir, *seams.disk));
     checks.push_back(check_cache(settings, *seams.disk));
-    checks.push_back(check_key(settings, seams));
+    checks.push_back(check_key(with_site_records(settings), seams));
     check_vault(settings, seams, checks);
     check_daemon(settings, checks);
     return checks;

@@ -47,6 +47,7 @@ private:
 Error judged(const Error& error, const std::string& step) {
     switch (error.code) {
         case Errc::object_corrupt:
+        case Errc::record_corrupt:
         case Errc::blob_not_found:
         case Errc::restore_mismatch:
         case Errc::format_unsupported:
@@ -124,16 +125,15 @@ Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
         const std::string step = "restore of disk " + to_string(cut.disk);
         recovery::ReaderOptions reading;
         reading.download_threads = opened.download_threads;
-        auto reader =
-            recovery::ImageReader::open(*opened.store, *opened.catalog, one.disk, reading);
-        if (!reader) {
-            return std::unexpected(judged(reader.error(), step));
+        auto image = opened.source->open(point, one.disk, reading);
+        if (!image) {
+            return std::unexpected(judged(image.error(), step));
         }
         recovery::WriteOptions writing;
         writing.path = one.path;
         writing.verify = true;
         const auto written = recovery::write_image(
-            **reader, *seams.disk, writing,
+            **image, *seams.disk, writing,
             [&](std::uint64_t done, std::uint64_t all) { progress(step, done, all); });
         if (!written) {
             return std::unexpected(judged(written.error(), step));

@@ -21,6 +21,7 @@ constexpr std::array rows{
     Row{Verb::undo, failed_over, failed_over, protected_},
     Row{Verb::commit, failed_over, failed_over, committed},
     Row{Verb::commit, failed_back, failed_back, protected_},
+    Row{Verb::commit, reprotected, reprotected, protected_},  // It stays where it runs now.
     Row{Verb::reprotect, committed, reprotecting, reprotected},
     Row{Verb::reprotect, reprotecting, reprotecting, reprotected},
     // A disk put back to a point of the machine that was never failed over: no state changes.

@@ -28,8 +28,7 @@ Result<std::unique_ptr<MountPump>> MountPump::open(const MountSource& source) {
     CW_TRY_ASSIGN(const auto disk, catalog.find_disk(*point, source.disk));
     recovery::ReaderOptions options;
     options.download_threads = pump->opened_.download_threads;
-    CW_TRY_ASSIGN(pump->reader_,
-                  recovery::ImageReader::open(*pump->opened_.store, catalog, disk, options));
+    CW_TRY_ASSIGN(pump->image_, pump->opened_.source->open(*point, disk, options));
     pump->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (pump->wake_fd_ < 0) {
         return fail_errno(Errc::io_error, "eventfd", errno);
@@ -65,14 +64,16 @@ void MountPump::run() {
         }
         for (Read* read : fresh) {
             ++under_way;
-            reader_->start(read->offset, read->out, [this, read, &under_way](Result<void> done) {
-                --under_way;
-                const std::lock_guard lock(mutex_);
-                read->result.emplace(std::move(done));
-                finished_.notify_all();  // Under the lock: the reader's frame may be gone after it.
-            });
+            image_->read_later(
+                read->offset, read->out, [this, read, &under_way](Result<void> done) {
+                    --under_way;
+                    const std::lock_guard lock(mutex_);
+                    read->result.emplace(std::move(done));
+                    finished_
+                        .notify_all();  // Under the lock: the reader's frame may be gone after it.
+                });
         }
-        if (reader_->poll() == 0) {
+        if (image_->poll() == 0) {
             opened_.store->wait(recovery::fetch_wait_slice_ns, wake_fd_);
             eventfd_t ignored = 0;
             ::eventfd_read(wake_fd_, &ignored);
@@ -133,19 +134,7 @@ Result<void> MountPump::read(std::uint64_t offset, MutableBytes out) {
 
 std::vector<MountPump::Extent> MountPump::extents(std::uint64_t offset, std::uint64_t length,
                                                   std::size_t count_max) const {
-    std::vector<Extent> out;
-    for (const auto& piece : reader_->map().pieces(offset, length)) {
-        const bool zero = piece.chunk == recovery::LayerMap::zero_chunk;
-        if (!out.empty() && out.back().zero == zero) {
-            out.back().length += piece.length;
-            continue;
-        }
-        if (out.size() == count_max) {
-            break;
-        }
-        out.push_back({piece.length, zero});
-    }
-    return out;
+    return image_->extents(offset, length, count_max);
 }
 
 }  // namespace cw::appliance

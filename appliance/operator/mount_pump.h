@@ -6,7 +6,6 @@
 #pragma once
 
 #include "appliance/read_access.h"
-#include "recovery/image_reader.h"
 
 #include <condition_variable>
 #include <list>
@@ -25,20 +24,17 @@ struct MountSource {
 
 class MountPump {
 public:
-    // Errors: those of open_catalog, find_point, find_disk, ImageReader::open.
+    // Errors: those of open_catalog, find_point, find_disk, PointSource::open.
     static Result<std::unique_ptr<MountPump>> open(const MountSource& source);
     ~MountPump();
     MountPump(const MountPump&) = delete;
     MountPump& operator=(const MountPump&) = delete;
 
-    [[nodiscard]] std::uint64_t size_bytes() const noexcept { return reader_->size_bytes(); }
-    // Blocks. The range lies within the disk. Errors: those of ImageReader.
+    [[nodiscard]] std::uint64_t size_bytes() const noexcept { return image_->size_bytes(); }
+    // Blocks. The range lies within the disk. Errors: those of the image.
     Result<void> read(std::uint64_t offset, MutableBytes out);
 
-    struct Extent {
-        std::uint64_t length = 0;
-        bool zero = false;
-    };
+    using Extent = recovery::Image::Extent;
     // What is known to be zero without reading; from `offset` on, in order, at most `count_max`.
     [[nodiscard]] std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length,
                                               std::size_t count_max) const;
@@ -58,7 +54,7 @@ private:
 
     SystemSeams seams_;
     OpenedCatalog opened_;
-    std::unique_ptr<recovery::ImageReader> reader_;
+    std::unique_ptr<recovery::Image> image_;
     int wake_fd_ = -1;
 
     std::mutex mutex_;

@@ -64,6 +64,14 @@ TEST_F(MachineStateTest, ARoundFromProtectedToProtectedIsAllowed) {
     EXPECT_TRUE(record_.point.is_nil());
 }
 
+TEST_F(MachineStateTest, AMachineMayStayWhereItWasReprotected) {
+    for (const Verb verb : {Verb::failover, Verb::commit, Verb::reprotect, Verb::commit}) {
+        ASSERT_TRUE(run(verb, with_point())) << name_of(verb);
+    }
+    EXPECT_EQ(record_.state, protected_);
+    EXPECT_TRUE(run(Verb::failover, with_point()));
+}
+
 TEST_F(MachineStateTest, EveryOtherPairIsRefusedWithReasonAndWhatIsAllowed) {
     std::size_t refused = 0;
     for (const MachineState state : states) {

@@ -73,6 +73,7 @@ TEST_F(OperatorTest, ADamagedPointFailsItsDrillAndAnUnreachableVaultDoesNot) {
     OpenedCatalog opened;
     opened.store = world_.factory->make();
     opened.catalog = std::make_unique<recovery::Catalog>(world_.catalog());
+    opened.source = make_vault_source(*opened.store, *opened.catalog);
     const vault::PointEntry point = *opened.catalog->points().back();
     DrillOptions options;
     options.scratch = testing::TempDir();
@@ -109,8 +110,8 @@ TEST_F(OperatorTest, AnOverdueProofIsRaisedAndClearedByADrill) {
     constexpr std::int64_t limit_us = 1'000'000;
     const WallMicros now{10'000'000};
     const auto look = [&](std::int64_t limit, WallMicros at) {
-        ASSERT_TRUE(
-            look_for_overdue_proofs(*world_.store, world_.rig.vault, limit, at, conditions));
+        MachineRecords read(*world_.store, world_.rig.vault);
+        ASSERT_TRUE(look_for_overdue_proofs({world_.machine}, read, limit, at, conditions));
     };
     look(limit_us, now);
     EXPECT_TRUE(conditions.standing(Errc::proof_overdue));

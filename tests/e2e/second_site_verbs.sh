@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# The verbs of a vault at a second site without one: machines, jobs, export, mount, drill, failover to files and in place,
+# another point, undo, commit, reprotect, while the master target goes on receiving; a verb that is killed; an order that
+# is not allowed. Usage: second_site_verbs.sh BUILD_DIRECTORY
+set -uo pipefail
+build=$(realpath "${1:?build directory}")
+cd "$(dirname "$0")/../.."
+export PATH=$build:$build/tests:$PATH
+source tests/lib/cases.sh
+source tests/lib/demo.sh
+source tests/lib/ordered.sh
+
+mb=16
+sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
+is_same() { [ "$(sum_of "$1")" = "$2" ]; }
+id_of_newest() { cli --json points "$demo_machine" | python3 -c 'import json, sys; print(json.load(sys.stdin)[-1]["id"])'; }
+has_point() { cli --json points "$demo_machine" | says "\"id\": \"$1\""; }
+has_no_point() { ! has_point "$1"; }
+state_is() { cli machines "$demo_machine" > "$demo/last.out" && grep -q "  state $1," "$demo/last.out" || { cat "$demo/last.out"; false; }; }
+job_is() { cli --json jobs --machine "$demo_machine" | says "\"state\": \"$1\""; }
+refused() { exit_code_is 3 cli "$@" && said TRANSITION_REFUSED; }
+phase_is() { cli target list | says "target.img  $1\$"; }
+
+# point TAG: leaves its id in $point and what the disk was in $ordered_truth.
+point() {
+    note_point "$1" committed || die "no point $1 (see $demo/points.log)"
+    point=$(id_of_newest)
+}
+write_until() {
+    while writer_pause; [ "$ordered_writes" -lt "$1" ]; do
+        writer_go
+        sleep 0.1
+    done
+}
+restart_server() {
+    kill "$demo_server_pid"
+    wait "$demo_server_pid" 2>/dev/null
+    demo_start_server
+    wait_for 180 "the agent's session" agent_live
+}
+
+demo_begin
+ordered_seed
+demo_config "url = \"\""
+causeway pki issue "$demo/pki" --role master-target --name second-site --host localhost,127.0.0.1 --out "$demo/pki/mt" >/dev/null
+sed -i "s|pki/server\.|pki/mt.|; s|^name = .*|&\nrole = \"master-target\"|" "$demo/causeway.toml"
+printf '[[target]]\nmachine = "%s"\ndisk = "disk"\npath = "%s"\n' "$demo_machine" "$demo/target.img" >> "$demo/causeway.toml"
+ordered_image $mb
+truncate -s ${mb}M "$demo/target.img"
+demo_start_server
+ordered_pin_port
+ordered_agent
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+ordered_writer 200
+wait_for 300 "the initial synchronisation" agent_protects
+write_until 20
+point one; one=$point one_truth=$ordered_truth
+write_until 60
+point two; two=$point two_truth=$ordered_truth
+
+# What is not allowed, before anything was done.
+check "the machine is known" eval 'cli machines | says "$demo_machine"'
+check "it is protected" state_is protected
+check "a commit of nothing is refused" refused commit "$demo_machine"
+check "so is giving up nothing" refused undo-failover "$demo_machine"
+check "so is a reprotection" refused reprotect "$demo_machine"
+check "a machine without a target is not found" exit_code_is 4 cli machines 00000000-0000-0000-0000-000000000001
+
+# Export and mount, while writes and points go on.
+check "an export of an earlier point" exit_code_is 0 cli export "$demo_machine" --point "$one" --output "$demo/one.img" --verify
+check "is the disk at that point" is_same "$demo/one.img" "$one_truth"
+check "an export through qemu-img" exit_code_is 0 cli export "$demo_machine" --format qcow2 --output "$demo/two.qcow2"
+check "is the newest point" eval 'qemu-img convert -f qcow2 -O raw "$demo/two.qcow2" "$demo/two.img" && is_same "$demo/two.img" "$two_truth"'
+causeway --config "$demo/causeway.toml" --json mount "$demo_machine" "$one" --socket "$demo/one.sock" > "$demo/mount.json" 2>>"$demo/mount.log" &
+mounted=$!
+demo_pids+=($mounted)
+wait_for 120 "the mount" test -s "$demo/mount.json"
+read_mount() { rm -f "$demo/mounted.img"; qemu-img convert -f raw -O raw "nbd+unix:///?socket=$demo/one.sock" "$demo/mounted.img"; }
+check "a mount is the disk at its point" eval 'read_mount && is_same "$demo/mounted.img" "$one_truth"'
+write_until 120
+point three; three=$point three_truth=$ordered_truth
+writer_go
+check "it stays that while points are merged" eval 'read_mount && is_same "$demo/mounted.img" "$one_truth"'
+writes='qemu-io -f raw -c "write -P 9 1M 64k" -c "read -P 9 1M 64k" "$uri" | grep -v failed | grep wrote >/dev/null'
+check "a writable mount takes writes" exit_code_is 0 cli mount "$demo_machine" "$two" --writable --run "$writes"
+check "and forgets them" eval 'cli export "$demo_machine" --point "$two" --output "$demo/again.img" && is_same "$demo/again.img" "$two_truth"'
+
+# Without any retention a point lives as long as it is read.
+sed -i 's/^interval = .*/&\ntarget_retention = "0s"/' "$demo/causeway.toml"
+restart_server
+write_until 160
+point four; four=$point four_truth=$ordered_truth
+check "a point that is read is kept beyond its time" has_point "$one"
+check "it is what it was" eval 'read_mount && is_same "$demo/mounted.img" "$one_truth"'
+kill $mounted
+wait $mounted
+write_until 200
+point five; five=$point five_truth=$ordered_truth
+check "a point that nobody reads goes in time" has_no_point "$one"
+check "the held one is there" has_point "$five"
+sed -i '/^target_retention/d' "$demo/causeway.toml"
+restart_server
+
+# A drill, its receipt, and the alarm that there was none.
+overdue() { cli --json status | says PROOF_OVERDUE; }
+not_overdue() { ! overdue; }
+limit_is() { sed -i '/^proof_limit/d; s/^interval = .*/&\nproof_limit = "'"$1"'"/' "$demo/causeway.toml" && cli config reload >/dev/null; }
+limit_is 1000h
+wait_for 180 "PROOF_OVERDUE" overdue
+pass "a machine that was never proven raises PROOF_OVERDUE"
+mkdir "$demo/scratch"
+check "a drill" exit_code_is 0 cli drill "$demo_machine" --receipt "$demo/receipt.json" --scratch "$demo/scratch"
+check "saw the disk as it was" grep -q "sha256 $five_truth" "$demo/receipt.json"
+check "left nothing behind" test -z "$(ls -A "$demo/scratch")"
+check "its receipt is genuine" exit_code_is 0 cli drill --check "$demo/receipt.json"
+sed 's/"bytes": [0-9]*/"bytes": 1/' "$demo/receipt.json" > "$demo/forged.json"
+check "a forged one is not" exit_code_is 1 cli drill --check "$demo/forged.json"
+check "the machine knows its newest proven point" eval 'cli machines "$demo_machine" | says "proven point: $five"'
+limit_is 999h  # It looks at once.
+wait_for 180 "the end of PROOF_OVERDUE" not_overdue
+pass "a drill ends PROOF_OVERDUE"
+
+# Failover to files: another point may be chosen until the commit.
+write_until 240
+point six; six=$point six_truth=$ordered_truth
+check "failover to a file" exit_code_is 0 cli failover "$demo_machine" --point "$five" --output "$demo/over.img"
+check "it is the point" is_same "$demo/over.img" "$five_truth"
+check "the machine is failed over" state_is failed-over
+mkdir "$demo/out"
+check "another point may be chosen" exit_code_is 0 cli failover "$demo_machine" --point "$six" --output-dir "$demo/out"
+check "and its disk has the name that it is known by" is_same "$demo/out/disk.img" "$six_truth"
+check "it can be given up" exit_code_is 0 cli undo-failover "$demo_machine"
+check "then the machine is protected" state_is protected
+check "the target has gone on all the while" eval 'phase_is collecting && has_point "$six"'
+check "failover again" exit_code_is 0 cli failover "$demo_machine" --point "$six" --output "$demo/over.img" --force
+check "the choice is made final" exit_code_is 0 cli commit "$demo_machine"
+check "then another point is refused" refused failover "$demo_machine" --point "$five" --output "$demo/late.img"
+check "nothing was written" test ! -e "$demo/late.img"
+check "reprotection waits for the machine that runs now" exit_code_is 0 cli reprotect "$demo_machine"
+check "and says for what" said "^waits: "
+check "the old source's points do not count" state_is reprotecting
+
+# The machine runs from the file now; its agent begins anew, and its points come here.
+echo quit >&"$writer_in"
+wait "$writer_PID" 2>/dev/null
+demo_stop_agent
+mv "$demo/agent" "$demo/agent.old"
+mv "$demo/over.img" "$demo/disk.img"
+rm -f "$demo/nbd.sock"
+ordered_agent
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+wait_for 300 "the synchronisation of the machine that runs now" agent_protects
+ordered_seed=$((ordered_seed + 1))
+ordered_writer 200
+write_until 20
+point seven; seven=$point seven_truth=$ordered_truth
+check "once it has a point, the machine is reprotected" exit_code_is 0 cli reprotect "$demo_machine"
+check "that is its state" state_is reprotected
+check "it may stay where it is" exit_code_is 0 cli commit "$demo_machine"
+check "and is protected as before" state_is protected
+
+# Failover in place. The verb dies when it has given its orders; the daemon goes on, and the verb is said again.
+write_until 40
+point eight; eight=$point eight_truth=$ordered_truth
+writer_go
+CAUSEWAY_CRASH_POINT=second_site.ordered:1 causeway --config "$demo/causeway.toml" failover "$demo_machine" --point "$seven" >>"$demo/cli.log" 2>&1
+check "what a killed verb has left is called interrupted" job_is interrupted
+restart_server_after_switch() {
+    wait_for 180 "the switch" phase_is done
+    kill "$demo_server_pid"
+    wait "$demo_server_pid" 2>/dev/null
+    demo_start_server
+}
+restart_server_after_switch
+check "also after a start of the daemon" job_is interrupted
+check "the verb is said again" exit_code_is 0 cli failover "$demo_machine" --point "$seven"
+check "the target is the point" is_same "$demo/target.img" "$seven_truth"
+check "the machine is failed over in place" state_is failed-over
+check "its disk cannot become another point" exit_code_is 4 cli failover "$demo_machine" --point "$eight"
+check "the failover stands" state_is failed-over
+check "there is nothing to be read from it any more" exit_code_is 3 cli export "$demo_machine" --output "$demo/none.img"
+check "given up, its disk is a target again" exit_code_is 0 cli undo-failover "$demo_machine"
+check "that collects" phase_is collecting
+check "and the machine is protected" state_is protected
+new_point() {  # The first may be made before the agent knows: it is never committed.
+    writer_pause
+    causeway-agent point --state "$demo/agent" --wait committed --timeout 3s >>"$demo/points.log" 2>&1 && phase_is collecting &&
+        [ "$(cli --json points "$demo_machine")" != "[]" ] && return
+    writer_go
+    false
+}
+wait_for 300 "a point of the target that collects again" new_point
+check "its newest point is the disk as it is" eval 'cli export "$demo_machine" --output "$demo/last.img" && is_same "$demo/last.img" "$ordered_truth"'
+check "jobs tell all of it" eval '[ "$(cli --json jobs | grep -c "\"verb\"")" -ge 10 ]'
+cases_end

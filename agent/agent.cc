@@ -55,7 +55,7 @@ bool Agent::round() {
     }
     tend_machine();
     tend_sizes();
-    tend_guest();
+    tend_freeze();
     tend_points();
     if (hrl_ && (stopping_ == Stopping::no || hrl_->applying())) {
         busy = hrl_->step() || busy;
@@ -89,8 +89,8 @@ void Agent::park(bool busy) {
     if (qemu_ && qemu_->state() == QemuSource::State::attached) {
         waiting.push_back({qemu_->fd(), POLLIN, 0});
     }
-    if (guest_ && guest_->fd() >= 0) {
-        waiting.push_back({guest_->fd(), POLLIN, 0});
+    if (freeze_ && freeze_->fd() >= 0) {
+        waiting.push_back({freeze_->fd(), POLLIN, 0});
     }
     const Nanos now = clock_.boot();
     std::int64_t wait = std::min(idle_wait_ns, replicator_->next_deadline() - now);
@@ -105,7 +105,8 @@ void Agent::park(bool busy) {
     if (spiller_ && spiller_->busy()) {
         wait = std::min(wait, ns_per_ms);
     }
-    if ((scan_ && scan_->running()) || (guest_ && guest_->fd() >= 0)) {
+    const bool freezing = freeze_ && freeze_->state() != SourceFreeze::State::idle;
+    if ((scan_ && scan_->running()) || freezing) {
         wait = std::min(wait, child_wait_ns);  // A hook ends without telling.
     }
     const auto wait_ms =
@@ -138,8 +139,8 @@ void Agent::tend_points() {
         last_point_ = now;
         return;
     }
-    if (due && guest_ && guest_->state() != GuestFreeze::State::idle) {
-        not_before_ = now + child_wait_ns;  // The point of the frozen guest stands for this one.
+    if (due && freeze_ && freeze_->state() != SourceFreeze::State::idle) {
+        not_before_ = now + child_wait_ns;  // The point of the frozen source stands for this one.
         return;
     }
     if (scan_) {

@@ -12,6 +12,7 @@
 #include "agent/qemu/qemu_epochs.h"
 #include "agent/qemu/qemu_source.h"
 #include "agent/scan/scan_source.h"
+#include "agent/scan/host_freeze.h"
 #include "agent/session/tls_link.h"
 #include "agent/stream/replicator.h"
 #include "agent/stream/spiller.h"
@@ -53,6 +54,10 @@ struct AgentOptions {
     Freezer::Options freeze;
     bool app_hooks = false;
     bool hints = false;  // Scans of devices are narrowed where the kernel tells what was written.
+    // LVM snapshots of what is scanned: where there are any, or nothing else makes a point.
+    enum class Snapshots : std::uint8_t { off, automatic, always } snapshots = Snapshots::automatic;
+    std::string snapshot_size = "10%";  // Of the disk, or bytes.
+    std::string lvm_tools;              // Their directory; empty: the system's.
     std::int64_t full_scan_every_ns = 3600 * ns_per_s;
     std::string hrl_directory;  // Replica logs that arrive there are applied to the one image.
     std::optional<HrlId> hrl_after;
@@ -106,10 +111,13 @@ private:
     void open_hints(std::vector<ScanSource::Disk>& disks);
     Result<void> open_nbd(const std::string& socket);
     Result<void> check_options() const;
+    Result<std::unique_ptr<VolumeSnapshots>> open_snapshots();
     Result<void> check_options_of_disks() const;
     Result<void> open_hrl();
     Result<void> attach_machine(const std::vector<bool>& provable);
     // Nobody writes through us: the disks are compared.
+    Result<void> check_freeze() const;
+    Result<void> check_mount();
     [[nodiscard]] bool scans() const noexcept {
         return options_.qmp_socket.empty() && options_.nbd_socket.empty() &&
                !options_.nbd_address && options_.hrl_directory.empty();
@@ -147,8 +155,9 @@ private:
     // The point of a waiter that has none yet. False: it was answered with a refusal.
     bool find_point(Waiter& waiter);
     Result<void> make_crash_point(Waiter& waiter);
-    // agent_qemu.cc
-    void tend_guest();
+    // agent_freeze.cc
+    void open_freeze();
+    void tend_freeze();
     void cut_frozen();
     std::string status_json();
     // agent_group.cc
@@ -157,6 +166,7 @@ private:
     Result<void> begin_group(const std::string& tag);
     Result<PointId> hold(const GroupId& barrier, const std::string& tag, Nanos until) override;
     bool let_go() override { return gate_.open(); }
+    void settle_frozen();
     void decide(const PointId& point, const GroupId& barrier, bool committed) override {
         replicator_->decide_point(point, barrier, committed);
     }
@@ -184,9 +194,9 @@ private:
     std::unique_ptr<PointSource> scan_;
     std::unique_ptr<HrlSource> hrl_;
     std::unique_ptr<QemuSource> qemu_;
-    QemuEpochs* epochs_ = nullptr;   // scan_, if it is that.
-    ScanSource* scanner_ = nullptr;  // The same.
-    std::unique_ptr<GuestFreeze> guest_;
+    QemuEpochs* epochs_ = nullptr;          // scan_, if it is that.
+    ScanSource* scanner_ = nullptr;         // The same.
+    std::unique_ptr<SourceFreeze> freeze_;  // For points of what sees every write, and epochs.
     std::unique_ptr<GroupPort> group_;
     std::unique_ptr<NbdServer> nbd_;
     std::unique_ptr<ControlServer> control_;
@@ -195,7 +205,8 @@ private:
     std::optional<std::uint64_t> stop_client_;
     std::string scan_tag_, frozen_tag_;
     bool frozen_wanted_ = false;
-    std::optional<Result<PointId>> frozen_outcome_;
+    bool unsettled_ = false;  // A cut was made, and what its point is called is not known yet.
+    std::optional<Error> frozen_trouble_;  // Why the last frozen cut was not made.
     Nanos last_frozen_{}, next_group_{};
     bool scan_wanted_ = false;
     bool wants_restart_ = false;

@@ -134,9 +134,11 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
     if (request.tag.size() > pipeline::point_tag_bytes_max) {
         return control_->reply(client, refusal({Errc::usage, "the tag is longer than 256 bytes"}));
     }
-    if (request.frozen && !guest_) {
-        return control_->reply(client,
-                               refusal({Errc::usage, "the agent was started without --qga"}));
+    const bool scan_freezes = scanner_ != nullptr && freezer_->can_freeze();
+    if (request.frozen && !scan_freezes && (!freeze_ || !freeze_->able())) {
+        return control_->reply(
+            client,
+            refusal({Errc::usage, "the agent was started without --qga, --pre-hook or --mount"}));
     }
     // What QEMU said while we could not listen comes first: a mirror that ended captured nothing of
     // what the guest has written since, and a point now would claim it.
@@ -146,7 +148,8 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
                                refusal({Errc::not_ready, "the machine is being attached to anew"}));
     }
     const std::int64_t limit_ns = std::max<std::int64_t>(request.timeout_ms, 0) * ns_per_ms;
-    Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, request.frozen};
+    const bool frozen = request.frozen && !scan_freezes;
+    Waiter waiter{client, {}, request.until, clock_.boot() + limit_ns, frozen};
     if (hrl_ && hrl_->applying()) {
         return control_->reply(client,
                                refusal({Errc::not_ready, "a replica log is being applied"}));
@@ -156,10 +159,10 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
             return control_->reply(client, refusal(begun.error()));
         }
         waiter.group = true;
-    } else if (request.frozen) {
+    } else if (frozen) {
         frozen_tag_ = request.tag;
         frozen_wanted_ = true;
-        frozen_outcome_.reset();
+        frozen_trouble_.reset();
     } else if (scan_) {
         if (!replicator_->consistent() && !scan_->running()) {
             return control_->reply(
@@ -209,7 +212,10 @@ bool Agent::find_point(Waiter& waiter) {
         }
         outcome = &of_group;
     } else if (waiter.frozen) {
-        outcome = &frozen_outcome_;
+        if (frozen_trouble_) {
+            control_->reply(waiter.client, refusal(*frozen_trouble_));
+            return false;
+        }
     } else if (scan_ && !scan_wanted_ && !scan_->running()) {
         outcome = &scan_->outcome();
     }
@@ -230,8 +236,9 @@ void Agent::tend_waiters() {
             it = waiters_.erase(it);
             continue;
         }
-        const TrackedPoint* const point =
-            it->point ? replicator_->points().find(*it->point) : nullptr;
+        const TrackedPoint* const point = it->point && !replicator_->is_held(*it->point)
+                                              ? replicator_->points().find(*it->point)
+                                              : nullptr;
         if (point != nullptr && point->phase == PointPhase::dropped) {
             control_->reply(it->client,
                             refusal({Errc::resync_required, "dropped: " + point->reason}));
@@ -277,6 +284,10 @@ std::string Agent::status_json() {
     }
     if (scanner_ != nullptr) {
         out["hints"] = hints_json(scanner_->disks());
+        out["snapshots"] = {
+            {"on", scanner_->has_snapshots()},
+            {"last_error",
+             scanner_->snapshot_error() ? to_string(*scanner_->snapshot_error()) : ""}};
     }
     if (qemu_) {
         out["machine_reason"] = qemu_->reason();

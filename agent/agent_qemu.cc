@@ -13,6 +13,9 @@ Result<void> Agent::open_machine() {
         .wanted = options_.qemu_disks,
         .mode = options_.qemu_mode};
     CW_TRY_ASSIGN(qemu_, QemuSource::open(std::move(options), clock_));
+    if (!options_.freeze.mount.empty() && qemu_->machine().has_guest()) {
+        return fail(Errc::usage, "--mount is for file systems of this host, not of a guest: --qga");
+    }
     options_.disks.clear();
     for (std::size_t slot = 0; slot < qemu_->disk_count(); ++slot) {
         options_.disks.push_back({qemu_->disk_name(slot), options_.qmp_socket});
@@ -37,12 +40,7 @@ Result<void> Agent::attach_machine(const std::vector<bool>& provable) {
         epochs_ = epochs.get();
         scan_ = std::move(epochs);
     }
-    if (!options_.guest_agent_socket.empty()) {
-        GuestFreeze::Options freeze;
-        freeze.socket = options_.guest_agent_socket;
-        guest_ = std::make_unique<GuestFreeze>(freeze, clock_);
-        last_frozen_ = clock_.boot();
-    }
+    open_freeze();
     return {};
 }
 
@@ -94,65 +92,6 @@ std::optional<Error> Agent::still_written() {
     }
     return written ? Error{Errc::target_unsafe, "it was written after the last point: unmount it"}
                    : written.error();
-}
-
-// Points of a frozen guest, by interval or when asked for.
-void Agent::tend_guest() {
-    if (!guest_) {
-        return;
-    }
-    const Nanos now = clock_.boot();
-    if (app_interval_ns() > 0 && now - last_frozen_ >= app_interval_ns()) {
-        last_frozen_ = now;
-        frozen_wanted_ = true;
-    }
-    const bool ready = stopping_ == Stopping::no && replicator_->consistent() &&
-                       !(scan_ && scan_->running()) &&
-                       qemu_->state() == QemuSource::State::attached;
-    if (guest_->state() == GuestFreeze::State::idle) {
-        if (!frozen_wanted_ || !ready) {
-            return;
-        }
-        frozen_wanted_ = false;
-        guest_->begin();
-        if (guest_->error()) {
-            cut_frozen();
-        }
-        return;
-    }
-    const auto before = guest_->state();
-    const auto after = guest_->step();
-    const bool gave_up = guest_->error() && (before == GuestFreeze::State::asking ||
-                                             before == GuestFreeze::State::freezing);
-    if (after == GuestFreeze::State::frozen || (gave_up && after != before)) {
-        cut_frozen();
-    }
-}
-
-// A guest that did not freeze gets a crash point that says so.
-void Agent::cut_frozen() {
-    const bool frozen = guest_->state() == GuestFreeze::State::frozen;
-    const auto kind = !frozen              ? pipeline::PointKind::crash
-                      : options_.app_hooks ? pipeline::PointKind::app
-                                           : pipeline::PointKind::filesystem;
-    if (!frozen) {
-        log_warning("agent.point.unfrozen", {{"error", *guest_->error()}});
-    }
-    const std::string hooks = frozen ? guest_->summary() : to_string(*guest_->error());
-    if (epochs_ == nullptr) {
-        frozen_outcome_ = replicator_->make_point(kind, frozen_tag_, hooks);
-    } else if (epochs_->begin_as(kind, frozen_tag_, hooks)) {
-        for (Waiter& waiter : waiters_) {
-            waiter.frozen = false;  // Its point is the epoch's.
-        }
-    } else {
-        frozen_outcome_ = fail(Errc::resync_required, "the disks lost their place meanwhile");
-    }
-    if (frozen) {
-        guest_->thaw();
-    }
-    last_point_ = clock_.boot();
-    frozen_tag_.clear();
 }
 
 void Agent::resume_guest() {

@@ -76,6 +76,7 @@ Result<void> Agent::check_options() const {
         return fail(Errc::usage, "1 to 256 disks");
     }
     CW_TRY(check_options_of_disks());
+    CW_TRY(check_freeze());
     const bool logs = !options_.hrl_directory.empty();
     if (logs && (options_.disks.size() != 1 || !options_.nbd_socket.empty() ||
                  options_.nbd_address || options_.group.any())) {
@@ -119,13 +120,53 @@ Result<void> Agent::start() {
     CW_TRY_ASSIGN(machine_, own_machine_id(options_.target.files));
     disk_ = make_posix_disk();
     state_disk_ = make_posix_disk();
+// What cannot be had is refused at the start, not found missing when it is needed.
+Result<void> Agent::check_freeze() const {
+    const bool hooks = !options_.freeze.pre.empty(), mount = !options_.freeze.mount.empty();
+    const bool guest = !options_.guest_agent_socket.empty();
+    if (!options_.freeze.post.empty() && !hooks && !mount) {
+        return fail(Errc::usage, "--post-hook needs --pre-hook or --mount");
+    }
+    if (guest && options_.qmp_socket.empty()) {
+        return fail(Errc::usage, "--qga is for --qmp");
+    }
+    if (guest && (hooks || mount)) {
+        return fail(Errc::usage,
+                    "--qga freezes within the guest: no --pre-hook, --post-hook, --mount");
+    }
+    if (!options_.hrl_directory.empty() && (hooks || mount)) {
+        return fail(Errc::usage, "--hrl makes its points of logs: nothing can be frozen for them");
+    }
+    if (options_.snapshots == AgentOptions::Snapshots::always && !scans()) {
+        return fail(Errc::usage, "--snapshot is for disks that are scanned");
+    }
+    if (options_.app_hooks && !hooks && !guest) {
+        return fail(Errc::usage,
+                    "--app-hooks says what --pre-hook or the guest's hooks (--qga) do");
+    }
+    return {};
+}
+
+// A volume that is written through us is mounted later than this, and is looked at for each point.
+Result<void> Agent::check_mount() {
+    const std::string& mount = options_.freeze.mount;
+    if (!mount.empty() && scans() && same_file_system(mount, options_.state_directory)) {
+        return fail(Errc::target_unsafe, "--state lies on the file system that --mount freezes");
+    }
+    options_.freeze.marker_path = options_.state_directory + "/frozen";
+    options_.freeze.needed = {options_.state_directory};
+    for (const AgentOptions::Disk& disk : options_.disks) {
+        if (!scans()) {
+            options_.freeze.needed.push_back(disk.path);
+        }
+    }
+    return {};
+}
+
     // First of all: two agents on one directory would share sequences.
     CW_TRY_ASSIGN(state_lock_, lock_directory(*state_disk_, options_.state_directory));
     CW_TRY_ASSIGN(state_, StateFile::open(*state_disk_, options_.state_directory));
-    if (!options_.freeze.mount.empty() &&
-        same_file_system(options_.freeze.mount, options_.state_directory)) {
-        return fail(Errc::target_unsafe, "--state lies on the file system that --mount freezes");
-    }
+    CW_TRY(check_mount());
     CW_TRY_ASSIGN(control_,
                   ControlServer::listen(options_.state_directory + "/agent.sock",
                                         [this](std::uint64_t client, const std::string& line) {
@@ -175,7 +216,7 @@ Result<void> Agent::start() {
         const bool provable = raw(state.disks[slot].generation) != 0;
         replicator_->add_disk(*captures_[slot], options_.disks[slot].name, provable);
     }
-    last_point_ = clock_.boot();
+    last_point_ = last_frozen_ = clock_.boot();
     CW_TRY(open_group());
     if (qemu_) {
         std::vector<bool> provable;
@@ -303,19 +344,26 @@ Result<void> Agent::open_nbd(const std::string& socket) {
 
 Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
     if (!scanned.empty()) {
-        options_.freeze.marker_path = options_.state_directory + "/frozen";
         freezer_ = std::make_unique<Freezer>(options_.freeze, *disk_, clock_);
         if (options_.hints) {
             open_hints(scanned);
         }
         auto scanner = std::make_unique<ScanSource>(
-            ScanSource::Options{.app_consistent = options_.app_hooks, .try_clones = true},
-            *replicator_, *freezer_, std::move(scanned));
+            ScanSource::Options{
+                .app_consistent = options_.app_hooks,
+                .insist_on_snapshots = options_.snapshots == AgentOptions::Snapshots::always,
+                .mount = options_.freeze.mount},
+            *replicator_, *freezer_, std::move(scanned), std::move(snapshots));
         scanner_ = scanner.get();
+        CW_TRY_ASSIGN(auto snapshots, open_snapshots());
         scan_ = std::move(scanner);
         return {};
     }
-    return options_.hrl_directory.empty() ? open_nbd(options_.nbd_socket) : open_hrl();
+    if (!options_.hrl_directory.empty()) {
+        return open_hrl();
+    }
+    open_freeze();
+    return open_nbd(options_.nbd_socket);
 }
 
 Result<void> Agent::open_hrl() {

@@ -41,32 +41,54 @@ Result<std::vector<std::string>> split_command(std::string_view line) {
     return words;
 }
 
+namespace {
+
+// As execve() takes it; it does not write to them.
+std::vector<char*> pointers_to(const std::vector<std::string>& words) {
+    std::vector<char*> pointers;
+    pointers.reserve(words.size() + 1);
+    for (const std::string& word : words) {
+        pointers.push_back(const_cast<char*>(word.c_str()));
+    }
+    pointers.push_back(nullptr);
+    return pointers;
+}
+
+}  // namespace
+
 Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command, Clock& clock,
                                          std::int64_t limit_ns, int output) {
-    std::vector<char*> argv;
-    argv.reserve(command.size() + 1);
-    for (const std::string& word : command) {
-        argv.push_back(const_cast<char*>(word.c_str()));  // execve() does not write to them.
-    }
-    argv.push_back(nullptr);
+    CW_TRY_ASSIGN(ChildProcess child, start(command, clock, {.output = output}));
+    child.deadline_ = clock.boot() + limit_ns;
+    return child;
+}
+
+Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& command, Clock& clock,
+                                         const Setting& setting) {
+    std::vector<char*> argv = pointers_to(command);
+    std::vector<char*> own =
+        setting.environment != nullptr ? pointers_to(*setting.environment) : std::vector<char*>{};
+    char** const environment = setting.environment != nullptr ? own.data() : environ;
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
     posix_spawn_file_actions_init(&files);
     posix_spawnattr_init(&attributes);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, output, 1);
+    posix_spawn_file_actions_adddup2(&files, setting.output, 1);
+    posix_spawn_file_actions_adddup2(&files, setting.errors, 2);
     sigset_t none;
     sigemptyset(&none);
     posix_spawnattr_setsigmask(&attributes, &none);  // The agent blocks signals; a hook must not.
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
     pid_t pid = -1;
-    const int error = posix_spawnp(&pid, argv.front(), &files, &attributes, argv.data(), environ);
+    const int error =
+        posix_spawnp(&pid, argv.front(), &files, &attributes, argv.data(), environment);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attributes);
     if (error != 0) {
         return fail_errno(Errc::hook_failed, "start " + command.front(), error);
     }
-    return ChildProcess(pid, command.front(), clock, clock.boot() + limit_ns);
+    return ChildProcess(pid, command.front(), clock, Nanos{INT64_MAX});
 }
 
 ChildProcess::ChildProcess(ChildProcess&& other) noexcept

@@ -23,9 +23,17 @@ public:
     // nothing else is said to our standard error.
     static Result<ChildProcess> start(const std::vector<std::string>& command, Clock& clock,
                                       std::int64_t limit_ns, int output = 2);
+    struct Setting {
+        int output = 2, errors = 2;
+        const std::vector<std::string>* environment = nullptr;  // Ours.
+    };
+    // The same without a time limit.
+    static Result<ChildProcess> start(const std::vector<std::string>& command, Clock& clock,
+                                      const Setting& setting);
     ChildProcess(ChildProcess&& other) noexcept;
     ChildProcess& operator=(ChildProcess&&) = delete;
-    ~ChildProcess();  // Kills it if it runs.
+    ~ChildProcess();                       // Kills it if it runs.
+    void disown() noexcept { pid_ = -1; }  // It goes on without us.
 
     // The outcome, once it has ended: fine only with exit status 0. Errors: hook_failed.
     std::optional<Result<void>> poll();

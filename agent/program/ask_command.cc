@@ -30,6 +30,18 @@ void print_status(const json& status) {
         std::printf("mode      %s, %llu bytes to be sent: %s\n", mode.c_str(),
                     status.value("backlog_bytes", 0ULL), status.value("mode_reason", "").c_str());
     }
+    if (const json pauses = status.value("pauses", json::object());
+        pauses.value("points", 0ULL) + pauses.value("given_up", 0ULL) > 0) {
+        std::printf("pauses    last %.1f ms, longest %.1f ms of %llu points; %llu over the limit\n",
+                    static_cast<double>(pauses.value("last_us", 0LL)) / 1000,
+                    static_cast<double>(pauses.value("longest_us", 0LL)) / 1000,
+                    pauses.value("points", 0ULL), pauses.value("over_limit", 0ULL));
+        if (pauses.contains("waited_for")) {
+            std::printf("          %llu given up: disk '%s' kept the others for %llu ms\n",
+                        pauses.value("given_up", 0ULL), pauses.value("waited_for", "").c_str(),
+                        pauses.value("waited_ms", 0ULL));
+        }
+    }
     for (const char* key : {"last_error", "scan_error"}) {
         if (status.contains(key)) {
             std::printf("error     %s\n", status.value(key, "").c_str());
@@ -72,7 +84,8 @@ AskCommandLine::AskCommandLine(CLI::App& app) : app_(app), text_(std::make_uniqu
     status->add_flag("--json", out.json);
     point->add_flag("--json", out.json);
     point->add_option("--tag", text.tag, "a word of yours, at most 256 bytes");
-    point->add_flag("--frozen", text.frozen, "freeze the guest for it; the agent needs --qga");
+    point->add_flag("--frozen", text.frozen,
+                    "freeze the source for it; the agent needs --qga, --pre-hook or --mount");
     point->add_flag("--group", text.group, "of all machines of the group that it coordinates");
     point->add_option("--wait", text.wait)->check(CLI::IsMember({"sent", "durable", "committed"}));
     stop->add_flag("--final", text.final, "a last point first, then a planned GOODBYE");

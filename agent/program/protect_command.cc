@@ -4,6 +4,7 @@
 #include "agent/program/option_text.h"
 
 #include <array>
+#include <charconv>
 #include <filesystem>
 
 #include <CLI/CLI.hpp>
@@ -21,6 +22,7 @@ struct ProtectCommandLine::Text {
     std::string group_listen, group_interval = "0", group_hold = "300ms";
     std::string renew_before = "0";
     std::string hints = "off", full_scan_every = "1h";
+    std::string snapshots = "auto", snapshot_size = "10%";
 };
 
 ProtectCommandLine::ProtectCommandLine(CLI::App& app)
@@ -94,11 +96,11 @@ void ProtectCommandLine::add_consistency() {
                     "with --qmp: the guest agent's socket, to freeze the guest for a point");
     app_.add_option(
         "--app-interval", text_->app_interval,
-        "with --qga: between points of a frozen guest; 0: only when asked for; default: "
+        "between points for which the source is frozen; 0: only when asked for; default: "
         "as the server says, else 1h");
     app_.add_option("--interval", text_->interval,
                     "between recovery points; default: as the server says, else 5s");
-    app_.add_option("--pre-hook", text_->pre, "command that quiets the source before a scan");
+    app_.add_option("--pre-hook", text_->pre, "command that quiets the source before a point");
     app_.add_option("--post-hook", text_->post, "command that lets it go on; always run");
     app_.add_option("--hook-timeout", text_->hook_timeout, "how long a source may be kept still")
         ->capture_default_str();
@@ -108,6 +110,17 @@ void ProtectCommandLine::add_consistency() {
 
 void ProtectCommandLine::add_queues() {
     AgentOptions& options = command_.options;
+    app_.add_option(
+            "--snapshot", text_->snapshots,
+            "LVM snapshots of what is scanned: off, auto: of logical volumes where they can "
+            "be made, always: else there is no point")
+        ->check(CLI::IsMember({"off", "auto", "always"}))
+        ->capture_default_str();
+    app_.add_option("--snapshot-size", text_->snapshot_size,
+                    "room for what is overwritten meanwhile: a percentage of the volume, or a size")
+        ->capture_default_str();
+    app_.add_option("--lvm-tools", options.lvm_tools,
+                    "directory of lvs, lvcreate and lvremove; default: the system's");
     app_.add_option("--linger", text_->linger, "to gather small writes")->capture_default_str();
     app_.add_option("--memory", text_->memory, "queue in memory")->capture_default_str();
     app_.add_option("--spool-size", text_->spool, "queue on disk, in the state directory")
@@ -139,6 +152,31 @@ void ProtectCommandLine::add_group() {
 void ProtectCommandLine::finish_identity() {
     AgentOptions& options = command_.options;
     for (const std::string& server : text_->servers) {
+// "10%", or a size.
+void ProtectCommandLine::finish_snapshots() {
+    AgentOptions& options = command_.options;
+    using Snapshots = AgentOptions::Snapshots;
+    options.snapshots = text_->snapshots == "off"      ? Snapshots::off
+                        : text_->snapshots == "always" ? Snapshots::always
+                                                       : Snapshots::automatic;
+    const std::string& size = text_->snapshot_size;
+    if (!size.ends_with('%')) {
+        const std::uint64_t bytes = size_bytes("--snapshot-size", size);
+        if (bytes == 0) {
+            refuse_option("--snapshot-size", "is more than 0");
+        }
+        options.snapshot_size = std::to_string(align_up(bytes, sector_bytes));
+        return;
+    }
+    int percent = 0;
+    const char* const end = size.data() + size.size() - 1;
+    const auto [stop, bad] = std::from_chars(size.data(), end, percent);
+    if (bad != std::errc{} || stop != end || percent < 1 || percent > 100) {
+        refuse_option("--snapshot-size", "is 1% to 100%, or a size such as 5GiB");
+    }
+    options.snapshot_size = size;
+}
+
         options.target.servers.push_back(unwrap("--server", parse_host_port(server)));
     }
     command_.enrolled = options.target.files.cert_file.empty();
@@ -224,6 +262,7 @@ ProtectCommand ProtectCommandLine::finish() {
     if (!text_->hrl_after.empty()) {
         options.hrl_after = unwrap("--hrl-after", parse_hrl_id(text_->hrl_after));
     }
+    finish_snapshots();
     options.group_interval_ns = duration_ns("--group-interval", text_->group_interval);
     finish_group();
     options.memory_bytes = size_bytes("--memory", text_->memory);

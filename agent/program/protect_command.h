@@ -38,6 +38,7 @@ private:
     void add_queues();
     void add_group();
     void finish_identity();
+    void finish_snapshots();
     void finish_disks();
     void finish_group();
 

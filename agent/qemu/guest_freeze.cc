@@ -2,7 +2,9 @@
 
 #include "base/log.h"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <utility>
 
 #include <poll.h>
@@ -22,8 +24,16 @@ constexpr std::string_view thaw_line = "{\"execute\":\"guest-fsfreeze-thaw\"}\n"
     char word = 0;
     if (::recv(pipe, &word, 1, MSG_DONTWAIT) != 1) {  // The agent died, or the time is over.
         (void)::send(guest, thaw_line.data(), thaw_line.size(), MSG_NOSIGNAL);
+        ::_exit(1);
     }
     ::_exit(0);
+}
+
+// How many file systems an answer counts; an answer that is no number counts none.
+std::uint64_t count_in(const std::string& answer) {
+    std::uint64_t count = 0;
+    std::from_chars(answer.data(), answer.data() + answer.size(), count);
+    return count;
 }
 
 }  // namespace
@@ -32,13 +42,14 @@ GuestFreeze::~GuestFreeze() {
     if (state_ == State::freezing || state_ == State::frozen) {
         (void)client_->send("guest-fsfreeze-thaw");
     }
-    end_helper();
+    (void)end_helper();
 }
 
 void GuestFreeze::begin() {
     CW_ASSERT(state_ == State::idle);
     error_.reset();
     summary_.clear();
+    frozen_ = 0;
     auto client = QmpClient::open(options_.socket, QmpClient::Dialect::guest_agent, clock_);
     if (!client) {
         error_ = Error{Errc::guest_unfrozen, to_string(client.error())};
@@ -60,8 +71,8 @@ void GuestFreeze::ask(std::string_view command, std::string_view arguments, std:
 
 GuestFreeze::State GuestFreeze::step() {
     if (state_ == State::idle || state_ == State::frozen) {
-        if (state_ == State::frozen && clock_.boot() - deadline_ >= 0) {
-            error_ = Error{Errc::guest_unfrozen, "nobody made the cut in time"};
+        if (state_ == State::frozen && late()) {
+            withdraw("nobody made the cut in time");
             thaw();
         }
         return state_;
@@ -78,7 +89,7 @@ GuestFreeze::State GuestFreeze::step() {
         } else {
             give_up(answer->error().detail);
         }
-    } else if (clock_.boot() - deadline_ >= 0) {
+    } else if (late()) {
         give_up(state_ == State::asking ? "qemu-guest-agent does not answer"
                                         : "qemu-guest-agent did not answer in time");
     }
@@ -92,48 +103,73 @@ void GuestFreeze::take(const std::string& answer) {
             return;
         }
         state_ = State::freezing;
+        frozen_at_ = clock_.boot();
         ask("guest-fsfreeze-freeze", "{}", options_.freeze_ns);
     } else if (state_ == State::freezing) {
-        state_ = State::frozen;
-        frozen_at_ = clock_.boot();
-        deadline_ = frozen_at_ + options_.hold_ns;
-        summary_ = "guest-fsfreeze-freeze: " + answer + " file systems";
-        if (answer == "0") {
-            error_ = Error{Errc::guest_unfrozen, "the guest has no file system to freeze"};
-            thaw();
-        }
+        take_frozen(answer);
     } else {
-        log_info("agent.guest.thawed", {{"file_systems", answer},
-                                        {"frozen_ms", (clock_.boot() - frozen_at_) / ns_per_ms}});
-        state_ = State::idle;
-        client_.reset();
+        take_thawed(answer);
     }
+}
+
+void GuestFreeze::take_frozen(const std::string& answer) {
+    if (late()) {  // It may have lain here for long: we stood still, and the helper did not.
+        give_up("the answer to the freeze was seen too late");
+        return;
+    }
+    state_ = State::frozen;
+    frozen_at_ = clock_.boot();
+    deadline_ = std::min(frozen_at_ + options_.hold_ns, helper_until_);
+    frozen_ = count_in(answer);
+    summary_ = "guest-fsfreeze-freeze: " + answer + " file systems";
+    if (frozen_ == 0) {
+        withdraw("the guest has no file system to freeze");
+        thaw();
+    }
+}
+
+void GuestFreeze::take_thawed(const std::string& answer) {
+    log_info("agent.guest.thawed",
+             {{"file_systems", answer}, {"frozen_ms", (clock_.boot() - frozen_at_) / ns_per_ms}});
+    if (count_in(answer) < frozen_) {
+        withdraw("of " + std::to_string(frozen_) + " frozen file systems " + answer +
+                 " were still frozen at the thaw");
+    }
+    state_ = State::idle;
+    client_.reset();
 }
 
 void GuestFreeze::thaw() {
     CW_ASSERT(state_ == State::frozen);
+    const bool over = late();
     state_ = State::thawing;
     ask("guest-fsfreeze-thaw", "{}", options_.freeze_ns);
-    end_helper();
+    if (!end_helper() || over) {
+        withdraw("it was frozen for longer than its limit before the cut was made");
+    }
+}
+
+void GuestFreeze::withdraw(const std::string& why) {
+    if (!error_) {
+        error_ = Error{Errc::guest_unfrozen, why};
+    }
 }
 
 void GuestFreeze::give_up(const std::string& why) {
     log_warning("agent.guest.unfrozen", {{"reason", why}});
-    if (!error_) {
-        error_ = Error{Errc::guest_unfrozen, why};
-    }
+    withdraw(why);
     if (state_ == State::freezing) {
         // It may still freeze: the thaw behind it in the channel undoes that.
         state_ = State::thawing;
         ask("guest-fsfreeze-thaw", "{}", options_.freeze_ns);
-        end_helper();
+        (void)end_helper();
         return;
     }
     if (state_ == State::thawing) {
         log_error("agent.guest.thaw", {{"reason", why}});
     }
     state_ = State::idle;
-    end_helper();
+    (void)end_helper();
     client_.reset();
 }
 
@@ -144,6 +180,7 @@ bool GuestFreeze::start_helper() {
     }
     Fd ours(ends[0]), theirs(ends[1]);
     const std::int64_t limit_ns = options_.freeze_ns + options_.hold_ns;
+    helper_until_ = clock_.boot() + limit_ns;
     const int pid = ::fork();
     if (pid < 0) {
         return false;
@@ -158,14 +195,16 @@ bool GuestFreeze::start_helper() {
 }
 
 // Our own thaw is on its way, or nothing was asked.
-void GuestFreeze::end_helper() {
+bool GuestFreeze::end_helper() {
     if (helper_ < 0) {
-        return;
+        return true;
     }
     const char word = 1;
     (void)::send(helper_pipe_.get(), &word, 1, MSG_NOSIGNAL);
     helper_pipe_.reset();
-    ::waitpid(std::exchange(helper_, -1), nullptr, 0);
+    int status = 0;
+    ::waitpid(std::exchange(helper_, -1), &status, 0);
+    return !WIFEXITED(status) || WEXITSTATUS(status) == 0;
 }
 
 }  // namespace cw::agent

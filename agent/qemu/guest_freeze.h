@@ -3,11 +3,17 @@
 //
 // Nothing is asked before the guest agent has answered a first question: a freeze that lies unread
 // in its channel would be carried out when nobody waits for it any more. While the guest is frozen
-// a helper process thaws it when the agent dies or the time is over. Passive: step() never waits
-// except in connecting to a local socket. Thread-safety: none; the agent's loop.
+// a helper process thaws it when the agent dies or the time is over.
+//
+// That the guest was frozen for a cut is known only when it has been thawed: neither may the helper
+// have thawed it before (the agent may have stood still for longer than the limit, its host may
+// have slept), nor anybody within the guest, of which the thaw's answer tells by its count. Until
+// then error() may still come. Passive: step() never waits except in connecting to a local socket.
+// Thread-safety: none; the agent's loop.
 #pragma once
 
 #include "agent/qemu/qmp_client.h"
+#include "agent/scan/source_freeze.h"
 
 #include <memory>
 #include <optional>
@@ -15,7 +21,7 @@
 
 namespace cw::agent {
 
-class GuestFreeze {
+class GuestFreeze final : public SourceFreeze {
 public:
     struct Options {
         std::string socket;
@@ -24,28 +30,28 @@ public:
         std::int64_t hold_ns = 10 * ns_per_s;    // Frozen at most; then the helper thaws.
     };
     GuestFreeze(Options options, Clock& clock) : options_(std::move(options)), clock_(clock) {}
-    ~GuestFreeze();
+    ~GuestFreeze() override;
 
-    enum class State : std::uint8_t { idle, asking, freezing, frozen, thawing };
-    [[nodiscard]] State state() const noexcept { return state_; }
-    // Idle only.
-    void begin();
-    // Idle again without having been frozen: error() says why.
-    State step();
-    // After frozen: at once when the cut is made.
-    void thaw();
+    [[nodiscard]] State state() const noexcept override { return state_; }
+    void begin() override;
+    State step() override;
+    void thaw() override;
     // Errors: guest_unfrozen.
-    [[nodiscard]] const std::optional<Error>& error() const noexcept { return error_; }
-    // For the point: what ran and how it went.
-    [[nodiscard]] const std::string& summary() const noexcept { return summary_; }
-    [[nodiscard]] int fd() const noexcept { return client_ ? client_->fd() : -1; }
+    [[nodiscard]] const std::optional<Error>& error() const noexcept override { return error_; }
+    [[nodiscard]] std::string summary() const override { return summary_; }
+    [[nodiscard]] int fd() const noexcept override { return client_ ? client_->fd() : -1; }
 
 private:
     void ask(std::string_view command, std::string_view arguments, std::int64_t limit_ns);
     void take(const std::string& answer);
+    void take_frozen(const std::string& answer);
+    void take_thawed(const std::string& answer);
     void give_up(const std::string& why);
+    void withdraw(const std::string& why);
+    [[nodiscard]] bool late() const { return clock_.boot() - deadline_ >= 0; }
     bool start_helper();
-    void end_helper();
+    // False: it has thawed the guest.
+    bool end_helper();
 
     const Options options_;
     Clock& clock_;
@@ -53,6 +59,8 @@ private:
     std::unique_ptr<QmpClient> client_;
     std::uint64_t number_ = 0;
     Nanos deadline_{}, frozen_at_{};
+    Nanos helper_until_{};      // Not before the helper's own limit ends; it may a little later.
+    std::uint64_t frozen_ = 0;  // File systems.
     int helper_ = -1;
     Fd helper_pipe_;
     std::optional<Error> error_;

@@ -21,7 +21,19 @@ std::string overlay_path(const std::string& directory, std::size_t slot) {
 
 }  // namespace
 
-bool QemuEpochs::begin_as(pipeline::PointKind kind, std::string tag, std::string hooks) {
+bool QemuEpochs::begin_frozen(std::string tag) {
+    const bool begun = begin_epoch(std::move(tag));
+    unsettled_ = begun && running_;
+    return begun;
+}
+
+void QemuEpochs::settle(pipeline::PointKind kind, std::string hooks) {
+    kind_ = kind;
+    hooks_ = std::move(hooks);
+    unsettled_ = false;
+}
+
+bool QemuEpochs::begin_epoch(std::string tag) {
     if (running_) {
         return false;
     }
@@ -32,9 +44,10 @@ bool QemuEpochs::begin_as(pipeline::PointKind kind, std::string tag, std::string
     if (!context_.replicator.consistent()) {
         return false;
     }
-    kind_ = kind;
+    kind_ = pipeline::PointKind::crash;
     tag_ = std::move(tag);
-    hooks_ = std::move(hooks);
+    hooks_.clear();
+    unsettled_ = false;
     outcome_.reset();
     running_ = true;
     logged_bytes_ = 0;
@@ -103,6 +116,9 @@ bool QemuEpochs::step() {
     }
     const bool all =
         std::ranges::all_of(views_, [](const View& view) { return view.left.words().empty(); });
+    if (all && unsettled_) {
+        return *logged;
+    }
     if (all) {
         end(finish());
     }

@@ -32,11 +32,11 @@ public:
     };
     explicit QemuEpochs(Context context) : context_(std::move(context)) {}
 
-    bool begin(std::string tag) override {
-        return begin_as(pipeline::PointKind::crash, std::move(tag), {});
-    }
-    // The guest was made still for the moment of this call.
-    bool begin_as(pipeline::PointKind kind, std::string tag, std::string hooks);
+    bool begin(std::string tag) override { return begin_epoch(std::move(tag)); }
+    // The guest was made still for the moment of this call. Whether it was is known later: until
+    // settle() has said so the point is not made.
+    bool begin_frozen(std::string tag);
+    void settle(pipeline::PointKind kind, std::string hooks);
     [[nodiscard]] bool running() const noexcept override { return running_; }
     bool step() override;
     void stop() override;
@@ -54,6 +54,7 @@ private:
         std::optional<NbdReader> reader;
         BlockSet left;  // Not logged yet.
     };
+    bool begin_epoch(std::string tag);
     Result<void> cut();
     Result<void> open_view(std::size_t slot);
     // Logs some of it. False: no room now.
@@ -69,6 +70,7 @@ private:
     Context context_;
     bool running_ = false;
     bool resized_ = false;
+    bool unsettled_ = false;
     bool was_cut_ = false;  // Old bitmaps stand still, and must be settled or given back.
     pipeline::PointKind kind_{};
     std::string tag_, hooks_;

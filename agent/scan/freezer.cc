@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <utility>
@@ -11,6 +12,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,11 +22,11 @@ namespace {
 // The helper. Only async-signal-safe calls: it was forked from a process with threads.
 [[noreturn]] void hold_frozen(int mount, int pipe, int limit_ms) {
     const int failed = ::ioctl(mount, FIFREEZE, 0) == 0 ? 0 : errno;
-    if (::write(pipe, &failed, sizeof failed) == sizeof failed && failed == 0) {
+    if (::send(pipe, &failed, sizeof failed, MSG_NOSIGNAL) == sizeof failed && failed == 0) {
         pollfd told{pipe, POLLIN, 0};
         const int ready = ::poll(&told, 1, limit_ms);  // Told, abandoned, or time over.
-        ::ioctl(mount, FITHAW, 0);
-        ::_exit(ready == 1 ? 0 : 1);
+        const bool held = ::ioctl(mount, FITHAW, 0) == 0;
+        ::_exit(ready == 1 && held ? 0 : 1);
     }
     if (failed == 0) {
         ::ioctl(mount, FITHAW, 0);
@@ -32,10 +34,28 @@ namespace {
     ::_exit(2);
 }
 
+// Where nothing is mounted, what lies beneath would be frozen: perhaps that of the whole system.
+Result<void> may_freeze(const std::string& mount, const std::vector<std::string>& needed) {
+    struct stat at{}, above{};
+    if (::stat(mount.c_str(), &at) != 0 || ::stat((mount + "/..").c_str(), &above) != 0) {
+        return fail_errno(Errc::hook_failed, "look at " + mount, errno);
+    }
+    if (at.st_dev == above.st_dev && at.st_ino != above.st_ino) {
+        return fail(Errc::hook_failed, "nothing is mounted at " + mount);
+    }
+    for (const std::string& path : needed) {
+        struct stat own{};
+        if (::stat(path.c_str(), &own) == 0 && own.st_dev == at.st_dev) {
+            return fail(Errc::hook_failed, path + ", which the agent writes, lies on " + mount);
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
-Result<FsFreeze> FsFreeze::freeze(const std::string& mount, std::int64_t limit_ns) {
-    const Fd target(::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+Result<FsFreeze> FsFreeze::start(const std::string& mount, std::int64_t limit_ns) {
+    Fd target(::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!target.valid()) {
         return fail_errno(Errc::hook_failed, "open " + mount, errno);
     }
@@ -52,119 +72,200 @@ Result<FsFreeze> FsFreeze::freeze(const std::string& mount, std::int64_t limit_n
         ::close(ours.get());  // Else its own copy would keep the pipe open.
         hold_frozen(target.get(), theirs.get(), static_cast<int>(limit_ns / ns_per_ms));
     }
-    theirs.reset();
-    FsFreeze frozen(pid, std::move(ours));
-    int failed = EIO;
-    CW_TRY_ASSIGN(const bool ready,
-                  wait_fd(frozen.pipe_.get(), false, static_cast<int>(limit_ns / ns_per_ms)));
-    if (!ready || ::read(frozen.pipe_.get(), &failed, sizeof failed) != sizeof failed ||
-        failed != 0) {
-        return fail_errno(Errc::hook_failed, "freeze " + mount, failed);
-    }
-    return frozen;
+    return FsFreeze(pid, std::move(ours), std::move(target));
 }
 
 FsFreeze::FsFreeze(FsFreeze&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), pipe_(std::move(other.pipe_)) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      pipe_(std::move(other.pipe_)),
+      mount_(std::move(other.mount_)) {}
 
 FsFreeze::~FsFreeze() {
-    thaw();
+    if (pid_ < 0) {
+        return;
+    }
+    begin_thaw();
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    conclude(status);
 }
 
-bool FsFreeze::thaw() {
+std::optional<Result<void>> FsFreeze::poll() {
+    int failed = 0;
+    const ssize_t n = ::recv(pipe_.get(), &failed, sizeof failed, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return std::nullopt;
+    }
+    if (n != sizeof failed) {
+        return fail(Errc::hook_failed, "the process that freezes the file system was killed");
+    }
+    if (failed != 0) {
+        return fail_errno(Errc::hook_failed, "freeze the file system", failed);
+    }
+    return Result<void>{};
+}
+
+bool FsFreeze::holds() {
+    pollfd closed{pipe_.get(), POLLIN, 0};
+    return pipe_.valid() && ::poll(&closed, 1, 0) == 0;
+}
+
+std::optional<bool> FsFreeze::thawed() {
     if (pid_ < 0) {
         return true;
     }
-    pipe_.reset();
     int status = 0;
-    ::waitpid(std::exchange(pid_, -1), &status, 0);
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return ::waitpid(pid_, &status, WNOHANG) == 0 ? std::nullopt
+                                                  : std::optional<bool>(conclude(status));
+}
+
+// A helper that was killed has left it frozen.
+bool FsFreeze::conclude(int status) {
+    pid_ = -1;
+    return WIFSIGNALED(status) ? ::ioctl(mount_.get(), FITHAW, 0) == 0
+                               : WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+bool FsFreeze::thaw_mount(const std::string& mount) {
+    const Fd target(::open(mount.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    return target.valid() && ::ioctl(target.get(), FITHAW, 0) == 0;
 }
 
 bool Freezer::owes_thaw() {
-    return !options_.post.empty() && disk_.exists(options_.marker_path).value_or(false);
+    return disk_.exists(options_.marker_path).value_or(false);
 }
 
-void Freezer::begin_freeze() {
+void Freezer::begin_freeze(bool with_mount) {
     CW_ASSERT(state_ == State::idle);
+    with_mount_ = with_mount && !options_.mount.empty();
     error_.reset();
     pre_done_ = post_begun_ = false;
     deadline_ = clock_.boot() + options_.limit_ns;
     state_ = State::freezing;
-    if (options_.pre.empty()) {
+    // Before anything is done: a kill right after it must not forget what is to be undone.
+    const std::string note = !with_mount_ ? "frozen\n" : "frozen " + options_.mount;
+    if (auto noted = write_file_atomically(disk_, options_.marker_path, as_bytes(note)); !noted) {
+        fail_freeze(noted.error());
+    } else if (options_.pre.empty()) {
         freeze_mount();
-        return;
+    } else {
+        run(options_.pre);
     }
-    // Before the hook: a kill right after it must not forget the post-hook.
-    if (auto noted = write_file_atomically(disk_, options_.marker_path, as_bytes("frozen\n"));
-        !noted) {
-        error_ = noted.error();
-        begin_thaw();
-        return;
-    }
-    run(options_.pre);
 }
 
 void Freezer::begin_thaw() {
-    if (mount_ && !mount_->thaw() && !error_) {
-        error_ = Error{Errc::source_unfrozen, "the file system was thawed by its time limit"};
+    if (state_ == State::thawing) {
+        return;
     }
-    mount_.reset();
+    if (mount_) {
+        mount_->begin_thaw();
+    } else if (state_ == State::idle) {
+        thaw_forgotten();
+    }
     hook_.reset();  // A pre-hook that still runs is killed.
     state_ = State::thawing;
     post_begun_ = false;
 }
 
+// What was frozen by a process before this one, which was killed together with its helper.
+void Freezer::thaw_forgotten() {
+    constexpr std::string_view mark = "frozen ";
+    const auto note = read_file(disk_, options_.marker_path, 4096);
+    const std::string text = note ? std::string(as_text(*note)) : std::string{};
+    if (text.starts_with(mark) && FsFreeze::thaw_mount(text.substr(mark.size()))) {
+        log_warning("agent.freeze.forgotten", {{"mount", text.substr(mark.size())}});
+    }
+}
+
+void Freezer::fail_freeze(const Error& why) {
+    error_ = error_.value_or(why);
+    begin_thaw();
+}
+
 Freezer::State Freezer::step() {
-    if (state_ == State::freezing && hook_) {
-        if (const auto ended = hook_->poll()) {
-            hook_.reset();
-            if (*ended) {
-                pre_done_ = true;
-                freeze_mount();
-            } else {
-                error_ = ended->error();
-                begin_thaw();
-            }
+    if (state_ == State::freezing) {
+        step_freezing();
+    }
+    if (state_ == State::frozen && mount_ && !mount_->holds()) {
+        fail_freeze({Errc::source_unfrozen, "the process that holds the file system is gone"});
+    }
+    if (state_ == State::thawing) {
+        step_thawing();
+    }
+    return state_;
+}
+
+void Freezer::step_freezing() {
+    if (hook_) {
+        const auto ended = hook_->poll();
+        if (!ended) {
+            return;
+        }
+        hook_.reset();
+        if (!*ended) {
+            return fail_freeze(ended->error());
+        }
+        pre_done_ = true;
+        return freeze_mount();
+    }
+    const auto ended = mount_->poll();
+    if (ended && *ended) {
+        state_ = State::frozen;
+    } else if (ended) {
+        fail_freeze({ended->error().code, options_.mount + ": " + ended->error().detail});
+    } else if (expired()) {
+        fail_freeze({Errc::hook_failed, options_.mount + " could not be frozen in time"});
+    }
+}
+
+void Freezer::step_thawing() {
+    if (mount_) {
+        const auto held = mount_->thawed();
+        if (!held) {
+            return;
+        }
+        mount_.reset();
+        if (!*held && !error_) {
+            error_ = Error{Errc::source_unfrozen,
+                           "the file system was thawed by its time limit or somebody else"};
         }
     }
-    if (state_ == State::thawing && !post_begun_) {
+    if (!post_begun_) {
         post_begun_ = true;
         if (!options_.post.empty()) {
             run(options_.post);
         }
     }
-    if (state_ == State::thawing) {
-        const auto ended = hook_ ? hook_->poll() : std::optional<Result<void>>(Result<void>{});
-        if (ended) {
-            hook_.reset();
-            if (!*ended) {
-                log_warning("agent.post_hook", {{"error", ended->error()}});
-                error_ = error_.value_or(ended->error());
-            }
-            (void)disk_.remove(options_.marker_path);  // Absent without hooks.
-            state_ = State::idle;
+    const auto ended = hook_ ? hook_->poll() : std::optional<Result<void>>(Result<void>{});
+    if (ended) {
+        hook_.reset();
+        if (!*ended) {
+            log_warning("agent.post_hook", {{"error", ended->error()}});
+            error_ = error_.value_or(ended->error());
         }
+        (void)disk_.remove(options_.marker_path);
+        state_ = State::idle;
     }
-    return state_;
 }
 
 std::string Freezer::summary() const {
     return std::string("pre-hook ") + (pre_done_ ? "ok" : "none") + ", fsfreeze " +
-           (options_.mount.empty() ? "none" : "ok");
+           (with_mount_ ? "ok" : "none");
 }
 
 void Freezer::freeze_mount() {
-    if (!options_.mount.empty()) {
-        auto frozen = FsFreeze::freeze(options_.mount, options_.limit_ns);
-        if (!frozen) {
-            error_ = frozen.error();
-            begin_thaw();
-            return;
-        }
-        mount_.emplace(std::move(*frozen));
+    if (!with_mount_) {
+        state_ = State::frozen;
+        return;
     }
-    state_ = State::frozen;
+    if (const auto able = may_freeze(options_.mount, options_.needed); !able) {
+        return fail_freeze(able.error());
+    }
+    auto begun = FsFreeze::start(options_.mount, options_.limit_ns);
+    if (!begun) {
+        return fail_freeze(begun.error());
+    }
+    mount_.emplace(std::move(*begun));
 }
 
 void Freezer::run(const std::vector<std::string>& command) {
@@ -173,9 +274,10 @@ void Freezer::run(const std::vector<std::string>& command) {
         hook_.emplace(std::move(*started));
         return;
     }
-    error_ = started.error();
     if (state_ == State::freezing) {
-        begin_thaw();
+        fail_freeze(started.error());
+    } else {
+        error_ = error_.value_or(started.error());
     }
 }
 

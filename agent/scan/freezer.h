@@ -2,9 +2,9 @@
 //
 // A pre-hook, then FIFREEZE of a mounted file system, in this order; thaw is the reverse. The file
 // system is frozen by a helper process that thaws when told, when its time is over, or when the
-// agent dies: a killed agent never leaves a machine frozen. A marker file makes a post-hook run at
-// the next start if the agent was killed between pre and post. Thread-safety: none; passive: step()
-// never waits.
+// agent dies: a killed agent never leaves a machine frozen. If the helper is killed the agent
+// thaws. If both are, the next start does: a marker file says so, and makes a post-hook run that is
+// owed. Thread-safety: none; passive: step() never waits.
 #pragma once
 
 #include "agent/child_process.h"
@@ -19,19 +19,32 @@ namespace cw::agent {
 
 class FsFreeze {
 public:
-    // Freezes the file system mounted at `mount`. Errors: hook_failed.
-    static Result<FsFreeze> freeze(const std::string& mount, std::int64_t limit_ns);
+    // Begins to freeze the file system mounted at `mount`, which writes out what it holds first.
+    // Errors: hook_failed.
+    static Result<FsFreeze> start(const std::string& mount, std::int64_t limit_ns);
     FsFreeze(FsFreeze&& other) noexcept;
     FsFreeze& operator=(FsFreeze&&) = delete;
-    ~FsFreeze();  // Thaws.
-    // False if the helper had to thaw by itself meanwhile (time over): what was read since may be
-    // of different moments.
-    bool thaw();
+    ~FsFreeze();  // Thaws, and waits for that.
+    // Whether it is frozen, once that is known. Errors: hook_failed.
+    std::optional<Result<void>> poll();
+    // Frozen, and the helper lives.
+    [[nodiscard]] bool holds();
+    void begin_thaw() { pipe_.reset(); }
+    // Once it is thawed: false if that came too early (the helper's time was over, or somebody else
+    // thawed it): what was read since may be of different moments.
+    std::optional<bool> thawed();
+    // For whoever was frozen by a process that is gone. True: it was frozen still.
+    static bool thaw_mount(const std::string& mount);
+    [[nodiscard]] int helper() const noexcept { return pid_; }  // -1: none, or reaped.
 
 private:
-    FsFreeze(int pid, Fd pipe) : pid_(pid), pipe_(std::move(pipe)) {}
+    FsFreeze(int pid, Fd pipe, Fd mount)
+        : pid_(pid), pipe_(std::move(pipe)), mount_(std::move(mount)) {}
+    bool conclude(int status);
+
     int pid_;
     Fd pipe_;
+    Fd mount_;  // So that we can thaw it ourselves.
 };
 
 class Freezer {
@@ -41,6 +54,8 @@ public:
         std::string mount = {};                        // Empty: none.
         std::int64_t limit_ns = 60 * ns_per_s;
         std::string marker_path = {};  // In the state directory.
+        // Files and directories whose file systems we need ourselves: never frozen.
+        std::vector<std::string> needed = {};
     };
     Freezer(Options options, cw::Disk& disk, Clock& clock)
         : options_(std::move(options)), disk_(disk), clock_(clock) {}
@@ -49,13 +64,17 @@ public:
     [[nodiscard]] bool can_freeze() const noexcept {
         return !options_.pre.empty() || !options_.mount.empty();
     }
-    // At start: runs the post-hook a killed agent owes, through begin_thaw().
+    [[nodiscard]] bool has_hooks() const noexcept { return !options_.pre.empty(); }
+    // At start: begin_thaw() does then what a killed agent owes.
     [[nodiscard]] bool owes_thaw();
 
-    void begin_freeze();
+    // Without the mount: hooks only; somebody else freezes the file system.
+    void begin_freeze(bool with_mount = true);
     void begin_thaw();
     enum class State { idle, freezing, frozen, thawing };
+    // Leaves frozen by itself, with an error, only if the file system cannot be held any more.
     State step();
+    [[nodiscard]] State state() const noexcept { return state_; }
     // Why the last freeze failed, or the thaw found that it had not held.
     [[nodiscard]] const std::optional<Error>& error() const noexcept { return error_; }
     // The time limit is over: begin_thaw() now.
@@ -63,7 +82,11 @@ public:
     [[nodiscard]] std::string summary() const;  // For the point: what ran and how it went.
 
 private:
+    void step_freezing();
+    void step_thawing();
     void freeze_mount();
+    void thaw_forgotten();
+    void fail_freeze(const Error& why);
     void run(const std::vector<std::string>& command);
 
     const Options options_;
@@ -74,7 +97,7 @@ private:
     std::optional<ChildProcess> hook_;
     std::optional<FsFreeze> mount_;
     std::optional<Error> error_;
-    bool pre_done_ = false, post_begun_ = false;
+    bool pre_done_ = false, post_begun_ = false, with_mount_ = true;
 };
 
 }  // namespace cw::agent

@@ -8,11 +8,12 @@
 namespace cw::agent {
 
 ScanSource::ScanSource(Options options, Replicator& replicator, Freezer& freezer,
-                       std::vector<Disk> disks)
-    : options_(options),
+                       std::vector<Disk> disks, std::unique_ptr<VolumeSnapshots> snapshots)
+    : options_(std::move(options)),
       replicator_(replicator),
       freezer_(freezer),
       disks_(std::move(disks)),
+      snapshots_(std::move(snapshots)),
       buffer_(super_bytes) {
     for (std::size_t i = 0; i < disks_.size(); ++i) {
         // What is read beneath a fence is what the server will have.
@@ -27,6 +28,10 @@ ScanSource::ScanSource(Options options, Replicator& replicator, Freezer& freezer
         freezer_.begin_thaw();
         phase_ = Phase::owing;
     }
+    if (snapshots_) {
+        snapshots_->begin_prepare();  // Removes what a killed agent left.
+        phase_ = Phase::owing;
+    }
 }
 
 bool ScanSource::begin(std::string tag) {
@@ -38,11 +43,13 @@ bool ScanSource::begin(std::string tag) {
     outcome_.reset();
     differing_bytes_ = 0;
     disk_at_ = ordinal_ = 0;
-    if (freezer_.can_freeze()) {
-        freezer_.begin_freeze();
-        phase_ = Phase::freezing;
+    snapping_ = snapshots_ != nullptr;
+    if (snapping_) {
+        snapshot_error_.reset();
+        snapshots_->begin_prepare();
+        phase_ = Phase::preparing;
     } else {
-        take_views();
+        hold_still();
     }
     return true;
 }
@@ -51,11 +58,15 @@ bool ScanSource::step() {
     switch (phase_) {
         case Phase::idle:
             return false;
-        case Phase::owing:
-            if (freezer_.step() == Freezer::State::idle) {
+        case Phase::owing: {
+            const bool removing = snapshots_ && snapshots_->step();
+            if (freezer_.step() == Freezer::State::idle && !removing) {
                 phase_ = Phase::idle;
             }
             return false;
+        }
+        case Phase::preparing:
+            return step_preparing();
         case Phase::freezing: {
             const auto state = freezer_.step();
             if (state == Freezer::State::frozen) {
@@ -68,24 +79,42 @@ bool ScanSource::step() {
             }
             return false;
         }
+        case Phase::creating:
+            return step_creating();
+        case Phase::thawing:
+            return step_thawing();
+        case Phase::finding:
+            return step_finding();
         case Phase::scanning:
             return scan_some();
-        case Phase::thawing:
-            if (freezer_.step() != Freezer::State::idle) {
-                return false;
-            }
-            if (freezer_.error() && !trouble_) {
-                trouble_ = freezer_.error();
-            }
-            held_ = false;
-            if (disk_at_ < disks_.size()) {
-                phase_ = Phase::scanning;  // Of the clones.
-            } else {
-                end_scan();
-            }
-            return true;
+        case Phase::checking:
+            return step_checking();
+        case Phase::removing:
+            return step_removing();
     }
     return false;
+}
+
+bool ScanSource::step_thawing() {
+    const bool busy = snapping_ && snapshots_->step();
+    if (freezer_.step() != Freezer::State::idle || busy) {
+        return false;
+    }
+    if (freezer_.error() && !trouble_) {
+        trouble_ = freezer_.error();
+    }
+    held_ = false;
+    if (snapping_ && clones_.empty() && !trouble_ && !snapshot_error_) {
+        snapshots_->begin_find();
+        phase_ = Phase::finding;
+    } else if (snapping_ && snapshot_error_) {
+        remove_snapshots();
+    } else if (disk_at_ < disks_.size() && !(trouble_ && snapping_)) {
+        phase_ = Phase::scanning;  // Of the clones.
+    } else {
+        finish();
+    }
+    return true;
 }
 
 Result<void> ScanSource::check_disks() {
@@ -110,35 +139,6 @@ Result<void> ScanSource::check_disks() {
     return {};
 }
 
-// Clones where the file system has them: then nothing stays frozen while it is read.
-void ScanSource::take_views() {
-    held_ = freezer_.can_freeze();
-    clones_.clear();
-    if (const auto checked = check_disks(); !checked) {
-        return abandon(checked.error());
-    }
-    if (options_.try_clones) {
-        for (const Disk& disk : disks_) {
-            auto clone = clone_image(disk.path, disk.clone_path);
-            if (!clone || (*clone)->size() != disk.capture->image().size()) {
-                clones_.clear();
-                break;
-            }
-            clones_.push_back(std::move(*clone));
-        }
-    }
-    if (const auto taken = take_hints(); !taken) {
-        return abandon(taken.error());
-    }
-    const bool cloned = !clones_.empty();
-    still_ = held_ || (cloned && disks_.size() == 1);
-    phase_ = Phase::scanning;
-    if (held_ && cloned) {
-        freezer_.begin_thaw();
-        phase_ = Phase::thawing;
-    }
-}
-
 // Of what is still: after the views were taken, and after the page cache has written what it holds.
 Result<void> ScanSource::take_hints() {
     for (Disk& disk : disks_) {
@@ -151,6 +151,10 @@ Result<void> ScanSource::take_hints() {
 }
 
 bool ScanSource::scan_some() {
+    if (held_ && freezer_.step() != Freezer::State::frozen) {
+        abandon(*freezer_.error());
+        return true;
+    }
     if (held_ && freezer_.expired()) {
         abandon({Errc::source_unfrozen, "the scan outlasted the time a source may be frozen"});
         return true;
@@ -162,7 +166,8 @@ bool ScanSource::scan_some() {
     if (ordinal_ < end) {
         const auto scanned = scan_chunk(disk, view, ordinal_);
         if (!scanned) {
-            abandon(scanned.error());
+            abandon(snapping_ ? Error{Errc::snapshot_failed, to_string(scanned.error())}
+                              : scanned.error());
             return true;
         }
         if (!*scanned) {
@@ -183,10 +188,23 @@ bool ScanSource::scan_some() {
             freezer_.begin_thaw();
             phase_ = Phase::thawing;
         } else {
-            end_scan();
+            finish();
         }
     }
     return true;
+}
+
+// Everything was read, or nothing more will be.
+void ScanSource::finish() {
+    if (!snapping_) {
+        return end_scan();
+    }
+    clones_.clear();
+    if (trouble_) {
+        return remove_snapshots();
+    }
+    snapshots_->begin_check();
+    phase_ = Phase::checking;
 }
 
 Result<void> ScanSource::read_blocks(Disk& disk, BlockImage& view, std::uint32_t ordinal,
@@ -246,7 +264,8 @@ void ScanSource::end_scan() {
         }
     }
     if (!trouble_ && !still_) {
-        trouble_ = Error{Errc::source_unfrozen, "no hook, --mount or reflink kept it still"};
+        trouble_ =
+            Error{Errc::source_unfrozen, "no hook, --mount, LVM snapshot or reflink kept it still"};
     }
     if (trouble_) {
         outcome_ = std::unexpected(*trouble_);
@@ -254,7 +273,8 @@ void ScanSource::end_scan() {
         const auto kind = !freezer_.can_freeze()    ? pipeline::PointKind::crash
                           : options_.app_consistent ? pipeline::PointKind::app
                                                     : pipeline::PointKind::filesystem;
-        outcome_ = replicator_.make_point(kind, tag_, freezer_.summary());
+        outcome_ = replicator_.make_point(kind, tag_,
+                                          freezer_.summary() + (snapping_ ? ", LVM snapshot" : ""));
     }
     if (!*outcome_) {
         log_warning("agent.scan.no_point", {{"error", outcome_->error()}});
@@ -268,7 +288,7 @@ void ScanSource::abandon(const Error& why) {
         freezer_.begin_thaw();
         phase_ = Phase::thawing;
     } else {
-        end_scan();
+        finish();
     }
 }
 

@@ -2,15 +2,17 @@
 // block with its fingerprint.
 //
 // A scan makes a recovery point only of a frozen view: between the freezer's freeze and thaw, or of
-// a reflink clone (made while frozen, or of a single file, whose clone is one instant by itself).
-// Of anything else it sends the differences, so that little is left for later, and makes no point:
-// Errc::source_unfrozen says so.
+// a reflink clone or LVM snapshot (made while frozen, or of a single disk, whose clone is one
+// instant by itself). A file system that lies on the volume itself is frozen by lvcreate, which
+// fails if it is frozen already (docs/decisions/0020). Of anything else it sends the differences,
+// so that little is left for later, and makes no point: Errc::source_unfrozen says so.
 //
 // A passive object: step() reads at most one super-chunk. Thread-safety: none; the agent's loop.
 #pragma once
 
 #include "agent/hints/scan_hints.h"
 #include "agent/scan/freezer.h"
+#include "agent/scan/volume_snapshots.h"
 #include "agent/stream/digest_table.h"
 #include "agent/stream/point_source.h"
 #include "agent/stream/replicator.h"
@@ -33,8 +35,12 @@ public:
     struct Options {
         bool app_consistent = false;  // What the hooks guarantee.
         bool try_clones = true;
+        bool insist_on_snapshots = false;  // Else it reads what is frozen if there are none.
+        std::string mount = {};            // What the freezer freezes; empty: no file system.
     };
-    ScanSource(Options options, Replicator& replicator, Freezer& freezer, std::vector<Disk> disks);
+    // `snapshots`: of all the disks in their order, or none.
+    ScanSource(Options options, Replicator& replicator, Freezer& freezer, std::vector<Disk> disks,
+               std::unique_ptr<VolumeSnapshots> snapshots = nullptr);
 
     bool begin(std::string tag) override;
     [[nodiscard]] bool running() const noexcept override { return phase_ != Phase::idle; }
@@ -44,11 +50,41 @@ public:
         return outcome_;
     }
     [[nodiscard]] const std::vector<Disk>& disks() const noexcept { return disks_; }
+    [[nodiscard]] bool has_snapshots() const noexcept { return snapshots_ != nullptr; }
+    // Why the last scan was not of snapshots.
+    [[nodiscard]] const std::optional<Error>& snapshot_error() const noexcept {
+        return snapshot_error_;
+    }
     [[nodiscard]] std::uint64_t differing_bytes() const noexcept { return differing_bytes_; }
 
 private:
-    enum class Phase { idle, owing, freezing, scanning, thawing };
+    enum class Phase {
+        idle,
+        owing,
+        preparing,  // Of snapshots, before anybody is held.
+        freezing,
+        creating,  // The snapshots.
+        thawing,
+        finding,  // Where they are.
+        scanning,
+        checking,  // That they are whole still.
+        removing
+    };
+    // scan_views.cc: what is read.
+    void hold_still();
     void take_views();
+    bool step_preparing();
+    bool step_creating();
+    bool step_finding();
+    bool step_checking();
+    bool step_removing();
+    void fail_snapshots(const Error& why);
+    void remove_snapshots();
+    [[nodiscard]] std::optional<Error> snapshots_hindered() const;
+    [[nodiscard]] bool lies_on_disk(const std::string& mount) const;
+    // scan_source.cc
+    bool step_thawing();
+    void finish();
     // Errors: size_mismatch: what is beyond the size that the server knows would be in no point.
     [[nodiscard]] Result<void> check_disks();
     // What each disk's hints leave to be read.
@@ -68,7 +104,10 @@ private:
     std::vector<Disk> disks_;
     Phase phase_ = Phase::idle;
     std::string tag_;
-    std::vector<std::unique_ptr<BlockImage>> clones_;
+    std::unique_ptr<VolumeSnapshots> snapshots_;
+    std::vector<std::unique_ptr<BlockImage>> clones_;  // Or snapshots. Closed before they go.
+    bool snapping_ = false;                            // This scan is of snapshots.
+    std::optional<Error> snapshot_error_;
     bool still_ = false;  // The view does not change under the scan.
     bool resized_ = false;
     bool held_ = false;  // The freezer holds it still: thaw as soon as possible.

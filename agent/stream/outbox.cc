@@ -155,9 +155,18 @@ bool Outbox::empty() {
     return entries_.empty();
 }
 
+void Outbox::account(const OutboxEntry& entry, bool held) noexcept {
+    if (held) {
+        payload_bytes_ += payload_of(entry);
+        table_bytes_.fetch_add(cost_of(entry), std::memory_order_relaxed);
+    } else {
+        payload_bytes_ -= payload_of(entry);
+        table_bytes_.fetch_sub(cost_of(entry), std::memory_order_relaxed);
+    }
+}
+
 void Outbox::remove(const OutboxEntry& entry) {
-    payload_bytes_ -= payload_of(entry);
-    table_bytes_.fetch_sub(cost_of(entry), std::memory_order_relaxed);
+    account(entry, false);
     if (removed_) {
         removed_(entry);
     }

@@ -82,11 +82,21 @@ public:
     // First sequence still held of a disk.
     [[nodiscard]] std::optional<Seq> oldest(std::uint16_t slot);
 
+    // Changes an entry, which is not sent yet, through `change`.
+    template <typename Change>
+    void change(OutboxEntry& entry, Change&& change) {
+        CW_ASSERT(!entry.sent);
+        account(entry, false);
+        change(entry);
+        account(entry, true);
+    }
+
     [[nodiscard]] bool empty();
     [[nodiscard]] std::deque<OutboxEntry>& entries() noexcept { return entries_; }
     [[nodiscard]] std::uint64_t payload_bytes() const noexcept { return payload_bytes_; }
 
 private:
+    void account(const OutboxEntry& entry, bool held) noexcept;
     void remove(const OutboxEntry& entry);
     void trim();
     template <typename Predicate>

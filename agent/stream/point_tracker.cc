@@ -33,6 +33,13 @@ void PointTracker::sent(const PointId& id, std::string server) {
     }
 }
 
+void PointTracker::settled(const PointId& id, pipeline::PointKind kind) {
+    const auto point = std::ranges::find(points_, id, &TrackedPoint::id);
+    if (point != points_.end()) {
+        point->kind = kind;
+    }
+}
+
 void PointTracker::drop_if(const std::function<bool(const TrackedPoint&)>& hopeless,
                            const std::string& reason) {
     for (TrackedPoint& point : points_) {

@@ -35,6 +35,7 @@ public:
 
     void made(TrackedPoint point);
     void sent(const PointId& id, std::string server);
+    void settled(const PointId& id, pipeline::PointKind kind);
     // Those that no answer is to be expected of any more are dropped: `hopeless` says so of a point
     // that is queued or durable.
     void drop_if(const std::function<bool(const TrackedPoint&)>& hopeless,

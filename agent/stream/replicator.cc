@@ -12,6 +12,14 @@ constexpr std::int64_t ping_after_ns = 15 * ns_per_s, dead_after_ns = 60 * ns_pe
                        goodbye_ns = 5 * ns_per_s;
 constexpr std::uint64_t ping_token = 0x70696e67;
 
+void put_point(pipeline::Record& record, const pipeline::Point& point) {
+    const ByteVector payload = pipeline::encode_point(point);
+    record.table = pipeline::TableBuffer(align_up(payload.size(), block_bytes));
+    std::ranges::copy(payload, record.table.bytes().begin());
+    record.header.table_bytes = static_cast<std::uint32_t>(record.table.bytes().size());
+    record.header.table_crc = crc32c(record.table.bytes());
+}
+
 }  // namespace
 
 std::string_view name_of(LinkState state) noexcept {
@@ -264,13 +272,9 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
     point.provisional = !group.is_nil();
     point.tag = tag;
     point.hook_results = std::move(hooks);
-    const ByteVector payload = pipeline::encode_point(point);
-    entry.record.table = pipeline::TableBuffer(align_up(payload.size(), block_bytes));
-    std::ranges::copy(payload, entry.record.table.bytes().begin());
+    put_point(entry.record, point);
     entry.record.header.key.machine = options_.machine;
     entry.record.header.type = pipeline::RecordType::point;
-    entry.record.header.table_bytes = static_cast<std::uint32_t>(entry.record.table.bytes().size());
-    entry.record.header.table_crc = crc32c(entry.record.table.bytes());
     entry.slot = wire::machine_slot;
     entry.point = point.id;
     context_.outbox.push(std::move(entry));
@@ -283,6 +287,26 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
                   .cuts = point.cuts,
                   .reason = {}});
     return point.id;
+}
+
+void Replicator::settle_point(pipeline::PointKind kind, const std::string& hooks) {
+    CW_ASSERT(unsettled_);
+    const PointId id = *std::exchange(unsettled_, std::nullopt);
+    context_.outbox.collect();
+    for (OutboxEntry& entry : context_.outbox.entries()) {
+        if (entry.record.header.type != pipeline::RecordType::point || entry.point != id) {
+            continue;
+        }
+        auto point = pipeline::decode_point(entry.record.table.bytes());
+        CW_ASSERT(point && !entry.sent);
+        point->kind = kind;
+        point->hook_results = hooks;
+        context_.outbox.change(entry,
+                               [&](OutboxEntry& changed) { put_point(changed.record, *point); });
+        points_.settled(id, kind);
+        return;
+    }
+    // It was dropped meanwhile, as the tracker says.
 }
 
 void Replicator::decide_point(const PointId& id, const GroupId& group, bool committed) {

@@ -94,6 +94,11 @@ public:
     // held_too_long when writers would be kept for longer than point_pause_max_ns (they are not).
     Result<PointId> make_point(pipeline::PointKind kind, std::string tag, std::string hooks = {},
                                std::optional<Moment> of = {}, const GroupId& group = {});
+    // What the point just made will be called is known later: it is not sent before
+    // settle_point(), nor is anything behind it.
+    void hold_point(const PointId& id) { unsettled_ = id; }
+    void settle_point(pipeline::PointKind kind, const std::string& hooks);
+    [[nodiscard]] bool is_held(const PointId& id) const noexcept { return unsettled_ == id; }
     // What became of a point that was made with a group: until then the server keeps it back. If
     // this is lost with a connection the server makes it an ordinary point.
     void decide_point(const PointId& id, const GroupId& group, bool committed);
@@ -203,6 +208,7 @@ private:
     RetryPolicy retry_;
     PointTracker points_;
     PauseReport pauses_;
+    std::optional<PointId> unsettled_;  // See hold_point().
     LinkState link_state_ = LinkState::waiting;
     Nanos retry_at_{}, pinged_{}, live_since_{}, deadline_{};
     Nanos stop_by_{INT64_MAX};

@@ -36,6 +36,9 @@ Result<bool> Replicator::send_logged() {
     if (entry != nullptr && entry->spill.place == SpillState::Place::lost) {
         return fail(Errc::record_corrupt, "the agent's spool lost a record");
     }
+    if (entry != nullptr && unsettled_ && entry->point == *unsettled_) {
+        return false;
+    }
     if (entry == nullptr || !entry->spill.here() || !session_->may_send(entry->record.header)) {
         return false;
     }

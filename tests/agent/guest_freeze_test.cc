@@ -19,6 +19,21 @@ bool asks(const std::string& line, const char* command) {
     return line.starts_with("{\"execute\":\"" + std::string(command) + "\"");
 }
 
+// The system's clock, which can be made to stand still and to skip.
+class StoppableClock final : public Clock {
+public:
+    explicit StoppableClock(Clock& real) : real_(real) {}
+    Nanos boot() override { return (stopped_ ? *stopped_ : real_.boot()) + skipped_; }
+    WallMicros wall() override { return real_.wall(); }
+    void stop() { stopped_ = real_.boot(); }
+    void skip(std::int64_t ns) { skipped_ += ns; }
+
+private:
+    Clock& real_;
+    std::optional<Nanos> stopped_;
+    std::int64_t skipped_ = 0;
+};
+
 class Guest : public testing::Test {
 protected:
     Guest() : clock_(make_system_clock()) {
@@ -100,6 +115,78 @@ TEST_F(Guest, OfAnAgentThatDiesIsThawedByTheHelper) {
     }
     ASSERT_EQ(::waitpid(agent, nullptr, 0), agent);
     EXPECT_TRUE(comes(guest, "guest-fsfreeze-thaw"));
+}
+
+// The agent stood still while the answer came: the helper has thawed the guest by then.
+TEST_F(Guest, WhoseAnswerIsSeenTooLateIsNotCalledFrozen) {
+    FakeMonitor guest(options_.socket, "", [](const std::string& line) {
+        return std::string(asks(line, "guest-ping") ? nothing : "{\"return\": 1, \"id\": $ID}\n");
+    });
+    options_.freeze_ns = 60 * ns_per_s;
+    StoppableClock clock(*clock_);
+    GuestFreeze freeze(options_, clock);
+    freeze.begin();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::freezing));
+    ASSERT_TRUE(comes(guest, "guest-fsfreeze-freeze"));
+    pollfd answered{freeze.fd(), POLLIN, 0};
+    ASSERT_EQ(::poll(&answered, 1, 30'000), 1);
+    clock.skip(61 * ns_per_s);
+    EXPECT_EQ(freeze.step(), GuestFreeze::State::thawing);
+    ASSERT_TRUE(freeze.error());
+    EXPECT_EQ(freeze.error()->code, Errc::guest_unfrozen);
+    EXPECT_TRUE(comes(guest, "guest-fsfreeze-thaw"));
+}
+
+// The same in between the answer and the thaw, in which the cut was made.
+TEST_F(Guest, ThatWasFrozenForTooLongBeforeItsThawIsNotCalledFrozen) {
+    FakeMonitor guest(options_.socket, "", [](const std::string& line) {
+        return std::string(asks(line, "guest-ping") ? nothing : "{\"return\": 1, \"id\": $ID}\n");
+    });
+    StoppableClock clock(*clock_);
+    GuestFreeze freeze(options_, clock);
+    freeze.begin();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::frozen));
+    clock.skip(options_.hold_ns);
+    freeze.thaw();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::idle));
+    ASSERT_TRUE(freeze.error());
+    EXPECT_EQ(freeze.error()->code, Errc::guest_unfrozen);
+}
+
+// The helper's own limit counts, whatever a clock says that stood still with the agent.
+TEST_F(Guest, ThatTheHelperHasThawedIsNotCalledFrozen) {
+    FakeMonitor guest(options_.socket, "", [](const std::string& line) {
+        return std::string(asks(line, "guest-ping") ? nothing : "{\"return\": 1, \"id\": $ID}\n");
+    });
+    options_.freeze_ns = options_.hold_ns = 200 * ns_per_ms;
+    StoppableClock clock(*clock_);
+    clock.stop();
+    GuestFreeze freeze(options_, clock);
+    freeze.begin();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::frozen));
+    ASSERT_TRUE(comes(guest, "guest-fsfreeze-thaw"));
+    freeze.thaw();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::idle));
+    ASSERT_TRUE(freeze.error());
+    EXPECT_EQ(freeze.error()->code, Errc::guest_unfrozen);
+}
+
+TEST_F(Guest, WhoseThawFindsLessThanWasFrozenIsNotCalledFrozen) {
+    for (const char* const thawed : {"0", "1"}) {
+        FakeMonitor guest(options_.socket, "", [&](const std::string& line) {
+            return asks(line, "guest-ping") ? std::string(nothing)
+                   : asks(line, "guest-fsfreeze-freeze")
+                       ? std::string("{\"return\": 2, \"id\": $ID}\n")
+                       : "{\"return\": " + std::string(thawed) + ", \"id\": $ID}\n";
+        });
+        GuestFreeze freeze(options_, *clock_);
+        freeze.begin();
+        ASSERT_TRUE(reach(freeze, GuestFreeze::State::frozen));
+        freeze.thaw();
+        ASSERT_TRUE(reach(freeze, GuestFreeze::State::idle));
+        ASSERT_TRUE(freeze.error()) << thawed;
+        EXPECT_EQ(freeze.error()->code, Errc::guest_unfrozen);
+    }
 }
 
 TEST_F(Guest, ThatRefusesOrIsAbsentLeavesAReason) {

@@ -1,0 +1,138 @@
+// Points of a source whose writers were made still for the moment of the cut.
+#include "agent/agent.h"
+#include "base/log.h"
+
+namespace cw::agent {
+
+using Freeze = SourceFreeze::State;
+
+// For what sees every write, and for epochs: a scan freezes for itself.
+void Agent::open_freeze() {
+    if (!options_.guest_agent_socket.empty()) {
+        GuestFreeze::Options freeze;
+        freeze.socket = options_.guest_agent_socket;
+        freeze_ = std::make_unique<GuestFreeze>(freeze, clock_);
+        return;
+    }
+    freezer_ = std::make_unique<Freezer>(options_.freeze, *disk_, clock_);
+    if (freezer_->can_freeze() || freezer_->owes_thaw()) {
+        freeze_ = std::make_unique<HostFreeze>(*freezer_);
+    }
+}
+
+// Of the disks that are scanned, if all of them are logical volumes. None: that is no error, unless
+// somebody insists. Errors: snapshot_failed.
+Result<std::unique_ptr<VolumeSnapshots>> Agent::open_snapshots() {
+    const bool insists = options_.snapshots == AgentOptions::Snapshots::always;
+    if (options_.snapshots == AgentOptions::Snapshots::off) {
+        return nullptr;
+    }
+    std::vector<VolumeSnapshots::Disk> volumes;
+    for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
+        const std::string& path = options_.disks[slot].path;
+        const auto name = lvm_name_of(path);
+        if (!name && !insists) {
+            return nullptr;
+        }
+        volumes.push_back(
+            {captures_[slot]->disk(), name.value_or(path), captures_[slot]->image().size()});
+    }
+    auto tools = LvmTools::find(options_.lvm_tools, clock_);
+    if (!tools && insists) {
+        return std::unexpected(tools.error());
+    }
+    if (!tools) {
+        log_warning("agent.scan.no_snapshot", {{"error", tools.error()}});
+        return nullptr;
+    }
+    return std::make_unique<VolumeSnapshots>(
+        VolumeSnapshots::Options{.machine = machine_, .size = options_.snapshot_size},
+        std::move(*tools), clock_, std::move(volumes));
+}
+
+// By interval or when asked for.
+void Agent::tend_freeze() {
+    if (!freeze_) {
+        return;
+    }
+    const Nanos now = clock_.boot();
+    if (freeze_->able() && app_interval_ns() > 0 && now - last_frozen_ >= app_interval_ns()) {
+        last_frozen_ = now;
+        frozen_wanted_ = true;
+    }
+    const Freeze before = freeze_->state();
+    if (before == Freeze::idle) {
+        const bool ready = stopping_ == Stopping::no && replicator_->consistent() &&
+                           !(scan_ && scan_->running()) &&
+                           (!qemu_ || qemu_->state() == QemuSource::State::attached);
+        if (!frozen_wanted_ || !ready) {
+            return;
+        }
+        frozen_wanted_ = false;
+        freeze_->begin();
+    }
+    const Freeze after = freeze_->step();
+    const bool gave_up = freeze_->error() && before != Freeze::thawing &&
+                         (after == Freeze::idle || after == Freeze::thawing);
+    if (after == Freeze::frozen || gave_up) {
+        cut_frozen();
+    }
+    if (unsettled_ && freeze_->state() == Freeze::idle) {
+        settle_frozen();
+    }
+}
+
+// A source that did not freeze gets a crash point that says so.
+void Agent::cut_frozen() {
+    const bool frozen = freeze_->state() == Freeze::frozen;
+    std::optional<Error> trouble;
+    if (epochs_ == nullptr) {
+        const auto made =
+            replicator_->make_point(pipeline::PointKind::crash, std::exchange(frozen_tag_, {}));
+        if (made) {
+            replicator_->hold_point(*made);
+        } else {
+            trouble = made.error();
+        }
+        for (Waiter& waiter : waiters_) {
+            if (made && std::exchange(waiter.frozen, false)) {
+                waiter.point = *made;
+            }
+        }
+    } else if (epochs_->begin_frozen(std::exchange(frozen_tag_, {}))) {
+        for (Waiter& waiter : waiters_) {
+            waiter.frozen = false;  // Its point is the epoch's.
+        }
+    } else {
+        trouble = Error{Errc::resync_required, "the disks lost their place meanwhile"};
+    }
+    unsettled_ = !trouble;
+    frozen_trouble_ = trouble;
+    last_point_ = clock_.boot();
+    if (frozen) {
+        freeze_->thaw();
+    } else if (unsettled_) {
+        settle_frozen();
+    }
+}
+
+// Nobody is frozen any more: what the point may be called is known.
+void Agent::settle_frozen() {
+    const auto& error = freeze_->error();
+    if (error) {
+        log_warning("agent.point.unfrozen", {{"error", *error}});
+    }
+    const auto kind = error                ? pipeline::PointKind::crash
+                      : options_.app_hooks ? pipeline::PointKind::app
+                                           : pipeline::PointKind::filesystem;
+    const std::string hooks = error ? to_string(*error) : freeze_->summary();
+    unsettled_ = false;
+    if (epochs_ == nullptr) {
+        replicator_->settle_point(kind, hooks);
+        doorbell_.ring();
+    } else {
+        epochs_->settle(kind, hooks);
+    }
+}
+
+}  // namespace cw::agent

@@ -1,0 +1,30 @@
+#include "agent/scan/host_freeze.h"
+
+namespace cw::agent {
+
+HostFreeze::HostFreeze(Freezer& freezer) : freezer_(freezer) {
+    if (freezer_.owes_thaw()) {
+        freezer_.begin_thaw();
+    }
+}
+
+SourceFreeze::State HostFreeze::state() const noexcept {
+    switch (freezer_.state()) {
+        case Freezer::State::idle:
+            return State::idle;
+        case Freezer::State::freezing:
+            return State::freezing;
+        case Freezer::State::frozen:
+            return State::frozen;
+        case Freezer::State::thawing:
+            return State::thawing;
+    }
+    return State::idle;
+}
+
+SourceFreeze::State HostFreeze::step() {
+    freezer_.step();
+    return state();
+}
+
+}  // namespace cw::agent

@@ -9,10 +9,13 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 
 demo_begin
+skip() { echo "SKIP $1: $2"; }
 device=
 release() {
     local status=$?
+    kill -CONT "${demo_agent_pid:-$$}" 2>/dev/null
     [ -z "${demo_agent_pid:-}" ] || demo_stop_agent # It thaws what it froze.
+    fsfreeze -u "$demo/mnt" 2>/dev/null # Whatever became of it: nothing stays frozen here.
     umount "$demo/mnt" 2>/dev/null
     [ -z "$device" ] || losetup -d "$device"
     (exit $status)
@@ -32,11 +35,14 @@ demo_config "url = \"dir://$demo/vault\""
 causeway --config "$demo/causeway.toml" vault create >/dev/null || die "vault create"
 demo_start_server
 head -c 8M /dev/urandom > "$demo/mnt/file" && sync -f "$demo/mnt"
-causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
-    --key "$demo/pki/machine.key" --state "$demo/agent" --disk "$device" --mount "$demo/mnt" --disk-name disk \
-    --machine-name demo-machine --interval 3600s 2>>"$demo/agent.log" &
-demo_agent_pid=$!
-demo_pids+=($demo_agent_pid)
+protect() {
+    causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
+        --key "$demo/pki/machine.key" --state "$demo/agent" --disk "$device" --mount "$demo/mnt" --disk-name disk \
+        --machine-name demo-machine --interval 3600s 2>>"$demo/agent.log" &
+    demo_agent_pid=$!
+    demo_pids+=($demo_agent_pid)
+}
+protect
 point() { causeway-agent point --state "$demo/agent" --tag "$1" --wait committed --timeout 60s >>"$demo/points.log" 2>&1; }
 restored_file() { # What the newest point holds of it, read without mounting anything.
     rm -f "$demo/restored" "$demo/file"
@@ -49,5 +55,52 @@ check "the first point of a mounted device is what the file system holds" restor
 head -c 4M /dev/urandom | dd of="$demo/mnt/file" bs=1M conv=notrunc status=none
 check "a point after a file was overwritten in place is made" point second
 check "it holds what was written, not what the first scan saw" restored_file
+
+# The agent stands still while the file system is frozen: stopped is it, and helper is who holds the file system. Whether it
+# is frozen a writer tells: he waits in the kernel.
+probe_waits() {
+    local look
+    (: > "$demo/mnt/probe") &
+    probe=$!
+    for look in 1 2 3 4 5 6 7 8 9 10; do
+        case $(cut -d' ' -f3 "/proc/$probe/stat" 2>/dev/null) in '' | Z) wait "$probe"; return 1 ;; esac
+        sleep 0.1
+    done
+}
+catch_frozen() {
+    local try point
+    for try in $(seq 30); do
+        causeway-agent point --state "$demo/agent" --timeout 100s >>"$demo/points.log" 2>&1 &
+        point=$!
+        helper=
+        while [ -z "$helper" ] && kill -0 $point 2>/dev/null; do read -r helper _ < "/proc/$demo_agent_pid/task/$demo_agent_pid/children"; done
+        kill -STOP "$demo_agent_pid"
+        [ -z "$helper" ] || { probe_waits && return; }
+        kill -CONT "$demo_agent_pid"
+        wait $point
+    done
+    return 1
+}
+probe_ended() { ! kill -0 "$probe" 2>/dev/null; }
+if catch_frozen; then
+    kill -9 "$helper"
+    kill -CONT "$demo_agent_pid"
+    check "whoever holds the file system is killed: the agent thaws it" wait_for 60 "the writer" probe_ended
+    check "and goes on to make points" wait_for 100 "the next point" point third
+    check "which are whole" restored_file
+else
+    skip "whoever holds the file system is killed" "it was never seen frozen"
+fi
+if catch_frozen; then
+    kill -9 "$helper" "$demo_agent_pid"
+    wait "$demo_agent_pid" 2>/dev/null
+    check "both are killed: it stays frozen" kill -0 "$probe"
+    protect
+    check "and the next agent thaws it" wait_for 60 "the writer" probe_ended
+    check "and says so" wait_for 60 "the log" grep -q agent.freeze.forgotten "$demo/agent.log"
+    check "and goes on to make points" wait_for 100 "the next point" point fourth
+else
+    skip "both are killed" "it was never seen frozen"
+fi
 demo_stop_agent
 cases_end

@@ -12,6 +12,7 @@ source tests/lib/guest.sh
 kind_of() { awk -v tag="$1" '$1 == tag { print $3 }' "$demo/in-vault"; }
 id_of() { awk -v tag="$1" '$1 == tag { print $2 }' "$demo/in-vault"; }
 # point TAG [ARGUMENT…]
+says_unfrozen() { grep agent.point.unfrozen "$demo/agent.log" | says "GUEST_UNFROZEN.*$1"; }
 point() {
     local promised tag=$1; shift
     promised=$(guest_line vm)
@@ -24,8 +25,35 @@ needs_journal() {  # TAG yes|no
     guest_restore "$(id_of "$1")" vd0 "$demo/restored" && guest_check_image "$demo/restored" 1 &&
         [ "$guest_needs_recovery" = "$2" ]
 }
+# What the guest's hook was called for since the last question, in order.
+hooks_said() {
+    local said
+    said=$(grep -a -o 'HOOK [a-z]*' "$demo/vm.console" | tail -n "+$((hooks_known + 1))" | cut -d' ' -f2 | paste -sd ' ')
+    hooks_known=$(grep -a -c 'HOOK [a-z]' "$demo/vm.console")
+    echo "the hook was called for: ${said:-nothing}"
+    [ "$said" = "$1" ]
+}
+# An empty file within the guest, by its agent; the channel talks to one client at a time.
+guest_touch() {
+    python3 - "$demo/vm.qga" "$1" <<'P'
+import json, socket, sys
+channel = socket.socket(socket.AF_UNIX)
+channel.settimeout(120)
+channel.connect(sys.argv[1])
+answers = channel.makefile("rb")
+def ask(number, command, **arguments):
+    channel.sendall(json.dumps({"execute": command, "arguments": arguments, "id": number}).encode() + b"\n")
+    while True:
+        answer = json.loads(answers.readline().strip(b"\xff"))
+        if answer.get("id") == number:
+            return answer["return"]
+handle = ask(4711, "guest-file-open", path=sys.argv[2], mode="w")
+ask(4712, "guest-file-close", handle=handle)
+P
+}
 
 demo_begin
+hooks_known=0
 guest_site
 guest_with_agent=yes
 guest_image "$demo/vm.img" || die "no guest image"
@@ -37,12 +65,22 @@ for mode in data epoch; do
     wait_for 300 "protection ($mode)" guest_protected
     guest_wrote vm 3
     point $mode-crash
+    check "$mode: no hook is called in the guest for a crash point" hooks_said ""
     guest_wrote vm 3
     point $mode-frozen --frozen
+    check "$mode: the guest's hook is called before the freeze and after the thaw" hooks_said "freeze thaw"
     check "$mode: the guest goes on after a freeze" guest_wrote vm 3
     check "$mode: a crash point needs its journal" needs_journal $mode-crash yes
     check "$mode: a point of the frozen guest does not" needs_journal $mode-frozen no
     check "$mode: and says what it is" [ "$(kind_of $mode-frozen)" = app ]
+    if [ $mode = epoch ]; then
+        guest_touch /tmp/refuse 2>>"$demo/qga.log" || die "no file within the guest: $(tail -n 1 "$demo/qga.log")"
+        point refused --frozen
+        guest_points > "$demo/in-vault"
+        check "$mode: a hook that fails in the guest makes it a crash point" [ "$(kind_of refused)" = crash ]
+        check "and the agent says why" says_unfrozen "hook has failed"
+        check "and the guest goes on" guest_wrote vm 3
+    fi
     kill "$demo_agent_pid"
     wait "$demo_agent_pid" 2>/dev/null
 done

@@ -16,7 +16,7 @@ guest_root_mib=0  # The file system is the whole disk.
 volume_is_there() { [ "$(stat -c %s "$demo/$1" 2>/dev/null)" = $((volume_mib << 20)) ]; }
 start_agent() {
     mark=$(($(wc -l < "$demo/agent.log") + 1))
-    guest_protect --disk vol --qemu-nbd "$demo/vol.nbd" --interval 3600s
+    guest_protect --disk vol --qemu-nbd "$demo/vol.nbd" --interval 3600s --mount "$demo/mnt"
     wait_for 180 "protection" guest_protected
 }
 kill_agent() {
@@ -60,6 +60,7 @@ points_are_right() {
     done < "$demo/noted"
     echo "$count points restored: file systems whole, logs without a gap"
 }
+is_point() { guest_restore "$(guest_points | awk -v tag="$1" '$1 == tag { print $2 }')" vol "$demo/restored"; }
 # is_exactly TAG|latest FILE: that point, byte for byte.
 is_exactly() {
     local id=latest
@@ -179,6 +180,14 @@ wait_for 300 "the agent to see the volume again" reattached provable=false
 wait_for 300 "protection of the volume that is back" guest_protected
 check "kill -9 of the volume's daemon: when it is back, all is compared, because its bitmap is lost" guest_compared_again
 guest_point d1 || die "no point d1"
+
+# The agent freezes it for the cut.
+needs_no_journal() { guest_check_image "$demo/restored" 1 && [ "$guest_needs_recovery" = no ]; }
+is_filesystem_point() { [ "$(guest_points | awk '$1 == "quiet" { print $3 }')" = filesystem ] && is_point quiet && needs_no_journal; }
+causeway-agent point --state "$demo/agent" --tag quiet --frozen --wait committed --timeout 300s >>"$demo/points.log" 2>&1 ||
+    die "no point quiet: $(tail -n 1 "$demo/points.log")"
+check "a point for which the agent froze it needs no journal" is_filesystem_point
+check "and the writers go on" guest_wrote vm 5
 
 # The file system stands still: what the point holds is what the volume is.
 if fsfreeze -f "$demo/mnt" 2>>"$demo/cli.log"; then

@@ -16,7 +16,9 @@ guest_root_mib=0  # The file system is the whole disk.
 protect_volume() {
     causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
         --key "$demo/pki/machine.key" --state "$demo/agent" --machine-name demo-machine --image "$demo/volume.img" \
-        --disk-name vol --nbd-socket "$demo/nbd.sock" --interval 3600s 2>>"$demo/agent.log" &
+        --disk-name vol --nbd-socket "$demo/nbd.sock" --interval 3600s --mount "$demo/mnt" \
+        --pre-hook "sh -c 'echo pre >> $demo/hooks; test ! -e $demo/refuse'" --post-hook "sh -c 'echo post >> $demo/hooks'" \
+        --app-hooks 2>>"$demo/agent.log" &
     demo_agent_pid=$!
     demo_pids+=($demo_agent_pid)
 }
@@ -42,6 +44,18 @@ planned_is_exact() {
     local planned
     planned=$(guest_points | awk '$3 == "planned" { print $2 }')
     [ -n "$planned" ] && guest_restore "$planned" vol "$demo/restored" && cmp "$demo/restored" "$demo/volume.img"
+}
+frozen_point() { # TAG
+    local promised
+    promised=$(guest_line vm)
+    causeway-agent point --state "$demo/agent" --tag "$1" --frozen --wait committed --timeout 300s >>"$demo/points.log" 2>&1 ||
+        die "no point $1: $(tail -n 1 "$demo/points.log")"
+    echo "$1 $promised" >> "$demo/noted"
+}
+is_kind() { [ "$(guest_points | awk -v tag="$1" '$1 == tag { print $3 }')" = "$2" ]; }
+needs_journal() { # TAG yes|no
+    guest_restore "$(guest_points | awk -v tag="$1" '$1 == tag { print $2 }')" vol "$demo/restored" &&
+        guest_check_image "$demo/restored" 1 && [ "$guest_needs_recovery" = "$2" ]
 }
 points_are_right() {
     local tag promised id count=0
@@ -91,6 +105,22 @@ for tag in p1 p2 p3 p4; do
     guest_point $tag || die "no point $tag: $(tail -n 1 "$demo/points.log")"
 done
 pass "a mounted volume is protected while it is written"
+
+# The same volume, its file system frozen for the cut, with hooks around that.
+: > "$demo/hooks"
+guest_wrote vm 3
+frozen_point f1
+check "a frozen point: the hooks ran, each once" [ "$(paste -sd ' ' "$demo/hooks")" = "pre post" ]
+check "the writers go on" guest_wrote vm 5
+check "it is called application-consistent" is_kind f1 app
+check "it does not need its journal" needs_journal f1 no
+check "a crash point does" needs_journal p4 yes
+: > "$demo/refuse"
+frozen_point f2
+check "a pre-hook that fails makes it a crash point" is_kind f2 crash
+check "and the agent says why" eval 'grep agent.point.unfrozen "$demo/agent.log" | says HOOK_FAILED'
+check "and the writers go on" guest_wrote vm 5
+rm "$demo/refuse"
 
 kill -9 "$demo_server_pid"
 wait "$demo_server_pid" 2>/dev/null

@@ -54,7 +54,7 @@ rm -f /mnt/files/$i /mnt/files/$((i - 1))  # Perhaps cut short.
 if [ -x /bin/qemu-ga ]; then
     for n in 1 2 3 4 5 6 7 8 9 10; do [ -c /dev/vport1p1 ] || [ -c /dev/vport2p1 ] || sleep 0.05; done
     for port in /dev/vport1p1 /dev/vport2p1; do
-        [ -c $port ] && /bin/qemu-ga -m virtio-serial -p $port -t /tmp -f /tmp/qga.pid &
+        [ -c $port ] && /bin/qemu-ga -m virtio-serial -p $port -t /tmp -f /tmp/qga.pid -F/etc/fsfreeze-hook &
     done
 fi
 [ ! -b /dev/vdc ] || while :; do echo x | dd of=/dev/vdc bs=512 count=1 conv=sync,fsync 2>/dev/null; sleep 0.05; done &
@@ -74,6 +74,15 @@ done
 INIT
 }
 
+# What a freeze calls in a guest with an agent: it says so on the console, and refuses while there is /tmp/refuse.
+guest_hook() {
+    cat <<'HOOK'
+#!/bin/sh
+echo "HOOK $1" > /dev/console
+[ "$1" != freeze ] || [ ! -e /tmp/refuse ]
+HOOK
+}
+
 # guest_image FILE: a fresh disk, about a second.
 guest_image() {
     local image=$1 work i library
@@ -86,6 +95,7 @@ guest_image() {
     cp $guest_cache/kernel/*.ko "$work/i/lib/modules/"
     if [ -n "${guest_with_agent:-}" ]; then
         cp /usr/sbin/qemu-ga "$work/i/bin/"
+        guest_hook > "$work/i/etc/fsfreeze-hook" && chmod +x "$work/i/etc/fsfreeze-hook"
         ldd /usr/sbin/qemu-ga | grep -o '/[^ ]*' | while read -r library; do
             mkdir -p "$work/i$(dirname "$library")"
             cp -L "$library" "$work/i$library"
@@ -205,6 +215,20 @@ guest_compared_again() {
 guest_protected() {
     local phases
     phases=$(agent_json | grep -o '"phase": *"[^"]*"') && ! grep -qv '"protected"' <<<"$phases"
+}
+
+# What points cost the machine, as the agent says: how many, and the longest pause of its writers.
+guest_pauses() {
+    agent_json | python3 -c 'import json, sys
+told = json.load(sys.stdin)["pauses"]
+print("of %d the longest took %d µs, given up %d" % (told["points"], told["longest_us"], told["given_up"]))' || true
+}
+# guest_paused_at_most POINTS MICROSECONDS: so many points at least, none with a longer pause.
+guest_paused_at_most() {
+    agent_json | python3 -c 'import json, sys
+told = json.load(sys.stdin)["pauses"]
+least, most = map(int, sys.argv[1:])
+sys.exit(not (told["points"] >= least and 0 <= told["last_us"] <= told["longest_us"] <= most and told["over_limit"] == 0))' "$1" "$2"
 }
 
 # guest_point TAG: a point that must hold at least what the guest was promised before it was asked for.

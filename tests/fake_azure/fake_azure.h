@@ -32,6 +32,7 @@ struct FakeAzureOptions {
 
 struct FakeStats {
     std::map<std::string, std::map<std::string, std::uint64_t>> requests;  // By op and code.
+    std::map<std::string, std::uint64_t> most_at_once;                     // By "op container".
     std::uint64_t bytes_in = 0, bytes_out = 0, connections = 0;
 
     // Of all codes; op "*": of all operations.

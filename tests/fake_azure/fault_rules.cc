@@ -8,7 +8,7 @@
 namespace cw::fake_azure {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Action>, 16> action_names{{
+constexpr std::array<std::pair<std::string_view, Action>, 17> action_names{{
     {"error", Action::error},
     {"throttle", Action::throttle},
     {"timeout", Action::timeout},
@@ -25,6 +25,7 @@ constexpr std::array<std::pair<std::string_view, Action>, 16> action_names{{
     {"expired_401", Action::expired_401},
     {"expired_403", Action::expired_403},
     {"corrupt", Action::corrupt},
+    {"slow", Action::slow},
 }};
 
 template <typename T>

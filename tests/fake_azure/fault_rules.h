@@ -36,6 +36,7 @@ enum class Action : std::uint8_t {
     expired_401,      // 401 InvalidAuthenticationInfo, not applied.
     expired_403,      // 403 AuthenticationFailed, not applied.
     corrupt,          // Put: stored with a flipped bit. Get: sent with one.
+    slow,             // As asked, `delay_ms` of real time later.
 };
 
 struct FaultRule {

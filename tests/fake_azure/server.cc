@@ -226,9 +226,12 @@ bool FakeAzure::Server::answer(Session& session, Request& request) {
         return false;
     }
     land_late();
+    const std::string kind = std::string(op) + " " + request.container;
+    note_begin(kind);
     auto reply = control(request);
     reply = reply ? std::move(reply) : identity(request);
     reply = reply ? std::move(reply) : run(operation, request, fault);
+    note_end(kind);
     if (!own) {
         count(op, reply ? &*reply : nullptr);
     }
@@ -280,6 +283,9 @@ std::optional<Reply> FakeAzure::Server::run(Operation operation, Request& reques
             return Reply(401, "InvalidAuthenticationInfo");
         case Action::expired_403:
             return Reply(403, "AuthenticationFailed");
+        case Action::slow:
+            pause(fault.delay_ms);
+            break;
         case Action::none:
         case Action::truncate:
         case Action::reset_mid_body:
@@ -332,6 +338,23 @@ void FakeAzure::Server::land_late() {
 void FakeAzure::Server::hang() {
     std::unique_lock guard(mutex_);
     stopped_.wait(guard, [this] { return stopping_.load(); });
+}
+
+void FakeAzure::Server::pause(std::int64_t ms) {
+    std::unique_lock guard(mutex_);
+    stopped_.wait_for(guard, std::chrono::milliseconds(ms), [this] { return stopping_.load(); });
+}
+
+void FakeAzure::Server::note_begin(const std::string& kind) {
+    const std::lock_guard guard(mutex_);
+    const std::uint64_t now = ++in_progress_[kind];
+    std::uint64_t& most = stats_.most_at_once[kind];
+    most = std::max(most, now);
+}
+
+void FakeAzure::Server::note_end(const std::string& kind) {
+    const std::lock_guard guard(mutex_);
+    --in_progress_[kind];
 }
 
 }  // namespace cw::fake_azure

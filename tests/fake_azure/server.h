@@ -69,7 +69,11 @@ private:
     void land_late();
     bool send(Session& session, const Request& request, const Reply& reply, bool truncate);
     void hang();
+    void pause(std::int64_t ms);
     void count(std::string_view op, const Reply* reply);
+    // One more, or one less, that is being answered.
+    void note_begin(const std::string& kind);
+    void note_end(const std::string& kind);
 
     struct ContextFree {
         void operator()(SSL_CTX* context) const noexcept;
@@ -83,6 +87,7 @@ private:
     std::list<Peer> peers_;
     std::list<LatePut> late_;
     FakeStats stats_;
+    std::map<std::string, std::uint64_t> in_progress_;
     std::atomic<std::uint64_t> bytes_in_{0}, bytes_out_{0}, connections_{0}, next_id_{1};
 };
 

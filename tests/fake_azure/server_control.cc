@@ -20,11 +20,9 @@ std::string_view body_text(const Request& request) {
 }
 
 nlohmann::json to_json(const FakeStats& stats) {
-    return {{"requests", stats.requests},
-            {"total", stats.count("*")},
-            {"bytes_in", stats.bytes_in},
-            {"bytes_out", stats.bytes_out},
-            {"connections", stats.connections}};
+    return {{"requests", stats.requests},         {"total", stats.count("*")},
+            {"most_at_once", stats.most_at_once}, {"bytes_in", stats.bytes_in},
+            {"bytes_out", stats.bytes_out},       {"connections", stats.connections}};
 }
 
 constexpr std::string_view arc_challenge = "fake-arc-challenge-0123456789";

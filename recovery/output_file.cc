@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "egress/volume/target_probe.h"
 
 #include <sys/stat.h>
 
@@ -54,6 +55,8 @@ Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::
     CW_TRY_ASSIGN(const bool device, is_block_device(path));
     OutputFile out(disk, path, device, force);
     if (out.device_) {
+        // Opening alone does not see a loop device or swap space on it, nor says who holds it.
+        CW_TRY(volume::make_system_probe()->check_unused(path));
         CW_TRY_ASSIGN(out.file_, disk.open(path, {.write = true, .exclusive = true}));
         if (out.file_->size() < bytes) {
             return fail(Errc::target_unsafe, path + " has " + std::to_string(out.file_->size()) +

@@ -1,5 +1,6 @@
 // OutputFile: where a restored disk goes. A regular file appears under its name only when it is
-// whole and on stable storage; a block device is written in place.
+// whole and on stable storage; a block device is written in place, zeros too. What a larger device
+// has behind the disk is left as it is.
 //
 // Thread-safety: none; belongs to the disk's thread.
 #pragma once
@@ -15,9 +16,9 @@ class OutputFile {
 public:
     // Opens `<path>.partial` for a file of `bytes`, or the device at `path` itself.
     // Without `force` an existing path is refused; a device is always an existing path.
-    // Errors: file_exists; target_unsafe (a device that is held, or smaller than `bytes`; something
-    // that is neither file nor block device, whatever `force` says);
-    // spool_full (no room), io_error.
+    // Errors: file_exists; target_unsafe (a device that is in use, as TargetProbe::check_unused()
+    // says, or smaller than `bytes`; something that is neither file nor block device, whatever
+    // `force` says); spool_full (no room), io_error.
     static Result<OutputFile> create(Disk& disk, const std::string& path, std::uint64_t bytes,
                                      bool force);
     OutputFile(OutputFile&&) noexcept = default;

@@ -7,14 +7,18 @@
 #include "appliance/cli/written_disks.h"
 #include "appliance/operator/outputs.h"
 #include "base/log.h"
+#include "base/net.h"
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include <CLI/CLI.hpp>
+#include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <poll.h>
+#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
@@ -100,6 +104,22 @@ Result<void> check_output(Cli& cli, const RestoreOptions& options, const std::st
     return exists ? Result<void>(fail(Errc::file_exists, output)) : Result<void>{};
 }
 
+// A larger device is as good, but its owner should know: the second header of a GPT, for one, is
+// looked for at a device's end.
+void note_room_behind(const std::string& output, std::uint64_t disk_bytes) {
+    std::error_code ignored;
+    if (!std::filesystem::is_block_file(output, ignored)) {
+        return;
+    }
+    const Fd device(::open(output.c_str(), O_RDONLY | O_CLOEXEC));
+    const off_t end = device.valid() ? ::lseek(device.get(), 0, SEEK_END) : -1;
+    if (end > 0 && static_cast<std::uint64_t>(end) > disk_bytes) {
+        std::fprintf(stderr, "note: %s is larger than the disk: its last %llu bytes stay\n",
+                     escape_for_display(output).c_str(),
+                     static_cast<unsigned long long>(static_cast<std::uint64_t>(end) - disk_bytes));
+    }
+}
+
 Result<void> check_usage(const FailoverOptions& options, bool master_target) {
     const bool placed = !options.outputs.empty() || !options.directory.empty();
     if (!master_target && !placed) {
@@ -145,6 +165,7 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
         request.point = to_string(point.id);
         request.disk = to_string(output.disk.disk);
         request.write.path = output.path;
+        note_room_behind(output.path, output.disk.size_bytes);
         auto report = write_disk(cli, opened, request, options.format,
                                  job.progress("writing " + output.path));
         if (!report) {
@@ -210,6 +231,7 @@ Result<void> export_disk(Cli& cli, const ExportOptions& options) {
                                               progress.update(done, all);
                                           }));
     progress.finish();
+    note_room_behind(options.output, report.disk.size_bytes);
     print_written(cli, {{options.output, std::move(report)}}, options.format, options.from.machine,
                   nullptr);
     return {};

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Real block devices (loop devices) as targets: failback from the vault and a master target write a device that is free, and
-# refuse one that is mounted, held, swapped on, behind another loop device, of another size or another identity, which stays
-# as it is. What the kernel's cache holds of a device is not believed. Needs root. Usage: block_device.sh BUILD_DIRECTORY
+# Real block devices (loop devices) as targets: failback and failover from the vault and a master target write a device that
+# is free, and refuse one that is mounted, held, swapped on, behind another loop device, of another size or another identity,
+# which stays as it is. What the kernel's cache holds of a device is not believed. Needs root.
+# Usage: block_device.sh BUILD_DIRECTORY
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -16,6 +17,12 @@ sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_old() { [ "$(sum_of "$demo/old.img")" = "$old" ]; }
 is_point() { [ "$(sum_of "$demo/old.img")" = "$truth" ]; }
 failback() { cli --json failback "$demo_machine" --point "$point" --target "$device" --work-dir "$demo/work" "$@"; }
+# The number of a device's first partition, as the kernel has it.
+partition_of() {
+    local name=${1##*/}
+    partx -u "$1" 2>/dev/null || partx -a "$1" 2>/dev/null
+    cat "/sys/block/$name/${name}p1/dev" 2>/dev/null
+}
 refused() { exit_code_is 3 failback && is_old; }
 # The device as the disaster left it. Written as a disk of its own is by another host: beneath the device.
 old_disk() { dd if="$demo/old.saved" of="$demo/old.img" bs=1M conv=notrunc,fsync status=none; }
@@ -55,6 +62,7 @@ check "a work directory must be named for a device" exit_code_is 2 \
 truncate -s $((mb + 2))M "$demo/longer.img"
 longer=$(sum_of "$demo/longer.img")
 loop_attach "$demo/longer.img" || die "no second loop device"
+longer_device=$loop_device
 check "a device of another size is refused" exit_code_is 3 \
     cli failback "$demo_machine" --point "$point" --target "$loop_device" --work-dir "$demo/work"
 check "it is untouched" test "$(sum_of "$demo/longer.img")" = "$longer"
@@ -125,7 +133,58 @@ for place in volume.switched:1 volume.piece_copied:2 volume.copied:1; do
 done
 check "killed after the switch, the next run completes the device" test $wrong -eq 0
 
-# 4. A master target writes the device, and holds it from the first byte on.
+# 4. Failover from the vault: the device becomes the point, zeros too, whatever it held.
+failover() { cli failover "$demo_machine" --point "$point" --output "$@"; }
+failover_refused() { exit_code_is 3 failover "$device" --force && is_old; }
+old_disk
+check "failover writes no device unasked" exit_code_is 3 failover "$device"
+check "it is untouched" is_old
+if loop_mount -o ro,noload "$device" "$demo/mnt"; then
+    check "failover to a mounted device is refused" failover_refused
+    check "and named so" said 'is mounted'
+    loop_undone umount "$demo/mnt"
+else
+    skip "failover to a mounted device is refused" "mounting is not allowed here"
+fi
+loop_attach "$device" || die "no third loop device"
+check "failover to a device behind another loop device is refused" failover_refused
+check "and named so" said 'lies behind'
+loop_undone losetup -d "$loop_device"
+# A disk of which one partition is mounted. Where nobody makes nodes for partitions, it is done by hand.
+cp "$demo/old.saved" "$demo/parted.img"
+truncate -s +8M "$demo/parted.img"
+printf 'start=2048, size=32768, type=83\n' | sfdisk -q --no-reread --no-tell-kernel "$demo/parted.img" || die "sfdisk"
+mke2fs -q -t ext4 -E offset=1048576 -F "$demo/parted.img" 16M || die "mke2fs of a partition"
+parted=$(sum_of "$demo/parted.img")
+partition=$demo/partition
+if loop_attach "$demo/parted.img" && number=$(partition_of "$loop_device") && mknod "$partition" b ${number/:/ } &&
+    loop_mount -o ro,noload "$partition" "$demo/mnt"; then
+    check "failover to a disk with a mounted partition is refused" exit_code_is 3 failover "$loop_device" --force
+    check "and named so" said 'is mounted'
+    check "it is untouched" test "$(sum_of "$demo/parted.img")" = "$parted"
+    loop_undone umount "$demo/mnt"
+else
+    skip "failover to a disk with a mounted partition is refused" "no partitions of loop devices here"
+fi
+truncate -s ${mb}M "$demo/shorter.img"
+loop_attach "$demo/shorter.img" || die "no loop device for a smaller one"
+check "failover to a smaller device is refused" exit_code_is 3 failover "$loop_device" --force
+check "and named so" said 'the disk needs'
+check "it is untouched" cmp "$demo/shorter.img" <(head -c ${mb}M /dev/zero)
+noise() { head -c "$(stat -c %s "$1")" /dev/urandom | dd of="$1" bs=1M iflag=fullblock conv=notrunc,fsync status=none; }
+noise "$demo/old.img"
+check "failover to a free device" exit_code_is 0 failover "$device" --force --verify
+check "the device is the point, and nothing of what it held" is_point
+check "also for those who read it through the kernel" test "$(sum_of "$device")" = "$truth"
+noise "$demo/longer.img"
+behind=$(tail -c 1M "$demo/longer.img" | sha256sum)
+blockdev --flushbufs "$longer_device" # Written beneath: what is cached of it is stale.
+check "a larger device is taken" exit_code_is 0 failover "$longer_device" --force
+check "with a note" said "its last 1048576 bytes stay"
+check "it begins with the point" test "$(head -c $((mb + 1))M "$demo/longer.img" | sha256sum | cut -d' ' -f1)" = "$truth"
+check "what is behind it is as it was" test "$(tail -c 1M "$demo/longer.img" | sha256sum)" = "$behind"
+
+# 5. A master target writes the device, and holds it from the first byte on.
 kill "$demo_server_pid"; wait "$demo_server_pid" 2>/dev/null
 old_disk
 home=$demo demo=$demo/second

@@ -24,6 +24,14 @@ points() {
     done
 }
 few_blocks() { [ "$(grep -o 'agent.epoch.cut.*bytes=[0-9]*' "$demo/agent.log" | tail -n 1 | sed 's/.*=//')" -lt $((32 * 1048576)) ]; }
+# pauses_are_told POINTS: each is counted, and one that took longer than 300 ms is named in the log.
+pauses_are_told() {
+    agent_json | python3 -c 'import json, sys
+told = json.load(sys.stdin)["pauses"]
+slow = told["longest_us"] > 300000
+sys.exit(not (told["points"] >= int(sys.argv[1]) and 0 < told["last_us"] <= told["longest_us"] and slow == (told["over_limit"] > 0)))' "$1" &&
+        [ "$(grep -c 'agent.point.cut.*within_limit=false' "$demo/agent.log")" -ge "$(agent_json | json_number over_limit)" ]
+}
 no_leftovers() {
     ! ls "$demo"/agent/overlay-* >/dev/null 2>&1
 }
@@ -47,6 +55,8 @@ for format in raw qcow2; do
     points $format 1 4
     check "$format: an epoch carries only what changed" few_blocks
     check "$format: nothing is left beside the machine after an epoch" no_leftovers
+    # The transaction is QEMU's, and its time too: it is measured and judged, and told if it was too long.
+    check "$format: what each cut cost the guest is told ($(guest_pauses))" pauses_are_told 4
 
     kill -9 "$demo_agent_pid"
     wait "$demo_agent_pid" 2>/dev/null

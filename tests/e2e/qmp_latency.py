@@ -56,4 +56,5 @@ def main():
     print(*(worst(stats[backend(device)]) for device in devices))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,13 @@ source tests/lib/guest.sh
 quiet() { "$@" >>"$demo/cli.log" 2>&1; }
 state_is() { cli machines "$demo_machine" 2>/dev/null | says -w "$1"; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
+# What the CPUs have done: all of it, and what this script, its children and its servers did.
+cpu_ms() { awk '$1 == "cpu" { print ($2 + $3 + $4 + $7 + $8 + $9) * 10 }' /proc/stat; }
+our_cpu_ms() {
+    local pid
+    for pid in $$ "${demo_pids[@]}"; do cat "/proc/$pid/stat" 2>/dev/null; done |
+        sed 's/.*) //' | awk '{ ticks += $12 + $13 + $14 + $15 } END { print ticks * 10 }'
+}
 # timed STEP: how long what came before it took.
 timed() {
     local now
@@ -33,6 +40,7 @@ demo_begin
 guest_site
 guest_image "$demo/vm.img" || die "no guest image"
 began=$(now_ms) step_began=$began
+all_began=$(cpu_ms) ours_began=$(our_cpu_ms)
 guest_start vm "$demo/vm.img" raw
 vm_pid=$guest_pid
 guest_wrote vm 3
@@ -103,6 +111,10 @@ guest_kill "$guest_pid"
 timed "the original boots"
 
 total=$(($(now_ms) - began))
-# On a quiet machine it is below 20 s of the 90 s that are promised; whatever shares this one may cost many times that.
-check "the whole cycle took $((total / 1000)) s" [ $total -lt 600000 ]
+# From a machine that is switched on to the original that boots again; making its image is not part of it. On a quiet
+# machine it is below 20 s. Where others use the CPUs too, each of the 90 s is worth as much less as they took.
+allowed=$(awk -v all=$(($(cpu_ms) - all_began)) -v ours=$(($(our_cpu_ms) - ours_began)) \
+    'BEGIN { share = ours > 0 && all > ours ? all / ours : 1; printf "%d", 90000 * share }')
+check "the whole cycle took $((total / 1000)) s; 90 s are promised of a machine of its own, here that is $((allowed / 1000)) s" \
+    [ $total -le "$allowed" ]
 cases_end

@@ -7,7 +7,9 @@
 #include "recovery/failback_records.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
+#include <memory>
 
 namespace cw::recovery {
 namespace {
@@ -57,6 +59,7 @@ public:
             CW_ASSERT(request_.random != nullptr);
             CW_TRY_ASSIGN(hint_,
                           FailbackHint::create(*request_.hint, disk_.size_bytes, *request_.random));
+            CW_TRY(find_since());
         }
         auto collected = collect();
         if (collected && report_.hint_refuted) {
@@ -89,8 +92,20 @@ private:
                    : Result<void>{};
     }
 
+    Result<void> find_since() {
+        if (request_.hint_since.empty()) {
+            return {};
+        }
+        CW_TRY_ASSIGN(const auto* point, catalog_.find_point(request_.hint_since));
+        CW_TRY_ASSIGN(since_disk_, catalog_.find_disk(*point, to_string(disk_.disk)));
+        return since_disk_->size_bytes == disk_.size_bytes
+                   ? Result<void>{}
+                   : fail(Errc::usage, "the disk was resized since the hint's point");
+    }
+
     Result<void> begin_without_hint() {
         hint_.reset();
+        since_disk_.reset();
         writer_.reset();
         report_ = {};
         report_.hint_refuted = true;
@@ -111,6 +126,11 @@ private:
         CW_CRASH_POINT("failback.opened");
         CW_TRY(writer_->take(records.begin()));
         FailbackFetch fetch(store_, catalog_, disk_, request_.reader, request_.cancelled);
+        since_.reset();
+        if (since_disk_) {
+            since_ = std::make_unique<FailbackFetch>(store_, catalog_, *since_disk_,
+                                                     request_.reader, request_.cancelled);
+        }
         const std::uint64_t supers =
             (disk_.size_bytes + pipeline::super_chunk_bytes - 1) / pipeline::super_chunk_bytes;
         for (std::uint64_t next = 0; next < supers || !fetch.idle();) {
@@ -132,7 +152,7 @@ private:
             }
         }
         report_.fetched_bytes = fetch.chunk_bytes();
-        report_.index_bytes = fetch.index_bytes();
+        report_.index_bytes = fetch.index_bytes() + (since_ ? since_->index_bytes() : 0);
         CW_TRY(writer_->take(records.end()));
         CW_CRASH_POINT("failback.collected");
         CW_TRY(writer_->take(records.point()));
@@ -146,17 +166,17 @@ private:
         using Mask = FailbackHint::Mask;
         const Mask all = blocks_of_super(ordinal, disk_.size_bytes);
         const Mask sample = hint_ ? hint_->sample(ordinal) : 0;
-        const Mask wanted = hint_ ? hint_->named(ordinal) | sample : all;
+        Mask wanted = hint_ ? hint_->named(ordinal) | sample : all;
+        CW_TRY(ask_vault(fetch, ordinal, all, wanted));
         report_.blocks_skipped += static_cast<unsigned>(std::popcount(all & ~wanted));
         CW_TRY(read_blocks(ordinal, wanted));
-        const std::uint64_t first = std::uint64_t{ordinal} * FailbackHint::blocks_per_super;
         FailbackBlocks blocks;
         blocks.ordinal = ordinal;
         for (Mask left = wanted; left != 0; left &= left - 1) {
             const auto index = static_cast<unsigned>(std::countr_zero(left));
             const Bytes block = block_of(index);
             const Fingerprint have = fingerprint(block, catalog_.keys().fingerprint_secret);
-            CW_TRY_ASSIGN(const auto want, fetch.digest(first + index));
+            const std::optional<Fingerprint>& want = want_.at(index);
             if ((sample >> index & 1) != 0) {
                 report_.blocks_sampled += want ? 1 : 0;
                 report_.hint_refuted = report_.hint_refuted || (want && want != have);
@@ -169,6 +189,29 @@ private:
             }
         }
         return blocks.empty() ? Result<void>{} : fetch.start(std::move(blocks));
+    }
+
+    // What the vault knows of one super-chunk's blocks, into want_. Adds to `wanted` those that the
+    // hint leaves out although nobody can tell whether they are what they were.
+    Result<void> ask_vault(FailbackFetch& fetch, std::uint32_t ordinal, FailbackHint::Mask all,
+                           FailbackHint::Mask& wanted) {
+        const std::uint64_t first = std::uint64_t{ordinal} * FailbackHint::blocks_per_super;
+        const FailbackHint::Mask named = wanted;
+        for (FailbackHint::Mask left = since_ ? all : named; left != 0; left &= left - 1) {
+            const auto index = static_cast<unsigned>(std::countr_zero(left));
+            std::optional<Fingerprint>& want = want_.at(index);
+            CW_TRY_ASSIGN(want, fetch.digest(first + index));
+            if ((named >> index & 1) != 0) {
+                continue;
+            }
+            CW_TRY_ASSIGN(const auto before, since_->digest(first + index));
+            if (!want || !before) {
+                wanted |= FailbackHint::Mask{1} << index;
+            } else if (*want != *before) {
+                report_.hint_refuted = true;
+            }
+        }
+        return {};
     }
 
     // The target's blocks of one super-chunk into content_, each at its place.
@@ -227,6 +270,9 @@ private:
     DiskAtPoint disk_;
     std::unique_ptr<VolumeWriter> writer_;
     std::optional<FailbackHint> hint_;
+    std::optional<DiskAtPoint> since_disk_;  // The hint's point.
+    std::unique_ptr<FailbackFetch> since_;   // Asked for fingerprints only.
+    std::array<std::optional<Fingerprint>, FailbackHint::blocks_per_super> want_;
     ByteVector content_;  // One super-chunk of the target; only what was asked for is filled.
     FailbackReport report_;
 };

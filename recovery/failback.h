@@ -4,7 +4,8 @@
 //   vault ─ fingerprints ─┐
 //   target ─ fingerprints ┴→ differing or unknown blocks ← ImageReader → VolumeWriter → target
 //
-// With a hint only what it names is compared, and a sample of the rest.
+// With a hint only what it names is read of the target and compared, and a sample of the rest. What
+// the vault has of the rest must be the same at the hint's point: else everything is compared.
 //
 // Until the durable SWITCH the target is only read: an error, a cancel or a kill leaves it as it
 // was, and the next run begins anew, because the target may have changed in between. After it the
@@ -38,6 +39,10 @@ struct FailbackRequest {
     std::function<bool()> cancelled;  // Asked often, until the switch. May be empty.
     // What may differ; absent: everything. See FailbackHint.
     std::optional<std::vector<ByteRange>> hint;
+    // With a hint: the point as which the target was left, as Catalog::find_point(). A block that
+    // the hint leaves out and the vault knows as another one at `point` refutes the hint; one of
+    // which the vault cannot tell is compared. Empty: the hint is only sampled.
+    std::string hint_since;
     Random* random = nullptr;  // With a hint: picks the sample. Outlives the call.
 };
 
@@ -53,7 +58,7 @@ struct FailbackReport {
     std::uint64_t blocks_different = 0;
     std::uint64_t blocks_skipped = 0;  // The hint said that they do not differ.
     std::uint64_t blocks_sampled = 0;  // Of those, compared all the same.
-    bool hint_refuted = false;         // One of the sample differed: everything was compared.
+    bool hint_refuted = false;         // It left out one that differs: everything was compared.
     std::uint64_t moved_bytes = 0;     // Of the disk: what was written to the target.
     // From the vault, as stored (compressed and sealed): every chunk of at most 1 MiB that holds a
     // wanted block, whole, because a chunk is the unit that can be authenticated and decompressed;

@@ -1,6 +1,7 @@
 // causeway failback: an old disk becomes a machine's disk at a point; only differences travel.
 #include "recovery/failback.h"
 
+#include "appliance/cli/changes.h"
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
 #include "appliance/operator/failback_hint.h"
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace cw::appliance {
@@ -24,10 +26,11 @@ namespace {
 struct FailbackOptions {
     PointChoice from;
     std::string target, work_directory, identity, hint;
-    bool cancel = false;
+    bool cancel = false, trust_hint = false;
 };
 
 constexpr std::size_t hint_file_max = 64 * mib;
+constexpr const char* hint_used = "used";
 
 // One failback per work directory; the kernel gives the lock back however the process ends.
 class WorkLock {
@@ -68,8 +71,13 @@ Result<std::string> work_directory_of(const FailbackOptions& options) {
     return options.target + ".failback";
 }
 
-void print_report(const Cli& cli, const recovery::FailbackReport& report,
-                  const std::string& target) {
+struct FailbackResult {
+    recovery::FailbackReport report;
+    std::string hint;  // What became of it; empty: there was none.
+};
+
+void print_report(const Cli& cli, const FailbackResult& result, const std::string& target) {
+    const recovery::FailbackReport& report = result.report;
     if (cli.json) {
         const nlohmann::json out{{"target", target},
                                  {"point", to_string(report.point)},
@@ -83,6 +91,7 @@ void print_report(const Cli& cli, const recovery::FailbackReport& report,
                                  {"blocks_different", report.blocks_different},
                                  {"blocks_skipped", report.blocks_skipped},
                                  {"blocks_sampled", report.blocks_sampled},
+                                 {"hint", result.hint},
                                  {"hint_refuted", report.hint_refuted},
                                  {"moved_bytes", report.moved_bytes},
                                  {"fetched_bytes", report.fetched_bytes},
@@ -107,7 +116,9 @@ void print_report(const Cli& cli, const recovery::FailbackReport& report,
         config::format_bytes(report.moved_bytes).c_str(),
         config::format_bytes(report.fetched_bytes).c_str(),
         config::format_bytes(report.index_bytes).c_str());
-    if (report.hint_refuted) {
+    if (!result.hint.empty() && result.hint != hint_used) {
+        std::printf("the hint was %s; everything was compared\n", result.hint.c_str());
+    } else if (report.hint_refuted) {
         std::puts("the hint was wrong: a block that it left out differed; everything was compared");
     } else if (report.blocks_skipped > 0) {
         std::printf("%llu blocks left out by the hint, %llu of the others compared as a sample\n",
@@ -116,10 +127,15 @@ void print_report(const Cli& cli, const recovery::FailbackReport& report,
     }
 }
 
+void remove_if_empty(const std::string& work_directory) {
+    std::error_code ignored;
+    std::filesystem::remove(work_directory + "/readers", ignored);  // Of egress/volume.
+    std::filesystem::remove(work_directory, ignored);
+}
+
 Result<void> cancel(Cli& cli, const std::string& work_directory) {
     CW_TRY_ASSIGN(const bool dropped, recovery::cancel_failback(*cli.seams.disk, work_directory));
-    std::error_code ignored;
-    std::filesystem::remove(work_directory, ignored);  // Only if it is empty.
+    remove_if_empty(work_directory);
     if (cli.json) {
         print_json({{"cancelled", dropped}});
     } else {
@@ -128,14 +144,58 @@ Result<void> cancel(Cli& cli, const std::string& work_directory) {
     return {};
 }
 
-Result<recovery::FailbackReport> fail_back(Cli& cli, const FailbackOptions& options,
-                                           recovery::FailbackRequest& request) {
+// nullopt: a device, or it cannot be told.
+std::optional<WallMicros> last_written(const std::string& path) {
+    struct stat status{};
+    if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
+        return std::nullopt;
+    }
+    return WallMicros{std::int64_t{status.st_mtim.tv_sec} * 1'000'000 +
+                      status.st_mtim.tv_nsec / 1'000};
+}
+
+// Puts the hint into `request` if it can be believed; says what became of it.
+// Errors: usage (it is of another disk), not_found, those of reading the file.
+Result<std::string> take_hint(Cli& cli, const FailbackOptions& options,
+                              const recovery::Catalog& catalog,
+                              recovery::FailbackRequest& request) {
+    CW_TRY_ASSIGN(const ByteVector text, read_file(*cli.seams.disk, options.hint, hint_file_max));
+    CW_TRY_ASSIGN(FailbackHintFile file, parse_failback_hint(as_text(text), options.hint));
+    std::optional<std::string> doubt;
+    if (file.origin) {
+        CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
+        CW_TRY_ASSIGN(const recovery::DiskAtPoint disk, catalog.find_disk(*point, request.disk));
+        request.hint_since = to_string(file.origin->since);
+        CW_TRY_ASSIGN(
+            doubt, judge_hint(*file.origin,
+                              {.machine = catalog.machine(),
+                               .disk = disk.disk,
+                               .size_bytes = disk.size_bytes,
+                               .point = {disk.generation, disk.cut},
+                               .since_is_there = catalog.find_point(request.hint_since).has_value(),
+                               .target_written = last_written(options.target),
+                               .target_trusted = options.trust_hint}));
+    } else if (!options.trust_hint) {
+        doubt = "nobody can tell since when it was recorded";
+    }
+    if (doubt) {
+        request.hint_since.clear();
+        return "ignored: " + *doubt;
+    }
+    request.hint = std::move(file.ranges);
+    request.random = cli.seams.random.get();
+    return hint_used;
+}
+
+Result<FailbackResult> fail_back(Cli& cli, const FailbackOptions& options,
+                                 recovery::FailbackRequest& request) {
     const auto probe = volume::make_system_probe();
     const recovery::FailbackContext context{*cli.seams.disk, *probe};
     CW_TRY_ASSIGN(const auto phase,
                   recovery::failback_phase(context.disk, request.target.work_directory));
     if (phase == volume::Phase::switching) {  // Before anything else, and without the vault.
-        return recovery::resume_failback(context, request.target);
+        CW_TRY_ASSIGN(auto resumed, recovery::resume_failback(context, request.target));
+        return FailbackResult{resumed, ""};
     }
     // Before the vault is asked: a wrong target should be told at once.
     CW_TRY(probe->check_unused(request.target.path));
@@ -148,6 +208,10 @@ Result<recovery::FailbackReport> fail_back(Cli& cli, const FailbackOptions& opti
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
     request.reader.download_threads = opened.download_threads;
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    std::string hint;
+    if (!options.hint.empty()) {
+        CW_TRY_ASSIGN(hint, take_hint(cli, options, *opened.catalog, request));
+    }
     CW_TRY_ASSIGN(const auto job,
                   ShownJob::begin(cli, *records,
                                   {.machine = opened.catalog->machine(), .verb = Verb::failback},
@@ -160,7 +224,7 @@ Result<recovery::FailbackReport> fail_back(Cli& cli, const FailbackOptions& opti
     end.point_time = report.point_time;
     end.detail = request.target.path;
     CW_TRY(job->end(end));
-    return report;
+    return FailbackResult{report, std::move(hint)};
 }
 
 Result<void> failback(Cli& cli, const FailbackOptions& options) {
@@ -171,12 +235,6 @@ Result<void> failback(Cli& cli, const FailbackOptions& options) {
     request.target.expected_identity = options.identity;
     request.cancelled = stop_requested;
     CW_TRY(arm_crash_point_from_environment());
-    if (!options.hint.empty()) {
-        CW_TRY_ASSIGN(const ByteVector hint,
-                      read_file(*cli.seams.disk, options.hint, hint_file_max));
-        CW_TRY_ASSIGN(request.hint, parse_failback_hint(as_text(hint), options.hint));
-        request.random = cli.seams.random.get();
-    }
     CW_TRY_ASSIGN(request.target.work_directory, work_directory_of(options));
     const std::string& work = request.target.work_directory;
     if (options.cancel && !std::filesystem::is_directory(work)) {
@@ -190,8 +248,7 @@ Result<void> failback(Cli& cli, const FailbackOptions& options) {
     // Ctrl-C before the switch drops what was collected; after it the switch is completed first.
     stop_on_signals();
     const auto report = fail_back(cli, options, request);
-    std::error_code ignored;
-    std::filesystem::remove(work, ignored);  // Only if it is empty.
+    remove_if_empty(work);
     CW_TRY(report);
     print_report(cli, *report, options.target);
     return {};
@@ -211,11 +268,15 @@ void add_failback_command(CLI::App& app, Cli& cli) {
     command->add_option("--identity", options->identity,
                         "Refuse any other target: \"device SERIAL\" or \"file DEVICE INODE\"");
     command->add_option("--hint", options->hint,
-                        "File: what was written on either side since the disks were the same; "
-                        "OFFSET LENGTH per line, or nbdinfo's --map --json of dirty bitmaps");
+                        "File of `causeway changes`: the rest of the old disk is not read. Or by "
+                        "hand: OFFSET LENGTH per line, or nbdinfo's --map --json of dirty bitmaps");
+    command->add_flag("--trust-hint", options->trust_hint,
+                      "You know what cannot be shown: that the old disk was not written after the "
+                      "hint's point, or since when a hint made by hand was recorded");
     command->add_flag("--cancel", options->cancel,
                       "Drop what an interrupted failback collected; the target is as it was");
     command->callback([&cli, options] { cli.run([&] { return failback(cli, *options); }); });
+    add_changes_command(app, cli);
 }
 
 }  // namespace cw::appliance

@@ -1,5 +1,6 @@
 #include "appliance/cli/formats.h"
 
+#include "appliance/operator/failback_hint.h"
 #include "appliance/operator/mount_server.h"
 #include "appliance/page_access.h"
 #include "recovery/page_blob_writer.h"
@@ -120,6 +121,13 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
         if (!done) {
             done = fail(Errc::restore_mismatch, done.error().detail);
         }
+    }
+    if (done && format == "qcow2") {
+        // QEMU records in it what is written from now on: `causeway changes` reads it. It is there
+        // before anybody can start a machine of the image.
+        done = run_qemu_img({"qemu-img", "bitmap", "--add", "-f", "qcow2", "-g", "65536", partial,
+                             std::string(since_prefix) + to_string(point->id)},
+                            *cli.seams.clock, limits);
     }
     if (done) {
         done = publish(partial, path, *cli.seams.disk, request.write.force);

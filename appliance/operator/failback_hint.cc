@@ -30,13 +30,104 @@ Result<std::vector<ByteRange>> parse_map(const json& map, const std::string& nam
     return out;
 }
 
+constexpr std::string_view format_name = "causeway-changes/1";
+
+// A clock of the kernel's stamps files; it runs up to a tick behind the one that stamps points.
+constexpr std::int64_t file_time_slack_us = 100'000;
+
+json mark_json(const HistoryMark& mark) {
+    return {{"generation", raw(mark.generation)}, {"sequence", raw(mark.cut)}};
+}
+
+// Throws what nlohmann throws; caught by parse_origin().
+HistoryMark mark_of(const json& value) {
+    return {Generation{value.at("generation").get<std::uint64_t>()},
+            Seq{value.at("sequence").get<std::uint64_t>()}};
+}
+
+Result<FailbackHintFile> parse_origin(const json& value, const std::string& name) {
+    try {
+        if (value.at("format").get<std::string>() != format_name) {
+            return fail(Errc::usage, name + ": a hint of a format that is not known");
+        }
+        HintOrigin origin;
+        CW_TRY_ASSIGN(origin.machine, parse_id<MachineId>(value.at("machine").get<std::string>()));
+        CW_TRY_ASSIGN(origin.disk, parse_id<DiskId>(value.at("disk").get<std::string>()));
+        origin.size_bytes = value.at("size_bytes").get<std::uint64_t>();
+        const json& since = value.at("since");
+        CW_TRY_ASSIGN(origin.since, parse_id<PointId>(since.at("point").get<std::string>()));
+        origin.since_time = WallMicros{since.at("time_us").get<std::int64_t>()};
+        origin.since_mark = mark_of(since);
+        origin.until = mark_of(value.at("until"));
+        FailbackHintFile file{origin, {}};
+        for (const json& extent : value.at("extents")) {
+            file.ranges.push_back(
+                {extent.at(0).get<std::uint64_t>(), extent.at(1).get<std::uint64_t>()});
+        }
+        return file;
+    } catch (const json::exception&) {
+        return fail(Errc::usage, name + ": not what `causeway changes` writes");
+    }
+}
+
 }  // namespace
 
-Result<std::vector<ByteRange>> parse_failback_hint(std::string_view text, const std::string& name) {
-    if (const json map = json::parse(text, nullptr, false); map.is_array()) {
-        return parse_map(map, name);
+std::string print_hint(const HintOrigin& origin, const std::vector<ByteRange>& ranges) {
+    json since = mark_json(origin.since_mark);
+    since["point"] = to_string(origin.since);
+    since["time_us"] = raw(origin.since_time);
+    json extents = json::array();
+    for (const ByteRange& range : ranges) {
+        extents.push_back({range.offset, range.length});
     }
-    std::vector<ByteRange> out;
+    const json out{{"format", format_name},          {"machine", to_string(origin.machine)},
+                   {"disk", to_string(origin.disk)}, {"size_bytes", origin.size_bytes},
+                   {"since", std::move(since)},      {"until", mark_json(origin.until)},
+                   {"extents", std::move(extents)}};
+    return out.dump() + "\n";
+}
+
+Result<std::optional<std::string>> judge_hint(const HintOrigin& origin, const HintUse& use) {
+    using Reason = std::optional<std::string>;
+    if (origin.machine != use.machine || origin.disk != use.disk ||
+        origin.size_bytes != use.size_bytes) {
+        return fail(Errc::usage, "the hint is of disk " + to_string(origin.disk) + " of machine " +
+                                     to_string(origin.machine) + ", " +
+                                     std::to_string(origin.size_bytes) + " bytes");
+    }
+    if (!use.since_is_there) {
+        return Reason("the point that was failed over to is no longer in the vault");
+    }
+    const bool same_history = use.point.generation <= origin.since_mark.generation;
+    if (same_history && use.point != origin.since_mark) {
+        return Reason("the chosen point is not of the machine that was failed over");
+    }
+    if (use.point > origin.until) {
+        return Reason("the chosen point was made after the hint was taken");
+    }
+    if (use.target_trusted) {
+        return Reason();
+    }
+    if (!use.target_written) {
+        return Reason("when a device was last written cannot be told");
+    }
+    if (raw(*use.target_written) + file_time_slack_us > raw(origin.since_time)) {
+        return Reason("the old disk was written after the point that was failed over to");
+    }
+    return Reason();
+}
+
+Result<FailbackHintFile> parse_failback_hint(std::string_view text, const std::string& name) {
+    const json value = json::parse(text, nullptr, false);
+    if (value.is_object()) {
+        return parse_origin(value, name);
+    }
+    FailbackHintFile file;
+    if (value.is_array()) {
+        CW_TRY_ASSIGN(file.ranges, parse_map(value, name));
+        return file;
+    }
+    std::vector<ByteRange>& out = file.ranges;
     std::istringstream lines{std::string(text)};
     for (std::string line; std::getline(lines, line);) {
         std::istringstream words(line);
@@ -47,7 +138,7 @@ Result<std::vector<ByteRange>> parse_failback_hint(std::string_view text, const 
         }
         out.push_back(range);
     }
-    return out;
+    return file;
 }
 
 }  // namespace cw::appliance

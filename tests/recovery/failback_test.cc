@@ -62,6 +62,21 @@ public:
         const auto ref = world.rig.put(base);
         point = world.rig.publish_point({ref, world.rig.put(small)}, WallMicros{1'700'000'000});
     }
+    // Writes these blocks, whole, and makes another point, which becomes the wanted one.
+    void write_more(std::initializer_list<std::uint64_t> blocks) {
+        fakes::RigSegment more{.disk = disk, .first = Seq{5}, .last = Seq{5}, .extents = {}};
+        for (const std::uint64_t index : blocks) {
+            ByteVector bytes = fakes::random_bytes(*world.random, block);
+            std::ranges::copy(bytes, truth.begin() + static_cast<std::ptrdiff_t>(index * block));
+            more.extents.push_back({.offset = index * block,
+                                    .bytes = std::move(bytes),
+                                    .seq = Seq{5},
+                                    .codec = vault::Codec::none,
+                                    .hole_bytes = 0});
+        }
+        world.rig.disk(disk).committed = Seq{5};
+        point = world.rig.publish_point({world.rig.put(more)}, WallMicros{1'700'000'100});
+    }
     // What an old disk may have become: `count` blocks differ.
     ByteVector old_disk(std::uint64_t count) {
         ByteVector out = truth;
@@ -197,6 +212,42 @@ TEST_F(Failback, AHintThatIsWrongIsRefutedByItsSample) {
     EXPECT_EQ(report->blocks_different, 1024U);
     EXPECT_EQ(report->blocks_skipped, 0U);
     EXPECT_TRUE(target_is(site.truth));
+}
+
+TEST_F(Failback, AHintSinceAPointSparesReadingWhatTheVaultKnowsAsTheSame) {
+    Site site(64 * mib);
+    const ByteVector old = site.truth;
+    request_.hint_since = to_string(site.point);
+    site.write_more({5, 200, 900});
+    begin(site, old);
+    request_.hint =
+        std::vector<ByteRange>{{5 * block, block}, {200 * block, block}, {900 * block + 512, 512}};
+    request_.random = site.world.random.get();
+    const auto report = run();
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_FALSE(report->hint_refuted);
+    EXPECT_EQ(report->blocks_different, 3U);
+    EXPECT_EQ(report->blocks_unknown, 3U);  // Left out by the hint, and compared all the same.
+    EXPECT_GE(report->blocks_skipped, 1024U - 3U - 3U - 16U);
+    EXPECT_TRUE(target_is(site.truth));
+}
+
+TEST_F(Failback, AHintThatLeavesOutOneBlockThatTheVaultKnowsAsAnotherIsRefuted) {
+    for (const std::uint64_t seed : {1, 2, 3}) {  // Whichever blocks are the sample.
+        Site site(64 * mib);
+        const ByteVector old = site.truth;
+        request_.hint_since = to_string(site.point);
+        site.write_more({5, 200, 900});
+        begin(site, old);
+        request_.hint = std::vector<ByteRange>{{5 * block, block}, {200 * block, block}};
+        const auto random = make_seeded_random(seed);
+        request_.random = random.get();
+        const auto report = run();
+        ASSERT_TRUE(report) << to_string(report.error());
+        EXPECT_TRUE(report->hint_refuted);
+        EXPECT_EQ(report->blocks_skipped, 0U);
+        EXPECT_TRUE(target_is(site.truth));
+    }
 }
 
 TEST_F(Failback, AHintBeyondTheDiskIsRefused) {

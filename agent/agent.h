@@ -11,8 +11,8 @@
 #include "agent/qemu/guest_freeze.h"
 #include "agent/qemu/qemu_epochs.h"
 #include "agent/qemu/qemu_source.h"
-#include "agent/scan/scan_source.h"
 #include "agent/scan/host_freeze.h"
+#include "agent/scan/scan_source.h"
 #include "agent/session/tls_link.h"
 #include "agent/stream/replicator.h"
 #include "agent/stream/spiller.h"
@@ -53,11 +53,11 @@ struct AgentOptions {
     std::optional<HostPort> nbd_address;  // without either the disks are scanned.
     Freezer::Options freeze;
     bool app_hooks = false;
-    bool hints = false;  // Scans of devices are narrowed where the kernel tells what was written.
     // LVM snapshots of what is scanned: where there are any, or nothing else makes a point.
     enum class Snapshots : std::uint8_t { off, automatic, always } snapshots = Snapshots::automatic;
     std::string snapshot_size = "10%";  // Of the disk, or bytes.
     std::string lvm_tools;              // Their directory; empty: the system's.
+    bool hints = false;  // Scans of devices are narrowed where the kernel tells what was written.
     std::int64_t full_scan_every_ns = 3600 * ns_per_s;
     std::string hrl_directory;  // Replica logs that arrive there are applied to the one image.
     std::optional<HrlId> hrl_after;
@@ -108,16 +108,16 @@ private:
                                const std::string& boot_id);
     Result<void> open_machine();
     Result<void> open_sources(std::vector<ScanSource::Disk> scanned);
+    Result<std::unique_ptr<VolumeSnapshots>> open_snapshots();
     void open_hints(std::vector<ScanSource::Disk>& disks);
     Result<void> open_nbd(const std::string& socket);
     Result<void> check_options() const;
-    Result<std::unique_ptr<VolumeSnapshots>> open_snapshots();
     Result<void> check_options_of_disks() const;
+    Result<void> check_freeze() const;
+    Result<void> check_mount();
     Result<void> open_hrl();
     Result<void> attach_machine(const std::vector<bool>& provable);
     // Nobody writes through us: the disks are compared.
-    Result<void> check_freeze() const;
-    Result<void> check_mount();
     [[nodiscard]] bool scans() const noexcept {
         return options_.qmp_socket.empty() && options_.nbd_socket.empty() &&
                !options_.nbd_address && options_.hrl_directory.empty();
@@ -159,6 +159,7 @@ private:
     void open_freeze();
     void tend_freeze();
     void cut_frozen();
+    void settle_frozen();
     std::string status_json();
     // agent_group.cc
     Result<void> open_group();
@@ -166,7 +167,6 @@ private:
     Result<void> begin_group(const std::string& tag);
     Result<PointId> hold(const GroupId& barrier, const std::string& tag, Nanos until) override;
     bool let_go() override { return gate_.open(); }
-    void settle_frozen();
     void decide(const PointId& point, const GroupId& barrier, bool committed) override {
         replicator_->decide_point(point, barrier, committed);
     }

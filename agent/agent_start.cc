@@ -116,10 +116,6 @@ Result<void> Agent::check_options_of_disks() const {
     return {};
 }
 
-Result<void> Agent::start() {
-    CW_TRY_ASSIGN(machine_, own_machine_id(options_.target.files));
-    disk_ = make_posix_disk();
-    state_disk_ = make_posix_disk();
 // What cannot be had is refused at the start, not found missing when it is needed.
 Result<void> Agent::check_freeze() const {
     const bool hooks = !options_.freeze.pre.empty(), mount = !options_.freeze.mount.empty();
@@ -163,6 +159,10 @@ Result<void> Agent::check_mount() {
     return {};
 }
 
+Result<void> Agent::start() {
+    CW_TRY_ASSIGN(machine_, own_machine_id(options_.target.files));
+    disk_ = make_posix_disk();
+    state_disk_ = make_posix_disk();
     // First of all: two agents on one directory would share sequences.
     CW_TRY_ASSIGN(state_lock_, lock_directory(*state_disk_, options_.state_directory));
     CW_TRY_ASSIGN(state_, StateFile::open(*state_disk_, options_.state_directory));
@@ -348,6 +348,7 @@ Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
         if (options_.hints) {
             open_hints(scanned);
         }
+        CW_TRY_ASSIGN(auto snapshots, open_snapshots());
         auto scanner = std::make_unique<ScanSource>(
             ScanSource::Options{
                 .app_consistent = options_.app_hooks,
@@ -355,7 +356,6 @@ Result<void> Agent::open_sources(std::vector<ScanSource::Disk> scanned) {
                 .mount = options_.freeze.mount},
             *replicator_, *freezer_, std::move(scanned), std::move(snapshots));
         scanner_ = scanner.get();
-        CW_TRY_ASSIGN(auto snapshots, open_snapshots());
         scan_ = std::move(scanner);
         return {};
     }

@@ -106,10 +106,6 @@ void ProtectCommandLine::add_consistency() {
         ->capture_default_str();
     app_.add_flag("--app-hooks", options.app_hooks, "the hooks make application-consistent points");
     app_.add_option("--mount", options.freeze.mount, "freeze the file system mounted here");
-}
-
-void ProtectCommandLine::add_queues() {
-    AgentOptions& options = command_.options;
     app_.add_option(
             "--snapshot", text_->snapshots,
             "LVM snapshots of what is scanned: off, auto: of logical volumes where they can "
@@ -121,6 +117,10 @@ void ProtectCommandLine::add_queues() {
         ->capture_default_str();
     app_.add_option("--lvm-tools", options.lvm_tools,
                     "directory of lvs, lvcreate and lvremove; default: the system's");
+}
+
+void ProtectCommandLine::add_queues() {
+    AgentOptions& options = command_.options;
     app_.add_option("--linger", text_->linger, "to gather small writes")->capture_default_str();
     app_.add_option("--memory", text_->memory, "queue in memory")->capture_default_str();
     app_.add_option("--spool-size", text_->spool, "queue on disk, in the state directory")
@@ -148,10 +148,6 @@ void ProtectCommandLine::add_group() {
         ->capture_default_str();
 }
 
-// Who we are and where to go, as enrolment left it, unless the command line says otherwise.
-void ProtectCommandLine::finish_identity() {
-    AgentOptions& options = command_.options;
-    for (const std::string& server : text_->servers) {
 // "10%", or a size.
 void ProtectCommandLine::finish_snapshots() {
     AgentOptions& options = command_.options;
@@ -177,6 +173,10 @@ void ProtectCommandLine::finish_snapshots() {
     options.snapshot_size = size;
 }
 
+// Who we are and where to go, as enrolment left it, unless the command line says otherwise.
+void ProtectCommandLine::finish_identity() {
+    AgentOptions& options = command_.options;
+    for (const std::string& server : text_->servers) {
         options.target.servers.push_back(unwrap("--server", parse_host_port(server)));
     }
     command_.enrolled = options.target.files.cert_file.empty();
@@ -258,11 +258,11 @@ ProtectCommand ProtectCommandLine::finish() {
     }
     options.hints = text_->hints == "auto";
     options.full_scan_every_ns = duration_ns("--full-scan-every", text_->full_scan_every);
+    finish_snapshots();
     options.linger_ns = duration_ns("--linger", text_->linger);
     if (!text_->hrl_after.empty()) {
         options.hrl_after = unwrap("--hrl-after", parse_hrl_id(text_->hrl_after));
     }
-    finish_snapshots();
     options.group_interval_ns = duration_ns("--group-interval", text_->group_interval);
     finish_group();
     options.memory_bytes = size_bytes("--memory", text_->memory);

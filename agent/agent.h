@@ -6,6 +6,7 @@
 
 #include "agent/control_socket.h"
 #include "agent/group/group_port.h"
+#include "agent/hrl/hrl_output.h"
 #include "agent/hrl/hrl_source.h"
 #include "agent/nbd/nbd_server.h"
 #include "agent/qemu/guest_freeze.h"
@@ -61,6 +62,8 @@ struct AgentOptions {
     std::int64_t full_scan_every_ns = 3600 * ns_per_s;
     std::string hrl_directory;  // Replica logs that arrive there are applied to the one image.
     std::optional<HrlId> hrl_after;
+    std::string hrl_output;              // With epochs: a directory that gets their replica logs.
+    std::uint64_t hrl_output_bytes = 0;  // What it holds at most for each disk.
     GroupOptions group;
     std::int64_t group_interval_ns = 0;  // Between group points; 0: when asked for.
 };
@@ -116,6 +119,10 @@ private:
     Result<void> check_freeze() const;
     Result<void> check_mount();
     Result<void> open_hrl();
+    // agent_hrl.cc
+    Result<void> open_hrl_outputs(const std::vector<bool>& provable);
+    Result<std::vector<HrlOutput*>> told_hrl_outputs(const std::vector<bool>& provable);
+    // agent_start.cc
     Result<void> attach_machine(const std::vector<bool>& provable);
     // Nobody writes through us: the disks are compared.
     [[nodiscard]] bool scans() const noexcept {
@@ -191,6 +198,7 @@ private:
     std::unique_ptr<Connector> connector_;
     std::unique_ptr<Replicator> replicator_;
     std::unique_ptr<Freezer> freezer_;
+    std::vector<std::unique_ptr<HrlOutput>> hrl_outputs_;  // By slot, or none.
     std::unique_ptr<PointSource> scan_;
     std::unique_ptr<HrlSource> hrl_;
     std::unique_ptr<QemuSource> qemu_;

@@ -301,6 +301,12 @@ std::string Agent::status_json() {
             out["hrl"]["error"] = to_string(*hrl_->trouble());
         }
     }
+    for (std::size_t slot = 0; slot < hrl_outputs_.size(); ++slot) {
+        const auto& trouble = hrl_outputs_[slot]->trouble();
+        out["hrl_output"].push_back({{"disk", options_.disks[slot].name},
+                                     {"last", hrl_id_text(hrl_outputs_[slot]->last())},
+                                     {"error", trouble ? to_string(*trouble) : ""}});
+    }
     if (group_) {
         out["group"] = {{"port", group_->port()},
                         {"members", options_.group.members.size()},

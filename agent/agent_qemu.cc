@@ -33,10 +33,13 @@ Result<void> Agent::attach_machine(const std::vector<bool>& provable) {
     if (options_.qemu_mode == QemuSource::Mode::data) {
         CW_TRY(open_nbd(socket));
     }
+    CW_TRY(open_hrl_outputs(provable));
     CW_TRY(qemu_->attach(captures, socket, provable));
+    CW_TRY_ASSIGN(auto outputs, told_hrl_outputs(provable));
     if (options_.qemu_mode == QemuSource::Mode::epoch) {
-        auto epochs = std::make_unique<QemuEpochs>(QemuEpochs::Context{
-            *qemu_, *replicator_, std::move(captures), clock_, options_.state_directory});
+        auto epochs = std::make_unique<QemuEpochs>(
+            QemuEpochs::Context{*qemu_, *replicator_, std::move(captures), clock_,
+                                options_.state_directory, std::move(outputs)});
         epochs_ = epochs.get();
         scan_ = std::move(epochs);
     }

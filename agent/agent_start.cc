@@ -82,6 +82,10 @@ Result<void> Agent::check_options() const {
                  options_.nbd_address || options_.group.any())) {
         return fail(Errc::usage, "--hrl is for one --image, without --nbd-… and --group-…");
     }
+    if (!options_.hrl_output.empty() &&
+        (options_.qmp_socket.empty() || options_.qemu_mode != QemuSource::Mode::epoch)) {
+        return fail(Errc::usage, "--hrl-output is for --qmp with --mode epoch");
+    }
     if (options_.machine_name.size() > wire::name_bytes_max) {
         return fail(Errc::usage, "machine name is longer than 256 bytes");
     }

@@ -201,7 +201,9 @@ bool HrlOutput::commit() {
                      {{"directory", options_.directory}, {"id", hrl_id_text(last_)}});
         }
     }
-    if (const auto stored = changed(std::exchange(wanted_, {})); !stored) {
+    const bool all = wanted_.empty() && pending_.empty();
+    const auto stored = all && behind_ ? store(last_, false) : changed(std::exchange(wanted_, {}));
+    if (!stored) {
         give_up(stored.error());
         noted = false;
     }

@@ -39,6 +39,9 @@ public:
     // Errors: io_error (it could not be noted; the next epoch's log has them all the same).
     Result<void> changed(const BlockSet& blocks);
     Result<void> changed_unseen();
+    // Something may change that only this process will be told of: should it be killed before the
+    // next epoch, nobody knows what. Errors: io_error.
+    Result<void> expect_changes() { return behind_ ? Result<void>{} : store(last_, true); }
 
     // An epoch that holds `dirty` was cut at `time`. Returns what has to be given to write()
     // besides `dirty`.

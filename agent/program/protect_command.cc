@@ -18,7 +18,7 @@ struct ProtectCommandLine::Text {
     std::string mode = "data", interval, app_interval;  // Empty: as the server says.
     std::string nbd_listen, pre, post, hook_timeout = "60s";
     std::vector<std::string> members, coordinators;
-    std::string hrl_after;
+    std::string hrl_after, hrl_output_size = "64GiB";
     std::string group_listen, group_interval = "0", group_hold = "300ms";
     std::string renew_before = "0";
     std::string hints = "off", full_scan_every = "1h";
@@ -82,6 +82,10 @@ void ProtectCommandLine::add_sources() {
                     "capture writes through this loopback address");
     app_.add_option("--hrl", options.hrl_directory, "apply the replica logs that arrive here");
     app_.add_option("--hrl-after", text_->hrl_after, "at first: the id of the image's last log");
+    app_.add_option("--hrl-output", options.hrl_output,
+                    "with --mode epoch: write each epoch as a replica log into this directory");
+    app_.add_option("--hrl-output-size", text_->hrl_output_size, "of each disk's logs, at most")
+        ->capture_default_str();
     app_.add_option("--hints", text_->hints,
                     "auto: read only what the kernel saw written, where it tells (BPF)")
         ->check(CLI::IsMember({"off", "auto"}))
@@ -263,6 +267,7 @@ ProtectCommand ProtectCommandLine::finish() {
     if (!text_->hrl_after.empty()) {
         options.hrl_after = unwrap("--hrl-after", parse_hrl_id(text_->hrl_after));
     }
+    options.hrl_output_bytes = size_bytes("--hrl-output-size", text_->hrl_output_size);
     options.group_interval_ns = duration_ns("--group-interval", text_->group_interval);
     finish_group();
     options.memory_bytes = size_bytes("--memory", text_->memory);

@@ -102,6 +102,9 @@ Result<void> QemuEpochs::open_view(std::size_t slot) {
                     "the view of disk '" + context_.source.disk_name(slot) + "' has another size");
     }
     CW_TRY_ASSIGN(view.left, machine.read_bitmap(disk, context_.source.tracker().still(slot)));
+    if (!context_.outputs.empty()) {
+        view.besides = context_.outputs[slot]->begin(view.left, cut_time_);
+    }
     return {};
 }
 
@@ -114,8 +117,8 @@ bool QemuEpochs::step() {
         end(std::unexpected(logged.error()));
         return true;
     }
-    const bool all =
-        std::ranges::all_of(views_, [](const View& view) { return view.left.words().empty(); });
+    const bool all = std::ranges::all_of(
+        views_, [](const View& view) { return view.left.empty() && view.besides.empty(); });
     if (all && unsettled_) {
         return *logged;
     }
@@ -130,10 +133,11 @@ Result<bool> QemuEpochs::log_some() {
     CW_TRY(check_still());
     for (std::size_t slot = 0; slot < views_.size(); ++slot) {
         View& view = views_[slot];
-        if (view.left.words().empty()) {
+        BlockSet& from = view.left.empty() ? view.besides : view.left;
+        if (from.empty()) {
             continue;
         }
-        const auto [ordinal, mask] = *view.left.words().begin();
+        const auto [ordinal, mask] = *from.words().begin();
         const auto first = static_cast<std::uint64_t>(std::countr_zero(mask));
         const auto count = static_cast<std::uint64_t>(std::countr_one(mask >> first));
         const std::uint64_t start = ordinal * super_bytes + first * map_block_bytes;
@@ -141,13 +145,18 @@ Result<bool> QemuEpochs::log_some() {
         CW_ASSERT(start < size);
         buffer_.resize(std::min(count * map_block_bytes, size - start));
         CW_TRY(view.reader->read(start, buffer_));
-        CW_TRY_ASSIGN(const bool logged, context_.captures[slot]->log_block(start, buffer_));
-        if (!logged) {
-            return false;
+        if (&from == &view.left) {
+            CW_TRY_ASSIGN(const bool logged, context_.captures[slot]->log_block(start, buffer_));
+            if (!logged) {
+                return false;
+            }
+            logged_bytes_ += buffer_.size();
         }
-        logged_bytes_ += buffer_.size();
+        if (!context_.outputs.empty()) {
+            context_.outputs[slot]->write(start, buffer_);
+        }
         const std::uint64_t done = count == 64 ? ~0ULL : ((1ULL << count) - 1) << first;
-        view.left.remove_mask(ordinal, done);
+        from.remove_mask(ordinal, done);
         return true;
     }
     return false;
@@ -220,6 +229,19 @@ Result<PointId> QemuEpochs::finish() {
                                           Replicator::Moment{cut_time_, cut_ns_});
 }
 
+// False: what the logs lack must come again in the next epoch.
+bool QemuEpochs::end_outputs() {
+    bool noted = true;
+    for (HrlOutput* const output : context_.outputs) {
+        if (*outcome_) {
+            noted = output->commit() && noted;
+        } else {
+            output->abandon();
+        }
+    }
+    return noted;
+}
+
 void QemuEpochs::end(Result<PointId> outcome) {
     running_ = false;
     outcome_ = std::move(outcome);
@@ -227,6 +249,7 @@ void QemuEpochs::end(Result<PointId> outcome) {
         {{"bytes", logged_bytes_},
          {"outcome", *outcome_ ? to_string(**outcome_) : to_string(outcome_->error())}});
     views_.clear();
+    const bool noted = end_outputs();
     if (context_.source.state() != QemuSource::State::attached) {
         was_cut_ = false;
         return;
@@ -234,7 +257,7 @@ void QemuEpochs::end(Result<PointId> outcome) {
     Result<void> cleaned = remove_views();
     if (cleaned && std::exchange(was_cut_, false)) {
         QemuTracker& tracker = context_.source.tracker();
-        cleaned = *outcome_ ? tracker.settled() : tracker.give_back();
+        cleaned = *outcome_ && noted ? tracker.settled() : tracker.give_back();
     }
     if (!cleaned) {
         context_.source.distrust(cleaned.error());

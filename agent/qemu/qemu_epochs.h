@@ -10,6 +10,7 @@
 // reads the live disk. Thread-safety: none; the agent's loop.
 #pragma once
 
+#include "agent/hrl/hrl_output.h"
 #include "agent/qemu/qemu_source.h"
 #include "agent/stream/point_source.h"
 #include "agent/stream/replicator.h"
@@ -29,6 +30,7 @@ public:
         std::vector<DiskCapture*> captures;  // In slot order.
         Clock& clock;
         std::string directory;  // For the overlays: what the guest overwrites during an epoch.
+        std::vector<HrlOutput*> outputs;  // In slot order, or none.
     };
     explicit QemuEpochs(Context context) : context_(std::move(context)) {}
 
@@ -52,7 +54,8 @@ public:
 private:
     struct View {
         std::optional<NbdReader> reader;
-        BlockSet left;  // Not logged yet.
+        BlockSet left;     // Not logged yet.
+        BlockSet besides;  // For the output alone.
     };
     bool begin_epoch(std::string tag);
     Result<void> cut();
@@ -65,6 +68,7 @@ private:
     [[nodiscard]] std::uint64_t fences() const;
     Result<PointId> finish();
     void end(Result<PointId> outcome);
+    bool end_outputs();
     Result<void> remove_views();
 
     Context context_;

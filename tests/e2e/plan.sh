@@ -16,7 +16,10 @@ step_is() {
 print({step["name"]: step["state"] for step in json.load(sys.stdin)["steps"]}[sys.argv[1]])' "$1" | says -x "$2"
 }
 # What a step leaves running is of its own session, and ends with it.
-ended() { ! kill -0 "$1" 2>/dev/null || grep -qs '^State:[[:space:]]*[XZ]' "/proc/$1/status"; }
+ended() {
+    kill -0 "$1" 2>/dev/null || return 0
+    grep -qs '^State:[[:space:]]*[XZ]' "/proc/$1/status"
+}
 
 demo_begin
 demo_config "url = \"dir://$demo/vault\""

@@ -1,6 +1,6 @@
 #include "agent/stream/standstill.h"
 
-#include <thread>
+#include <utility>
 
 #include <poll.h>
 
@@ -32,11 +32,7 @@ bool Standstill::hold(std::span<DiskCapture* const> disks) {
     // Bounded by tries as well: a clock may stand still while other threads do not.
     const std::int64_t tries_max = hasty_tries + (until_ - began_) / ns_per_ms;
     for (std::int64_t i = 0; i < tries_max && in_time(); ++i) {
-        if (i < hasty_tries) {
-            std::this_thread::yield();
-        } else {
-            ::poll(nullptr, 0, 1);
-        }
+        ::poll(nullptr, 0, i < hasty_tries ? 0 : 1);
         if (try_all(disks)) {
             return true;
         }

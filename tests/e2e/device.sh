@@ -56,16 +56,16 @@ head -c 4M /dev/urandom | dd of="$demo/mnt/file" bs=1M conv=notrunc status=none
 check "a point after a file was overwritten in place is made" point second
 check "it holds what was written, not what the first scan saw" restored_file
 
-# The agent stands still while the file system is frozen: stopped is it, and helper is who holds the file system. Whether it
-# is frozen a writer tells: he waits in the kernel.
-probe_waits() {
-    local look
-    (: > "$demo/mnt/probe") &
-    probe=$!
-    for look in 1 2 3 4 5 6 7 8 9 10; do
-        case $(cut -d' ' -f3 "/proc/$probe/stat" 2>/dev/null) in '' | Z) wait "$probe"; return 1 ;; esac
-        sleep 0.1
+# The agent stands still while the file system is frozen: helper is who holds it, probe a writer who waits for it. Once the
+# agent is stopped nobody tells the helper anything: when it sleeps the file system is frozen, and when it has ended it is not.
+helper_sleeps() {
+    local deadline=$((SECONDS + 60)) state
+    while [ $SECONDS -lt $deadline ]; do
+        state=$(sed 's/.*) //' "/proc/$helper/stat" 2>/dev/null)
+        case ${state%% *} in S) return ;; '' | Z) return 1 ;; esac
+        sleep 0.02
     done
+    return 1
 }
 catch_frozen() {
     local try point
@@ -75,7 +75,11 @@ catch_frozen() {
         helper=
         while [ -z "$helper" ] && kill -0 $point 2>/dev/null; do read -r helper _ < "/proc/$demo_agent_pid/task/$demo_agent_pid/children"; done
         kill -STOP "$demo_agent_pid"
-        [ -z "$helper" ] || { probe_waits && return; }
+        if [ -n "$helper" ] && helper_sleeps; then
+            (: > "$demo/mnt/probe") &
+            probe=$!
+            return
+        fi
         kill -CONT "$demo_agent_pid"
         wait $point
     done

@@ -41,6 +41,8 @@ const volume::HeldPoint* find(const std::optional<volume::PointList>& list, cons
 std::optional<vault::PointEntry> entry_of(const volume::HeldPoint& point, const Lists& lists) {
     vault::PointEntry entry;
     entry.id = point.id;
+    entry.kind = static_cast<vault::PointKind>(point.kind);  // The numbers are the same.
+    entry.tag = point.tag;
     entry.source_time = entry.valid_until = point.source_time;
     for (const auto& list : lists) {
         const volume::HeldPoint* const here = find(list, point.id);

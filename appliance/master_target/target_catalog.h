@@ -1,8 +1,7 @@
 // What a master target holds of one machine, as a catalog: the points that all of its targets could
 // become, the disks, and where their bytes are. Read from the work directories, beside the daemon.
 //
-// A point's kind and tag are not kept there: each is shown as crash-consistent. What stands for the
-// number of a point's manifest is its time.
+// What stands for the number of a point's manifest is its time.
 #pragma once
 
 #include "appliance/read_access.h"

@@ -17,6 +17,8 @@ constexpr std::size_t earlier_shown_max = 20'000;  // A day of points every 5 s.
 
 json point_json(const volume::HeldPoint& point) {
     return {{"id", to_string(point.id)},
+            {"kind", pipeline::name_of(point.kind)},
+            {"tag", point.tag},
             {"seq", raw(point.cut)},
             {"source_time_us", raw(point.source_time)}};
 }

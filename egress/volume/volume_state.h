@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/disk.h"
 #include "base/ids.h"
+#include "pipeline/point.h"
 
 #include <optional>
 #include <string>
@@ -21,6 +22,8 @@ struct HeldPoint {
     Generation generation{};
     Seq cut{};
     WallMicros source_time{};
+    pipeline::PointKind kind = pipeline::PointKind::crash;
+    std::string tag = {};  // People's word: data.
 };
 
 struct VolumeState {
@@ -38,9 +41,14 @@ struct VolumeState {
     Seq received{};
 };
 
+// Without kind and tag, which came later and have a place of their own.
 void append_held_point(ByteAppender& out, const HeldPoint& point);
 // Errors: record_corrupt.
 Result<HeldPoint> read_held_point(ByteReader& in);
+// Kind and tag. Zeros stand for a crash-consistent point without a tag.
+void append_point_words(ByteAppender& out, const HeldPoint& point);
+// Errors: record_corrupt.
+Result<void> read_point_words(ByteReader& in, HeldPoint& point);
 
 // Errors: not_found, record_corrupt, io_error.
 Result<VolumeState> read_volume_state(Disk& disk, const std::string& path);

@@ -1,5 +1,7 @@
-// VolumeWriter's way out: cancel, and the switch with what it may have to return to first.
+// VolumeWriter's ways back and out: a lost merge, cancel, and the switch with what it may have to
+// return to first.
 #include "base/crash_point.h"
+#include "egress/volume/point_readers.h"
 #include "egress/volume/volume_writer.h"
 
 #include <algorithm>
@@ -10,6 +12,20 @@ namespace {
 constexpr std::uint64_t copy_bytes = 1 * mib;
 
 }  // namespace
+
+// A merge had begun, and its records can no longer be read: back to the point before.
+Result<void> VolumeWriter::undo_lost_merge() {
+    const std::string undo_path = history_->path_of(state_.log_number);
+    CW_TRY_ASSIGN(const auto undo, UndoLog::open(context_.disk, undo_path, state_.log_number));
+    if (!undo) {
+        return {};
+    }
+    CW_TRY(turn_readers_away(context_.disk, options_.work_directory));  // They know this log.
+    to_undo_ = {state_.log_number};
+    CW_TRY(return_some(UINT64_MAX));
+    CW_TRY(context_.disk.remove(undo_path));
+    return context_.disk.sync_directory(options_.work_directory);
+}
 
 Result<void> VolumeWriter::cancel() {
     if (state_.phase == Phase::switching) {

@@ -102,7 +102,7 @@ Result<void> VolumeWriter::replay() {
             CW_TRY_ASSIGN(const ByteVector payload, log_->table(entry));
             CW_TRY_ASSIGN(const auto point, pipeline::decode_point(payload));
             // The merge was interrupted: it is done again from the start.
-            CW_TRY(begin_merge({point.id, generation_, received_, point.source_time}));
+            CW_TRY(begin_merge(held_by_merge(point)));
             break;
         }
     }
@@ -112,20 +112,6 @@ Result<void> VolumeWriter::replay() {
     // What recovery has read may still be in the cache only.
     CW_TRY(sync());
     return {};
-}
-
-// A merge had begun, and its records can no longer be read: back to the point before.
-Result<void> VolumeWriter::undo_lost_merge() {
-    const std::string undo_path = history_->path_of(state_.log_number);
-    CW_TRY_ASSIGN(const auto undo, UndoLog::open(context_.disk, undo_path, state_.log_number));
-    if (!undo) {
-        return {};
-    }
-    CW_TRY(turn_readers_away(context_.disk, options_.work_directory));  // They know this log.
-    to_undo_ = {state_.log_number};
-    CW_TRY(return_some(UINT64_MAX));
-    CW_TRY(context_.disk.remove(undo_path));
-    return context_.disk.sync_directory(options_.work_directory);
 }
 
 // Keeps the books of one entry that is in the log.
@@ -258,9 +244,13 @@ Result<void> VolumeWriter::take_point(const Record& record) {
     CW_TRY(append(kept));
     CW_TRY(sync());  // The point stands: from here on the merge is repeated until it succeeds.
     CW_CRASH_POINT("volume.point_taken");
-    const auto begun = begin_merge({point.id, generation_, received_, point.source_time});
+    const auto begun = begin_merge(held_by_merge(point));
     broken_ = broken_ || !begun;
     return begun;
+}
+
+HeldPoint VolumeWriter::held_by_merge(const pipeline::Point& point) const {
+    return {point.id, generation_, received_, point.source_time, point.kind, point.tag};
 }
 
 Result<void> VolumeWriter::begin_merge(const HeldPoint& point) {

@@ -124,6 +124,7 @@ private:
     Result<bool> check_sequence(const pipeline::RecordHeader& header);
     Result<void> take_point(const pipeline::Record& record);
     Result<RedoEntry> append(const pipeline::Record& record);
+    [[nodiscard]] HeldPoint held_by_merge(const pipeline::Point& point) const;
     Result<void> begin_merge(const HeldPoint& point);
     Result<void> end_merge();
     Result<void> give_up_history();

@@ -61,6 +61,8 @@ point two; two=$point two_truth=$ordered_truth
 # What is not allowed, before anything was done.
 check "the machine is known" eval 'cli machines | says "$demo_machine"'
 check "it is protected" state_is protected
+check "its points have the tags that they were made with" test "$(vault_points | tr '\n' ' ')" = "one $one two $two "
+check "none of them is of an application" exit_code_is 4 cli export "$demo_machine" --point latest-app --output "$demo/app.img"
 check "a commit of nothing is refused" refused commit "$demo_machine"
 check "so is giving up nothing" refused undo-failover "$demo_machine"
 check "so is a reprotection" refused reprotect "$demo_machine"

@@ -120,7 +120,11 @@ TEST_F(ViewTest, EveryPointOfTheListCanBeOpenedLater) {
     ASSERT_EQ(list.points.size(), points.size());
     std::vector<Open> views;
     for (std::size_t i = 0; i < points.size(); ++i) {
-        EXPECT_EQ(list.points[i].id, points[points.size() - 1 - i]->point);
+        const HeldPoint& held = list.points[i];
+        EXPECT_EQ(held.id, points[points.size() - 1 - i]->point);
+        EXPECT_EQ(held.tag, "at " + std::to_string(raw(held.source_time)));
+        EXPECT_EQ(held.kind == pipeline::PointKind::app,
+                  raw(held.source_time) / 1'000'000 % 2 == 0);
         views.push_back({view(points[i]->point).value(), points[i]});
     }
     look_at_all(views);

@@ -165,6 +165,10 @@ private:
                                  pipeline::Point point;
                                  point.id = id;
                                  point.source_time = WallMicros{time};
+                                 point.kind = time / 1'000'000 % 2 == 0
+                                                  ? pipeline::PointKind::app
+                                                  : pipeline::PointKind::crash;
+                                 point.tag = "at " + std::to_string(time);
                                  point.cuts = {{disk_id, Generation{3}, seq, {}}};
                                  const ByteVector bytes = pipeline::encode_point(point);
                                  Record record;

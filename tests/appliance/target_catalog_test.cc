@@ -1,0 +1,136 @@
+// What a master target holds, as the verbs see it: points of all targets, names, order; records.
+#include "appliance/master_target/target_catalog.h"
+
+#include "appliance/operator/jobs.h"
+#include "appliance/site_records.h"
+#include "egress/volume/undo_log.h"
+
+#include <filesystem>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+namespace cw::appliance {
+namespace {
+
+using testing::ElementsAre;
+
+class TargetCatalogTest : public testing::Test {
+protected:
+    TargetCatalogTest() {
+        std::string path = testing::TempDir() + "/causeway-targets.XXXXXX";
+        directory_ = ::mkdtemp(path.data());
+        machine_ = make_id<MachineId>(*seams_.random);
+        settings_.server_role = "master-target";
+        settings_.server_state_dir = directory_ + "/state";
+        for (const char* disk : {"root", "data"}) {
+            settings_.targets.push_back({.machine = to_string(machine_),
+                                         .disk = disk,
+                                         .path = directory_ + "/" + disk + ".img",
+                                         .identity = {},
+                                         .work = {}});
+        }
+    }
+    ~TargetCatalogTest() override { std::filesystem::remove_all(directory_); }
+
+    volume::HeldPoint point(std::int64_t seconds, pipeline::PointKind kind = {}) {
+        volume::HeldPoint out;
+        out.id = make_id<PointId>(*seams_.random);
+        out.generation = Generation{3};
+        out.source_time = WallMicros{seconds * 1'000'000};
+        out.kind = kind == pipeline::PointKind{} ? pipeline::PointKind::crash : kind;
+        out.tag = "t" + std::to_string(seconds);
+        return out;
+    }
+    // A work directory as its writer leaves it: `points` oldest first, the last one held.
+    void collected(const std::string& disk, const std::vector<volume::HeldPoint>& points) {
+        const std::string work =
+            settings_.server_state_dir + "/targets/" + to_string(machine_) + "/" + disk;
+        ASSERT_TRUE(seams_.disk->create_directories(work));
+        volume::VolumeState state;
+        state.disk = make_id<DiskId>(*seams_.random);
+        state.size_bytes = 1 * mib;
+        state.log_number = points.size();
+        state.point = points.back();
+        for (std::uint64_t number = 1; number < points.size(); ++number) {
+            auto log = volume::UndoLog::create(
+                *seams_.disk, work + "/undo." + std::to_string(number), number, points[number - 1]);
+            ASSERT_TRUE(log && (*log)->finish());
+        }
+        ASSERT_TRUE(volume::write_volume_state(*seams_.disk, work + "/state", state));
+    }
+    Result<OpenedCatalog> opened() {
+        return open_catalog(settings_, seams_, to_string(machine_), false);
+    }
+
+    SystemSeams seams_ = make_system_seams();
+    std::string directory_;
+    MachineId machine_;
+    config::Settings settings_;
+};
+
+TEST_F(TargetCatalogTest, APointIsOneOfAllTheTargets) {
+    ASSERT_TRUE(make_site_records(settings_, seams_));
+    const auto one = point(1), two = point(2, pipeline::PointKind::app), three = point(3);
+    collected("root", {one, two, three});
+    EXPECT_TRUE(opened()->catalog->points().empty());  // Nothing was begun at the other.
+    collected("data", {two, three});
+    const auto catalog = opened();
+    ASSERT_TRUE(catalog) << to_string(catalog.error());
+    const auto points = catalog->catalog->points();
+    ASSERT_EQ(points.size(), 2U);
+    EXPECT_EQ(points[0]->id, two.id);
+    EXPECT_EQ(points[0]->tag, "t2");
+    EXPECT_EQ(catalog->catalog->find_point("latest").value()->id, three.id);
+    EXPECT_EQ(catalog->catalog->find_point("latest-app").value()->id, two.id);
+    std::vector<std::string> names;
+    for (const auto& cut : points[1]->cuts) {
+        names.push_back(catalog->catalog->disk_at(cut).name);
+    }
+    EXPECT_THAT(names, ElementsAre("root", "data"));
+}
+
+TEST_F(TargetCatalogTest, TheOrderIsTheTargetsWhateverTheClockOfTheSourceDid) {
+    ASSERT_TRUE(make_site_records(settings_, seams_));
+    settings_.targets.pop_back();
+    const auto first = point(100), second = point(50), third = point(60);
+    collected("root", {first, second, third});
+    const auto catalog = opened();
+    ASSERT_TRUE(catalog);
+    EXPECT_EQ(catalog->catalog->find_point("latest").value()->id, third.id);
+    EXPECT_EQ(catalog->catalog->points()[0]->id, first.id);
+}
+
+TEST_F(TargetCatalogTest, RecordsAreMadeOnceAndKeepJobsAndStates) {
+    EXPECT_EQ(opened().error().code, Errc::vault_missing);
+    ASSERT_TRUE(make_site_records(settings_, seams_));
+    collected("root", {point(1)});
+    collected("data", {point(2)});
+    const VaultId first = opened()->access.identity.id;
+    ASSERT_TRUE(make_site_records(settings_, seams_));
+    const auto catalog = opened();
+    ASSERT_TRUE(catalog);
+    EXPECT_EQ(catalog->access.identity.id, first);
+    auto signer = vault::make_server_signer(*catalog->store, *catalog->access.kek, *seams_.random,
+                                            make_id<ServerId>(*seams_.random));
+    ASSERT_TRUE(signer);
+    MachineRecords records(*catalog->store, catalog->access.identity, std::move(*signer));
+    auto run = JobRun::begin(records, *seams_.clock, *seams_.random,
+                             {.machine = machine_, .verb = Verb::failover});
+    ASSERT_TRUE(run && run->end({}));
+    EXPECT_EQ(MachineRecords(*catalog->store, catalog->access.identity).load(machine_)->state,
+              MachineState::failed_over);
+}
+
+TEST_F(TargetCatalogTest, AMachineWithoutATargetIsNotFound) {
+    ASSERT_TRUE(make_site_records(settings_, seams_));
+    const auto other =
+        open_catalog(settings_, seams_, to_string(make_id<MachineId>(*seams_.random)), false);
+    EXPECT_EQ(other.error().code, Errc::not_found);
+    const auto store = opened()->access.stores->make();
+    EXPECT_THAT(machines_of_site(settings_, *store).value(), ElementsAre(machine_));
+}
+
+}  // namespace
+}  // namespace cw::appliance

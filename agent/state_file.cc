@@ -1,5 +1,7 @@
 #include "agent/state_file.h"
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 namespace cw::agent {
@@ -9,6 +11,14 @@ using nlohmann::json;
 
 constexpr std::size_t state_bytes_max = 1024 * 1024;
 
+json to_json(const std::vector<SeqRange>& ranges) {
+    json out = json::array();
+    for (const SeqRange& range : ranges) {
+        out.push_back(json::array({raw(range.first), raw(range.limit)}));
+    }
+    return out;
+}
+
 json to_json(const DiskState& disk) {
     return {{"id", to_string(disk.id)},
             {"name", disk.name},
@@ -16,6 +26,7 @@ json to_json(const DiskState& disk) {
             {"size_bytes", disk.size_bytes},
             {"generation", raw(disk.generation)},
             {"limit", raw(disk.limit)},
+            {"own", to_json(disk.own)},
             {"next", raw(disk.next)},
             {"stream_hash", to_hex(disk.stream_hash)},
             {"image", disk.image_print}};
@@ -32,6 +43,39 @@ std::array<std::byte, N> bytes_of(const json& value) {
     return out;
 }
 
+// Ascending, and the last ends at `limit`. A file of an agent that kept none has none.
+std::vector<SeqRange> ranges_from(const json& disk, Seq limit) {
+    std::vector<SeqRange> out;
+    Seq end{};
+    for (const json& range : disk.value("own", json::array())) {
+        const Seq first{range.at(0).get<std::uint64_t>()}, last{range.at(1).get<std::uint64_t>()};
+        if (first < end || raw(first) == 0 || last < first) {
+            throw std::invalid_argument("own sequences");
+        }
+        out.push_back({first, end = last});
+    }
+    if (!out.empty() && end != limit) {
+        throw std::invalid_argument("own sequences do not end at the limit");
+    }
+    return out;
+}
+
+void note_reserved(DiskState& disk, Seq at_least, Seq limit) {
+    if (at_least > disk.limit) {
+        if (disk.own.empty() && raw(disk.limit) > 1) {
+            disk.own.push_back({Seq{1}, disk.limit});
+        }
+        disk.own.push_back({at_least, limit});
+    } else if (!disk.own.empty()) {
+        disk.own.back().limit = limit;
+    }
+    if (disk.own.size() > StateFile::own_ranges_max) {
+        disk.own[1].first = disk.own[0].first;
+        disk.own.erase(disk.own.begin());
+    }
+    disk.limit = limit;
+}
+
 // Throws what nlohmann throws; caught in parse_state().
 DiskState disk_from(const json& in) {
     DiskState disk;
@@ -45,6 +89,7 @@ DiskState disk_from(const json& in) {
     disk.size_bytes = in.at("size_bytes").get<std::uint64_t>();
     disk.generation = Generation{in.at("generation").get<std::uint64_t>()};
     disk.limit = Seq{in.at("limit").get<std::uint64_t>()};
+    disk.own = ranges_from(in, disk.limit);
     disk.next = Seq{in.at("next").get<std::uint64_t>()};
     disk.stream_hash = bytes_of<32>(in.at("stream_hash"));
     disk.image_print = in.at("image").get<std::string>();
@@ -77,6 +122,15 @@ Result<AgentState> parse_state(Bytes text, const std::string& path) {
 
 }  // namespace
 
+bool may_be_own(const DiskState& disk, Seq durable) {
+    // A fence that is not stored yet is told as what it begins after.
+    const auto has = [durable](const SeqRange& range) {
+        return next(durable) >= range.first && durable < range.limit;
+    };
+    return raw(durable) == 0 ||
+           (disk.own.empty() ? durable < disk.limit : std::ranges::any_of(disk.own, has));
+}
+
 Result<std::unique_ptr<StateFile>> StateFile::open(Disk& disk, const std::string& directory) {
     CW_TRY(disk.create_directories(directory));
     const std::string path = directory + "/agent.json";
@@ -97,14 +151,14 @@ AgentState StateFile::get() {
 Result<Seq> StateFile::reserve(std::uint16_t slot, Seq at_least) {
     const std::lock_guard lock(mutex_);
     CW_ASSERT(slot < state_.disks.size());
-    Seq& limit = state_.disks[slot].limit;
-    const Seq before = limit;
-    limit = Seq{std::max(raw(limit), raw(at_least)) + reserve_step};
+    DiskState& disk = state_.disks[slot];
+    const DiskState before = disk;
+    note_reserved(disk, at_least, advance(std::max(disk.limit, at_least), reserve_step));
     if (auto written = write(); !written) {
-        limit = before;
+        disk = before;
         return std::unexpected(written.error());
     }
-    return limit;
+    return disk.limit;
 }
 
 Result<void> StateFile::write() {

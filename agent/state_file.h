@@ -18,18 +18,31 @@
 
 namespace cw::agent {
 
+// Sequences [first, limit).
+struct SeqRange {
+    Seq first{}, limit{};
+    friend bool operator==(const SeqRange&, const SeqRange&) = default;
+};
+
 struct DiskState {
     DiskId id;
     std::string name, path;
     std::uint64_t size_bytes = 0;
     Generation generation{};  // 0: no history yet, or none that can be continued.
     Seq limit{1};             // No sequence at or above it was ever used.
+    // Where the sequences lie that this agent used in this generation, ascending; the last ends at
+    // `limit`. Empty: anywhere below `limit`.
+    std::vector<SeqRange> own;
     // After a clean stop with an empty queue, else 0: the exact next sequence and the hash before
     // it.
     Seq next{};
     Sha256 stream_hash{};
     std::string image_print;  // BlockImage::fingerprint() at a clean stop.
 };
+
+// Whether a server may hold this disk up to `durable` by what this agent sent. If not, somebody
+// else sent it under this identity: see own_sequences.h.
+bool may_be_own(const DiskState& disk, Seq durable);
 
 struct AgentState {
     std::uint64_t boot_counter = 0;  // Starts of the agent.
@@ -57,6 +70,7 @@ public:
     Result<Seq> reserve(std::uint16_t slot, Seq at_least) override;
 
     static constexpr std::uint64_t reserve_step = 1U << 20;
+    static constexpr std::size_t own_ranges_max = 64;  // Beyond, the oldest two become one.
 
 private:
     StateFile(Disk& disk, std::string path) : disk_(disk), path_(std::move(path)) {}

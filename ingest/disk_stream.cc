@@ -65,7 +65,7 @@ Verdict DiskStream::judge(wire::FrameType type, Seq first, std::uint32_t count) 
     if (phase_ == Phase::awaits_fence && !begins) {
         return or_discard(Verdict::nak_generation);
     }
-    const bool may_jump = phase_ == Phase::awaits_fence && begins && catch_up_;
+    const bool may_jump = begins && (untouched_ || (phase_ == Phase::awaits_fence && catch_up_));
     if (first == next_ || (may_jump && first > next_)) {
         return Verdict::accept;
     }
@@ -75,7 +75,7 @@ Verdict DiskStream::judge(wire::FrameType type, Seq first, std::uint32_t count) 
 void DiskStream::take(wire::FrameType type, Seq first, std::uint32_t count) {
     CW_ASSERT(judge(type, first, count) == Verdict::accept);
     next_ = advance(first, count);
-    stopped_ = false;
+    untouched_ = stopped_ = false;
     if (type == wire::FrameType::resync_begin) {
         phase_ = Phase::open;
         fence_ = first;

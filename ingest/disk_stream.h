@@ -76,7 +76,10 @@ private:
     Generation generation_;
     std::uint64_t size_bytes_;
     Phase phase_ = Phase::open;
-    bool catch_up_ = false;  // The fence may lie above `next`: the agent freed what is between.
+    // The fence may lie above `next`: the agent freed what is between,
+    bool catch_up_ = false;
+    // or never used it, if this is the first frame (PROTOCOL.md, section 5: own sequences).
+    bool untouched_ = true;
     bool stopped_ = false;
     bool news_ = false;
     Seq next_;

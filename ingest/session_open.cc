@@ -132,8 +132,8 @@ void Session::welcome(pipeline::MachineOpened& opened) {
     message.session = admission_.session;
     message.credit_bytes = credit_.granted();
     message.fingerprint_secret = fingerprint_secret_ = opened.fingerprint_secret;
-    message.features =
-        wire::feature_summaries | (context_.keeps_resync_orders ? wire::feature_resync_orders : 0);
+    message.features = wire::feature_summaries | wire::feature_own_sequences |
+                       (context_.keeps_resync_orders ? wire::feature_resync_orders : 0);
     message.manifest_number = opened.manifest_number;
     message.manifest_hash = opened.manifest_hash;
     std::ranges::transform(opened.disks, std::back_inserter(message.disks), to_wire);

@@ -149,7 +149,8 @@ Nanos DiskCapture::close_older_than(std::int64_t linger_ns) {
 }
 
 Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool everything,
-                                                   Generation generation, Seq at) {
+                                                   Generation generation, Seq at,
+                                                   std::uint64_t leap) {
     const std::lock_guard guard(order_);
     close_open();
     if (everything) {
@@ -158,10 +159,15 @@ Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool e
         next_ = at;
         key_.generation = generation;
     }
+    const Seq after{raw(next_) - 1};
+    if (leap > 0) {
+        next_ = advance(std::max(next_, limit_), leap);
+    }
     if (!reserve_next()) {
+        next_ = next(after);
         return fail(Errc::io_error, "sequence reservation in the state directory");
     }
-    Fence fence{.seq = next_, .blocks = map_.begin_fence(everything), .exact = {}};
+    Fence fence{.seq = next_, .after = after, .blocks = map_.begin_fence(everything), .exact = {}};
     fence.exact = map_.fence_ranges();
     hash_ = {};
     recorded_bytes_ = 0;  // In the fence now.

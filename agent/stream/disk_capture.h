@@ -97,12 +97,15 @@ public:
 
     struct Fence {
         Seq seq{};
+        Seq after{};                    // It follows this sequence; seq - 1 but after a leap.
         BlockSet blocks;                // To be read as BASE,
         std::optional<RangeSet> exact;  // or, if it is there, no more than this of them.
     };
     // Logging (re)starts at a fence. `everything`: all uncommitted blocks, after dropping what is
-    // logged from `at` on; else only the missed ones, at the next sequence.
-    Result<Fence> open_fence(wire::ResyncKind kind, bool everything, Generation generation, Seq at);
+    // logged from `at` on; else only the missed ones, at the next sequence. A `leap` leaves out so
+    // many sequences, and all that may ever have been used (own_sequences.h).
+    Result<Fence> open_fence(wire::ResyncKind kind, bool everything, Generation generation, Seq at,
+                             std::uint64_t leap = 0);
     // The missed blocks of a lasting outage, without opening anything.
     [[nodiscard]] BlockSet missed();
     // In mode METADATA exactly what was missed; else nothing.

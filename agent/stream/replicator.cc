@@ -45,6 +45,8 @@ Replicator::Replicator(Options options, Context context)
     const AgentState state = context_.state.get();
     witness_number_ = state.witness_number;
     witness_hash_ = state.witness_hash;
+    // Clones of one machine count the same starts.
+    boot_counter_ = state.boot_counter << 32 | context_.random.next_u64() >> 32;
 }
 
 void Replicator::add_disk(DiskCapture& capture, std::string name, bool provable) {
@@ -54,7 +56,7 @@ void Replicator::add_disk(DiskCapture& capture, std::string name, bool provable)
     disk.name = std::move(name);
     disk.base = std::make_unique<BaseSender>(capture.image(), context_.base_pool, context_.clock);
     disk.provable = provable;
-    disks_.push_back(std::move(disk));
+    begin_own(disks_.emplace_back(std::move(disk)));
 }
 
 bool Replicator::step() {
@@ -129,24 +131,21 @@ void Replicator::connected(std::unique_ptr<Link> link) {
 }
 
 Result<void> Replicator::greet() {
-    const AgentState state = context_.state.get();
     wire::Hello hello;
     hello.features = options_.features;
     hello.software = options_.software;
     hello.machine_name = options_.machine_name;
-    hello.boot_counter = state.boot_counter;
+    hello.boot_counter = boot_counter_;
     hello.witness_number = witness_number_;
     hello.witness_hash = witness_hash_;
     context_.outbox.drop_lost();
     for (Disk& disk : disks_) {
         const DiskCapture::Position at = disk.capture->prepare_hello();
-        const auto slot = disk.capture->slot();
         disk.hello_next = at.next;
         disk.announced = false;
         // What it lacks beneath an ended fence cannot be sent again in order: the live disk is
         // beyond it. Without anything held the server asks for a new fence over all of it.
-        const Seq oldest =
-            disk.begin_anew ? at.next : context_.outbox.oldest(slot).value_or(at.next);
+        const Seq oldest = disk.begin_anew ? at.next : held_from(disk);
         hello.disks.push_back({.id = disk.capture->disk(),
                                .size_bytes = disk.capture->image().size(),
                                .generation = disk.provable ? at.generation : Generation{},

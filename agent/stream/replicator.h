@@ -11,6 +11,7 @@
 #include "agent/stream/base_sender.h"
 #include "agent/stream/disk_capture.h"
 #include "agent/stream/mode_report.h"
+#include "agent/stream/own_sequences.h"
 #include "agent/stream/pause_report.h"
 #include "agent/stream/point_tracker.h"
 #include "agent/stream/standstill.h"
@@ -143,6 +144,8 @@ private:
         bool provable = false;
         bool rejected = false;
         bool announced = false;  // This session has seen the fence's RESYNC_BEGIN.
+        bool untouched = false;  // This session has seen nothing of it yet.
+        OwnSequences own;
         std::string reason;
         std::string_view phase = "connecting";
         std::string_view fence_phase = "catching up";  // While the fence is open.
@@ -194,6 +197,13 @@ private:
     Result<bool> send_base();
     Result<bool> send_hash_requests();
     Result<void> tend_fences();
+    // replicator_own.cc
+    void begin_own(Disk& disk);
+    [[nodiscard]] std::uint64_t leap_of(const Disk& disk);
+    static void note_leap(Disk& disk, const DiskCapture::Fence& fence);
+    [[nodiscard]] Seq held_from(const Disk& disk);
+    [[nodiscard]] bool leap_refused(const Disk& disk);
+    Result<void> check_own(Disk& disk, const wire::Welcome::Disk& answer);
     // replicator_order.cc
     [[nodiscard]] bool is_left_to_server(std::uint64_t missed, const Disk& disk) const noexcept;
     Result<bool> awaits_order(Disk& disk, const DiskCapture::Position& at);
@@ -217,6 +227,7 @@ private:
     bool hold_fences_ = false;
     std::uint64_t turn_ = 0, sent_before_ = 0, witness_number_ = 0, server_features_ = 0;
     Sha256 witness_hash_{};
+    std::uint64_t boot_counter_;  // As HELLO says it.
     ModeReport mode_;
     FingerprintSecret secret_{};
     // Points made before the session that only its server's statuses after WELCOME can save.

@@ -249,6 +249,8 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
         reject(disk, answer.reason);
         return {};
     }
+    CW_TRY(check_own(disk, answer));
+    disk.untouched = true;
     forget_ended(disk, answer.durable);
     if (answer.action == wire::DiskAction::continue_ && lacks_base(disk, answer)) {
         disk.begin_anew = true;
@@ -269,7 +271,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
         return disk.capture->committed(answer.committed);
     }
     disk.begin_anew = false;
-    const Seq first = context_.outbox.oldest(disk.capture->slot()).value_or(disk.hello_next);
+    const Seq first = held_from(disk);
     if (raw(first) != raw(answer.durable) + 1) {
         // Neither side may invent what lies between: compare everything.
         disk.provable = false;
@@ -290,12 +292,11 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
 
 // True if the fence that was open before goes on in this session.
 Result<bool> Replicator::resume_fence(Disk& disk, const wire::Welcome::Disk& answer) {
-    if (disk.begin_anew || !disk.capture->fence_open() || !disk.base->active() ||
-        disk.capture->position().generation != answer.generation) {
+    if (disk.begin_anew || leap_refused(disk) || !disk.capture->fence_open() ||
+        !disk.base->active() || disk.capture->position().generation != answer.generation) {
         return false;
     }
-    const Seq fence = disk.base->fence();
-    const Seq first = context_.outbox.oldest(disk.capture->slot()).value_or(disk.hello_next);
+    const Seq fence = disk.base->fence(), first = held_from(disk);
     if (raw(first) != raw(answer.durable) + 1) {
         return false;
     }
@@ -306,7 +307,8 @@ Result<bool> Replicator::resume_fence(Disk& disk, const wire::Welcome::Disk& ans
     }
     // RESYNC_BEGIN never arrived and is still held: it goes out again first. Where the server wants
     // a new fence at once, only if nothing comes before it.
-    const bool in_turn = answer.action == wire::DiskAction::continue_ || first == fence;
+    const bool in_turn = answer.action == wire::DiskAction::continue_ ||
+                         context_.outbox.oldest(disk.capture->slot()) == fence;
     if (first <= fence && in_turn && !answer.resync_open) {
         disk.base->resume({});
         return true;
@@ -319,8 +321,15 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
     bool compare = answer.action == wire::DiskAction::resync || answer.resync_open;
     if (!catch_up) {
         CW_TRY(disk.capture->forget_history());
+        disk.own.begun = false;
+        const bool leaps = leap_of(disk) > 0;
         CW_TRY(context_.state.update([&](AgentState& state) {
-            state.disks.at(disk.capture->slot()).generation = answer.generation;
+            DiskState& known = state.disks.at(disk.capture->slot());
+            known.generation = answer.generation;
+            known.own.clear();
+            if (leaps) {
+                known.own.push_back({known.limit, known.limit});
+            }
         }));
     } else if (!disk.provable) {
         return fail(Errc::resync_required, "the server asks for a catch-up that is not covered");
@@ -329,7 +338,9 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
     const auto kind = catch_up                                    ? wire::ResyncKind::catch_up
                       : answer.action == wire::DiskAction::resync ? wire::ResyncKind::resync
                                                                   : wire::ResyncKind::initial;
-    CW_TRY_ASSIGN(auto fence, disk.capture->open_fence(kind, true, answer.generation, at));
+    CW_TRY_ASSIGN(auto fence,
+                  disk.capture->open_fence(kind, true, answer.generation, at, leap_of(disk)));
+    note_leap(disk, fence);
     // An agent that was killed in a resync has lost sight of what was equal: a large part of a
     // large disk is sooner compared than sent.
     const std::uint64_t blocks = fence.blocks.bytes(), size = disk.capture->image().size();

@@ -56,6 +56,11 @@ Result<bool> Replicator::send_logged() {
         CW_TRY(session_->send_record(entry->record, entry->slot));
     }
     entry->sent = true;
+    if (entry->slot != wire::machine_slot) {
+        Disk& disk = disks_.at(entry->slot);
+        disk.untouched = false;
+        disk.own.sent = std::max(disk.own.sent, entry->last_seq());
+    }
     if (header.type == pipeline::RecordType::point) {
         points_.sent(entry->point, session_->link().peer());
     }
@@ -145,8 +150,9 @@ Result<void> Replicator::tend_fences() {
         const bool wanted = !at.logging || (disk.capture->fence_open() && !disk.base->active());
         if (wanted && context_.outbox.next_unsent() == nullptr &&
             context_.pool.free_count() * 2 >= context_.pool.count() && context_.outbox.room()) {
-            CW_TRY_ASSIGN(auto fence,
-                          disk.capture->open_fence(wire::ResyncKind::catch_up, false, {}, {}));
+            CW_TRY_ASSIGN(auto fence, disk.capture->open_fence(wire::ResyncKind::catch_up, false,
+                                                               {}, {}, leap_of(disk)));
+            note_leap(disk, fence);
             disk.announced = false;
             disk.fence_phase = "catching up";
             read_missed(disk, std::move(fence));

@@ -110,18 +110,21 @@ pipeline::DiskWelcome TargetDisk::welcome(const pipeline::DiskHello& hello,
     if (welcome.action != DiskAction::continue_ && welcome.action != DiskAction::reject) {
         repair_.ask(session);
     }
+    continued_ = welcome.action == DiskAction::continue_ ? session : SessionId{};
     return welcome;
 }
 
 // A fence repairs only what it covers: everything, in a new generation; everything since the held
-// point, when the agent was told to catch up. A fence for less must continue where the disk stands.
+// point, when the agent was told to catch up. A fence for less must continue where the disk stands,
+// or be the one with which an agent begins its own sequences, which has nothing beneath it.
 bool TargetDisk::may_begin_fence(const RecordHeader& header) const {
     if (header.key.generation != writer_->generation()) {
         return static_cast<wire::ResyncKind>(pipeline::resync_kind_of(header)) !=
                wire::ResyncKind::catch_up;
     }
     return repair_.asked(header.session) ||
-           (!repair_.damaged() && header.seq <= next(writer_->received()));
+           (!repair_.damaged() &&
+            (header.session == continued_ || header.seq <= next(writer_->received())));
 }
 
 bool TargetDisk::take(const pipeline::Record& record) {
@@ -155,6 +158,14 @@ bool TargetDisk::take(const pipeline::Record& record) {
     unsynced_ = true;
     taken_bytes_ += header.data_bytes;
     return true;
+}
+
+void TargetDisk::lose(const RecordHeader& header, const std::string& evidence) {
+    const bool wanted = writer_ && writer_->phase() == Phase::collecting &&
+                        header.key.generation >= writer_->generation();
+    if (wanted) {
+        repair_.damage({Errc::spool_lost_durable, evidence});
+    }
 }
 
 Result<TargetDisk::PointFit> TargetDisk::fits(const PointId& id, const pipeline::DiskCut& cut) {

@@ -52,6 +52,8 @@ public:
 
     // Everything but points. False: the disk became damaged by this; end the machine's session.
     bool take(const pipeline::Record& record);
+    // The cache lost this record of it: damaged, until a fence repairs that.
+    void lose(const pipeline::RecordHeader& header, const std::string& evidence);
     // What take_point() would do: `taken` with it, `old` news, or not possible.
     enum class PointFit : std::uint8_t { fits, held, old };
     Result<PointFit> fits(const PointId& id, const pipeline::DiskCut& cut);
@@ -102,6 +104,7 @@ private:
     std::uint64_t size_bytes_ = 0;
     std::optional<Error> trouble_;  // Not open, and why.
     StreamRepair repair_;
+    SessionId continued_{};  // Was told to go on: its first fence may leave sequences out.
     bool unsynced_ = false;
     std::uint64_t taken_bytes_ = 0, blocks_compared_ = 0;
     WorkMeter meter_;  // Of the merge or switch under way.

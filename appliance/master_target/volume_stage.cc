@@ -210,9 +210,9 @@ void VolumeStage::note_lost(const pipeline::StoredRecord& stored, const Error& e
         .first = header.seq,
         .last = advance(header.seq, std::max(header.seq_count, 1U) - 1),
         .evidence = to_string(error)};
-    if (raw(lost.last) > 0) {
-        context_.conditions.raise(Errc::spool_lost_durable, "disk " + to_string(header.key.disk),
-                                  lost.evidence);
+    TargetDisk* const target = targets_.find(header.key.machine, header.key.disk);
+    if (target != nullptr && raw(lost.last) > 0) {
+        target->lose(header, lost.evidence);
     }
     outbox_.lost(lost);
 }

@@ -22,8 +22,10 @@ inline constexpr std::size_t ack_ordinals_max = 65536;  // Per frame, both lists
 inline constexpr std::uint32_t bulk_connections_max = 64, retry_after_s_max = 86'400;
 inline constexpr std::uint64_t critical_features = 0xffff'ffff'0000'0000;  // Of Hello::features.
 inline constexpr std::uint64_t feature_policy = 1;  // Of Hello::features: POLICY is understood.
-// Of Welcome::features: RESYNC_REQUIRED is kept and obeyed; SUMMARIES_REQUEST is answered.
-inline constexpr std::uint64_t feature_resync_orders = 2, feature_summaries = 4;
+// Of Welcome::features: RESYNC_REQUIRED is kept and obeyed; SUMMARIES_REQUEST is answered; a disk's
+// first frame may be a RESYNC_BEGIN above the sequence that is expected.
+inline constexpr std::uint64_t feature_resync_orders = 2, feature_summaries = 4,
+                               feature_own_sequences = 8;
 inline constexpr std::uint64_t interval_ms_min = 1'000, interval_ms_max = 86'400'000;
 inline constexpr std::uint64_t app_interval_ms_max = 604'800'000;
 inline constexpr std::uint32_t super_chunk_bytes = 4 * 1024 * 1024;
@@ -35,7 +37,7 @@ struct Hello {
     std::string software;        // "causeway-agent 0.1.0"
     std::string machine_name;
     // High half: persisted by the agent, grows with each start. Low half: random at each start, so
-    // that two clones of one machine differ.
+    // that two clones of one machine differ. See make_boot_counter().
     std::uint64_t boot_counter = 0;
     std::uint64_t witness_number = 0;
     Sha256 witness_hash{};

@@ -27,6 +27,7 @@ struct ModelDisk {
     std::set<std::uint32_t> ordinals;  // Received beneath the open fence.
     bool must_begin = false;           // WELCOME asked for a RESYNC_BEGIN at `begin_at`.
     Seq begin_at{};
+    bool untouched = false;  // Nothing of it came in this session.
     std::vector<Piece> pieces;
 
     // A new history above what is committed; the rest is given up.

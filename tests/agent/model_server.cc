@@ -122,6 +122,7 @@ void ModelServer::on_hello(Bytes payload) {
         closed = true;
         return;
     }
+    boot_counter = hello->boot_counter;
     wire::Welcome welcome;
     welcome.session = SessionId{++session_};
     welcome.credit_bytes = window;
@@ -151,7 +152,7 @@ void ModelServer::welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Dis
     const bool known = disks.contains(said.id);
     Disk& disk = disks[said.id];
     disk.size = said.size_bytes;
-    disk.must_begin = true;
+    disk.must_begin = disk.untouched = true;
     disk.begin_at = next(disk.durable);
     if (!known) {
         answer.action = wire::DiskAction::initial;
@@ -213,6 +214,7 @@ void ModelServer::on_write(const wire::FrameHeader& header, Bytes payload) {
         taken_ += header.payload_bytes;
         return grant();
     }
+    disk->untouched = false;
     if (disk->must_begin || header.seq != next(disk->received)) {
         return violate("WRITE at " + std::to_string(raw(header.seq)) + " after " +
                        std::to_string(raw(disk->received)));
@@ -260,7 +262,9 @@ void ModelServer::on_resync(const wire::FrameHeader& header, Bytes payload) {
     if (header.type == wire::FrameType::resync_begin) {
         begins.push_back(wire::decode<wire::ResyncBegin>(payload)->kind);
         const Seq expected = disk->must_begin ? disk->begin_at : next(disk->received);
-        if (header.seq != expected) {
+        const bool leaps = std::exchange(disk->untouched, false) && header.seq > expected &&
+                           (features & wire::feature_own_sequences) != 0;
+        if (header.seq != expected && !leaps) {
             return violate("RESYNC_BEGIN at " + std::to_string(raw(header.seq)) + ", expected " +
                            std::to_string(raw(expected)));
         }

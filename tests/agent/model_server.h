@@ -33,9 +33,9 @@ public:
     bool reject_all = false;
     bool mute = false;  // HELLO is taken and never answered.
     std::optional<Errc> refuse_with;
-    std::optional<wire::Policy> policy;  // Said after WELCOME.
-    std::uint64_t features = 0;          // WELCOME's.
-    bool order_resyncs = false;          // HELLOs of disks that asked are answered with a resync.
+    std::optional<wire::Policy> policy;                    // Said after WELCOME.
+    std::uint64_t features = wire::feature_own_sequences;  // WELCOME's.
+    bool order_resyncs = false;  // HELLOs of disks that asked are answered with a resync.
     // The next WRITEs of this disk, that many, are answered with a NAK; what follows is thrown away
     // until the expected one comes.
     struct Naks {
@@ -71,6 +71,7 @@ public:
     std::map<DiskId, wire::ResyncRequired> asked;  // The last of each disk.
     unsigned times_asked = 0;
     bool goodbye = false;
+    std::uint64_t boot_counter = 0;  // The last HELLO's.
     std::vector<wire::ResyncKind> begins;
     FingerprintSecret secret{};
 

@@ -371,7 +371,7 @@ TEST(Replicator, GoodbyeComesAfterEverythingLoggedIsSpooled) {
     h.expect_no_violations();
 }
 
-TEST(Replicator, CleanRestartContinuesWithoutAFence) {
+TEST(Replicator, CleanRestartContinuesAndReadsNothing) {
     Harness h;
     ASSERT_TRUE(h.run_until_protected());
     h.random_write();
@@ -379,12 +379,14 @@ TEST(Replicator, CleanRestartContinuesWithoutAFence) {
     const Seq exact = h.captures[0]->position().next;
     h.kill();
     const std::size_t begins = h.server.begins.size();
+    const std::uint64_t read = h.server.base_bytes;
     h.start(true, false, exact);
     h.random_write();
     ASSERT_TRUE(h.run_until_protected());
     const auto id = h.point();
     ASSERT_TRUE(h.run_until([&] { return committed(h, *id); }));
-    EXPECT_EQ(h.server.begins.size(), begins);
+    EXPECT_EQ(h.server.begins.size(), begins + 1);  // Of its own sequences, over nothing.
+    EXPECT_EQ(h.server.base_bytes, read);
     h.check_points();
     h.expect_no_violations();
 }

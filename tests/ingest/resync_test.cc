@@ -32,11 +32,33 @@ protected:
 TEST_F(ResyncTest, WelcomeOffersWhatTheServerDoes) {
     open();
     EXPECT_EQ(rig->answer_of(FrameType::welcome).as<wire::Welcome>().features,
-              wire::feature_summaries);
+              wire::feature_summaries | wire::feature_own_sequences);
     server.keeps_resync_orders = true;
     open();
     EXPECT_EQ(rig->answer_of(FrameType::welcome).as<wire::Welcome>().features,
-              wire::feature_summaries | wire::feature_resync_orders);
+              wire::feature_summaries | wire::feature_own_sequences | wire::feature_resync_orders);
+}
+
+TEST_F(ResyncTest, C6ADisksFirstFrameMayLeaveSequencesOutWhateverItWasTold) {
+    using enum pipeline::DiskAction;
+    for (const auto action : {continue_, initial, resync, catch_up}) {
+        open(action);
+        rig->feed(resync_begin_frame(rig->at(1ULL << 40), wire::ResyncKind::catch_up));
+        rig->feed(write_frame(rig->at((1ULL << 40) + 1), {{}}));
+        EXPECT_EQ(rig->records.size(), 2U);
+    }
+}
+
+TEST_F(ResyncTest, C6NoOtherFrameMayLeaveSequencesOut) {
+    open();
+    rig->feed(write_frame(rig->at(1), {{}}));
+    (void)rig->answers();
+    rig->feed(resync_begin_frame(rig->at(500), wire::ResyncKind::catch_up));
+    EXPECT_EQ(rig->answer_of(FrameType::nak).as<wire::Nak>().expected, Seq{2});
+    open();
+    (void)rig->answers();
+    rig->feed(write_frame(rig->at(500), {{}}));
+    EXPECT_EQ(rig->answer_of(FrameType::nak).as<wire::Nak>().expected, Seq{1});
 }
 
 TEST_F(ResyncTest, ARequiredResyncBecomesANotice) {

@@ -21,14 +21,22 @@ using volume::test::Stream;
 
 const MachineId machine_id{{std::byte{9}}};
 
-// Nothing is read back in these tests.
-class NoReader final : public upload::RecordReader {
+// What is read back in these tests is lost.
+class LosingReader final : public upload::RecordReader {
 public:
-    void read(pipeline::Lsn, pipeline::Record&, std::function<void(Result<void>)>) override {
-        ADD_FAILURE() << "nothing was dropped from memory";
+    void read(pipeline::Lsn, pipeline::Record&, std::function<void(Result<void>)> done) override {
+        reads_.push_back(std::move(done));
     }
-    std::size_t poll() override { return 0; }
-    [[nodiscard]] std::size_t in_flight() const noexcept override { return 0; }
+    std::size_t poll() override {
+        for (const auto& done : reads_) {
+            done(fail(Errc::record_corrupt, "a checksum is wrong"));
+        }
+        return std::exchange(reads_, {}).size();
+    }
+    [[nodiscard]] std::size_t in_flight() const noexcept override { return reads_.size(); }
+
+private:
+    std::vector<std::function<void(Result<void>)>> reads_;
 };
 
 class Sink final : public upload::EngineSink {
@@ -117,8 +125,15 @@ protected:
         EXPECT_FALSE(sink_.opens.empty());
         return sink_.opens.back().disks.at(0);
     }
-    void push(const Step& step) {
+    void push(const Step& step, Generation generation = {}, bool payload = true) {
         pipeline::StoredRecord stored{pipeline::Lsn{++lsn_}, step.make(*slabs_)};
+        if (raw(generation) > 0) {
+            stored.record.header.key.generation = generation;
+        }
+        if (!payload) {
+            stored.record.drop_data();
+            stored.record.table = {};
+        }
         stored.record.header.key.machine = machine_id;
         stored.record.header.key.disk = disk_id;
         stored.record.header.session = SessionId{session_};
@@ -148,7 +163,7 @@ protected:
     fakes::SimStorage storage_{5};
     std::unique_ptr<fakes::SimDisk> disk_;
     FakeProbe probe_;
-    NoReader reader_;
+    LosingReader reader_;
     Sink sink_;
     Conditions conditions_{clock_};
     pipeline::Doorbell doorbell_;
@@ -184,6 +199,28 @@ TEST_F(VolumeStageTest, EveryPointIsCommittedEveryRecordReleasedAndTheTargetUnto
     EXPECT_EQ(status().earlier.size(), points().size() - 1);
     EXPECT_EQ(status().work.what, TargetWork::What::none);
     EXPECT_GT(status().taken_bytes, 0U);
+}
+
+TEST_F(VolumeStageTest, B4WhatTheCacheLostStandsUntilAFenceRepairsIt) {
+    start(options());
+    const Generation first = hello().generation;
+    const Step* begin = nullptr;
+    for (const Step& step : stream_.steps) {
+        begin = step.type == RecordType::resync_begin ? &step : begin;
+        const bool lost = step.type == RecordType::write;
+        push(step, step.type == RecordType::point ? Generation{} : first, !lost);
+        if (lost) {
+            break;
+        }
+    }
+    ASSERT_NE(begin, nullptr);
+    EXPECT_TRUE(conditions_.standing(Errc::spool_lost_durable));
+    ASSERT_FALSE(sink_.ended.empty());
+    const pipeline::DiskWelcome told = hello();
+    EXPECT_GT(told.generation, first);
+    EXPECT_TRUE(conditions_.standing(Errc::spool_lost_durable));
+    push(*begin, told.generation);
+    EXPECT_FALSE(conditions_.standing(Errc::spool_lost_durable));
 }
 
 TEST_F(VolumeStageTest, AnOrderSwitchesToTheNewestOrToAnEarlierPoint) {

@@ -106,6 +106,7 @@ upload::EngineOptions engine_options(const config::Settings& settings, Clock& cl
         static_cast<std::int64_t>(settings.egress_segment_deadline_ms) * ns_per_ms;
     options.commit_interval_ns =
         static_cast<std::int64_t>(settings.egress_commit_interval_ms) * ns_per_ms;
+    options.read_back_every = static_cast<std::uint32_t>(settings.egress_read_back_every);
     options.jobs = jobs_at_once;
     options.segment_slabs =
         static_cast<std::uint32_t>(std::min<std::size_t>(options.segment_slabs, slabs.readback));

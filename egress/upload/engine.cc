@@ -125,12 +125,13 @@ EngineImpl::EngineImpl(const EngineContext& context, const EngineDoorbells& door
                                                        .memory_max = options_.chain_bytes_max});
     for (std::size_t i = 0; i < uploading_.size(); ++i) {
         const PulseStore*& store = uploader_stores_.emplace_back();
-        uploaders_.push_back(
-            std::make_unique<UploadStage>(UploadStage::Context{.clock = context.clock,
-                                                               .store = watched(store),
-                                                               .orders = uploading_[i]->forth,
-                                                               .answers = uploading_[i]->back,
-                                                               .index = i}));
+        uploaders_.push_back(std::make_unique<UploadStage>(
+            UploadStage::Context{.clock = context.clock,
+                                 .store = watched(store),
+                                 .orders = uploading_[i]->forth,
+                                 .answers = uploading_[i]->back,
+                                 .index = i,
+                                 .read_back_every = options_.read_back_every}));
     }
 }
 

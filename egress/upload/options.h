@@ -54,6 +54,9 @@ struct EngineOptions {
     std::size_t backlog_records = 1024 * 1024;
     std::size_t jobs = 4;  // Segments between sealing and upload at once.
 
+    // One segment of so many is read back and compared before it is named; 0: none.
+    std::uint32_t read_back_every = 0;
+
     // Publishing.
     std::int64_t commit_interval_ns = 1 * ns_per_s;     // Finished segments wait at most this long.
     std::int64_t same_as_interval_ns = 900 * ns_per_s;  // Between manifests extending valid_until.

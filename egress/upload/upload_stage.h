@@ -5,6 +5,7 @@
 
 #include "egress/upload/channel.h"
 #include "egress/upload/engine.h"
+#include "egress/upload/read_back.h"
 #include "egress/upload/segment_work.h"
 
 namespace cw::upload {
@@ -34,8 +35,10 @@ public:
         Channel<UploadOrder>& orders;
         Channel<UploadAnswer>& answers;
         std::size_t index = 0;
+        std::uint32_t read_back_every = 0;  // As EngineOptions has it.
     };
-    explicit UploadStage(Context context) : context_(std::move(context)) {}
+    explicit UploadStage(Context context)
+        : context_(std::move(context)), read_back_(*context_.store) {}
     ~UploadStage() override { context_.store.reset(); }  // Its callbacks borrow this.
 
     pipeline::Progress step(std::size_t budget) override;
@@ -44,9 +47,11 @@ public:
 
 private:
     void start(UploadOrder order);
+    void stored(UploadAnswer answer, ReadBack::Target target);
 
     Context context_;
     std::uint32_t concurrency_ = 0;
+    ReadBack read_back_;
 };
 
 }  // namespace cw::upload

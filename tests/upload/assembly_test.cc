@@ -111,6 +111,52 @@ TEST_F(Assembly, G6WhatChangesInMemoryBetweenVerifyAndStoreIsBuiltAgain) {
     EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
+// The store answers with the right checksum and keeps other bytes.
+TEST_F(Assembly, D6WhatTheStoreKeptWronglyIsReadBackAndStoredAgainBeforeItIsNamed) {
+    server.options.read_back_every = 1;
+    protect();
+    std::set<blob::BlobName> known;
+    const auto data_objects = [&] {
+        std::set<blob::BlobName> out;
+        for (const blob::BlobName& name : world.vault->names()) {
+            if (name.container == blob::Container::data) {
+                out.insert(name);
+            }
+        }
+        return out;
+    };
+    known = data_objects();
+    source.write(server, source.disks[0]);
+    source.point(server);
+    std::optional<blob::BlobName> spoilt;
+    ASSERT_TRUE(server.run_until([&] {
+        for (const blob::BlobName& name : data_objects()) {
+            if (!spoilt && !known.contains(name)) {
+                EXPECT_TRUE(world.vault->flip_bit(name, 77));
+                spoilt = name;
+            }
+        }
+        return server.conditions->standing(Errc::object_corrupt);
+    }));
+    ASSERT_TRUE(server.settle());
+    EXPECT_FALSE(server.conditions->standing(Errc::object_corrupt));
+    const vault::ChainState state = chain();
+    for (const auto& [name, segment] : state.segments) {
+        EXPECT_NE(vault::segment_blob(name), *spoilt);
+    }
+    EXPECT_EQ(check_points(world, source, state), 2U);
+}
+
+TEST_F(Assembly, AReadBackThatCannotBeMadeHoldsNothingUp) {
+    server.options.read_back_every = 1;
+    protect();
+    world.vault->script(fakes::BlobOp::get, fakes::BlobFault::unavailable, 3);
+    source.write(server, source.disks[0]);
+    source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 TEST_F(Assembly, TheBacklogIsBounded) {
     server.options.backlog_records = 10;
     protect();

@@ -13,6 +13,7 @@
 #include "appliance/resync_window.h"
 #include "appliance/server_state.h"
 #include "appliance/standing_orders.h"
+#include "appliance/standing_trouble.h"
 #include "appliance/terminal.h"
 #include "base/executor.h"
 #include "egress/upload/store_runner.h"
@@ -68,7 +69,6 @@ private:
     Result<std::string> discard(const MachineId& machine);
     Result<std::string> forgive(const MachineId& machine);
     void obey_orders(const upload::EngineStatus& status);
-    void report_orders(const Result<void>& kept);
     void note_witnesses(const upload::EngineStatus& status);
 
     const config::Settings settings_;  // As of the start.
@@ -90,6 +90,7 @@ private:
     BandwidthSchedule bandwidth_;
     ResyncWindow resync_window_;
     StandingOrders orders_;
+    StandingTrouble orders_trouble_;
     std::mutex witness_mutex_;
     WitnessFile witness_;
     StandingTrouble witness_trouble_;

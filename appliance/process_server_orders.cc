@@ -176,7 +176,6 @@ void ProcessServer::require_resync(const ingest::AgentNotice& notice) {
     const WallMicros now = clock.wall();
     const WallMicros at = resync_window_.opens(now, utc_offset_minutes(clock));
     const auto kept = orders_.require_resync(notice.machine, notice.disk, at, notice.reason, now);
-    report_orders(kept ? Result<void>{} : std::unexpected(kept.error()));
     const WallMicros due = kept ? *kept : at;
     context_.conditions.raise(
         Errc::resync_required, notice.subject,
@@ -188,13 +187,7 @@ void ProcessServer::require_resync(const ingest::AgentNotice& notice) {
 
 void ProcessServer::resync_begun(const MachineId& machine, const DiskId& disk) {
     log_info("server.resync_begun", {{"machine", machine}, {"disk", disk}});
-    report_orders(orders_.resync_begun(machine, disk));
-}
-
-void ProcessServer::report_orders(const Result<void>& kept) {
-    if (!kept) {
-        context_.conditions.raise(kept.error().code, "orders", kept.error().detail);
-    }
+    (void)orders_.resync_begun(machine, disk);  // obey_orders() shows what could not be written.
 }
 
 // A session that stands says HELLO again, and is told what is due. An agent with several servers
@@ -203,9 +196,10 @@ void ProcessServer::obey_orders(const upload::EngineStatus& status) {
     for (const upload::MachineStatus& machine : status.machines) {
         if (machine.mode == upload::MachineMode::fenced ||
             machine.mode == upload::MachineMode::closed) {
-            report_orders(orders_.forget_resyncs(machine.machine));
+            (void)orders_.forget_resyncs(machine.machine);
         }
     }
+    orders_trouble_.show(orders_.save());
     for (const MachineId& machine : orders_.take_due(context_.seams.clock->wall())) {
         intake_->end_session(machine);
     }

@@ -79,7 +79,14 @@ Result<void> StandingOrders::store() {
     for (const auto& [machine, to] : moved_) {
         text += "moved " + to_string(machine) + " " + to + "\n";
     }
-    return write_file_atomically(disk_, path_, as_bytes(text));
+    const Result<void> written = write_file_atomically(disk_, path_, as_bytes(text));
+    unsaved_ = !written;
+    return written;
+}
+
+Result<void> StandingOrders::save() {
+    const std::lock_guard lock(mutex_);
+    return unsaved_ ? store() : Result<void>{};
 }
 
 Result<void> StandingOrders::order_resync(const MachineId& machine, const DiskId& disk,

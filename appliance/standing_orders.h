@@ -51,13 +51,18 @@ public:
     Result<void> take_back(const MachineId& machine);
     [[nodiscard]] std::optional<std::string> moved_to(const MachineId& machine) const;
 
+    // Writes what could not be written before, if there is any. Errors: io_error; what was ordered
+    // since holds as long as the process lives.
+    Result<void> save();
+
 private:
     struct Resync {
         WallMicros at{};
         std::string reason;
         bool told = false;  // Its session was ended.
     };
-    Result<void> store();  // With mutex_.
+    // With mutex_.
+    Result<void> store();
     Result<void> read_line(std::string_view line);
 
     Disk& disk_;
@@ -65,6 +70,7 @@ private:
     mutable std::mutex mutex_;
     std::map<std::pair<MachineId, DiskId>, Resync> resyncs_;
     std::map<MachineId, std::string> moved_;
+    bool unsaved_ = false;  // The file lacks the newest change.
 };
 
 // 1 to 128 printable characters without a space. Errors: usage.

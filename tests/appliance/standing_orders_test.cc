@@ -1,6 +1,7 @@
 // What operators ordered outlasts a restart and is obeyed once.
 #include "appliance/standing_orders.h"
 
+#include "appliance/standing_trouble.h"
 #include "base/assert.h"
 
 #include <filesystem>
@@ -48,6 +49,25 @@ TEST_F(StandingOrdersTest, AResyncIsDueFromItsTimeUntilItHasBegun) {
     ASSERT_TRUE(orders->resync_begun(machine_, vda_));
     EXPECT_FALSE(orders->resync_due(machine_, vda_, at));
     EXPECT_FALSE(opened()->resync_due(machine_, vda_, at));
+}
+
+TEST_F(StandingOrdersTest, WhatCouldNotBeWrittenIsWrittenAsSoonAsItCanBeAndIsShownUntilThen) {
+    ManualClock clock;
+    Conditions conditions(clock);
+    StandingTrouble trouble(conditions, "orders");
+    const auto orders = opened();
+    std::filesystem::remove_all(directory_);
+    const Result<void> refused = orders->order_resync(machine_, vda_, at, "why");
+    ASSERT_FALSE(refused);
+    trouble.show(orders->save());
+    EXPECT_TRUE(conditions.standing(refused.error().code));
+    trouble.show(orders->forget_resyncs(other_));  // Writes nothing: proves nothing.
+    trouble.show(orders->save());
+    EXPECT_TRUE(conditions.standing(refused.error().code));
+    std::filesystem::create_directory(directory_);
+    trouble.show(orders->save());
+    EXPECT_FALSE(conditions.standing(refused.error().code));
+    EXPECT_TRUE(opened()->resync_due(machine_, vda_, at));
 }
 
 TEST_F(StandingOrdersTest, AMachinesSessionIsEndedOnceForAllItsDueDisks) {

@@ -42,10 +42,7 @@ with_limit() {
 }
 status_json() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null; }
 shown() { status_json | says "$1"; }
-refused() {
-    curl -sf --max-time 10 --unix-socket "$demo/state/control.sock" http://causeway/metrics |
-        awk '$1 == "causeway_ingest_refusals_total" { exit !($2 > 0) }'
-}
+refused() { demo_metrics | awk '$1 == "causeway_ingest_refusals_total" { exit !($2 > 0) }'; }
 open_files() { ls "/proc/$demo_server_pid/fd" | wc -l; }
 is_full() { [ "$(open_files)" -ge $((few / 3)) ] && refused; }
 all_committed() { [ -z "$(missing_points)" ]; }

@@ -26,7 +26,7 @@ honest() {
     writer_go
 }
 control_port_of() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null | json_number control_port; }
-metric() { curl -sf --unix-socket "$demo/state/control.sock" http://causeway/metrics | awk -v name="$1" '$1 ~ "^" name "([{]|$)" { sum += $2 } END { printf "%d\n", sum }'; }
+metric() { demo_metrics | awk -v name="$1" '$1 ~ "^" name "([{]|$)" { sum += $2 } END { printf "%d\n", sum }'; }
 has_metric() { [ "$(metric "$1")" -ge "$2" ]; }
 resident_peak() { awk '/^VmHWM/ { print $2 * 1024 }' "/proc/$demo_server_pid/status"; }
 budget() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null | json_number memory_budget_bytes; }

@@ -9,8 +9,7 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 source tests/lib/ordered.sh
 
-scrape() { curl -sf --max-time 10 --unix-socket "$demo/state/control.sock" http://causeway/metrics; }
-metrics_are_right() { scrape | python3 tests/e2e/metric_names.py > "$demo/metrics.wrong"; }
+metrics_are_right() { demo_metrics | python3 tests/e2e/metric_names.py > "$demo/metrics.wrong"; }
 # has_keys "KEYS" VERB…: the object that --json prints, or the first of its list, has them all.
 has_keys() {
     local keys=$1; shift

@@ -33,10 +33,7 @@ server_lists_ranges() {
         agent["unread"][0]["ranges"] > 0 and agent["owed_bytes"] > 0 and agent["unread"][0]["bytes"] > 0'
 }
 server_hears_data() { server_agent 'agent["mode"] == "data" and not agent["unread"]'; }
-mode_metric_is() {
-    curl -sS --max-time 10 --unix-socket "$(find "$demo/state" -type s | head -n 1)" http://localhost/metrics |
-        says "^causeway_agent_mode{machine=\"$demo_machine\"} $1\$"
-}
+mode_metric_is() { demo_metrics | says "^causeway_agent_mode{machine=\"$demo_machine\"} $1\$"; }
 server_status_says() { causeway --config "$demo/causeway.toml" status 2>/dev/null | says "$1"; }
 agent_status_says() { causeway-agent status --state "$demo/agent" 2>/dev/null | says "$1"; }
 both_show_it() { server_lists_ranges && mode_metric_is 2 && server_status_says 'only notes what changes (metadata): it owes'; }

@@ -14,10 +14,7 @@ cycles=${CAUSEWAY_CYCLES:-3}
 
 status_shows_full() { causeway --config "$demo/causeway.toml" status 2>/dev/null | says SPOOL_FULL; }
 status_shows_room() { causeway --config "$demo/causeway.toml" --json status >"$demo/status.json" 2>/dev/null && ! grep -q SPOOL_FULL "$demo/status.json"; }
-full_metric() {
-    curl -sS --max-time 10 --unix-socket "$(find "$demo/state" -type s | head -n 1)" http://localhost/metrics |
-        awk '$1 ~ /^causeway_conditions/ && $1 ~ /SPOOL_FULL/ { print $2 }'
-}
+full_metric() { demo_metrics | awk '$1 ~ /^causeway_conditions/ && $1 ~ /SPOOL_FULL/ { print $2 }'; }
 metric_is() { [ "$(full_metric)" = "$1" ]; }
 agent_number() { agent_json | json_number "$1"; }
 # True once the server has acknowledged nothing for two seconds although the agent holds more for it.

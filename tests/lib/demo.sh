@@ -27,6 +27,8 @@ says() {
 # The command line of the demonstration's server, and what the server said.
 cli() { causeway --config "$demo/causeway.toml" "$@"; }
 logged() { grep -q "$@" "$demo/server.log"; }
+# What the demonstration's server measures.
+demo_metrics() { curl -sf --max-time 10 --unix-socket "$demo/state/control.sock" http://causeway/metrics; }
 
 # demo_needs_room MIB: refuses to begin where the demonstration would fill the disk.
 demo_needs_room() {

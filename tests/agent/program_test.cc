@@ -142,12 +142,16 @@ TEST_F(Program, ProtectsThroughNbdSurvivesKillAndStopsCleanly) {
     EXPECT_EQ(agent("status --json"), 0);
     EXPECT_EQ(end(SIGTERM), 0);
     EXPECT_TRUE(server_->with([](ModelServer& model) { return model.goodbye; }));
-    // After a clean stop nothing is compared and no fence is needed.
-    const std::size_t begins =
-        server_->with([](ModelServer& model) { return model.begins.size(); });
+    // After a clean stop nothing is read: the one fence has only the agent's own sequences above
+    // it.
+    const auto seen = [this] {
+        return server_->with(
+            [](ModelServer& model) { return std::pair(model.begins.size(), model.base_bytes); });
+    };
+    const auto [begins, base_bytes] = seen();
     start({"--nbd-socket", directory_ + "/nbd"});
     ASSERT_TRUE(point());
-    EXPECT_EQ(server_->with([](ModelServer& model) { return model.begins.size(); }), begins);
+    EXPECT_EQ(seen(), std::pair(begins + 1, base_bytes));
     EXPECT_EQ(agent("stop --final --timeout 30s"), 0);
     EXPECT_EQ(server_->with([](ModelServer& model) { return model.points.back().point.kind; }),
               pipeline::PointKind::planned);

@@ -154,6 +154,22 @@ std::optional<WallMicros> last_written(const std::string& path) {
                       status.st_mtim.tv_nsec / 1'000};
 }
 
+// The newest point that lacks writes of the disk which `since` has.
+std::optional<WallMicros> time_before(const recovery::Catalog& catalog, const HintOrigin& origin) {
+    std::optional<WallMicros> time;
+    Seq most{};
+    for (const vault::PointEntry* point : catalog.points()) {
+        for (const vault::PointEntry::Cut& cut : point->cuts) {
+            if (cut.disk == origin.disk && cut.generation == origin.since_mark.generation &&
+                cut.cut < origin.since_mark.cut && cut.cut >= most) {
+                most = cut.cut;
+                time = point->source_time;
+            }
+        }
+    }
+    return time;
+}
+
 // Puts the hint into `request` if it can be believed; says what became of it.
 // Errors: usage (it is of another disk), not_found, those of reading the file.
 Result<std::string> take_hint(Cli& cli, const FailbackOptions& options,
@@ -174,6 +190,7 @@ Result<std::string> take_hint(Cli& cli, const FailbackOptions& options,
                                .point = {disk.generation, disk.cut},
                                .since_is_there = catalog.find_point(request.hint_since).has_value(),
                                .target_written = last_written(options.target),
+                               .earlier_point = time_before(catalog, *file.origin),
                                .target_trusted = options.trust_hint}));
     } else if (!options.trust_hint) {
         doubt = "nobody can tell since when it was recorded";
@@ -271,7 +288,7 @@ void add_failback_command(CLI::App& app, Cli& cli) {
                         "File of `causeway changes`: the rest of the old disk is not read. Or by "
                         "hand: OFFSET LENGTH per line, or nbdinfo's --map --json of dirty bitmaps");
     command->add_flag("--trust-hint", options->trust_hint,
-                      "You know what cannot be shown: that the old disk was not written after the "
+                      "You know what cannot be shown: that the old disk is as it was at the "
                       "hint's point, or since when a hint made by hand was recorded");
     command->add_flag("--cancel", options->cancel,
                       "Drop what an interrupted failback collected; the target is as it was");

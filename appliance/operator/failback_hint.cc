@@ -114,6 +114,12 @@ Result<std::optional<std::string>> judge_hint(const HintOrigin& origin, const Hi
     if (raw(*use.target_written) + file_time_slack_us > raw(origin.since_time)) {
         return Reason("the old disk was written after the point that was failed over to");
     }
+    if (!use.earlier_point) {
+        return Reason("no earlier point tells whether the old disk is an older copy");
+    }
+    if (raw(*use.target_written) + file_time_slack_us < raw(*use.earlier_point)) {
+        return Reason("the old disk is an older copy: it lacks writes of the point");
+    }
     return Reason();
 }
 

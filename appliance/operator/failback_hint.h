@@ -5,7 +5,8 @@
 // recorded there every write since the image was the point. It says whose it is, since which point
 // and until which; judge_hint() decides whether that is enough. What the vault knows refutes a
 // bitmap that was another machine's (recovery/failback.h); what nobody but the old disk itself can
-// tell, that it was not written after the point, is told by its time of modification.
+// tell, that it is as it was at the point, is told by its time of modification: before the point,
+// and after the last point that had fewer writes, or it is an older copy.
 #pragma once
 
 #include "base/error.h"
@@ -56,7 +57,9 @@ struct HintUse {
     HistoryMark point;                         // What the old disk is to become.
     bool since_is_there = false;               // The hint's point is in the vault still.
     std::optional<WallMicros> target_written;  // nullopt: nobody can tell (a device).
-    bool target_trusted = false;  // Somebody says that it was not written after the hint's point.
+    // Of the newest point before the hint's that has fewer writes of the disk. nullopt: none.
+    std::optional<WallMicros> earlier_point;
+    bool target_trusted = false;  // Somebody says that it is as it was at the hint's point.
 };
 // Why the hint cannot be believed, and everything is to be compared; nullopt: it can.
 // Errors: usage (it is another machine's or disk's, or of another size).

@@ -24,7 +24,8 @@ protected:
                 .size_bytes = origin_.size_bytes,
                 .point = origin_.until,
                 .since_is_there = true,
-                .target_written = WallMicros{raw(origin_.since_time) - 1'000'000}};
+                .target_written = WallMicros{raw(origin_.since_time) - 1'000'000},
+                .earlier_point = WallMicros{raw(origin_.since_time) - 60'000'000}};
     }
     // The reason not to believe it; empty: it is believed.
     std::string doubt() {
@@ -114,6 +115,13 @@ TEST_F(FailbackHints, AreNotBelievedUnlessTheOldDiskWasLeftAlone) {
     EXPECT_EQ(doubt(), "");
     use_.point = {Generation{2}, Seq{51}};  // What nobody can vouch for.
     EXPECT_NE(doubt(), "");
+}
+
+TEST_F(FailbackHints, AreNotBelievedOfAnOlderCopyOfTheOldDisk) {
+    use_.target_written = WallMicros{raw(*use_.earlier_point) - 1'000'000};
+    EXPECT_NE(doubt().find("older copy"), std::string::npos);
+    use_.earlier_point.reset();
+    EXPECT_NE(doubt().find("no earlier point"), std::string::npos);
 }
 
 TEST_F(FailbackHints, OfAnotherMachineDiskOrSizeAreRefused) {

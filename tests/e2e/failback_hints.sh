@@ -15,6 +15,7 @@ sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 us_of() { stat -c %.6Y "$1" | tr -d .; }
 # Nobody has written it for as long as the clocks of files and of points may differ.
 is_still() { [ $(($(date +%s%N) / 1000 - $(us_of "$demo_image"))) -gt 500000 ]; }
+some_writes() { ordered_ask "write 50"; } # Leaves the writer paused.
 number() { json_number "$1" <<<"$report"; }
 hint_is() { says "\"hint\": \"$1" <<<"$report" || { echo "$report"; false; }; }
 # old_disk: as the machine left it when it was stopped, its time of modification too.
@@ -53,10 +54,11 @@ ordered_agent
 wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 ordered_writer 200
 wait_for 180 "the synchronisation" agent_protects
-writer_go
+some_writes
+wait_for 120 "a disk that is still" is_still
 note_point first committed || die "no first point"
-writer_go
-writer_pause
+cp -p "$demo_image" "$demo/older.saved"
+some_writes
 wait_for 120 "the stopped machine's disk" is_still
 note_point last committed || die "no last point"
 demo_stop_agent
@@ -73,6 +75,7 @@ check "the failover is committed" exit_code_is 0 cli commit "$demo_machine"
 # 2. It runs there, writes before it is protected and after, and is stopped.
 there_begin
 there_write 'write -P 7 5M 192k'
+there_write 'write -P 6 48M 1M'
 causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
     --key "$demo/pki/machine.key" --state "$demo/agent-2" --machine-name demo-machine --qmp "$demo/there.qmp" --qemu-nbd "$demo/there.nbd" \
     --interval 3600s 2>>"$demo/agent.log" &
@@ -116,6 +119,10 @@ old_disk
 head -c 512 /dev/urandom | dd of="$demo/old.img" bs=512 seek=70001 conv=notrunc status=none
 failback --hint "$demo/hint.json"
 check "an old disk that was written since is compared whole" hint_is 'ignored: the old disk was written'
+check "and becomes the machine's" is_point
+cp -p "$demo/older.saved" "$demo/old.img"
+failback --hint "$demo/hint.json"
+check "an older copy of the old disk is compared whole" hint_is 'ignored: the old disk is an older copy'
 check "and becomes the machine's" is_point
 old_disk
 sed 's/"until":{[^}]*}/"until":{"generation":1,"sequence":1}/' "$demo/hint.json" > "$demo/early.json"

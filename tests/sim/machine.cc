@@ -54,8 +54,10 @@ private:
 Machine::Machine(World& world, std::size_t index)
     : world_(world),
       index_(index),
+      origin_(index),
       server_(world.random->below(world.settings.servers)),
-      storage_(world.random->next_u64()),
+      storage_(std::make_unique<fakes::SimStorage>(world.random->next_u64())),
+      points_(std::make_shared<std::map<PointId, Images>>()),
       random_(make_seeded_random(world.random->next_u64())),
       pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
       base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()) {
@@ -66,13 +68,38 @@ Machine::Machine(World& world, std::size_t index)
     write_some(4);
 }
 
+Machine::Machine(World& world, std::size_t index, const Machine& original)
+    : world_(world),
+      index_(index),
+      origin_(original.origin_),
+      id_(original.id_),
+      server_(original.server_),
+      storage_(std::make_unique<fakes::SimStorage>(world.random->next_u64())),
+      points_(original.points_),
+      newest_(original.newest_),
+      random_(make_seeded_random(world.random->next_u64())),
+      pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
+      base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()),
+      fresh_(original.fresh_),
+      provable_(original.provable_),
+      clean_(original.clean_),
+      writes_(original.writes_),
+      start_at_(original.start_at_) {
+    CW_ASSERT(original.replicator_ == nullptr);
+    original.storage_->copy_to(*storage_);
+    for (const auto& image : original.images_) {
+        images_.push_back(std::make_unique<agent::test::MemoryImage>(image->size()));
+        CW_ASSERT(images_.back()->write(0, image->copy()).has_value());
+    }
+}
+
 Machine::~Machine() {
     take_down();
 }
 
 DiskId Machine::disk_id(std::size_t slot) const {
     DiskId id;
-    id.bytes.fill(std::byte{static_cast<unsigned char>(16 * (index_ + 1) + slot)});
+    id.bytes.fill(std::byte{static_cast<unsigned char>(16 * (origin_ + 1) + slot)});
     return id;
 }
 
@@ -87,7 +114,7 @@ void Machine::take_down() {
 
 // As agent::Agent::start() and open_disk() decide it.
 void Machine::start() {
-    disk_ = storage_.make_disk();
+    disk_ = storage_->make_disk();
     state_ = agent::StateFile::open(*disk_, state_directory).value();
     outbox_ = std::make_unique<agent::Outbox>(4 * mib);
     outbox_->on_push([this] { pushed_ = true; });
@@ -149,12 +176,16 @@ void Machine::kill(bool power_cut) {
     take_down();
     provable_ = !power_cut;
     if (power_cut) {
-        storage_.power_cut();
+        storage_->power_cut();
         // What the guest had not flushed may be gone.
         const std::uint64_t sector = random_->below(images_[0]->size() / sector_bytes);
         CW_ASSERT(images_[0]->zero(sector * sector_bytes, sector_bytes, false).has_value());
+        ++writes_;
+        if (saved_) {
+            saved_->provable &= saved_->clean;  // The kernel that took its map is gone.
+        }
     } else {
-        storage_.kill();
+        storage_->kill();
     }
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(3000)) * ns_per_ms;
 }
@@ -187,12 +218,58 @@ void Machine::stop_cleanly() {
                   })
                   .has_value());
     take_down();
-    storage_.kill();
+    storage_->kill();
     provable_ = clean_ = true;
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(2000)) * ns_per_ms;
 }
 
+void Machine::lose_state() {
+    take_down();
+    world_.event("agent.lost_state", index_);
+    world_.trace.count("fault.agent_lost_state");
+    storage_ = std::make_unique<fakes::SimStorage>(random_->next_u64());
+    fresh_ = true;
+    provable_ = clean_ = false;
+    start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(300)) * ns_per_ms;
+    lose_again_at_.reset();
+    if (!world_.calm() && random_->below(2) == 0) {
+        const auto later = static_cast<std::int64_t>(random_->below(600)) * ns_per_ms;
+        lose_again_at_ = start_at_ + later;
+    }
+}
+
+void Machine::save_state() {
+    saved_ = Saved{.storage = std::make_unique<fakes::SimStorage>(random_->next_u64()),
+                   .provable = up() || provable_,
+                   .clean = clean_,
+                   .writes = writes_};
+    storage_->copy_to(*saved_->storage);
+}
+
+// As Agent::start() decides it: what was noted of the image must be so now.
+void Machine::restore_state() {
+    if (!saved_) {
+        return;
+    }
+    take_down();
+    world_.event("agent.old_state", index_);
+    world_.trace.count("fault.agent_old_state");
+    storage_ = std::move(saved_->storage);
+    provable_ = saved_->provable && saved_->writes == writes_;
+    if (world_.mutant == Mutant::old_state_believed) {
+        provable_ = saved_->provable;
+    }
+    clean_ = saved_->clean;
+    fresh_ = false;
+    saved_.reset();
+    start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(300)) * ns_per_ms;
+}
+
 void Machine::tend() {
+    if (lose_again_at_ && !world_.calm() && world_.clock.boot() >= *lose_again_at_) {
+        world_.trace.count("fault.agent_lost_state_again");
+        lose_state();
+    }
     if (!up() && world_.clock.boot() >= start_at_) {
         start();
     }
@@ -241,11 +318,13 @@ void Machine::write_some(std::size_t count) {
         if (captures_.empty()) {  // Nobody protects it now.
             ByteVector data(length);
             random_->fill(data);
-            if (fresh_) {
+            if (!provable_) {
                 CW_ASSERT(images_[slot]->write(offset, data).has_value());
+                ++writes_;
             }
             continue;
         }
+        ++writes_;
         agent::DiskCapture& capture = *captures_[slot];
         if (random_->below(8) == 0) {
             const auto op =
@@ -277,9 +356,9 @@ bool Machine::make_point() {
     if (!made) {
         return false;
     }
-    points_.emplace(*made, images());
+    points_->emplace(*made, images());
     newest_ = *made;
-    world_.event("point.made", index_, points_.size());
+    world_.event("point.made", index_, points_->size());
     world_.trace.count("points.made");
     return true;
 }
@@ -301,6 +380,12 @@ bool Machine::settled() {
     const agent::TrackedPoint* const point = replicator_->points().find(*newest_);
     return point != nullptr && point->phase == agent::PointPhase::committed &&
            world_.oracles->points.committed(id_, *newest_);
+}
+
+bool Machine::newest_was_dropped() {
+    const agent::TrackedPoint* const point =
+        up() && newest_ ? replicator_->points().find(*newest_) : nullptr;
+    return point != nullptr && point->phase == agent::PointPhase::dropped;
 }
 
 std::size_t Machine::untold() {

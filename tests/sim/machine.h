@@ -20,6 +20,8 @@ class World;
 class Machine {
 public:
     Machine(World& world, std::size_t index);
+    // A copy of `original`, which does not run: its disks, its state directory, its identity.
+    Machine(World& world, std::size_t index, const Machine& original);
     ~Machine();
 
     // One round of the agent's loop. True if it did something.
@@ -31,11 +33,19 @@ public:
     // kill -9, or the power: then the images may lose what was written last.
     void kill(bool power_cut);
     void stop_cleanly();
+    // Its state directory is gone, and sometimes is gone again as soon as it has made a new one:
+    // then one history begins over another that may not be named yet.
+    void lose_state();
+    // Its state directory is saved somewhere, or is what was saved once.
+    void save_state();
+    void restore_state();
     void aim_at(std::size_t server) noexcept { server_ = server; }
     [[nodiscard]] std::size_t server() const noexcept { return server_; }
     // Starts the agent if it does not run and its time has come.
     void tend();
 
+    // A copied machine and its original are told apart by nothing that they say.
+    [[nodiscard]] bool copied() const noexcept { return points_.use_count() > 1; }
     [[nodiscard]] const MachineId& id() const noexcept { return id_; }
     [[nodiscard]] bool up() const noexcept { return replicator_ != nullptr; }
     [[nodiscard]] bool live();
@@ -45,13 +55,15 @@ public:
     bool final_point();
     // Everything logged is spooled and everything dirty committed.
     [[nodiscard]] bool settled();
+    // The agent has said that its newest point will never be there.
+    [[nodiscard]] bool newest_was_dropped();
     // Points that are committed, and of which the agent has not heard it.
     [[nodiscard]] std::size_t untold();
     [[nodiscard]] std::string state();
 
     // The disks as they were when each point was cut, by disk.
     using Images = std::map<DiskId, ByteVector>;
-    [[nodiscard]] const std::map<PointId, Images>& points() const noexcept { return points_; }
+    [[nodiscard]] const std::map<PointId, Images>& points() const noexcept { return *points_; }
     [[nodiscard]] std::optional<PointId> newest_point() const { return newest_; }
     [[nodiscard]] Images images() const;
 
@@ -63,11 +75,12 @@ private:
 
     World& world_;
     std::size_t index_;
+    std::size_t origin_;  // The index of the machine that this one was once.
     MachineId id_;
     std::size_t server_ = 0;
-    fakes::SimStorage storage_;
+    std::unique_ptr<fakes::SimStorage> storage_;
     std::vector<std::unique_ptr<agent::test::MemoryImage>> images_;
-    std::map<PointId, Images> points_;
+    std::shared_ptr<std::map<PointId, Images>> points_;  // Shared by the copies of one machine.
     std::optional<PointId> newest_;
 
     std::unique_ptr<Random> random_;
@@ -82,6 +95,14 @@ private:
     bool fresh_ = true;      // No state yet.
     bool provable_ = false;  // The next start may continue the history.
     bool clean_ = false;
+    std::uint64_t writes_ = 0;  // To the images, by whomever.
+    struct Saved {              // A state directory, and how its agent had ended.
+        std::unique_ptr<fakes::SimStorage> storage;
+        bool provable = false, clean = false;
+        std::uint64_t writes = 0;
+    };
+    std::optional<Saved> saved_;
+    std::optional<Nanos> lose_again_at_;
     bool busy_ = false, pushed_ = false, final_made_ = false;
     Nanos start_at_{};
 };

@@ -1,6 +1,7 @@
 #include "tests/sim/mutant_disk.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace cw::sim {
@@ -52,7 +53,8 @@ void MutantDisk::start(DiskRequest& request) {
     }
     if (mutant_ == Mutant::ack_before_sync && request.op == DiskOp::write) {
         request.durable = false;
-    } else if (mutant_ == Mutant::sync_error_retried && syncs) {
+    } else if ((mutant_ == Mutant::sync_error_retried && syncs) ||
+               (mutant_ == Mutant::unread_is_zero && request.op == DiskOp::read)) {
         auto retry = std::make_unique<Retry>(Retry{request, &request, this});
         retry->request.done = first_done;
         retry->request.context = retry.get();
@@ -68,7 +70,13 @@ void MutantDisk::start(DiskRequest& request) {
 void MutantDisk::first_done(DiskRequest& request) {
     auto& retry = *static_cast<Retry*>(request.context);
     MutantDisk& disk = *retry.disk;
-    if (request.result < 0 && !retry.again) {
+    if (request.result < 0 && request.op == DiskOp::read) {
+        request.result = 0;
+        for (unsigned i = 0; i < request.part_count; ++i) {
+            std::memset(request.parts[i].iov_base, 0, request.parts[i].iov_len);
+            request.result += static_cast<std::int64_t>(request.parts[i].iov_len);
+        }
+    } else if (request.result < 0 && !retry.again) {
         retry.again = true;
         retry.request.op = DiskOp::sync;
         retry.request.durable = false;

@@ -69,6 +69,7 @@ std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
         case Mutant::sync_error_retried:
         case Mutant::trusts_page_cache:
         case Mutant::unsynced_directory:
+        case Mutant::unread_is_zero:
             return std::make_unique<MutantDisk>(storage.make_disk(), world.mutant, starting);
         default:
             return storage.make_disk();

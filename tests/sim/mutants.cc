@@ -52,6 +52,12 @@ constexpr std::array rows{
               "whoever opens a machine does not ask what was collected", 1000},
     MutantRow{Mutant::seed_kept_on_disk, "seed-kept-on-disk",
               "random numbers come from a seed that a cloned appliance has, too", 1000},
+    MutantRow{Mutant::old_state_believed, "old-state-believed",
+              "an agent goes on from whatever state it finds, however old", 1000},
+    MutantRow{Mutant::unread_is_zero, "unread-is-zero",
+              "what the cache device cannot read is taken for zeros", 1000},
+    MutantRow{Mutant::rotation_not_resumed, "rotation-not-resumed",
+              "a rotation of the vault's key that was interrupted is taken for done", 1000},
 };
 
 }  // namespace

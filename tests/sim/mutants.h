@@ -34,6 +34,9 @@ enum class Mutant : std::uint8_t {
     prune_too_much,
     opener_ignores_note,
     seed_kept_on_disk,
+    old_state_believed,
+    unread_is_zero,
+    rotation_not_resumed,
 };
 
 struct MutantRow {

@@ -69,7 +69,9 @@ Nanos Network::arrival() {
 }
 
 void Network::send(Pipe& pipe, Bytes bytes) {
-    pipe.send(bytes, arrival());
+    const Nanos due = arrival();
+    delayed += due > clock_.boot() ? 1 : 0;
+    pipe.send(bytes, due);
 }
 
 std::size_t Network::receive(Pipe& pipe, MutableBytes out) {
@@ -78,7 +80,9 @@ std::size_t Network::receive(Pipe& pipe, MutableBytes out) {
     if (options_.dribble_bytes > 0 && small && out.size() > options_.dribble_bytes) {
         out = out.first(options_.dribble_bytes);
     }
-    return pipe.receive(out, clock_.boot());
+    const std::size_t got = pipe.receive(out, clock_.boot());
+    dribbled += got > 0 && got == options_.dribble_bytes && pipe.ready(clock_.boot()) ? 1 : 0;
+    return got;
 }
 
 void Network::cut(Wire& wire) {

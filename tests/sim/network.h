@@ -75,6 +75,8 @@ public:
     [[nodiscard]] const std::list<std::shared_ptr<Wire>>& wires() const noexcept { return wires_; }
     void forget_dead();
     [[nodiscard]] Nanos next_due() const;
+    // Reads that got less than there was, and sends that took time.
+    std::uint64_t dribbled = 0, delayed = 0;
     void calm() { options_ = {.latency_ns_max = ns_per_ms, .dribble_bytes = 0}; }
 
 private:

@@ -52,8 +52,14 @@ void Operator::disturb() {
     if (world_.hit(s.rotate * 5)) {
         rotate(machine);
     }
+    if (world_.hit(s.rotate_kek)) {
+        rotate_kek();
+    }
     if (world_.hit(s.server_clone)) {
         clone_server(world_, world_.random->below(world_.servers.size()));
+    }
+    if (world_.hit(s.agent_clone)) {
+        clone_machine(world_, world_.random->below(world_.machines.size()));
     }
     if (world_.hit(s.wall_jump * 5)) {
         const auto hours = static_cast<std::int64_t>(world_.random->below(72)) - 24;
@@ -95,7 +101,7 @@ void Operator::disturb_servers() {
         } else if (world_.hit(s.server_pause)) {
             server->pause(static_cast<std::int64_t>(world_.random->below(150)) * ns_per_s);
         }
-        if (world_.hit(s.rot) && server->rot()) {
+        if (world_.hit(s.rot) && server->damage_cache()) {
             server->kill(false);  // It is found when it is read.
         }
     }
@@ -110,6 +116,10 @@ void Operator::disturb_machines() {
             machine->kill(true);
         } else if (world_.hit(s.agent_stop)) {
             machine->stop_cleanly();
+        } else if (world_.hit(s.agent_lost_state)) {
+            machine->lose_state();
+        } else if (world_.hit(s.agent_old_state)) {
+            world_.random->below(2) == 0 ? machine->save_state() : machine->restore_state();
         }
         if (world_.hit(s.takeover)) {
             take_over(*machine);
@@ -124,15 +134,6 @@ void Operator::take_over(Machine& machine) {
     world_.trace.count("fault.takeover");
     if (world_.random->below(2) == 0) {
         machine.kill(false);
-    }
-}
-
-void Operator::rotate(Machine& machine) {
-    Process* const process = world_.servers[machine.server()]->process();
-    if (process != nullptr && !process->running()) {
-        process->engine().post(upload::RotateDekCommand{.machine = machine.id()});
-        world_.event("rotate");
-        world_.trace.count("fault.rotation");
     }
 }
 

@@ -41,11 +41,16 @@ private:
                                                                  const recovery::Catalog& catalog,
                                                                  const std::set<PointId>& pruned);
     void rotate(Machine& machine);
+    void rotate_kek();
+    void check_old_kek();
+    // What a store that only fails now and then may answer; anything else is a finding.
+    [[nodiscard]] static bool transient(const Error& error);
 
     World& world_;
     std::uint64_t segments_seen_ = 0, manifests_seen_ = 0;
-    bool to_kill_ = false;  // All servers, with the next manifest.
-    ProcessLife life_;      // Of the collector and planner; they do not die.
+    std::uint64_t keks_ = 0;  // Of the vault, made since the first.
+    bool to_kill_ = false;    // All servers, with the next manifest.
+    ProcessLife life_;        // Of the collector and planner; they do not die.
     std::unique_ptr<blob::StoreFactory> stores_;
     vault::ServerSigner signer_;
     std::map<MachineId, recovery::GcMemory> gc_memory_;

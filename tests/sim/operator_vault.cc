@@ -14,12 +14,6 @@
 namespace cw::sim {
 namespace {
 
-// What a store that only fails now and then may answer; anything else is a finding.
-bool transient(const Error& error) {
-    return error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled ||
-           error.code == Errc::not_found || error.code == Errc::blob_not_found;
-}
-
 recovery::RetentionPolicy short_retention() {
     constexpr std::int64_t s = 1'000'000;
     return {.rules = {{.until_us = 60 * s, .every_us = 0},
@@ -28,6 +22,11 @@ recovery::RetentionPolicy short_retention() {
 }
 
 }  // namespace
+
+bool Operator::transient(const Error& error) {
+    return error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled ||
+           error.code == Errc::not_found || error.code == Errc::blob_not_found;
+}
 
 void Operator::collect(Machine& machine, std::int64_t grace_us) {
     const auto store = stores_->make();

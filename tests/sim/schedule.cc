@@ -66,15 +66,15 @@ private:
         return true;
     }
     // A point whose writes were found damaged in the cache after it was made cannot be had any
-    // more; nor can one that only a server has which its clone has fenced. The next one can.
+    // more; nor can one that only a server has which its clone has fenced, or the server that an
+    // agent's clone liked; nor one that was made just before the agent had to catch up elsewhere.
+    // The next one can.
     void renew_final_points() {
-        const bool cloned = world_.servers.size() > world_.settings.servers;
-        if (!cloned &&
-            !std::ranges::any_of(world_.servers, [](const auto& s) { return s->damaged(); })) {
-            return;
-        }
+        const bool any_lost =
+            world_.servers.size() > world_.settings.servers || world_.machines_were_cloned ||
+            std::ranges::any_of(world_.servers, [](const auto& s) { return s->damaged(); });
         for (const auto& machine : world_.machines) {
-            if (!machine->settled()) {
+            if ((any_lost || machine->newest_was_dropped()) && !machine->settled()) {
                 machine->make_point();
             }
         }
@@ -129,6 +129,8 @@ private:
             server->add_counts();
         }
         world_.oracles->add_counts();
+        world_.trace.count("fault.dribble", world_.network.dribbled);
+        world_.trace.count("fault.delay", world_.network.delayed);
         const std::pair<fakes::BlobFault, const char*> faults[] = {
             {fakes::BlobFault::unavailable, "fault.blob.unavailable"},
             {fakes::BlobFault::throttled, "fault.blob.throttled"},

@@ -1,57 +1,12 @@
 #include "tests/sim/server.h"
 
-#include "cache/spool_format.h"
+#include "tests/sim/cache_damage.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/world.h"
 
 #include <utility>
 
 namespace cw::sim {
-namespace {
-
-const std::string log_path = "/spool/spool.log";
-
-// A byte of what the log still needs: its newest batches, as many as hold `live` bytes. Headers and
-// tables are hit as often as data.
-std::optional<std::uint64_t> rot_place(fakes::SimStorage& storage, std::uint64_t live,
-                                       Random& random) {
-    const std::uint64_t size = storage.size_of(log_path);
-    std::map<std::uint64_t, cache::BatchHeader> batches;  // By number.
-    for (const std::uint64_t at : storage.written_blocks(log_path)) {
-        const auto head = storage.contents(log_path, at, std::min(block_bytes, size - at));
-        const auto header_bytes = cache::peek_batch_header_bytes(head);
-        if (!header_bytes || at + *header_bytes > size) {
-            continue;
-        }
-        auto header = cache::decode_batch_header(storage.contents(log_path, at, *header_bytes));
-        if (header && header->offset == at) {
-            batches[header->number] = std::move(*header);
-        }
-    }
-    // What no later batch calls durable cannot be told from a torn tail.
-    std::uint64_t bytes = 0, mark = 0;
-    for (const auto& [number, batch] : batches) {
-        mark = std::max(mark, batch.durable_through);
-    }
-    std::vector<const cache::BatchHeader*> needed;
-    for (auto it = batches.rbegin(); it != batches.rend() && bytes < live; ++it) {
-        if (it->first <= mark) {
-            needed.push_back(&it->second);
-        }
-        bytes += it->second.total_bytes();
-    }
-    if (needed.empty()) {
-        return std::nullopt;
-    }
-    const cache::BatchHeader& hit = *needed[random.below(needed.size())];
-    const std::uint64_t head = hit.header_bytes() + hit.tables_bytes();
-    const std::uint64_t body = hit.total_bytes() - head;
-    return hit.offset +
-           (body == 0 || random.below(2) == 0 ? random.below(head) : head + random.below(body));
-}
-
-}  // namespace
-
 Server::Server(World& world, std::size_t index)
     : world_(world),
       index_(index),
@@ -120,19 +75,18 @@ void Server::welcomed() {
     }
 }
 
-bool Server::rot() {
+bool Server::damage_cache() {
     const std::uint64_t live = up() ? process_->spool().usage().live : 0;
-    if (live == 0 || !storage_.exists(log_path)) {
+    if (live == 0) {
         return false;  // Nobody would ever look.
     }
-    const auto place = rot_place(storage_, live, *world_.random);
-    if (!place) {
+    const auto done = sim::damage_cache(storage_, live, *world_.random);
+    if (!done) {
         return false;
     }
-    storage_.flip_bit(log_path, *place, static_cast<unsigned>(world_.random->below(8)));
-    damaged_ = true;
-    world_.event("server.rot", index_);
-    world_.trace.count("fault.bit_rot");
+    damaged_ |= done->lasting;
+    world_.event("server.cache_damaged", index_);
+    world_.trace.count(done->name);
     return true;
 }
 

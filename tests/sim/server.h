@@ -34,8 +34,8 @@ public:
     void welcomed();
     // When its power goes, if that is settled.
     [[nodiscard]] Nanos cut_at() const noexcept { return cut_at_.value_or(Nanos{INT64_MAX}); }
-    // A bit flips in what the cache holds.
-    bool rot();
+    // Something happens to what the cache holds: see cache_damage.h.
+    bool damage_cache();
     // What was acknowledged may have been damaged by more than the promise covers.
     [[nodiscard]] bool damaged() const noexcept { return damaged_; }
     void add_counts();

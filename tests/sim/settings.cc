@@ -69,6 +69,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.agent_stop = dice.rate(100);
     s.wall_jump = dice.rate(100);
     s.rotate = dice.rate(100);
+    s.rotate_kek = dice.one_in(6) ? dice.rate(400) : 0;
     s.collect = dice.rate(400);
     s.prune = dice.rate(300);
     s.disk.delay_polls_max = dice.pick<std::uint32_t>({0, 2, 10});
@@ -90,6 +91,8 @@ void draw_faults(Settings& s, Dice& dice) {
     s.worm = dice.one_in(8);
     s.tamper = dice.one_in(4);
     s.second_cut = dice.rate(9000);
+    s.agent_lost_state = dice.one_in(4) ? dice.rate(500) : 0;
+    s.agent_old_state = dice.one_in(4) ? dice.rate(500) : 0;
     s.server_clone = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
 }
 
@@ -126,12 +129,14 @@ std::string describe(const Settings& s) {
         << " second_cut=" << s.second_cut << " pause=" << s.server_pause
         << " takeover=" << s.takeover << " clone=" << s.server_clone
         << " agent(kill=" << s.agent_kill << " power=" << s.agent_power_cut
-        << " stop=" << s.agent_stop << ") disk(sync=" << s.disk.sync_error
+        << " stop=" << s.agent_stop << " lost=" << s.agent_lost_state
+        << " old=" << s.agent_old_state << ") disk(sync=" << s.disk.sync_error
         << " write=" << s.disk.write_error << " delay=" << s.disk.delay_polls_max
         << " rot=" << s.rot << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
         << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
         << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
-        << " rotate=" << s.rotate << " worm=" << s.worm << " tamper=" << s.tamper;
+        << " rotate=" << s.rotate << " kek=" << s.rotate_kek << " worm=" << s.worm
+        << " tamper=" << s.tamper;
     return out.str();
 }
 

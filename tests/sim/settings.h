@@ -40,12 +40,13 @@ struct Settings {
     // must have been on the platter, not only in the kernel's cache.
     std::uint32_t second_cut = 0;
     std::uint32_t agent_kill = 0, agent_power_cut = 0, agent_stop = 0;
+    std::uint32_t agent_lost_state = 0, agent_old_state = 0, agent_clone = 0;
     std::uint32_t server_clone = 0;
-    std::uint32_t wall_jump = 0, rotate = 0, collect = 0, prune = 0;
+    std::uint32_t wall_jump = 0, rotate = 0, rotate_kek = 0, collect = 0, prune = 0;
 
     // Disk and store.
     fakes::FaultPlan disk;
-    std::uint32_t rot = 0;  // Bits that flip in the cache at rest.
+    std::uint32_t rot = 0;  // Damage to what the cache holds: cache_damage.h.
     fakes::BlobFaultRates blob;
     std::int64_t blob_latency_ns = 0, blob_late_ns = 0;
     bool worm = false;

@@ -1,6 +1,7 @@
 #include "tests/sim/world.h"
 
 #include "base/assert.h"
+#include "tests/sim/clone.h"
 #include "tests/sim/events.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/oracles/oracles.h"
@@ -69,6 +70,8 @@ void World::violated(std::string oracle, std::string what) {
 
 void World::end_faults() {
     event("faults end");
+    calm_ = true;
+    end_clones(*this);
     vault.set_rates({});
     vault.land_late();
     network.calm();

@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cw::sim {
@@ -55,6 +56,7 @@ public:
     void bells_may_ring() noexcept { bells_may_ring_ = true; }
     // From here on nothing fails any more.
     void end_faults();
+    [[nodiscard]] bool calm() const noexcept { return calm_; }
 
     Settings settings;
     const Mutant mutant;
@@ -64,6 +66,11 @@ public:
     fakes::MemoryVault vault;
     std::unique_ptr<Random> keys_random;
     std::unique_ptr<vault::KeyService> kek;
+    // `next` is the vault's key from now on. All servers are down.
+    void retire_kek(std::unique_ptr<vault::KeyService> next) {
+        old_keks_.push_back(std::exchange(kek, std::move(next)));
+    }
+    [[nodiscard]] vault::KeyService& old_kek() { return *old_keks_.back(); }
     vault::VaultIdentity identity;
     Network network;
     std::unique_ptr<Oracles> oracles;
@@ -71,6 +78,7 @@ public:
     std::unique_ptr<blob::StoreFactory> readers;  // What people who only look have.
     std::vector<std::unique_ptr<Server>> servers;
     std::vector<std::unique_ptr<Machine>> machines;
+    bool machines_were_cloned = false;
     std::optional<Violation> violation;
 
 private:
@@ -86,7 +94,9 @@ private:
     bool turn_all();
     void advance_time(Nanos until);
     void look_for_spinning(const Process& process);
+    std::vector<std::unique_ptr<vault::KeyService>> old_keks_;  // Of processes that end.
     std::uint64_t rounds_ = 0;
+    bool calm_ = false;
     bool bells_may_ring_ = true;  // Somebody did something since they were looked at.
     int depth_ = 0;               // Of blocking calls on the stack.
     // Reused from one turn to the next; `turns_` by depth.

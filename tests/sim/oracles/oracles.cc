@@ -59,7 +59,11 @@ void Oracles::on_recovered(std::size_t server, const cache::Spool& spool) {
 
 void Oracles::verify(bool again, bool may_fail) {
     const auto store = world.readers->make();
+    std::set<MachineId> seen;
     for (const auto& machine : world.machines) {
+        if (!seen.insert(machine->id()).second) {
+            continue;  // A copy: its points are with the others.
+        }
         const auto catalog = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
         if (!catalog) {
             if (!may_fail) {

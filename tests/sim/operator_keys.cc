@@ -1,0 +1,65 @@
+// What operators do to keys.
+#include "tests/sim/machine.h"
+#include "tests/sim/operator.h"
+#include "tests/sim/server.h"
+#include "tests/sim/world.h"
+#include "tests/vault/vault_rig.h"
+
+#include <utility>
+
+namespace cw::sim {
+
+void Operator::rotate(Machine& machine) {
+    Process* const process = world_.servers[machine.server()]->process();
+    if (process != nullptr && !process->running()) {
+        process->engine().post(upload::RotateDekCommand{.machine = machine.id()});
+        world_.event("rotate");
+        world_.trace.count("fault.rotation");
+    }
+}
+
+// As `causeway keys rotate`: all servers are down until every key is wrapped anew, which is begun
+// again with the same two keys as often as the store interrupts it.
+void Operator::rotate_kek() {
+    constexpr int attempts_max = 64;
+    for (const auto& server : world_.servers) {
+        server->kill(false);
+    }
+    world_.event("rotate the vault's key");
+    // What a stopped server had under way is over before the keys are counted: a machine's key that
+    // the old one wraps and that lands behind the rotation could not be opened any more.
+    world_.vault.land_late();
+    auto next = fakes::make_test_kek("sim " + std::to_string(++keks_), *world_.keys_random);
+    const auto store = stores_->make();
+    for (int attempt = 0; attempt < attempts_max; ++attempt) {
+        const auto done = vault::rotate_kek(*store, *world_.kek, *next);
+        const bool enough = world_.mutant == Mutant::rotation_not_resumed && attempt == 0;
+        if (done || enough) {
+            world_.trace.count("fault.kek_rotation");
+            world_.retire_kek(std::move(next));
+            check_old_kek();
+            return;
+        }
+        if (!transient(done.error())) {
+            world_.violated("keys", "the rotation met " + to_string(done.error()));
+            return;
+        }
+        world_.trace.count("seen.kek_rotation_interrupted");
+        world_.clock.advance(ns_per_s);
+    }
+    world_.violated("keys", "the rotation does not end");
+}
+
+// Whoever has only the old key opens nothing.
+void Operator::check_old_kek() {
+    const auto store = world_.readers->make();
+    for (const auto& machine : world_.machines) {
+        if (vault::open_machine_keys(*store, world_.old_kek(), world_.identity, machine->id(),
+                                     nullptr)) {
+            world_.violated("keys",
+                            "the key that was replaced still opens " + to_string(machine->id()));
+        }
+    }
+}
+
+}  // namespace cw::sim

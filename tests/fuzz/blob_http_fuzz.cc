@@ -3,11 +3,14 @@
 #include "egress/blob/azure_calls.h"
 #include "egress/blob/azure_endpoint.h"
 #include "egress/blob/azure_errors.h"
+#include "egress/blob/page_blob.h"
 
 namespace {
 
 using namespace cw;
 using namespace cw::blob;
+
+constexpr std::int64_t now_s = 1'800'000'000;
 
 // "status\nHeader: value\n…": a reply as hostile as it likes to be.
 void check_reply(std::string_view text) {
@@ -22,7 +25,10 @@ void check_reply(std::string_view text) {
             reply.headers.push_back(std::move(*header));
         }
     }
-    const Judgement judgement = judge_failure(reply, "fuzz", 1'800'000'000);
+    const Judgement judgement = judge_failure(reply, "fuzz", now_s);
+    CW_ASSERT(!credential_refused(reply) || from_service(reply));
+    CW_ASSERT(!credential_refused(reply) || judgement.error.code == Errc::blob_auth ||
+              judgement.error.code == Errc::clock_skew || !error_code_of(reply).empty());
     // Only the service itself can say that an object is absent.
     CW_ASSERT(judgement.error.code != Errc::blob_not_found || from_service(reply));
     CW_ASSERT(judgement.error.detail.find('\n') == std::string::npos);
@@ -32,6 +38,35 @@ void check_reply(std::string_view text) {
     if (const auto pause_ns = parse_retry_after_ns(reply.headers, 0)) {
         CW_ASSERT(*pause_ns >= 0 && *pause_ns <= 3600 * ns_per_s);
     }
+    // Without an answer nothing of it is believed, and only the transport knows what was done.
+    for (const Transport transport : {Transport::not_sent, Transport::in_doubt}) {
+        reply.transport = transport;
+        const Judgement silent = judge_failure(reply, "fuzz", now_s);
+        CW_ASSERT(silent.error.code == reply.failure && !credential_refused(reply));
+        CW_ASSERT(silent.in_doubt == (transport == Transport::in_doubt));
+    }
+}
+
+void check_endpoint(const AzureEndpoint& endpoint) {
+    const auto again = parse_azure_url(endpoint.describe());
+    CW_ASSERT(again && again->describe() == endpoint.describe());
+    const BlobName name{Container::control, "gc/x"};
+    CW_ASSERT(again->object_path(name) == endpoint.object_path(name));
+    // "/account/prefix-control/gc/x", with what there is of it.
+    const std::string path = endpoint.container_path(Container::control);
+    CW_ASSERT(endpoint.object_path(name) == path + "/gc/x" && path.ends_with("control"));
+    CW_ASSERT(path.starts_with("/" + endpoint.account + "/") || !endpoint.path_style);
+    CW_ASSERT(path.contains("/" + endpoint.prefix + "-") || endpoint.prefix.empty());
+}
+
+void check_upload(const DiskUpload& upload) {
+    CW_ASSERT(!upload.blob.name.empty() && !upload.blob.container.empty());
+    CW_ASSERT(!upload.blob.name.contains('/') && upload.sas.reveal().contains("sig="));
+    const auto again = parse_disk_upload(upload.origin + "/" + upload.blob.container + "/" +
+                                         upload.blob.name + "?" + upload.sas.reveal());
+    CW_ASSERT(again && again->origin == upload.origin && again->blob.name == upload.blob.name);
+    CW_ASSERT(again->blob.container == upload.blob.container);
+    CW_ASSERT(again->sas.reveal() == upload.sas.reveal());
 }
 
 }  // namespace
@@ -47,7 +82,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         CW_ASSERT(range->first <= range->last && range->last < range->size);
     }
     if (const auto endpoint = parse_azure_url(text)) {
-        CW_ASSERT(parse_azure_url(endpoint->describe())->describe() == endpoint->describe());
+        check_endpoint(*endpoint);
+    }
+    if (const auto upload = parse_disk_upload(text)) {
+        check_upload(*upload);
     }
     return 0;
 }

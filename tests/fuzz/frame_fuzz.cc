@@ -1,9 +1,12 @@
 // What a peer sends on a replication connection: a frame header, then the message it announces.
 // What decodes must encode to the same bytes again.
 #include "base/assert.h"
+#include "base/checksum.h"
 #include "ingest/wire/frame.h"
 #include "ingest/wire/messages.h"
 #include "pipeline/point.h"
+
+#include <bit>
 
 namespace {
 
@@ -17,8 +20,51 @@ void check(Bytes payload) {
     }
 }
 
+// What a side would say of blocks that it knows, for each super-chunk it was told of.
+void check_summaries(Bytes payload) {
+    check<wire::Summaries>(payload);
+    const auto summaries = wire::decode<wire::Summaries>(payload);
+    if (!summaries) {
+        return;
+    }
+    wire::Summaries own{.first = summaries->first, .entries = {}};
+    for (const wire::Summaries::Entry& entry : summaries->entries) {
+        const auto known = static_cast<std::size_t>(std::popcount(entry.known));
+        const std::vector<Fingerprint> fingerprints(known, entry.digest);
+        own.entries.push_back(wire::summarise(entry.known, fingerprints, FingerprintSecret{}));
+        CW_ASSERT((own.entries.back().digest == Fingerprint{}) == (known == 0));
+    }
+    const auto again = wire::decode<wire::Summaries>(wire::encode(own));
+    CW_ASSERT(again && again->entries.size() == own.entries.size());
+}
+
+// `head` is a header that was accepted.
+void check_header(const wire::FrameHeader& header, Bytes head, Bytes payload) {
+    CW_ASSERT(std::ranges::equal(wire::encode_frame_header(header), head));
+    CW_ASSERT(header.table_bytes <= header.payload_bytes);
+    CW_ASSERT(header.data_bytes() <= wire::frame_data_bytes_max);
+    const auto number = static_cast<std::size_t>(header.type);
+    CW_ASSERT(number >= 1 && number <= wire::frame_rules().size());
+    const wire::FrameRule& rule = wire::frame_rules()[number - 1];
+    CW_ASSERT(rule.type == header.type && rule.name == wire::name_of(header.type));
+    CW_ASSERT(header.table_bytes >= rule.table_min && header.table_bytes <= rule.table_max);
+    if (header.table_bytes <= payload.size()) {
+        const Bytes table = payload.first(header.table_bytes);
+        const bool right = crc32c(table) == header.table_crc;
+        CW_ASSERT(wire::check_table(header, table).has_value() == right);
+    }
+    if (header.table_bytes == payload.size() && header.table_bytes == header.payload_bytes) {
+        const ByteVector frame = wire::encode_control_frame(header, payload);
+        const Bytes own = Bytes(frame).first(wire::frame_header_bytes);
+        const auto again = wire::decode_frame_header(own);
+        CW_ASSERT(again && again->payload_bytes == payload.size());
+        CW_ASSERT(wire::check_table(*again, payload).has_value());
+    }
+}
+
 void check_point(Bytes payload) {
     if (const auto point = pipeline::decode_point(payload)) {
+        CW_ASSERT(pipeline::name_of(point->kind) != "unknown");
         const ByteVector again = pipeline::encode_point(*point);
         CW_ASSERT(again.size() <= payload.size() &&
                   std::ranges::equal(again, payload.first(again.size())));
@@ -67,7 +113,7 @@ void check_payload(wire::FrameType type, Bytes payload) {
         case wire::FrameType::policy:
             return check<wire::Policy>(payload);
         case wire::FrameType::summaries:
-            return check<wire::Summaries>(payload);
+            return check_summaries(payload);
         case wire::FrameType::summaries_request:
             return check<wire::SummariesRequest>(payload);
         case wire::FrameType::resync_required:
@@ -85,12 +131,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         return 0;
     }
     const Bytes head = bytes.first(wire::frame_header_bytes);
+    CW_ASSERT(!wire::decode_frame_header(bytes.first(head.size() - 1)));
+    const Bytes payload = bytes.subspan(head.size());
     if (const auto header = wire::decode_frame_header(head)) {
-        CW_ASSERT(std::ranges::equal(wire::encode_frame_header(*header), head));
-        CW_ASSERT(header->table_bytes <= header->payload_bytes);
-        CW_ASSERT(header->data_bytes() <= wire::frame_data_bytes_max);
+        check_header(*header, head, payload);
+    }
+    ByteVector mended(head.begin(), head.end());
+    ByteWriter(mended).u32(wire::frame_magic);
+    const std::uint32_t crc = crc32c(Bytes(mended).first(mended.size() - 4));
+    ByteWriter(MutableBytes(mended).last(4)).u32(crc);
+    if (const auto header = wire::decode_frame_header(mended)) {
+        check_header(*header, mended, payload);
     }
     // The type is taken as it is, so that messages are reached without a right checksum.
-    check_payload(static_cast<wire::FrameType>(data[4]), bytes.subspan(wire::frame_header_bytes));
+    check_payload(static_cast<wire::FrameType>(data[4]), payload);
     return 0;
 }

@@ -1,6 +1,6 @@
 // Key objects, with the outer signature or digest made right so that what is inside is reached.
 #include "base/assert.h"
-#include "egress/vault/keys.h"
+#include "egress/vault/key_objects.h"
 #include "egress/vault/names.h"
 #include "tests/fakes/memory_vault.h"
 
@@ -28,6 +28,27 @@ void put(cw::blob::BlobStore& store, const cw::blob::BlobName& name, const ByteV
     CW_ASSERT(put.outcome == cw::blob::PutOutcome::stored);
 }
 
+// What is written of any wrapped key is read again, and of nobody else's vault or machine.
+void check_objects(Bytes wrapped, const cw::SigningKeyPair& pair) {
+    using namespace cw::vault;
+    VaultObject object;
+    object.identity.id.bytes.fill(std::byte{1});
+    object.identity.signing_key = pair.open;
+    object.wrapped_signing_key.assign(wrapped.begin(), wrapped.end());
+    const ByteVector bytes = encode_vault_object(object, pair.secret);
+    const auto opened = decode_vault_object(bytes);
+    CW_ASSERT(opened && opened->identity.id == object.identity.id);
+    CW_ASSERT(opened->wrapped_signing_key == object.wrapped_signing_key);
+
+    const cw::MachineId machine{object.identity.id.bytes};
+    const ByteVector keys = encode_machine_object(object.identity, machine, wrapped);
+    const auto again = decode_machine_object(keys, object.identity, machine);
+    CW_ASSERT(again && *again == object.wrapped_signing_key);
+    CW_ASSERT(!decode_machine_object(keys, object.identity, cw::MachineId{}));
+    CW_ASSERT(!decode_vault_object(keys) &&
+              !decode_machine_object(bytes, object.identity, machine));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -40,6 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     PlainKek kek;
     const cw::SigningKeyPair pair = cw::make_signing_key(*random);
     const Bytes input(reinterpret_cast<const std::byte*>(data), size);
+    check_objects(input.first(std::min(size, cw::vault::wrapped_key_bytes_max)), pair);
 
     ByteVector vault(input.begin(), input.end());
     if (vault.size() >= 56) {

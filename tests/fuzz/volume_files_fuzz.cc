@@ -26,6 +26,11 @@ pipeline::Record make_record(std::uint64_t seq, std::uint32_t table_blocks) {
     return record;
 }
 
+pipeline::SlabPool& pool() {
+    static const auto pool = std::move(*pipeline::SlabPool::create("fuzz", 1));
+    return *pool;
+}
+
 void write_redo(Disk& disk) {
     auto log = RedoLog::open(disk, path, log_number);
     CW_ASSERT(log.has_value());
@@ -48,17 +53,28 @@ void check_redo(Disk& disk) {
         CW_ASSERT((*log)->data(entry, length / 2, length - length / 2).has_value());
     }
     CW_ASSERT((*log)->append(make_record(9, 1)).has_value());
+    pipeline::Record write = make_record(10, 1);
+    write.header.type = pipeline::RecordType::write;
+    write.header.data_bytes = 2 * block_bytes;
+    write.slabs[0] = pool().try_take();
+    std::ranges::fill(write.slabs[0].bytes().first(write.header.data_bytes), std::byte{9});
+    CW_ASSERT((*log)->append(write).has_value());
     const auto again = (*log)->recover();
-    CW_ASSERT(again && again->size() == entries->size() + 1);
+    CW_ASSERT(again && again->size() == entries->size() + 2);
+    const auto content = (*log)->data(again->back(), block_bytes, block_bytes);
+    CW_ASSERT(content && *content == ByteVector(block_bytes, std::byte{9}));
 }
 
-void write_undo(Disk& disk) {
+// With `many` more runs than a batch has room for.
+void write_undo(Disk& disk, bool many) {
+    const auto missing = UndoLog::open(disk, path, log_number);
+    CW_ASSERT(missing && !*missing);
     HeldPoint point;
     point.cut = Seq{5};
     auto log = UndoLog::create(disk, path, log_number, point);
     CW_ASSERT(log.has_value());
-    const ByteVector content(block_bytes, std::byte{7});
-    for (std::uint64_t i = 0; i < 3; ++i) {
+    const ByteVector content(many ? sector_bytes : block_bytes, std::byte{7});
+    for (std::uint64_t i = 0; i < (many ? 341 : 3); ++i) {
         CW_ASSERT((*log)->add(i * mib, content).has_value());
     }
     CW_ASSERT((*log)->finish().has_value());
@@ -69,12 +85,21 @@ void check_undo(Disk& disk) {
     if (!log || !*log) {
         return;
     }
-    UndoLog::Batch batch;
+    const auto beside = UndoLog::open(disk, path, log_number);
+    CW_ASSERT(beside && *beside);
+    UndoLog::Batch batch, again;
+    UndoLog::Table table;
     for (int i = 0; i < 100; ++i) {
+        // Heads alone tell the same as heads and content, as far as the content is sound.
+        const auto listed = (*beside)->next_table(table);
         const auto more = (*log)->next(batch);
+        CW_ASSERT(listed || !more);
+        CW_ASSERT(!more || *more == *listed);
         if (!more || !*more) {
             return;
         }
+        CW_ASSERT((*beside)->read_batch(table.at, again).has_value());
+        CW_ASSERT(again.content == batch.content && table.runs.size() == batch.runs.size());
         std::size_t bytes = 0;
         for (const UndoLog::Run& run : batch.runs) {
             bytes += run.length;
@@ -131,12 +156,32 @@ void write_map(Disk& disk) {
     CW_ASSERT((*overlay)->settle().has_value());
 }
 
+// What is read is what is read beside the writer, and what was written last.
+void check_contents(Disk& disk, TargetIo& target, Overlay& overlay) {
+    const auto beside =
+        Overlay::open_for_reading(disk, "/volume/data", path, target, overlay_bytes);
+    CW_ASSERT(beside && (*beside)->held_bytes() == overlay.held_bytes());
+    ByteVector here(64 * kib), there(here.size());
+    for (const std::uint64_t offset : {std::uint64_t{0}, overlay_bytes - here.size()}) {
+        CW_ASSERT(overlay.read(offset, here) && (*beside)->read(offset, there) && here == there);
+    }
+    const ByteVector sector(sector_bytes, std::byte{5}), next(sector_bytes, std::byte{6});
+    CW_ASSERT(overlay.write(sector_bytes, sector) && overlay.write(2 * sector_bytes, next));
+    ByteVector back(2 * sector_bytes);
+    CW_ASSERT(overlay.read(sector_bytes, back).has_value());
+    CW_ASSERT(std::ranges::equal(Bytes(back).first(sector_bytes), sector));
+    CW_ASSERT(std::ranges::equal(Bytes(back).subspan(sector_bytes), next));
+}
+
 void check_map(Disk& disk) {
     const auto target = open_target(disk);
     const auto overlay = open_overlay(disk, *target);
+    const auto looked = Overlay::check(disk, "/volume/data", path, overlay_bytes);
     if (!overlay) {
+        CW_ASSERT(!looked && looked.error().code == Errc::record_corrupt);
         return;
     }
+    CW_ASSERT(looked && *looked == (*overlay)->held_bytes());
     std::uint64_t offset = 0, held = 0;
     for (Overlay::Run run; (run = (*overlay)->next_run(offset, mib)).length > 0;) {
         CW_ASSERT(run.offset >= offset && run.length <= mib);
@@ -145,8 +190,7 @@ void check_map(Disk& disk) {
         offset = run.offset + run.length;
     }
     CW_ASSERT(held == (*overlay)->held_bytes());
-    ByteVector sectors(2 * sector_bytes);
-    CW_ASSERT((*overlay)->read(overlay_bytes - sectors.size(), sectors).has_value());
+    check_contents(disk, *target, **overlay);
 }
 
 }  // namespace
@@ -170,7 +214,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             check_redo(*disk);
             break;
         case 1:
-            write_undo(*disk);
+            write_undo(*disk, *kind >= 128);
             damage(fuzz::repair_block);
             check_undo(*disk);
             break;

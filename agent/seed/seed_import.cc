@@ -46,6 +46,7 @@ Result<void> SeedImport::start(const MachineId& machine) {
                                         .name = options_.disk_name,
                                         .path = {},
                                         .size_bytes = image_.size(),
+                                        .own = {},
                                         .image_print = {}});
     }));
     CW_TRY_ASSIGN(again_, disk_->exists(options_.directory + std::string(pointing_mark)));

@@ -121,11 +121,12 @@ private:
             return;
         }
         const pipeline::RecordHeader& header = record->header;
-        if (header.seq_count > 0) {  // Gapless, whatever was said.
-            std::uint64_t& next = next_[header.key.disk];
+        if (header.seq_count > 0) {  // Gapless, whatever was said; but a fence that comes first
+            std::uint64_t& next = next_[header.key.disk];  // may leap (own sequences).
+            const bool may_leap = next == 0 && header.type == pipeline::RecordType::resync_begin;
             next = std::max<std::uint64_t>(next, 1);
-            CW_ASSERT(raw(header.seq) == next);
-            next += header.seq_count;
+            CW_ASSERT(raw(header.seq) == next || (may_leap && raw(header.seq) > next));
+            next = raw(header.seq) + header.seq_count;
         }
         record.reset();
         session_.flush();

@@ -4,7 +4,7 @@ cw_fuzz(records
   SOURCES
     records_fuzz.cc ${appliance}/operator/machine_state.cc ${appliance}/operator/machine_state_format.cc
     ${appliance}/operator/signed_record.cc ${appliance}/server_state.cc
-  DEPENDS vault blob base fakes_disk)
+  DEPENDS vault fakes blob base fakes_disk)
 cw_fuzz(enrolment
   SOURCES enrolment_fuzz.cc ${appliance}/enrolment/token_book_format.cc
   DEPENDS wire base)

@@ -1,9 +1,10 @@
 // The appliance's own files and records: the witness file, the server's id, and the machine record
-// past its signature. The first byte chooses.
+// past its signature, and signed ones. The first byte chooses.
 #include "appliance/operator/machine_state.h"
 #include "appliance/operator/signed_record.h"
 #include "appliance/server_state.h"
 #include "base/random.h"
+#include "tests/fakes/memory_vault.h"
 #include "tests/fuzz/damaged_file.h"
 
 #include <algorithm>
@@ -24,6 +25,14 @@ void check_witnesses(Disk& disk, Bytes text) {
     CW_ASSERT(file.store(disk).has_value());
     WitnessFile again("/server/witness");
     CW_ASSERT(again.load(disk).has_value() && again.all().size() >= known);
+    for (const auto& [machine, witness] : file.all()) {
+        CW_ASSERT(again.of(machine).number == witness.number);
+        CW_ASSERT(again.of(machine).hash == witness.hash);
+    }
+    CW_ASSERT(again.store(disk).has_value());  // Nothing changed: nothing is written.
+    WitnessFile missing("/server/none");
+    CW_ASSERT(missing.load(disk).has_value() && missing.all().empty());
+    CW_ASSERT(missing.of(MachineId{}).number == 0);
 }
 
 void check_server_id(Disk& disk, Bytes text) {
@@ -37,6 +46,10 @@ void check_server_id(Disk& disk, Bytes text) {
         });
         CW_ASSERT(told.starts_with(to_string(*id)));
     }
+    // Where there is none, one is made and kept.
+    CW_ASSERT(disk.create_directories("/fresh").has_value());
+    const auto made = load_server_id(disk, *random, "/fresh");
+    CW_ASSERT(made && load_server_id(disk, *random, "/fresh") == *made);
 }
 
 void check_machine_record(Bytes payload) {
@@ -49,6 +62,84 @@ void check_machine_record(Bytes payload) {
     CW_ASSERT(!open_record(RecordKind::machine, payload, {}));
 }
 
+class PlainKek final : public vault::KeyService {
+public:
+    Result<ByteVector> wrap(Bytes plain, Bytes) override {
+        return ByteVector(plain.begin(), plain.end());
+    }
+    Result<ByteVector> unwrap(Bytes wrapped, Bytes) override {
+        return ByteVector(wrapped.begin(), wrapped.end());
+    }
+};
+
+struct Site {
+    ManualClock clock;
+    fakes::MemoryVault memory{clock, {}};
+    std::unique_ptr<blob::StoreFactory> factory = memory.factory();
+    std::unique_ptr<blob::BlobStore> store = factory->make();
+};
+
+// One for all inputs.
+struct Signer {
+    std::unique_ptr<Random> random = make_seeded_random(1);
+    vault::VaultIdentity vault;
+    vault::ServerSigner signer;
+    Signer() {
+        Site site;
+        PlainKek kek;
+        vault = vault::create_vault(*site.store, kek, *random).value();
+        signer = vault::make_server_signer(*site.store, kek, *random, {}).value();
+    }
+};
+
+const Signer& signer() {
+    static const Signer one;
+    return one;
+}
+
+// Records in a vault change only from what was read, and are believed only as what they are.
+void check_stored_record(const ByteVector& record, const RecordSubject& subject, Bytes payload) {
+    Site site;
+    site.memory.create_containers();
+    const blob::BlobName name{blob::Container::control, "record"};
+    const auto read = [&](RecordKind kind, const RecordSubject& of) {
+        return read_record(*site.store, signer().vault, kind, name, of);
+    };
+    const auto none = read(RecordKind::plan, subject);
+    CW_ASSERT(none && none->etag.empty() && none->payload.empty());
+    CW_ASSERT(write_record(*site.store, name, record, {}) == true);
+    CW_ASSERT(write_record(*site.store, name, record, {}) == false);
+    const auto there = read(RecordKind::plan, subject);
+    CW_ASSERT(there && std::ranges::equal(there->payload, payload) && !there->etag.empty());
+    CW_ASSERT(write_record(*site.store, name, record, there->etag) == true);
+    CW_ASSERT(write_record(*site.store, name, record, there->etag) == false);
+    CW_ASSERT(!read(RecordKind::receipt, subject) && !read(RecordKind::plan, {}));
+    site.memory.script(fakes::BlobOp::get, fakes::BlobFault::denied);
+    CW_ASSERT(read(RecordKind::plan, subject).error().code == Errc::blob_auth);
+    site.memory.script(fakes::BlobOp::put, fakes::BlobFault::denied);
+    const auto refused = write_record(*site.store, name, record, {});
+    CW_ASSERT(!refused && refused.error().code == Errc::blob_auth);
+}
+
+// u16 where the record is changed, u8 how (0: cut there), then what it says.
+void check_signed_record(ByteReader in) {
+    const std::size_t at = in.u16().value_or(0);
+    const auto change = std::byte{in.u8().value_or(0)};
+    const Bytes payload = *in.take(in.remaining());
+    const RecordSubject subject{std::byte{1}};
+    ByteVector record = seal_record(RecordKind::plan, subject, signer().signer, payload);
+    const auto opened = open_record(RecordKind::plan, record, signer().vault);
+    CW_ASSERT(opened && std::ranges::equal(opened->payload, payload));
+    CW_ASSERT(opened->subject == subject);
+    check_stored_record(record, subject, payload);
+    if (change == std::byte{0}) {
+        record.resize(at % record.size());
+    } else {
+        record[at % record.size()] ^= change;
+    }
+    CW_ASSERT(!open_record(RecordKind::plan, record, signer().vault));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -59,12 +150,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     fakes::SimStorage storage(1);
     const auto disk = storage.make_disk();
     CW_ASSERT(disk->create_directories("/server").has_value());
-    switch (*data % 3) {
+    switch (*data % 4) {
         case 0:
             check_witnesses(*disk, bytes);
             break;
         case 1:
             check_server_id(*disk, bytes);
+            break;
+        case 3:
+            check_signed_record({bytes, Errc::usage});
             break;
         default:
             check_machine_record(bytes);

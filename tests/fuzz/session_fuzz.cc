@@ -121,12 +121,13 @@ private:
             return;
         }
         const pipeline::RecordHeader& header = record->header;
-        if (header.seq_count > 0) {  // Gapless, whatever was said; but a fence that comes first
-            std::uint64_t& next = next_[header.key.disk];  // may leap (own sequences).
-            const bool may_leap = next == 0 && header.type == pipeline::RecordType::resync_begin;
-            next = std::max<std::uint64_t>(next, 1);
-            CW_ASSERT(raw(header.seq) == next || (may_leap && raw(header.seq) > next));
-            next = raw(header.seq) + header.seq_count;
+        if (header.seq_count > 0) {
+            // Gapless, whatever was said; but a disk's first may be a fence above what is expected.
+            const auto [next, first] = next_.try_emplace(header.key.disk, 1);
+            const bool leaps = first && header.type == pipeline::RecordType::resync_begin &&
+                               raw(header.seq) > next->second;
+            CW_ASSERT(leaps || raw(header.seq) == next->second);
+            next->second = raw(header.seq) + header.seq_count;
         }
         record.reset();
         session_.flush();

@@ -1,6 +1,7 @@
 #include "agent/state_file.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include <nlohmann/json.hpp>
 
@@ -32,6 +33,14 @@ json to_json(const DiskState& disk) {
             {"image", disk.image_print}};
 }
 
+// What nlohmann converts out of a negative, broken or huge number is not defined.
+std::uint64_t number_of(const json& value) {
+    if (!value.is_number_unsigned()) {
+        throw std::invalid_argument("a number that is not one");
+    }
+    return value.get<std::uint64_t>();
+}
+
 template <std::size_t N>
 std::array<std::byte, N> bytes_of(const json& value) {
     const auto bytes = from_hex(value.get<std::string>());
@@ -48,7 +57,7 @@ std::vector<SeqRange> ranges_from(const json& disk, Seq limit) {
     std::vector<SeqRange> out;
     Seq end{};
     for (const json& range : disk.value("own", json::array())) {
-        const Seq first{range.at(0).get<std::uint64_t>()}, last{range.at(1).get<std::uint64_t>()};
+        const Seq first{number_of(range.at(0))}, last{number_of(range.at(1))};
         if (first < end || raw(first) == 0 || last < first) {
             throw std::invalid_argument("own sequences");
         }
@@ -76,6 +85,9 @@ void note_reserved(DiskState& disk, Seq at_least, Seq limit) {
     disk.limit = limit;
 }
 
+// A million starts later sequences are still far below 2^64.
+constexpr Seq limit_max{std::uint64_t{1} << 62};
+
 // Throws what nlohmann throws; caught in parse_state().
 DiskState disk_from(const json& in) {
     DiskState disk;
@@ -86,14 +98,14 @@ DiskState disk_from(const json& in) {
     disk.id = *id;
     disk.name = in.at("name").get<std::string>();
     disk.path = in.at("path").get<std::string>();
-    disk.size_bytes = in.at("size_bytes").get<std::uint64_t>();
-    disk.generation = Generation{in.at("generation").get<std::uint64_t>()};
-    disk.limit = Seq{in.at("limit").get<std::uint64_t>()};
+    disk.size_bytes = number_of(in.at("size_bytes"));
+    disk.generation = Generation{number_of(in.at("generation"))};
+    disk.limit = Seq{number_of(in.at("limit"))};
     disk.own = ranges_from(in, disk.limit);
-    disk.next = Seq{in.at("next").get<std::uint64_t>()};
+    disk.next = Seq{number_of(in.at("next"))};
     disk.stream_hash = bytes_of<32>(in.at("stream_hash"));
     disk.image_print = in.at("image").get<std::string>();
-    if (raw(disk.limit) == 0 || disk.next > disk.limit) {
+    if (raw(disk.limit) == 0 || disk.limit > limit_max || disk.next > disk.limit) {
         throw std::invalid_argument("sequence limit");
     }
     return disk;
@@ -103,13 +115,13 @@ Result<AgentState> parse_state(Bytes text, const std::string& path) {
     try {
         const json in = json::parse(as_text(text));
         AgentState state;
-        if (in.at("version").get<int>() != 1) {
+        if (number_of(in.at("version")) != 1) {
             return fail(Errc::format_unsupported, path);
         }
-        state.boot_counter = in.at("boot_counter").get<std::uint64_t>();
+        state.boot_counter = number_of(in.at("boot_counter"));
         state.boot_id = in.at("boot_id").get<std::string>();
         state.clean = in.at("clean").get<bool>();
-        state.witness_number = in.at("witness_number").get<std::uint64_t>();
+        state.witness_number = number_of(in.at("witness_number"));
         state.witness_hash = bytes_of<32>(in.at("witness_hash"));
         for (const json& disk : in.at("disks")) {
             state.disks.push_back(disk_from(disk));

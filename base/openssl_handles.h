@@ -1,6 +1,9 @@
 // Owning pointers for OpenSSL's objects. Private to base/.
 #pragma once
 
+#include "base/assert.h"
+#include "base/bytes.h"
+
 #include <memory>
 
 #include <openssl/bio.h>
@@ -31,5 +34,14 @@ using Number = std::unique_ptr<BIGNUM, Freer<BN_free>>;
 using Pkey = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;
 using Request = std::unique_ptr<X509_REQ, Freer<X509_REQ_free>>;
 using Certificate = std::unique_ptr<X509, Freer<X509_free>>;
+
+// Reads from `bytes`, which must outlive it; also if there are none, where OpenSSL makes a
+// difference between an empty file and no file.
+inline Bio bio_over(Bytes bytes) {
+    const void* const data = bytes.empty() ? static_cast<const void*>("") : bytes.data();
+    Bio bio(BIO_new_mem_buf(data, static_cast<int>(bytes.size())));
+    CW_ASSERT(bio != nullptr);
+    return bio;
+}
 
 }  // namespace cw::openssl

@@ -123,8 +123,7 @@ std::string serial_of(const X509* certificate) {
 
 Result<std::string> serial_of_file(Disk& disk, const std::string& path) {
     CW_TRY_ASSIGN(const ByteVector pem, read_file(disk, path, pem_bytes_max));
-    const openssl::Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-    CW_ASSERT(bio != nullptr);
+    const openssl::Bio bio = openssl::bio_over(pem);
     const openssl::Certificate certificate(PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr));
     if (certificate == nullptr) {
         return std::unexpected(tls_error("reading certificate file " + path));

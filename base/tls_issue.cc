@@ -56,12 +56,6 @@ ByteVector to_pem(EVP_PKEY* key) {
     return {pem.begin(), pem.end()};
 }
 
-openssl::Bio read_from(Bytes pem) {
-    openssl::Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-    CW_ASSERT(bio != nullptr);
-    return bio;
-}
-
 Result<void> write_key(Disk& disk, const std::string& path, EVP_PKEY* key) {
     ByteVector pem = to_pem(key);
     auto written = write_file_atomically(disk, path, pem, 0600);
@@ -154,11 +148,11 @@ Result<Authority> load_authority(Disk& disk, const std::string& directory) {
     Authority authority;
     CW_TRY_ASSIGN(const ByteVector certificate,
                   read_file(disk, directory + "/ca.crt", pem_bytes_max));
-    const openssl::Bio certificate_bio = read_from(certificate);
+    const openssl::Bio certificate_bio = openssl::bio_over(certificate);
     authority.certificate.reset(
         PEM_read_bio_X509(certificate_bio.get(), nullptr, nullptr, nullptr));
     CW_TRY_ASSIGN(ByteVector key, read_file(disk, directory + "/ca.key", pem_bytes_max));
-    const openssl::Bio key_bio = read_from(key);
+    const openssl::Bio key_bio = openssl::bio_over(key);
     authority.key.reset(
         PEM_read_bio_PrivateKey(key_bio.get(), nullptr, nullptr, const_cast<char*>("")));
     wipe(key);
@@ -243,7 +237,7 @@ Result<void> check_signer(const std::string& ca_directory, const std::string& ca
     const auto disk = make_posix_disk();
     CW_TRY_ASSIGN(const Authority authority, load_authority(*disk, ca_directory));
     CW_TRY_ASSIGN(const ByteVector trusted, read_file(*disk, ca_file, pem_bytes_max));
-    const openssl::Bio bio = read_from(trusted);
+    const openssl::Bio bio = openssl::bio_over(trusted);
     while (
         const openssl::Certificate each{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)}) {
         if (X509_cmp(each.get(), authority.certificate.get()) == 0) {

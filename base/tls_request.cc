@@ -35,8 +35,7 @@ Result<openssl::Request> openssl::read_request(std::string_view pem) {
     if (pem.size() > pem_bytes_max) {
         return fail(Errc::usage, "the certificate request is too long");
     }
-    const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-    CW_ASSERT(bio != nullptr);
+    const Bio bio = bio_over(as_bytes(pem));
     Request request(PEM_read_bio_X509_REQ(bio.get(), nullptr, nullptr, nullptr));
     EVP_PKEY* const key = request == nullptr ? nullptr : X509_REQ_get0_pubkey(request.get());
     if (key == nullptr || X509_REQ_verify(request.get(), key) != 1) {
@@ -51,8 +50,7 @@ Result<openssl::Request> openssl::read_request(std::string_view pem) {
 Result<std::string> request_for_key(Disk& disk, const std::string& key_file) {
     ERR_clear_error();
     CW_TRY_ASSIGN(ByteVector pem, read_file(disk, key_file, pem_bytes_max));
-    const openssl::Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-    CW_ASSERT(bio != nullptr);
+    const openssl::Bio bio = openssl::bio_over(pem);
     // An empty password instead of a prompt on the terminal.
     const openssl::Pkey key(
         PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, const_cast<char*>("")));

@@ -49,7 +49,10 @@ Result<ImageBitmap> find_bitmap(Cli& cli, const std::string& image) {
     }
     try {
         const json value = json::parse(info.output);
-        ImageBitmap found{.name = {}, .size_bytes = value.at("virtual-size").get<std::uint64_t>()};
+        if (!value.at("virtual-size").is_number_unsigned()) {
+            return fail(Errc::source_gone, image + ": qemu-img tells no size");
+        }
+        ImageBitmap found{.name = {}, .size_bytes = value["virtual-size"].get<std::uint64_t>()};
         for (const json& bitmap :
              value.at("format-specific").at("data").value("bitmaps", json::array())) {
             const auto name = bitmap.at("name").get<std::string>();

@@ -2,7 +2,9 @@
 
 #include "base/log.h"
 
+#include <algorithm>
 #include <sstream>
+#include <stdexcept>
 
 #include <nlohmann/json.hpp>
 
@@ -39,10 +41,17 @@ json mark_json(const HistoryMark& mark) {
     return {{"generation", raw(mark.generation)}, {"sequence", raw(mark.cut)}};
 }
 
-// Throws what nlohmann throws; caught by parse_origin().
+// What nlohmann converts out of a broken or huge number is not defined. Throws; caught by
+// parse_origin().
+std::uint64_t number_of(const json& value) {
+    if (!value.is_number_unsigned()) {
+        throw std::invalid_argument("a number that is not one");
+    }
+    return value.get<std::uint64_t>();
+}
+
 HistoryMark mark_of(const json& value) {
-    return {Generation{value.at("generation").get<std::uint64_t>()},
-            Seq{value.at("sequence").get<std::uint64_t>()}};
+    return {Generation{number_of(value.at("generation"))}, Seq{number_of(value.at("sequence"))}};
 }
 
 Result<FailbackHintFile> parse_origin(const json& value, const std::string& name) {
@@ -53,19 +62,19 @@ Result<FailbackHintFile> parse_origin(const json& value, const std::string& name
         HintOrigin origin;
         CW_TRY_ASSIGN(origin.machine, parse_id<MachineId>(value.at("machine").get<std::string>()));
         CW_TRY_ASSIGN(origin.disk, parse_id<DiskId>(value.at("disk").get<std::string>()));
-        origin.size_bytes = value.at("size_bytes").get<std::uint64_t>();
+        origin.size_bytes = number_of(value.at("size_bytes"));
         const json& since = value.at("since");
         CW_TRY_ASSIGN(origin.since, parse_id<PointId>(since.at("point").get<std::string>()));
-        origin.since_time = WallMicros{since.at("time_us").get<std::int64_t>()};
+        origin.since_time = WallMicros{static_cast<std::int64_t>(
+            std::min<std::uint64_t>(number_of(since.at("time_us")), INT64_MAX))};
         origin.since_mark = mark_of(since);
         origin.until = mark_of(value.at("until"));
         FailbackHintFile file{origin, {}};
         for (const json& extent : value.at("extents")) {
-            file.ranges.push_back(
-                {extent.at(0).get<std::uint64_t>(), extent.at(1).get<std::uint64_t>()});
+            file.ranges.push_back({number_of(extent.at(0)), number_of(extent.at(1))});
         }
         return file;
-    } catch (const json::exception&) {
+    } catch (const std::exception&) {
         return fail(Errc::usage, name + ": not what `causeway changes` writes");
     }
 }

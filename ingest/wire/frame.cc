@@ -57,7 +57,7 @@ const FrameRule* rule_of(FrameType type) noexcept {
 }
 
 // The rules lie in the order of their numbers, so that a look-up is an index.
-constexpr bool rules_are_in_order() {
+consteval bool rules_are_in_order() {
     for (std::size_t i = 0; i < std::size(rules); ++i) {
         if (static_cast<std::size_t>(rules[i].type) != i + 1) {
             return false;

@@ -1,5 +1,6 @@
 #include "base/revocation.h"
 
+#include "base/enrolment.h"
 #include "base/tls.h"
 #include "tests/base/tls_fixture.h"
 
@@ -29,6 +30,15 @@ protected:
     std::unique_ptr<Disk> disk = make_posix_disk();
     std::shared_ptr<RevocationList> revoked = std::make_shared<RevocationList>();
 };
+
+TEST_F(RevocationTest, AnEmptyFileIsNoCertificateAndNoReasonToEnd) {
+    const std::string path = directory_ + "/empty.crt";
+    std::ofstream{path};
+    const auto serial = serial_of_file(*disk, path);
+    ASSERT_FALSE(serial);
+    EXPECT_EQ(serial.error().code, Errc::tls_failed);
+    EXPECT_FALSE(request_for_key(*disk, path));
+}
 
 TEST_F(RevocationTest, G3_ARevokedCertificateIsRefusedAndBothSidesLearnWhy) {
     const Outcome outcome = handshake_with("# lost laptop\n" + serial("client") + "\n");

@@ -13,3 +13,8 @@ cw_fuzz(plan
   DEPENDS config vault blob base
   LINK tomlplusplus::tomlplusplus)
 cw_fuzz(events SOURCES events_fuzz.cc ${appliance}/event_line.cc DEPENDS base)
+cw_fuzz(failback_hint
+  SOURCES
+    failback_hint_fuzz.cc ${appliance}/operator/failback_hint.cc
+    ${CMAKE_SOURCE_DIR}/recovery/failback_hint.cc
+  DEPENDS pipeline base)

@@ -101,14 +101,14 @@ private:
 
     // agent_start.cc
     Result<void> start();
-    Result<void> open_disk(std::size_t slot, AgentState& state, const std::string& boot_id,
+    Result<void> open_disk(std::size_t slot, AgentState& state, const std::string& place,
                            std::vector<ScanSource::Disk>& scanned);
     struct Opened {  // What a disk is read from, and whether its history can be gone on with.
         std::unique_ptr<BlockImage> image;
         bool provable = false;
     };
     Result<Opened> open_source(std::size_t slot, const DiskState& known, const AgentState& state,
-                               const std::string& boot_id);
+                               const std::string& place);
     Result<void> open_machine();
     Result<void> open_sources(std::vector<ScanSource::Disk> scanned);
     Result<std::unique_ptr<VolumeSnapshots>> open_snapshots();

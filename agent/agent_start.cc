@@ -18,11 +18,17 @@ constexpr std::size_t ranges_max_max = 16'777'216;  // A GiB of memory.
 constexpr std::string_view qemu_mark = "qemu ";
 constexpr std::size_t base_slabs = 12;  // Three super-chunks between reading and sending.
 
-std::string machine_boot_id() {
+// This start of the kernel and this directory in it: a copy of the directory, which the original's
+// agent may outlive, is another place. Empty: it cannot be told.
+std::string place_of(const std::string& state_directory) {
     std::ifstream in("/proc/sys/kernel/random/boot_id");
     std::string id;
     std::getline(in, id);
-    return id;
+    struct stat status{};
+    if (id.empty() || ::stat(state_directory.c_str(), &status) != 0) {
+        return {};
+    }
+    return id + " " + std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
 }
 
 // The state directory on the file system that is frozen would stop the agent itself.
@@ -31,11 +37,12 @@ bool same_file_system(const std::string& a, const std::string& b) {
     return ::stat(a.c_str(), &sa) == 0 && ::stat(b.c_str(), &sb) == 0 && sa.st_dev == sb.st_dev;
 }
 
-// Our dirty map can be trusted: it was closed, or the kernel that took it still runs.
+// Our dirty map can be trusted: it was closed, or the kernel that took it still runs, and it is no
+// copy.
 bool map_holds(const AgentState& state, const DiskState& known, std::uint64_t size_bytes,
-               const std::string& boot_id) {
+               const std::string& place) {
     return raw(known.generation) != 0 && known.size_bytes == size_bytes &&
-           (state.clean || (!boot_id.empty() && state.boot_id == boot_id));
+           (state.clean || (!place.empty() && state.place == place));
 }
 
 // Has nobody but the agent written to the image, which is not scanned?
@@ -190,21 +197,21 @@ Result<void> Agent::start() {
         CW_TRY(open_machine());
     }
 
-    const std::string boot_id = machine_boot_id();
+    const std::string place = place_of(options_.state_directory);
     AgentState state = state_->get();
     std::vector<ScanSource::Disk> scanned;
     std::vector<DiskState> before = std::exchange(state.disks, {});
     AgentState view = state;
     view.disks = before;
     for (std::size_t slot = 0; slot < options_.disks.size(); ++slot) {
-        CW_TRY(open_disk(slot, view, boot_id, scanned));
+        CW_TRY(open_disk(slot, view, place, scanned));
         const DiskId id = captures_.back()->disk();
         const auto known = std::ranges::find(view.disks, id, &DiskState::id);
         CW_ASSERT(known != view.disks.end());
         state.disks.push_back(*known);
     }
     ++state.boot_counter;
-    state.boot_id = boot_id;
+    state.place = place;
     state.clean = false;  // Until a clean stop says otherwise.
     for (DiskState& disk : state.disks) {
         disk.next = {};
@@ -234,7 +241,7 @@ Result<void> Agent::start() {
 }
 
 // Opens one disk and leaves its entry in `state`; generation 0 there says: not provable.
-Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::string& boot_id,
+Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::string& place,
                               std::vector<ScanSource::Disk>& scanned) {
     const AgentOptions::Disk& wanted = options_.disks[slot];
     const bool scan = scans();
@@ -244,7 +251,7 @@ Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::st
         known = state.disks.emplace(state.disks.end());
         known->id = id;
     }
-    CW_TRY_ASSIGN(Opened opened, open_source(slot, *known, state, boot_id));
+    CW_TRY_ASSIGN(Opened opened, open_source(slot, *known, state, place));
     std::unique_ptr<BlockImage> image = std::move(opened.image);
     bool provable = opened.provable;
     map_disks_.push_back(make_posix_disk());
@@ -298,7 +305,7 @@ Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::st
 }
 
 Result<Agent::Opened> Agent::open_source(std::size_t slot, const DiskState& known,
-                                         const AgentState& state, const std::string& boot_id) {
+                                         const AgentState& state, const std::string& place) {
     Opened opened;
     if (!qemu_) {
         const bool scan = scans();
@@ -308,7 +315,7 @@ Result<Agent::Opened> Agent::open_source(std::size_t slot, const DiskState& know
         // See state_file.h for the rules. A scan finds what others wrote meanwhile; a log does not.
         const std::string witness =
             options_.state_directory + "/" + to_string(known.id) + ".writes";
-        opened.provable = map_holds(state, known, opened.image->size(), boot_id) &&
+        opened.provable = map_holds(state, known, opened.image->size(), place) &&
                           (scan || left_alone(state, known, *opened.image, witness));
         if (!scan) {
             CW_TRY_ASSIGN(opened.image, witness_writes(std::move(opened.image), witness, clock_));
@@ -325,7 +332,7 @@ Result<Agent::Opened> Agent::open_source(std::size_t slot, const DiskState& know
         token = to_hex(dice);
     }
     CW_TRY_ASSIGN(opened.image, qemu_->image(slot, token));
-    opened.provable = tracked && map_holds(state, known, opened.image->size(), boot_id);
+    opened.provable = tracked && map_holds(state, known, opened.image->size(), place);
     return opened;
 }
 

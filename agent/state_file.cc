@@ -119,7 +119,7 @@ Result<AgentState> parse_state(Bytes text, const std::string& path) {
             return fail(Errc::format_unsupported, path);
         }
         state.boot_counter = number_of(in.at("boot_counter"));
-        state.boot_id = in.at("boot_id").get<std::string>();
+        state.place = in.at("boot_id").get<std::string>();
         state.clean = in.at("clean").get<bool>();
         state.witness_number = number_of(in.at("witness_number"));
         state.witness_hash = bytes_of<32>(in.at("witness_hash"));
@@ -180,7 +180,7 @@ Result<void> StateFile::write() {
     }
     const json out{{"version", 1},
                    {"boot_counter", state_.boot_counter},
-                   {"boot_id", state_.boot_id},
+                   {"boot_id", state_.place},
                    {"clean", state_.clean},
                    {"witness_number", state_.witness_number},
                    {"witness_hash", to_hex(state_.witness_hash)},

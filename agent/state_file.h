@@ -46,7 +46,7 @@ bool may_be_own(const DiskState& disk, Seq durable);
 
 struct AgentState {
     std::uint64_t boot_counter = 0;  // Starts of the agent.
-    std::string boot_id;             // Of the machine, at the last start.
+    std::string place;  // At the last start: of the kernel, and of this directory in it.
     bool clean = false;
     std::uint64_t witness_number = 0;
     Sha256 witness_hash{};

@@ -284,12 +284,15 @@ void add_failback_command(CLI::App& app, Cli& cli) {
                         "Where differences wait for the switch; for a file TARGET.failback");
     command->add_option("--identity", options->identity,
                         "Refuse any other target: \"device SERIAL\" or \"file DEVICE INODE\"");
-    command->add_option("--hint", options->hint,
-                        "File of `causeway changes`: the rest of the old disk is not read. Or by "
-                        "hand: OFFSET LENGTH per line, or nbdinfo's --map --json of dirty bitmaps");
+    command->add_option(
+        "--hint", options->hint,
+        "With --trust-hint: file of `causeway changes`, the rest of the old disk is "
+        "not read. Or by hand: OFFSET LENGTH per line, or nbdinfo's --map --json "
+        "of dirty bitmaps");
     command->add_flag("--trust-hint", options->trust_hint,
                       "You know what cannot be shown: that the old disk is as it was at the "
-                      "hint's point, or since when a hint made by hand was recorded");
+                      "hint's point (never after a loss of power), or since when a hint made by "
+                      "hand was recorded");
     command->add_flag("--cancel", options->cancel,
                       "Drop what an interrupted failback collected; the target is as it was");
     command->callback([&cli, options] { cli.run([&] { return failback(cli, *options); }); });

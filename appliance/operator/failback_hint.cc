@@ -129,7 +129,7 @@ Result<std::optional<std::string>> judge_hint(const HintOrigin& origin, const Hi
     if (raw(*use.target_written) + file_time_slack_us < raw(*use.earlier_point)) {
         return Reason("the old disk is an older copy: it lacks writes of the point");
     }
-    return Reason();
+    return Reason("only you can know that the old disk is as it was at the point: --trust-hint");
 }
 
 Result<FailbackHintFile> parse_failback_hint(std::string_view text, const std::string& name) {

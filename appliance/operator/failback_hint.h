@@ -4,9 +4,9 @@
 // `causeway changes` makes it of the bitmap that a failover left in its qcow2 image: QEMU has
 // recorded there every write since the image was the point. It says whose it is, since which point
 // and until which; judge_hint() decides whether that is enough. What the vault knows refutes a
-// bitmap that was another machine's (recovery/failback.h); what nobody but the old disk itself can
-// tell, that it is as it was at the point, is told by its time of modification: before the point,
-// and after the last point that had fewer writes, or it is an older copy.
+// bitmap that was another machine's (recovery/failback.h). That the old disk is as it was at the
+// point nobody but a person can know: a time of modification says when it is certainly not, and no
+// more (a copy keeps it, and so does a file whose last pages were lost with their machine's power).
 #pragma once
 
 #include "base/error.h"

@@ -25,7 +25,8 @@ protected:
                 .point = origin_.until,
                 .since_is_there = true,
                 .target_written = WallMicros{raw(origin_.since_time) - 1'000'000},
-                .earlier_point = WallMicros{raw(origin_.since_time) - 60'000'000}};
+                .earlier_point = WallMicros{raw(origin_.since_time) - 60'000'000},
+                .target_trusted = true};
     }
     // The reason not to believe it; empty: it is believed.
     std::string doubt() {
@@ -106,7 +107,10 @@ TEST_F(FailbackHints, AreNotBelievedWhenTheirPointIsGone) {
     EXPECT_NE(doubt().find("no longer in the vault"), std::string::npos);
 }
 
-TEST_F(FailbackHints, AreNotBelievedUnlessTheOldDiskWasLeftAlone) {
+TEST_F(FailbackHints, AreNotBelievedUnlessSomebodyVouchesForTheOldDisk) {
+    use_.target_trusted =
+        false;  // All that can be seen speaks for it, and a copy would look alike.
+    EXPECT_NE(doubt().find("only you can know"), std::string::npos);
     use_.target_written = origin_.since_time;  // Within what two clocks may differ.
     EXPECT_NE(doubt().find("written after"), std::string::npos);
     use_.target_written.reset();
@@ -117,7 +121,8 @@ TEST_F(FailbackHints, AreNotBelievedUnlessTheOldDiskWasLeftAlone) {
     EXPECT_NE(doubt(), "");
 }
 
-TEST_F(FailbackHints, AreNotBelievedOfAnOlderCopyOfTheOldDisk) {
+TEST_F(FailbackHints, TellOfAnOlderCopyOfTheOldDisk) {
+    use_.target_trusted = false;
     use_.target_written = WallMicros{raw(*use_.earlier_point) - 1'000'000};
     EXPECT_NE(doubt().find("older copy"), std::string::npos);
     use_.earlier_point.reset();

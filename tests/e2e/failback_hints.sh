@@ -104,7 +104,7 @@ moved=$(number moved_bytes) read_all=$(($(number blocks_compared) + $(number blo
 echo "without a hint: $read_all blocks read, $moved bytes moved, $(number fetched_bytes) fetched, $(number index_bytes) of indexes"
 check "all of it was read" test "$read_all" -eq $blocks
 old_disk
-failback --hint "$demo/hint.json" || die "no failback with a hint: $(tail -n 3 "$demo/cli.log")"
+failback --hint "$demo/hint.json" --trust-hint || die "no failback with a hint: $(tail -n 3 "$demo/cli.log")"
 check "with the bitmap it does, too" is_point
 check "the hint is used" hint_is used
 read_some=$(($(number blocks_compared) + $(number blocks_unknown) + $(number blocks_sampled)))
@@ -114,7 +114,17 @@ check "what moves is the same" test "$(number moved_bytes)" -eq "$moved"
 check "of the disk $read_some blocks were read instead of $read_all" test $((read_some + $(number blocks_skipped))) -eq $blocks -a \
     "$(number blocks_skipped)" -gt $((blocks / 2))
 
-# 4. A hint that cannot be shown to be right is not believed; one that is wrong is refuted; the disk is right each time.
+# 4. A hint that nobody vouches for is not believed; one that is wrong is refuted; the disk is right each time.
+old_disk
+failback --hint "$demo/hint.json"
+check "nobody vouches for the old disk: it is compared whole" hint_is 'ignored: only you can know'
+check "and becomes the machine's" is_point
+# A copy from between two points, its time of modification kept, looks as the old disk does.
+old_disk
+head -c 1048576 /dev/urandom | dd of="$demo/old.img" bs=1M seek=20 conv=notrunc status=none
+touch -r "$demo/old.saved" "$demo/old.img"
+failback --hint "$demo/hint.json"
+check "and so is a copy that cannot be told from it, which becomes the machine's" is_point
 old_disk
 head -c 512 /dev/urandom | dd of="$demo/old.img" bs=512 seek=70001 conv=notrunc status=none
 failback --hint "$demo/hint.json"
@@ -131,7 +141,7 @@ check "a hint from before the point is not believed" hint_is 'ignored: the chose
 check "and the disk becomes the machine's" is_point
 old_disk
 changes "$demo/copy.qcow2" --output "$demo/copy.json" >/dev/null || die "no changes of a copy"
-failback --hint "$demo/copy.json"
+failback --hint "$demo/copy.json" --trust-hint
 check "the bitmap of a copy that nobody wrote is refuted by the vault" grep -q '"hint_refuted": true' <<<"$report"
 check "and the disk becomes the machine's" is_point
 old_disk

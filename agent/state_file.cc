@@ -79,7 +79,6 @@ void note_reserved(DiskState& disk, Seq at_least, Seq limit) {
         disk.own.back().limit = limit;
     }
     if (disk.own.size() > StateFile::own_ranges_max) {
-        disk.own[1].first = disk.own[0].first;
         disk.own.erase(disk.own.begin());
     }
     disk.limit = limit;

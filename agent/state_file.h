@@ -70,7 +70,7 @@ public:
     Result<Seq> reserve(std::uint16_t slot, Seq at_least) override;
 
     static constexpr std::uint64_t reserve_step = 1U << 20;
-    static constexpr std::size_t own_ranges_max = 64;  // Beyond, the oldest two become one.
+    static constexpr std::size_t own_ranges_max = 64;  // Beyond, the oldest is forgotten.
 
 private:
     StateFile(Disk& disk, std::string path) : disk_(disk), path_(std::move(path)) {}

@@ -202,6 +202,11 @@ TEST_F(OwnSequences, KillsKeepTheHistoryAndTheStateStaysSmall) {
     EXPECT_LE(known.own.size(), StateFile::own_ranges_max);
     EXPECT_EQ(known.own.back().limit, known.limit);
     EXPECT_TRUE(may_be_own(known, h.server.disks.at(h.id_of(0)).durable));
+    for (std::size_t i = 1; i < known.own.size(); ++i) {  // What lies between may be a clone's.
+        EXPECT_FALSE(may_be_own(known, Seq{raw(known.own[i].first) - 2}));
+    }
+    ASSERT_GT(raw(known.own.front().first), 2U) << "the oldest is forgotten, not stretched";
+    EXPECT_FALSE(may_be_own(known, Seq{raw(known.own.front().first) - 2}));
 }
 
 TEST_F(OwnSequences, AServerThatKnowsNothingOfThemIsServedAsBefore) {

@@ -67,7 +67,7 @@ protected:
     SystemSeams seams_ = make_system_seams();
     std::string directory_;
     MachineId machine_;
-    config::Settings settings_;
+    config::Settings settings_{};
 };
 
 TEST_F(TargetCatalogTest, APointIsOneOfAllTheTargets) {

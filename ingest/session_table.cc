@@ -150,8 +150,11 @@ Result<void> SessionTable::note_boot(const MachineId& machine, Entry& entry, std
         return {};  // The same agent reconnects.
     }
     const Nanos now = clock_.boot();
+    // A count that nobody has shown yet is a start, also if it is lower: an agent that lost its
+    // state, or got an old copy back. Only the counts of older agents tell no start from another.
+    const bool plain = boot >> 32 == 0;
     const bool returned = std::ranges::find(entry.boots, boot) != entry.boots.end() ||
-                          (!entry.boots.empty() && boot < entry.boots.back());
+                          (plain && !entry.boots.empty() && boot < entry.boots.back());
     std::erase(entry.boots, boot);
     entry.boots.push_back(boot);
     if (entry.boots.size() > boots_max) {

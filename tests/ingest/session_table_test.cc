@@ -57,6 +57,14 @@ TEST_F(SessionTableTest, RestartsAndReconnectsAreNoClash) {
     EXPECT_FALSE(conditions.standing(Errc::identity_refused));
 }
 
+TEST_F(SessionTableTest, AnAgentThatLosesItsStateAgainAndAgainIsNoClash) {
+    // Its count of starts begins anew; the half below it is by chance.
+    for (const std::uint64_t chance : {9, 7, 8, 3, 5, 1, 6, 2}) {
+        ASSERT_TRUE(table.admit(machine, (std::uint64_t{1} << 32) | chance));
+    }
+    EXPECT_FALSE(conditions.standing(Errc::identity_refused));
+}
+
 TEST_F(SessionTableTest, C6_TwoAgentsByTurnsAreRefusedAfterThreeReturns) {
     int refused_at = 0;
     for (int turn = 1; turn <= 10 && refused_at == 0; ++turn) {

@@ -40,7 +40,7 @@ Result<PointList> list_points(Disk& disk, const std::string& work_directory) {
         if (!log || !*log) {
             break;  // The oldest, or what was older has just been given up.
         }
-        out.points.push_back((*log)->point());
+        out.points.push_back(with_decision((*log)->point(), out.state));
     }
     return out;
 }

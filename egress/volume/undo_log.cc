@@ -50,7 +50,7 @@ Result<std::unique_ptr<UndoLog>> UndoLog::open(Disk& disk, const std::string& pa
     CW_TRY_ASSIGN(const std::uint64_t of, in.u64());
     CW_TRY_ASSIGN(log->point_, read_held_point(in));
     CW_TRY_ASSIGN(log->end_, in.u64());
-    if (!read_point_words(in, log->point_)) {
+    if (!read_point_words(in, log->point_) || !read_point_group(in, log->point_)) {
         return nullptr;
     }
     if (magic != head_magic || of != number) {
@@ -68,6 +68,7 @@ ByteVector UndoLog::head() const {
     append_held_point(out, point_);
     out.u64(end_);
     append_point_words(out, point_);
+    append_point_group(out, point_);
     body.resize(table_bytes - 4);
     ByteVector bytes;
     ByteAppender(bytes).u32(crc32c(body));

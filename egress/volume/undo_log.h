@@ -2,10 +2,10 @@
 // be taken back to the point it held before. One file per merge, written before the overlay is.
 //
 //   head, 4,096 bytes, written last: u32 CRC-32C of the rest, u32 magic "CWU1", u64 number, the
-//   point it returns to, u64 bytes of the file, the point's kind and tag. Then batches: 4,096 bytes
-//   — u32 CRC-32C of the rest, u32 magic "CWUB", u64 number, u64 own offset, u32 runs, u32 CRC-32C
-//   of the content, and per run u64 disk offset, u32 length — then the content of the runs, one
-//   after the other.
+//   point it returns to, u64 bytes of the file, the point's kind, tag and group (zeros in files of
+//   before points had those). Then batches: 4,096 bytes — u32 CRC-32C of the rest, u32 magic
+//   "CWUB", u64 number, u64 own offset, u32 runs, u32 CRC-32C of the content, and per run u64 disk
+//   offset, u32 length — then the content of the runs, one after the other.
 //
 // A file without a whole head was never finished: nothing was overwritten yet.
 // Thread-safety: none.

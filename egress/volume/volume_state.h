@@ -8,6 +8,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace cw::volume {
 
@@ -24,7 +25,12 @@ struct HeldPoint {
     WallMicros source_time{};
     pipeline::PointKind kind = pipeline::PointKind::crash;
     std::string tag = {};  // People's word: data.
+    GroupId group = {};    // Nil: no group. Of a group's point while `provisional`: perhaps.
+    bool provisional = false;
 };
+
+// Decisions about kept points that a state remembers; beyond them the oldest is forgotten.
+inline constexpr std::size_t decided_points_max = 128, machine_name_bytes_max = 256;
 
 struct VolumeState {
     Phase phase = Phase::collecting;
@@ -39,7 +45,13 @@ struct VolumeState {
     // Where the log's first entry continues: of the point, kept although the log is empty.
     Generation generation{};
     Seq received{};
+    std::string machine_name = {};  // As its agent calls itself: data.
+    // Points that undo logs return to, whose groups were decided (they are points of them) after
+    // the logs were written. Oldest decision first.
+    std::vector<PointId> decided = {};
 };
+// What an undo log says of a point, with what was decided since.
+HeldPoint with_decision(HeldPoint point, const VolumeState& state);
 
 // Without kind and tag, which came later and have a place of their own.
 void append_held_point(ByteAppender& out, const HeldPoint& point);
@@ -49,6 +61,10 @@ Result<HeldPoint> read_held_point(ByteReader& in);
 void append_point_words(ByteAppender& out, const HeldPoint& point);
 // Errors: record_corrupt.
 Result<void> read_point_words(ByteReader& in, HeldPoint& point);
+// Group, and whether it is decided. Zeros stand for a point without a group.
+void append_point_group(ByteAppender& out, const HeldPoint& point);
+// Errors: record_corrupt.
+Result<void> read_point_group(ByteReader& in, HeldPoint& point);
 
 // Errors: not_found, record_corrupt, io_error.
 Result<VolumeState> read_volume_state(Disk& disk, const std::string& path);

@@ -67,7 +67,7 @@ Result<void> VolumeWriter::begin_switch(const PointId& wanted) {
                                           : std::string("no point")));
         }
         after.phase = Phase::returning;
-        after.point = kept->point;
+        after.point = with_decision(kept->point, state_);
     }
     CW_TRY(context_.probe.check_unused(options_.target_path));
     CW_TRY_ASSIGN(const std::string identity, context_.probe.identity(options_.target_path));

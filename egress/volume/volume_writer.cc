@@ -59,7 +59,8 @@ Result<void> VolumeWriter::start() {
                   .size_bytes = options_.size_bytes,
                   .target_path = options_.target_path,
                   .target_identity = identity,
-                  .point = {}};
+                  .point = {},
+                  .machine_name = state_.machine_name};  // As before a cancel.
         CW_TRY(clear_work_files(context_.disk, options_.work_directory));
         CW_TRY(write_volume_state(context_.disk, path("state"), state_));
     }
@@ -192,8 +193,11 @@ Result<void> VolumeWriter::take(const Record& record) {
     if (header.type == RecordType::resize) {
         return fail(Errc::size_mismatch, "the disk was resized: the target keeps its size");
     }
-    if (header.type == RecordType::flush || header.type == RecordType::point_result) {
+    if (header.type == RecordType::flush) {
         return {};  // Every sync covers everything taken.
+    }
+    if (header.type == RecordType::point_result) {
+        return take_point_result(record);
     }
     CW_TRY_ASSIGN(const bool wanted, check_sequence(header));
     if (!wanted) {
@@ -250,7 +254,14 @@ Result<void> VolumeWriter::take_point(const Record& record) {
 }
 
 HeldPoint VolumeWriter::held_by_merge(const pipeline::Point& point) const {
-    return {point.id, generation_, received_, point.source_time, point.kind, point.tag};
+    return {.id = point.id,
+            .generation = generation_,
+            .cut = received_,
+            .source_time = point.source_time,
+            .kind = point.kind,
+            .tag = point.tag,
+            .group = point.group,
+            .provisional = point.provisional && !point.group.is_nil()};
 }
 
 Result<void> VolumeWriter::begin_merge(const HeldPoint& point) {
@@ -304,6 +315,7 @@ Result<void> VolumeWriter::end_merge() {
     after.received = received_;
     ++after.log_number;
     after.without_undo = false;
+    forget_decisions(after);
     const VolumeState before = state_;
     CW_TRY(set_state(after));
     CW_CRASH_POINT("volume.point_held");

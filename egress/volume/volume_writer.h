@@ -76,16 +76,20 @@ public:
     [[nodiscard]] VolumeWork work() const noexcept;
 
     // --- collecting ---
-    // Takes a write, base, resync_begin/end, resize or point record. Duplicates are dropped. A
-    // point is durable when take() returns and has then to be merged. Not while merging(). Errors:
-    // seq_gap, size_mismatch, frame_malformed, payload_corrupt, generation_mismatch: the record was
-    // not taken. spool_full, io_error: nothing more is taken until reopened.
+    // Takes a write, base, resync_begin/end, resize, point or point_result record. Duplicates are
+    // dropped. A point is durable when take() returns and has then to be merged. Not while
+    // merging(). Errors: seq_gap, size_mismatch, frame_malformed, payload_corrupt,
+    // generation_mismatch: the record was not taken. spool_full, io_error: nothing more is taken
+    // until reopened.
     Result<void> take(const pipeline::Record& record);
     // A point waits to be merged into the overlay: taken, or found at open().
     [[nodiscard]] bool merging() const noexcept { return merge_ != nullptr; }
     // Merges about `budget_bytes`; true when nothing is left: the point is held, and committed.
     // When there is no room, earlier points are given up first. Errors: as for take().
     Result<bool> merge_some(std::uint64_t budget_bytes);
+    // What people call the machine; kept, also when what was collected is given up. At most
+    // machine_name_bytes_max. Errors: io_error, spool_full.
+    Result<void> name_machine(const std::string& name);
     // Everything taken is on stable storage.
     Result<void> sync();
     // What the target holds now, whatever has been taken: it is only read until the switch.
@@ -123,6 +127,8 @@ private:
     Result<void> note(const RedoEntry& entry);
     Result<bool> check_sequence(const pipeline::RecordHeader& header);
     Result<void> take_point(const pipeline::Record& record);
+    Result<void> take_point_result(const pipeline::Record& record);
+    void forget_decisions(VolumeState& state) const;
     Result<RedoEntry> append(const pipeline::Record& record);
     [[nodiscard]] HeldPoint held_by_merge(const pipeline::Point& point) const;
     Result<void> begin_merge(const HeldPoint& point);

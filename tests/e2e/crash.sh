@@ -104,7 +104,7 @@ while [ $killed -lt "$kills" ]; do
     start_server
     # Every fourth server dies again while it recovers or while the agent comes back.
     if [ $((killed % 4)) -eq 3 ]; then nap 300; kill_server; start_server; fi
-    wait_for 180 "the agent to come back" agent_live
+    wait_for 600 "the agent to come back" agent_live
 done
 make_point sent
 echo "$killed kills of the server, $point points, $((SECONDS - started)) s"
@@ -120,7 +120,7 @@ for ((i = 0; i < 10; i++)); do
     armed_server "cache.recovery.${places[i % 4]}" 1 && recoveries=$((recoveries + 1))
 done
 start_server
-wait_for 180 "the agent to come back" agent_live
+wait_for 600 "the agent to come back" agent_live
 make_point sent
 wait_for 180 "all points in the vault" all_committed && pass "ten recoveries are killed: no point is lost"
 check "each of the ten died" [ $recoveries -eq 10 ]
@@ -132,9 +132,13 @@ reach() {
     if [[ $1 = cache.close.* ]]; then reach_while_closing "$1" "$2"; return; fi
     if [[ $1 = cache.recovery.* ]]; then reach_while_recovering "$1" "$2"; return; fi
     armed_server "$1" "$2" && return 0
-    deadline=$((SECONDS + 180))  # The agent has to come back before there is anything to die of.
+    # The agent has to come back before there is anything to die of, and after several sessions that died at once it waits
+    # for minutes. The writer does not: it would fill what the agent may keep, and then there are no points.
+    deadline=$((SECONDS + 600))
     while [ $SECONDS -lt $deadline ]; do
         make_point sent
+        nap 100
+        writer_pause
         died_within 1 && return 0
     done
     return 1
@@ -172,7 +176,7 @@ for name in $(causewayd --list-crash-points | grep -vE '^(cache\.create|target|v
     done
 done
 start_server
-wait_for 180 "the agent to come back" agent_live
+wait_for 600 "the agent to come back" agent_live
 make_point sent
 echo "$reached crash points reached, not reached:${unreached:- none}; $((SECONDS - started)) s"
 wait_for 180 "all points in the vault" all_committed && pass "death at each crash point: no point is lost"
@@ -188,7 +192,7 @@ kill -STOP "$demo_server_pid"
 sleep "$asleep"
 make_point sent
 kill -CONT "$demo_server_pid"
-wait_for 180 "the agent to come back" agent_live
+wait_for 600 "the agent to come back" agent_live
 make_point sent
 wait_for 180 "all points in the vault" all_committed && pass "a server that slept for $asleep s goes on: no point is lost"
 check "its sleep makes no resync" no_resync

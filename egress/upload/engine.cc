@@ -10,7 +10,6 @@
 namespace cw::upload {
 namespace {
 
-constexpr std::size_t channel_capacity = 1024;
 constexpr std::size_t upload_stages_max = 16;
 // The worst case of one plan in the segment pool: its raw bytes, chunk by chunk rounded to slabs.
 constexpr std::size_t segment_slabs_min = pipeline::plan_raw_bytes_max / pipeline::slab_bytes + 1;
@@ -21,7 +20,8 @@ void check_options(const EngineContext& context, const EngineOptions& options) {
     CW_ASSERT(options.segment_slabs >= pipeline::slabs_per_record_max &&
               options.segment_slabs <= context.readback_slabs.count());
     CW_ASSERT(context.segment_slabs.count() >= segment_slabs_min);
-    CW_ASSERT(options.jobs >= 1 && options.backlog_records >= 1 && options.stored_ring >= 1);
+    CW_ASSERT(options.jobs >= 1 && options.backlog_records >= 1 && options.stored_ring >= 1 &&
+              options.stage_rings >= 1);
     CW_ASSERT(options.seal_after_ns > 0 && options.commit_interval_ns >= 0);
     CW_ASSERT(options.checkpoint_every >= 2);
     CW_ASSERT(options.pause_first_ns > 0 && options.pause_max_ns >= options.pause_first_ns);
@@ -30,8 +30,8 @@ void check_options(const EngineContext& context, const EngineOptions& options) {
 // The channels between two stages, one for each direction.
 template <typename Forth, typename Back>
 struct Link {
-    Link(pipeline::Doorbell& to, pipeline::Doorbell& from)
-        : forth(channel_capacity, to), back(channel_capacity, from) {}
+    Link(std::size_t capacity, pipeline::Doorbell& to, pipeline::Doorbell& from)
+        : forth(capacity, to), back(capacity, from) {}
     Channel<Forth> forth;
     Channel<Back> back;
 };
@@ -83,13 +83,13 @@ EngineImpl::EngineImpl(const EngineContext& context, const EngineDoorbells& door
     : options_(std::move(options)),
       doorbells_(doorbells),
       stored_(options_.stored_ring),
-      publishing_(doorbells.publish, doorbells.assembly),
-      opening_(doorbells.open, doorbells.publish) {
+      publishing_(options_.stage_rings, doorbells.publish, doorbells.assembly),
+      opening_(options_.stage_rings, doorbells.open, doorbells.publish) {
     CW_ASSERT(!doorbells_.upload.empty() && doorbells_.upload.size() <= upload_stages_max);
     check_options(context, options_);
     for (pipeline::Doorbell* const doorbell : doorbells_.upload) {
-        uploading_.push_back(
-            std::make_unique<Link<UploadOrder, UploadAnswer>>(*doorbell, doorbells_.assembly));
+        uploading_.push_back(std::make_unique<Link<UploadOrder, UploadAnswer>>(
+            options_.stage_rings, *doorbell, doorbells_.assembly));
     }
     make_assembly(context);
     const auto watched = [&context](const PulseStore*& shown) {

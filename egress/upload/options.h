@@ -82,6 +82,7 @@ struct EngineOptions {
     std::int64_t pause_max_ns = 30 * ns_per_s;
 
     std::size_t stored_ring = 4096;  // Capacity of the ring from the spool's thread.
+    std::size_t stage_rings = 1024;  // Of each ring between stages; what is more waits behind it.
 };
 
 }  // namespace cw::upload

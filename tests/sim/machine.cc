@@ -63,7 +63,7 @@ Machine::Machine(World& world, std::size_t index)
       base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()) {
     id_.bytes.fill(std::byte{static_cast<unsigned char>(0xa0 + index)});
     for (std::size_t i = 0; i < world.settings.disks; ++i) {
-        images_.push_back(std::make_unique<agent::test::MemoryImage>(world.settings.disk_bytes));
+        images_.push_back(std::make_unique<SharedImage>(world.settings.disk_bytes));
     }
     write_some(4);
 }
@@ -88,8 +88,7 @@ Machine::Machine(World& world, std::size_t index, const Machine& original)
     CW_ASSERT(original.replicator_ == nullptr);
     original.storage_->copy_to(*storage_);
     for (const auto& image : original.images_) {
-        images_.push_back(std::make_unique<agent::test::MemoryImage>(image->size()));
-        CW_ASSERT(images_.back()->write(0, image->copy()).has_value());
+        images_.push_back(std::make_unique<SharedImage>(image->bytes()));
     }
 }
 
@@ -343,7 +342,7 @@ void Machine::write_some(std::size_t count) {
 Machine::Images Machine::images() const {
     Images out;
     for (std::size_t i = 0; i < images_.size(); ++i) {
-        out.emplace(disk_id(i), images_[i]->copy());
+        out.emplace(disk_id(i), images_[i]->bytes());
     }
     return out;
 }

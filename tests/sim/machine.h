@@ -5,9 +5,9 @@
 #pragma once
 
 #include "agent/stream/replicator.h"
-#include "tests/agent/memory_image.h"
 #include "tests/fakes/sim_disk.h"
 #include "tests/sim/network.h"
+#include "tests/sim/shared_image.h"
 
 #include <map>
 #include <memory>
@@ -62,7 +62,7 @@ public:
     [[nodiscard]] std::string state();
 
     // The disks as they were when each point was cut, by disk.
-    using Images = std::map<DiskId, ByteVector>;
+    using Images = std::map<DiskId, SharedBytes>;
     [[nodiscard]] const std::map<PointId, Images>& points() const noexcept { return *points_; }
     [[nodiscard]] std::optional<PointId> newest_point() const { return newest_; }
     [[nodiscard]] Images images() const;
@@ -79,7 +79,7 @@ private:
     MachineId id_;
     std::size_t server_ = 0;
     std::unique_ptr<fakes::SimStorage> storage_;
-    std::vector<std::unique_ptr<agent::test::MemoryImage>> images_;
+    std::vector<std::unique_ptr<SharedImage>> images_;
     std::shared_ptr<std::map<PointId, Images>> points_;  // Shared by the copies of one machine.
     std::optional<PointId> newest_;
 

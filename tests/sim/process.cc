@@ -131,6 +131,7 @@ upload::EngineOptions Process::engine_options() const {
     options.jobs = s.jobs;
     options.backlog_records = s.backlog_records;
     options.stored_ring = std::max<std::size_t>(s.rings, 4);
+    options.stage_rings = s.rings;
     return options;
 }
 

@@ -2,18 +2,7 @@
 
 #include "recovery/image_reader.h"
 
-#include <algorithm>
-#include <cstring>
-
 namespace cw::sim {
-namespace {
-
-std::string where(Bytes a, Bytes b) {
-    const auto [at, other] = std::ranges::mismatch(a, b);
-    return "byte " + std::to_string(at - a.begin());
-}
-
-}  // namespace
 
 void PointOracle::on_committed(const pipeline::Committed& committed) {
     for (const pipeline::PointStatus& point : committed.points) {
@@ -31,18 +20,19 @@ Result<bool> PointOracle::equal(blob::BlobStore& store, const recovery::Catalog&
         return false;
     }
     for (const auto& cut : point.cuts) {
-        const ByteVector& expected = images.at(cut.disk);
+        const SharedBytes& expected = images.at(cut.disk);
         CW_TRY_ASSIGN(const auto reader,
                       recovery::ImageReader::open(store, catalog, catalog.disk_at(cut), {}));
         bytes_.resize(reader->size_bytes());
         const MutableBytes bytes(bytes_);
         CW_TRY(reader->read(0, bytes));
-        if (bytes.size() != expected.size() ||
-            std::memcmp(bytes.data(), expected.data(), bytes.size()) != 0) {
+        const bool resized = bytes.size() != expected.size();
+        const auto differs = resized ? 0 : expected.first_difference(bytes);
+        if (differs) {
             complain_("points", "point " + to_string(point.id) + " differs on disk " +
                                     to_string(cut.disk) + " at cut " +
-                                    std::to_string(raw(cut.cut)) + " from " +
-                                    where(bytes, expected));
+                                    std::to_string(raw(cut.cut)) + " from byte " +
+                                    std::to_string(*differs));
             return false;
         }
     }

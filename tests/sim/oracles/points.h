@@ -4,6 +4,7 @@
 
 #include "recovery/catalog.h"
 #include "tests/sim/oracles/watch.h"
+#include "tests/sim/shared_image.h"
 
 #include <map>
 #include <set>
@@ -12,7 +13,7 @@ namespace cw::sim {
 
 class PointOracle {
 public:
-    using Images = std::map<DiskId, ByteVector>;
+    using Images = std::map<DiskId, SharedBytes>;
     explicit PointOracle(Complain complain) : complain_(std::move(complain)) {}
 
     void on_committed(const pipeline::Committed& committed);

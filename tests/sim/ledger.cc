@@ -61,6 +61,11 @@ Ledger read_ledger(const std::string& path) {
             KillTotal& total = ledger.kills[entry.value("what", "")];
             total.kills += entry.value("kills", 0ULL);
             total.failed_claims += entry.value("failed_claims", 0ULL);
+        } else if (kind == "mutants") {
+            ledger.mutants = MutantRun{.commit = entry.value("commit", ""),
+                                       .planted = entry.value("planted", 0ULL),
+                                       .caught = entry.value("caught", 0ULL),
+                                       .equivalent = entry.value("equivalent", 0ULL)};
         } else {
             add_schedules(entry, ledger);
         }

@@ -1,10 +1,12 @@
-// The ledger: what campaigns did, one JSON line each, appended for ever. Lines are of three kinds:
-// schedules of the simulator (no "kind"), "kills" of real processes, "fuzz" of one target. The last
-// two are written by tests/soak/ledger.py. docs/fault-report.md is made of all of them.
+// The ledger: what campaigns did, one JSON line each, appended for ever. Lines are of four kinds:
+// schedules of the simulator (no "kind"), "kills" of real processes, "fuzz" of one target,
+// "mutants" of one run over the planted bugs. All but the first are written by
+// tests/soak/ledger.py. docs/fault-report.md is made of all of them.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,12 @@ struct KillTotal {
     std::uint64_t kills = 0, failed_claims = 0;
 };
 
+// One run over all planted bugs.
+struct MutantRun {
+    std::string commit;
+    std::uint64_t planted = 0, caught = 0, equivalent = 0;
+};
+
 struct Ledger {
     std::uint64_t schedules = 0, violations = 0;
     std::uint64_t last_seed = 0;  // The highest of all campaigns; 0: none.
@@ -27,6 +35,7 @@ struct Ledger {
     std::map<std::string, std::uint64_t> counts;
     std::map<std::string, FuzzTotal> fuzz;   // By target.
     std::map<std::string, KillTotal> kills;  // By what was killed.
+    std::optional<MutantRun> mutants;        // The newest.
     std::vector<std::string> campaigns;      // Rows of a Markdown table.
 };
 

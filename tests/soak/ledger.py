@@ -3,6 +3,7 @@
 
 usage: ledger.py LEDGER COMMIT fuzz TARGET LOG     a libFuzzer log (-print_final_stats=1)
        ledger.py LEDGER COMMIT kills LOG           a log of tests/e2e/crash.sh
+       ledger.py LEDGER COMMIT mutants LOG         what causeway_sim --mutants printed
 Nothing is added for a log that tells of nothing done; the exit status is 1 then.
 """
 import json
@@ -32,11 +33,18 @@ def kills(log):
             for count, what in re.findall(r"^(\d+) kills of the (\w+),", log, re.M)]
 
 
+def mutants(log):
+    done = re.search(r"sim: (\d+) of (\d+) planted bugs caught, (\d+) equivalent", log)
+    return [{"kind": "mutants", "caught": int(done[1]), "planted": int(done[2]), "equivalent": int(done[3])}] if done else []
+
+
 def main():
+    if len(sys.argv) < 5 or sys.argv[3] not in ("fuzz", "kills", "mutants"):
+        sys.exit(__doc__)
     ledger, commit, kind = sys.argv[1:4]
     with open(sys.argv[-1], encoding="utf-8", errors="replace") as file:
         log = file.read()
-    entries = fuzzing(sys.argv[4], log) if kind == "fuzz" else kills(log)
+    entries = fuzzing(sys.argv[4], log) if kind == "fuzz" else mutants(log) if kind == "mutants" else kills(log)
     with open(ledger, "a", encoding="utf-8") as file:
         for entry in entries:
             file.write(json.dumps({"commit": commit, **entry}, separators=(",", ":"), sort_keys=True) + "\n")

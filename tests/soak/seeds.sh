@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# For hours: processes are killed with ever new seeds, the simulator goes through schedules that no campaign had, and
-# the parsers are fuzzed by turns. Each run is a line of build/results/soak.tsv (UTC, what, seed, result, seconds) and,
+# For hours: the simulator goes through schedules that no campaign had, the parsers are fuzzed by turns, 5 minutes each,
+# and every fourth turn processes are killed with ever new seeds; the planted bugs are looked for once. Each run is a line of build/results/soak.tsv (UTC, what, seed, result, seconds) and,
 # with its counts and the commit, of the ledger, from which docs/fault-report.md is made at the end; logs of what failed
 # stay in build/results/soak/. May be broken off at any time: the next soak goes on where the ledger ends.
 # Usage: seeds.sh BUILD_DIRECTORY HOURS; CAUSEWAY_SOAK_SEED=N begins with that seed for kills; CAUSEWAY_LEDGER=FILE and
@@ -38,25 +38,32 @@ targets=()
 for program in "$(dirname "$build")"/fuzz/fuzz/fuzz_*; do
     [ ! -x "$program" ] || [ "${program##*_}" = canary ] || targets+=("$program")
 done
+if [ -x "$sim" ]; then
+    soak mutants "$sim" --mutants
+    tests/soak/ledger.py "$ledger" "$commit" mutants "$log" || true
+    done_with_log mutants
+fi
 turn=0
 while [ $SECONDS -lt $end ]; do
-    soak crash bash tests/e2e/crash.sh "$build"
-    tests/soak/ledger.py "$ledger" "$commit" kills "$log" || true
-    done_with_log crash
+    if [ $((turn % 4)) -eq 0 ]; then
+        soak crash bash tests/e2e/crash.sh "$build"
+        tests/soak/ledger.py "$ledger" "$commit" kills "$log" || true
+        done_with_log crash
+    fi
     if [ -x "$sim" ]; then
-        soak sim "$sim" --report "$ledger" --seeds +2000 --commit "$commit"
+        soak sim "$sim" --report "$ledger" --seeds +8000 --commit "$commit"
         done_with_log sim
     fi
     if [ ${#targets[@]} -gt 0 ]; then
-        program=${targets[turn % ${#targets[@]}]} turn=$((turn + 1))
+        program=${targets[turn % ${#targets[@]}]}
         name=${program##*/fuzz_}
         mkdir -p "build/fuzz/corpus/$name" "build/fuzz/found/$name"
-        soak "fuzz $name" "$program" -max_total_time=60 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+        soak "fuzz $name" "$program" -max_total_time=300 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
             -artifact_prefix="build/fuzz/found/$name/" "build/fuzz/corpus/$name" "tests/fuzz/corpus/$name"
         tests/soak/ledger.py "$ledger" "$commit" fuzz "$name" "$log" || true
         done_with_log "fuzz $name"
     fi
-    seed=$((seed + 1))
+    seed=$((seed + 1)) turn=$((turn + 1))
 done
 [ ! -x "$sim" ] || "$sim" --report "$ledger" >"$report"
 for what in "${!runs[@]}"; do

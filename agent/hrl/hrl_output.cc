@@ -1,9 +1,11 @@
 #include "agent/hrl/hrl_output.h"
 
+#include "agent/full_disk.h"
 #include "agent/hrl/hrl_reader.h"
 #include "base/log.h"
 
 #include <algorithm>
+#include <charconv>
 #include <ctime>
 #include <utility>
 
@@ -11,7 +13,8 @@ namespace cw::agent {
 namespace {
 
 constexpr std::string_view suffix = ".hrl", behind_mark = " behind";
-constexpr std::size_t id_chars = 36, state_bytes_max = 4096, id_shown = 8;
+constexpr std::size_t id_chars = 36, state_bytes_max = 4096, id_shown = 8, place_digits = 8;
+constexpr std::uint64_t places = 100'000'000;  // As many as the digits tell apart.
 
 bool is_zero(Bytes data) {
     return std::ranges::all_of(data, [](std::byte each) { return each == std::byte{0}; });
@@ -23,6 +26,33 @@ BlockSet without(const BlockSet& all, const BlockSet& some) {
         out.remove_mask(ordinal, mask);
     }
     return out;
+}
+
+struct StoredNumbers {
+    std::uint64_t disk_bytes = 0, place = 0;
+};
+
+// " BYTES PLACE"; agents before names had a place wrote " BYTES".
+Result<StoredNumbers> parse_numbers(std::string_view text) {
+    StoredNumbers out;
+    for (std::uint64_t* const field : {&out.disk_bytes, &out.place}) {
+        const char* const begin = text.data() + std::min<std::size_t>(1, text.size());
+        const auto [end, bad] = std::from_chars(begin, text.data() + text.size(), *field);
+        if (!text.starts_with(' ') || bad != std::errc{}) {
+            return fail(Errc::record_corrupt, "where numbers are expected");
+        }
+        text.remove_prefix(static_cast<std::size_t>(end - text.data()));
+        if (text.empty()) {
+            return out;
+        }
+    }
+    return fail(Errc::record_corrupt, "after the last number");
+}
+
+// "00000007": the place in the chain.
+std::string padded(std::uint64_t place) {
+    const std::string digits = std::to_string(place % places);
+    return std::string(place_digits - digits.size(), '0') + digits;
 }
 
 // "20261121T142900Z": names of logs sort as their times.
@@ -60,10 +90,12 @@ Result<void> HrlOutput::load() {
     std::string_view rest = said.substr(std::min(id_chars, said.size()));
     const bool behind = rest.ends_with(behind_mark);
     rest.remove_suffix(behind ? behind_mark.size() : 0);
-    if (!id || !rest.starts_with(' ')) {
+    const auto numbers = parse_numbers(rest);
+    if (!id || !numbers) {
         return fail(Errc::record_corrupt, options_.state_path);
     }
-    if (rest.substr(1) != std::to_string(options_.disk_bytes)) {
+    place_ = numbers->place;
+    if (numbers->disk_bytes != options_.disk_bytes) {
         return {};  // Of a disk of another size: a new chain begins.
     }
     last_ = *id;
@@ -72,12 +104,15 @@ Result<void> HrlOutput::load() {
 }
 
 Result<void> HrlOutput::store(const HrlId& last, bool behind) {
-    const std::string text = hrl_id_text(last) + " " + std::to_string(options_.disk_bytes) +
+    const std::uint64_t place = last == last_ ? place_ : place_ + 1;
+    const std::string text = hrl_id_text(last) + " " + std::to_string(options_.disk_bytes) + " " +
+                             std::to_string(place) +
                              std::string(behind ? behind_mark : std::string_view{});
     unsure_ = true;
     CW_TRY(write_file_atomically(context_.disk, options_.state_path, as_bytes(text)));
     unsure_ = false;
     last_ = last;
+    place_ = place;
     behind_ = behind;
     return {};
 }
@@ -102,8 +137,9 @@ Result<void> HrlOutput::settle_part() {
     return context_.disk.sync_directory(options_.directory);
 }
 
+// Of the last log. Its header knows seconds only: logs of one second sort by their place.
 std::string HrlOutput::path_of(const HrlHeader& header) const {
-    return options_.directory + "/" + stamp(header.modified_s) + "-" +
+    return options_.directory + "/" + stamp(header.modified_s) + "-" + padded(place_) + "-" +
            hrl_id_text(header.id).substr(0, id_shown) + std::string(suffix);
 }
 
@@ -173,8 +209,8 @@ void HrlOutput::write(std::uint64_t offset, Bytes data) {
 
 void HrlOutput::give_up(const Error& error) {
     log_.reset();
-    trouble_ = error;
-    log_warning("agent.hrl.output", {{"directory", options_.directory}, {"error", error}});
+    trouble_ = name_full_disk(error, options_.directory);
+    log_warning("agent.hrl.output", {{"directory", options_.directory}, {"error", *trouble_}});
 }
 
 Result<void> HrlOutput::finish_log() {

@@ -23,7 +23,7 @@ class HrlOutput {
 public:
     struct Options {
         std::string directory;   // This disk's alone. Made if it is not there.
-        std::string state_path;  // The last log, and the disk's size.
+        std::string state_path;  // The last log and its place, and the disk's size.
         std::uint64_t disk_bytes = 0;
         std::uint64_t bytes_max = 0;  // Of all logs in the directory together.
     };
@@ -73,10 +73,11 @@ private:
     const Options options_;
     Context context_;
     HrlId last_{};
-    bool behind_ = true;   // As stored: the last log is not all that an earlier run knew.
-    bool unsure_ = false;  // Storing it failed: what is stored may be either.
-    BlockSet pending_;     // Changed since the last log, and in no bitmap.
-    BlockSet wanted_;      // Of this epoch's log.
+    std::uint64_t place_ = 0;  // Of the last log, counted over all chains here.
+    bool behind_ = true;       // As stored: the last log is not all that an earlier run knew.
+    bool unsure_ = false;      // Storing it failed: what is stored may be either.
+    BlockSet pending_;         // Changed since the last log, and in no bitmap.
+    BlockSet wanted_;          // Of this epoch's log.
     WallMicros time_{};
     HrlHeader header_;
     std::optional<HrlFile> log_;

@@ -120,6 +120,54 @@ TEST_F(HrlOutputs, LogsOfAllEpochsLeadFromZerosToTheDisk) {
     EXPECT_EQ(files().size(), 9U);
 }
 
+// A log's header knows seconds only.
+TEST_F(HrlOutputs, NamesOfOneSecondSortAsTheChain) {
+    epoch({});
+    for (int i = 0; i < 20; ++i) {
+        if (i == 10) {
+            open();  // Over a restart too.
+        }
+        const BlockSet dirty = change();
+        (void)output_->begin(dirty, clock_.wall());
+        feed(dirty);
+        ASSERT_TRUE(output_->commit());
+    }
+    auto names = files();
+    ASSERT_EQ(names.size(), 21U);
+    std::ranges::sort(names);
+    HrlId at{};
+    for (const std::string& name : names) {
+        const auto log = HrlReader::open(*disk_, "/logs/" + name, true);
+        ASSERT_TRUE(log) << name;
+        EXPECT_EQ(log->header().previous, at) << name;
+        at = log->header().id;
+    }
+    EXPECT_TRUE(applied() == image_);
+}
+
+// As an agent wrote it before names had a place in the chain.
+TEST_F(HrlOutputs, StateWithoutAPlaceIsGoneOnWith) {
+    epoch({});
+    const HrlId before = output_->last();
+    const std::string text = hrl_id_text(before) + " " + std::to_string(disk_bytes);
+    ASSERT_TRUE(write_file_atomically(*disk_, "/state/hrl.disk", as_bytes(text)));
+    open();
+    EXPECT_EQ(output_->last(), before);
+    EXPECT_EQ(epoch(change()), 0U);
+    EXPECT_TRUE(applied() == image_);
+    for (const char* const bad : {" ", " 1x", " 1 ", " 1 2 3", " 1 2 3 behind"}) {
+        ASSERT_TRUE(
+            write_file_atomically(*disk_, "/state/hrl.disk", as_bytes(hrl_id_text(before) + bad)));
+        const auto opened = HrlOutput::open({.directory = "/logs",
+                                             .state_path = "/state/hrl.disk",
+                                             .disk_bytes = disk_bytes,
+                                             .bytes_max = gib},
+                                            {*disk_, clock_, *random_});
+        ASSERT_FALSE(opened) << bad;
+        EXPECT_EQ(opened.error().code, Errc::record_corrupt) << bad;
+    }
+}
+
 TEST_F(HrlOutputs, EpochWithoutAPointLeavesNoFile) {
     epoch({});
     const BlockSet dirty = change();
@@ -149,6 +197,21 @@ TEST_F(HrlOutputs, WhatAKilledAgentAloneKnewOfMakesTheNextLogWhole) {
     ASSERT_TRUE(output_->changed(change()));
     open();  // The bitmaps say nothing of it any more.
     EXPECT_EQ(epoch({}), 17 * map_block_bytes);
+    EXPECT_TRUE(applied() == image_);
+}
+
+TEST_F(HrlOutputs, OfAFullDiskSaysWhichDiskThatIsAndCatchesUpWhenThereIsRoom) {
+    epoch({});
+    storage_.plan().capacity_bytes = 1;
+    epoch(change());
+    ASSERT_TRUE(output_->trouble());
+    EXPECT_EQ(output_->trouble()->code, Errc::spool_full);
+    EXPECT_NE(output_->trouble()->detail.find("free some space on the file system of /logs"),
+              std::string::npos)
+        << output_->trouble()->detail;
+    storage_.plan().capacity_bytes = UINT64_MAX;
+    epoch(change());
+    EXPECT_FALSE(output_->trouble());
     EXPECT_TRUE(applied() == image_);
 }
 

@@ -152,6 +152,7 @@ std::optional<Seq> Outbox::oldest(std::uint16_t slot) {
 
 bool Outbox::empty() {
     collect();
+    trim();  // The word about a group's point is done when it is sent, which nobody answers.
     return entries_.empty();
 }
 

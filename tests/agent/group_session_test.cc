@@ -34,6 +34,20 @@ TEST(GroupSession, ResultFollowsItsPointAlsoAcrossLostConnections) {
     }
 }
 
+// Nobody answers it, and if nobody writes either a clean stop must not wait for the next record.
+TEST(GroupSession, ResultThatIsSentLeavesNothingToWaitFor) {
+    Outbox outbox(mib);
+    OutboxEntry entry;
+    entry.record.header.type = pipeline::RecordType::point_result;
+    entry.slot = wire::machine_slot;
+    outbox.push(std::move(entry));
+    EXPECT_FALSE(outbox.empty());
+    OutboxEntry* const unsent = outbox.next_unsent();
+    ASSERT_NE(unsent, nullptr);
+    unsent->sent = true;
+    EXPECT_TRUE(outbox.empty());
+}
+
 TEST(GroupSession, PointOfADiskThatIsNotSynchronisedIsRefused) {
     Harness h;
     const auto id = provisional(h);

@@ -188,7 +188,8 @@ private:
         if (removed) {
             return true;
         }
-        if (removed.error().code == Errc::blob_immutable) {
+        if (removed.error().code == Errc::blob_immutable ||
+            removed.error().code == Errc::blob_leased) {
             ++report_.immutable;
             return false;
         }

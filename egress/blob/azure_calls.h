@@ -35,7 +35,6 @@ std::unique_ptr<AzureCall> make_head_call(BlobName name, std::string if_match,
 std::unique_ptr<AzureCall> make_list_call(Container container, std::string prefix,
                                           std::string marker, Done<Result<ListPage>> done);
 std::unique_ptr<AzureCall> make_remove_call(BlobName name, Done<Result<void>> done);
-std::unique_ptr<AzureCall> make_lease_call(LeaseRequest request, Done<Result<void>> done);
 std::unique_ptr<AzureCall> make_create_call(Done<Result<void>> done);
 
 // Size, etag and metadata of a GET or HEAD reply. Errors: blob_unavailable (malformed).

@@ -53,7 +53,7 @@ constexpr std::array rows{
 constexpr std::array families{
     Row{"Authorization", {Errc::blob_denied, false}},
     Row{"BlobImmutable", {Errc::blob_immutable, false}},
-    Row{"Lease", {Errc::blob_lease_lost, false}},
+    Row{"Lease", {Errc::blob_leased, false}},
 };
 
 Verdict by_status(int status) noexcept {

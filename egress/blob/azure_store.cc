@@ -82,11 +82,6 @@ public:
             enqueue(make_remove_call(std::move(name), std::move(done)));
         }
     }
-    void lease(LeaseRequest request, Done<Result<void>> done) override {
-        if (const auto ok = check_lease(request); admitted(ok, done)) {
-            enqueue(make_lease_call(std::move(request), std::move(done)));
-        }
-    }
     void create_containers(Done<Result<void>> done) override {
         enqueue(make_create_call(std::move(done)));
     }

@@ -1,4 +1,4 @@
-// The calls that change the vault: put, remove, lease, create.
+// The calls that change the vault: put, remove, create.
 #include "egress/blob/azure_call_parts.h"
 #include "egress/blob/azure_errors.h"
 #include "egress/blob/common.h"
@@ -22,9 +22,6 @@ public:
             http.headers.emplace_back("if-none-match", "*");
         } else if (request_.condition == PutCondition::if_match) {
             http.headers.emplace_back("if-match", quoted(request_.etag));
-        }
-        if (!request_.lease_id.empty()) {
-            http.headers.emplace_back("x-ms-lease-id", request_.lease_id);
         }
         for (const auto& [name, value] : request_.metadata) {
             http.headers.emplace_back(std::string(metadata_prefix) + name, value);
@@ -89,58 +86,6 @@ private:
     const Done<Result<void>> done_;
 };
 
-class LeaseCall final : public AzureCall {
-public:
-    LeaseCall(LeaseRequest request, Done<Result<void>> done)
-        : request_(std::move(request)), done_(std::move(done)) {}
-    HttpRequest build(const AzureWire& wire) override {
-        HttpRequest http{.method = "PUT", .path = wire.endpoint.object_path(request_.name)};
-        http.query = {{"comp", "lease"}};
-        const auto header = [&http](const char* name, std::string value) {
-            http.headers.emplace_back(name, std::move(value));
-        };
-        switch (request_.action) {
-            case LeaseAction::acquire:
-                header("x-ms-lease-action", "acquire");
-                header("x-ms-lease-duration", std::to_string(request_.duration_s));
-                header("x-ms-proposed-lease-id", request_.lease_id);
-                break;
-            case LeaseAction::renew:
-                header("x-ms-lease-action", "renew");
-                header("x-ms-lease-id", request_.lease_id);
-                break;
-            case LeaseAction::release:
-                header("x-ms-lease-action", "release");
-                header("x-ms-lease-id", request_.lease_id);
-                break;
-            case LeaseAction::break_:
-                header("x-ms-lease-action", "break");
-                header("x-ms-lease-break-period", "0");
-                break;
-        }
-        return http;
-    }
-    std::unique_ptr<AzureCall> judge(HttpReply& reply, std::int64_t now_s) override {
-        const int success = request_.action == LeaseAction::acquire  ? 201
-                            : request_.action == LeaseAction::break_ ? 202
-                                                                     : 200;
-        if (answered(reply, success)) {
-            done_({});
-            return nullptr;
-        }
-        Error error = failure(reply, "lease " + to_string(request_.name), now_s);
-        const bool nothing_to_break =
-            request_.action == LeaseAction::break_ && error.code == Errc::blob_lease_lost;
-        done_(nothing_to_break ? Result<void>{} : std::unexpected(std::move(error)));
-        return nullptr;
-    }
-    void fail_unsent(Error error) override { done_(std::unexpected(std::move(error))); }
-
-private:
-    const LeaseRequest request_;
-    const Done<Result<void>> done_;
-};
-
 // The four containers one after the other.
 class CreateCall final : public AzureCall {
 public:
@@ -181,10 +126,6 @@ std::unique_ptr<AzureCall> make_put_call(PutRequest request, Done<PutResult> don
 
 std::unique_ptr<AzureCall> make_remove_call(BlobName name, Done<Result<void>> done) {
     return std::make_unique<RemoveCall>(std::move(name), std::move(done));
-}
-
-std::unique_ptr<AzureCall> make_lease_call(LeaseRequest request, Done<Result<void>> done) {
-    return std::make_unique<LeaseCall>(std::move(request), std::move(done));
 }
 
 std::unique_ptr<AzureCall> make_create_call(Done<Result<void>> done) {

@@ -71,19 +71,6 @@ Result<void> check_get(const GetRequest& request) {
     return {};
 }
 
-Result<void> check_lease(const LeaseRequest& request) {
-    CW_TRY(check_name(request.name));
-    const bool needs_id = request.action != LeaseAction::break_;
-    if (needs_id && !parse_uuid_bytes(request.lease_id)) {
-        return fail(Errc::blob_rejected, "lease id is not a UUID");
-    }
-    if (request.action == LeaseAction::acquire &&
-        (request.duration_s < 15 || request.duration_s > 60)) {
-        return fail(Errc::blob_rejected, "lease of " + std::to_string(request.duration_s) + " s");
-    }
-    return {};
-}
-
 Result<void> check_prefix(std::string_view prefix) {
     const auto allowed = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||

@@ -20,8 +20,6 @@ Result<void> check_put(const PutRequest& request);
 Result<void> check_body(const PutRequest& request);
 // Errors: blob_rejected (name, more than get_bytes_max).
 Result<void> check_get(const GetRequest& request);
-// Errors: blob_rejected (name, id not a UUID, duration outside 15..60 for acquire).
-Result<void> check_lease(const LeaseRequest& request);
 // A prefix may be empty or end anywhere in a name. Errors: blob_rejected.
 Result<void> check_prefix(std::string_view prefix);
 

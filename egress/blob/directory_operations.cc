@@ -17,9 +17,6 @@ std::string object_path(const BlobName& name) {
 std::string metadata_path(const BlobName& name) {
     return ".causeway/meta/" + to_string(name);
 }
-std::string lease_path(const BlobName& name) {
-    return ".causeway/lease/" + to_string(name);
-}
 
 std::int64_t mtime_ns_of(const struct stat& status) {
     return status.st_mtim.tv_sec * ns_per_s + status.st_mtim.tv_nsec;
@@ -86,8 +83,7 @@ PutResult DirectoryOperations::publish(const PutRequest& request, const std::str
             CW_TRY_ASSIGN(lock, tree_.lock(std::string(name_of(name.container)), true));
         }
         const Result<Found> found = find(name);
-        CW_TRY_ASSIGN(LeaseState lease, read_lease(name));
-        CW_TRY_ASSIGN(const bool replace, admit(request, found, lease));
+        CW_TRY_ASSIGN(const bool replace, admit(request, found));
         std::vector<MetadataVersion> versions;
         if (replace) {
             if (const std::int64_t old_ns = mtime_ns_of(found->status); mtime_ns <= old_ns) {
@@ -111,18 +107,15 @@ PutResult DirectoryOperations::publish(const PutRequest& request, const std::str
             versions.pop_back();
             CW_TRY(write_metadata(name, versions));
         }
-        if (!lease.none() && !lease.active(vault_.clock.boot())) {
-            CW_TRY(tree_.unlink(lease_path(name)));
-        }
         return etag;
     };
     auto etag = run();
     return etag ? stored(std::move(*etag)) : from_error(etag.error(), published);
 }
 
-// Whether the put replaces an object. Errors: blob_conflict, blob_lease_lost, and those of find().
-Result<bool> DirectoryOperations::admit(const PutRequest& request, const Result<Found>& found,
-                                        const LeaseState& lease) const {
+// Whether the put replaces an object. Errors: blob_conflict, and those of find().
+Result<bool> DirectoryOperations::admit(const PutRequest& request,
+                                        const Result<Found>& found) const {
     if (!found && found.error().code != Errc::blob_not_found) {
         return std::unexpected(found.error());
     }
@@ -133,9 +126,6 @@ Result<bool> DirectoryOperations::admit(const PutRequest& request, const Result<
     if (request.condition == PutCondition::if_match &&
         (!exists || found->properties.etag != request.etag)) {
         return fail(Errc::blob_conflict, to_string(request.name) + " has another etag");
-    }
-    if (exists || !request.lease_id.empty()) {
-        CW_TRY(lease.allow_write(request.lease_id, vault_.clock.boot()));
     }
     return exists;
 }
@@ -220,27 +210,12 @@ Result<void> DirectoryOperations::remove(const BlobName& name) {
     CW_TRY(require_container(name.container));
     const std::string container(name_of(name.container));
     CW_TRY_ASSIGN(const Fd lock, tree_.lock(container, true));
-    CW_TRY_ASSIGN(const LeaseState lease, read_lease(name));
-    CW_TRY(lease.allow_write({}, vault_.clock.boot()));
     // The object first: metadata without an object is harmless, the reverse is not.
     CW_TRY(tree_.unlink(object_path(name)));
     CW_TRY(tree_.unlink(metadata_path(name)));
-    CW_TRY(tree_.unlink(lease_path(name)));
     tree_.prune(object_path(name), container);
     tree_.prune(metadata_path(name), ".causeway/meta/" + container);
     return {};
-}
-
-Result<void> DirectoryOperations::lease(const LeaseRequest& request) {
-    CW_TRY(check_lease(request));
-    CW_TRY_ASSIGN(const Fd lock, tree_.lock(std::string(name_of(request.name.container)), true));
-    CW_TRY_ASSIGN(const Found found, find(request.name));
-    CW_TRY_ASSIGN(LeaseState lease, read_lease(request.name));
-    CW_TRY(lease.apply(request, vault_.clock.boot()));
-    if (lease.none()) {
-        return tree_.unlink(lease_path(request.name));
-    }
-    return write_sidecar(lease_path(request.name), encode_lease(lease, vault_.boot_id));
 }
 
 Result<void> DirectoryOperations::create_containers() {
@@ -289,17 +264,6 @@ Result<std::vector<MetadataVersion>> DirectoryOperations::read_metadata(
         return std::unexpected(bytes.error());
     }
     return decode_metadata(as_text(*bytes));
-}
-
-Result<LeaseState> DirectoryOperations::read_lease(const BlobName& name) const {
-    const auto bytes = tree_.read_small(lease_path(name));
-    if (!bytes && bytes.error().code == Errc::blob_not_found) {
-        return LeaseState{};
-    }
-    if (!bytes) {
-        return std::unexpected(bytes.error());
-    }
-    return decode_lease(as_text(*bytes), vault_.boot_id);
 }
 
 Result<void> DirectoryOperations::write_metadata(const BlobName& name,

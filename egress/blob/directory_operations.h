@@ -16,7 +16,6 @@ struct DirectoryVault {
     Clock& clock;
     Random& random;
     std::size_t page_entries;
-    std::string boot_id;  // Which run of the kernel this is: leases count in its boot time.
 };
 
 class DirectoryOperations {
@@ -29,7 +28,6 @@ public:
     Result<ListPage> list(Container container, const std::string& prefix,
                           const std::string& marker);
     Result<void> remove(const BlobName& name);
-    Result<void> lease(const LeaseRequest& request);
     Result<void> create_containers();
 
 private:
@@ -42,13 +40,11 @@ private:
     Result<void> require_container(Container container) const;
     [[nodiscard]] Result<Found> find(const BlobName& name) const;
     [[nodiscard]] Result<std::vector<MetadataVersion>> read_metadata(const BlobName& name) const;
-    [[nodiscard]] Result<LeaseState> read_lease(const BlobName& name) const;
     Result<void> write_metadata(const BlobName& name, const std::vector<MetadataVersion>& versions);
     Result<void> write_sidecar(const std::string& path, const std::string& text);
     PutResult publish(const PutRequest& request, const std::string& temporary,
                       std::int64_t mtime_ns);
-    Result<bool> admit(const PutRequest& request, const Result<Found>& found,
-                       const LeaseState& lease) const;
+    Result<bool> admit(const PutRequest& request, const Result<Found>& found) const;
     // Appends the sorted names below `directory` that follow `marker`; false when the page is full.
     Result<bool> walk(const std::string& directory, const std::string& prefix,
                       const std::string& marker, ListPage& page) const;

@@ -1,13 +1,12 @@
 #include "egress/blob/directory_sidecar.h"
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
 namespace cw::blob {
 namespace {
 
-constexpr std::string_view metadata_magic = "causeway-metadata 1", lease_magic = "causeway-lease 1";
+constexpr std::string_view metadata_magic = "causeway-metadata 1";
 constexpr std::size_t versions_max = 2;
 
 // Takes the next line off `text`; empty at the end. A last line without its newline is cut off.
@@ -26,15 +25,6 @@ std::optional<std::string_view> value_after(std::string_view line, std::string_v
         return std::nullopt;
     }
     return line.substr(key.size());
-}
-
-std::optional<std::int64_t> to_number(std::string_view text) {
-    std::int64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || end != text.data() + text.size()) {
-        return std::nullopt;
-    }
-    return value;
 }
 
 std::unexpected<Error> malformed(std::string_view what) {
@@ -88,38 +78,6 @@ Metadata metadata_of(const std::vector<MetadataVersion>& versions, std::string_v
         return found->metadata;
     }
     return {};
-}
-
-std::string encode_lease(const LeaseState& lease, std::string_view boot_id) {
-    std::string text(lease_magic);
-    text += "\nboot " + std::string(boot_id);
-    text += "\nid " + lease.id();
-    text += "\nuntil " + std::to_string(static_cast<std::int64_t>(lease.until()));
-    text += "\nduration " + std::to_string(lease.duration_ns());
-    text += lease.broken() ? "\nbroken 1\n" : "\nbroken 0\n";
-    return text;
-}
-
-Result<LeaseState> decode_lease(std::string_view text, std::string_view boot_id) {
-    if (next_line(text) != lease_magic) {
-        return malformed("lease");
-    }
-    const auto field = [&text](std::string_view key) -> std::optional<std::string_view> {
-        const auto line = next_line(text);
-        return line ? value_after(*line, key) : std::nullopt;
-    };
-    const auto boot = field("boot ");
-    const auto id = field("id ");
-    const auto until = field("until ").and_then(to_number);
-    const auto duration = field("duration ").and_then(to_number);
-    const auto broken = field("broken ").and_then(to_number);
-    if (!boot || !id || !until || !duration || !broken || !text.empty()) {
-        return malformed("lease");
-    }
-    if (*boot != boot_id) {
-        return LeaseState{};
-    }
-    return LeaseState(std::string(*id), Nanos{*until}, *duration, *broken != 0);
 }
 
 }  // namespace cw::blob

@@ -1,19 +1,18 @@
-// The small text files beside a directory vault's objects: metadata and leases.
+// The small text files beside a directory vault's objects: their metadata.
 //
 // An object's bytes stay a plain file. Its metadata lies in a sidecar that lists, for at most two
 // versions of the object, the version's etag and its pairs: an overwrite first writes a sidecar
 // naming the old and the new version, then replaces the object, so that a crash between the two
 // leaves an object whose metadata is still found.
 //
-//     causeway-metadata 1            causeway-lease 1
-//     version 18a2f…-400             boot 5f0c…
-//     nonce=6ba7…                    id 6ba7b810-…
-//     version 18a2f…-3ff             until 81732…      (boot time, ns)
-//     nonce=77c1…                    duration 30000000000
-//                                    broken 0
+//     causeway-metadata 1
+//     version 18a2f…-400
+//     nonce=6ba7…
+//     version 18a2f…-3ff
+//     nonce=77c1…
 #pragma once
 
-#include "egress/blob/lease_state.h"
+#include "egress/blob/store.h"
 
 namespace cw::blob {
 
@@ -29,10 +28,5 @@ Result<std::vector<MetadataVersion>> decode_metadata(std::string_view text);
 // writer's nonce beside another's object would tell a loser that it won. So a vault copied without
 // its timestamps, whose etags differ, has no metadata; nothing needs it to read.
 Metadata metadata_of(const std::vector<MetadataVersion>& versions, std::string_view etag);
-
-// `boot_id` says which run of the kernel `until` counts in: leases end with it.
-std::string encode_lease(const LeaseState& lease, std::string_view boot_id);
-// A lease of another boot reads as none. Errors: object_corrupt.
-Result<LeaseState> decode_lease(std::string_view text, std::string_view boot_id);
 
 }  // namespace cw::blob

@@ -3,11 +3,6 @@
 #include "egress/blob/completion_queue.h"
 #include "egress/blob/directory_operations.h"
 
-#include <array>
-
-#include <fcntl.h>
-#include <unistd.h>
-
 namespace cw::blob {
 namespace {
 
@@ -44,11 +39,6 @@ public:
             done(operations_.remove(name));
         });
     }
-    void lease(LeaseRequest request, Done<Result<void>> done) override {
-        queue_.push([this, request = std::move(request), done = std::move(done)] {
-            done(operations_.lease(request));
-        });
-    }
     void create_containers(Done<Result<void>> done) override {
         queue_.push([this, done = std::move(done)] { done(operations_.create_containers()); });
     }
@@ -74,19 +64,6 @@ private:
     std::shared_ptr<DirectoryVault> vault_;  // With the stores, which may outlive the factory.
 };
 
-// Which run of the kernel this is; leases count in its boot time. Unknown: leases bind one process.
-std::string read_boot_id(Random& random) {
-    const Fd fd(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
-    std::array<char, 64> text{};
-    const ssize_t n = fd.valid() ? ::read(fd.get(), text.data(), text.size()) : -1;
-    if (n < 36) {
-        std::array<std::byte, 16> bytes;
-        random.fill(bytes);
-        return to_hex(bytes);
-    }
-    return {text.data(), 36};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<StoreFactory>> make_directory_factory(const DirectoryOptions& options,
@@ -94,7 +71,7 @@ Result<std::unique_ptr<StoreFactory>> make_directory_factory(const DirectoryOpti
     CW_TRY_ASSIGN(DirectoryTree tree, DirectoryTree::open(options.path, options.create));
     tree.sweep_temporaries(static_cast<std::int64_t>(clock.wall()) / 1'000'000 - stale_temporary_s);
     auto vault = std::make_shared<DirectoryVault>(
-        DirectoryVault{std::move(tree), clock, random, options.page_entries, read_boot_id(random)});
+        DirectoryVault{std::move(tree), clock, random, options.page_entries});
     return std::make_unique<DirectoryFactory>(options.path, std::move(vault));
 }
 

@@ -1,10 +1,9 @@
 // A vault in a directory: for quickstart, seed media, small sites and restore from a copied vault.
 //
 // <path>/<container>/<name> is the object itself, byte for byte. <path>/.causeway/ holds sidecars
-// (metadata, leases), locks and temporaries. Creation is RENAME_NOREPLACE of a synced temporary;
-// conditions, overwrites and leases are decided under flock, so several processes of one host may
-// share a vault. Leases do not bind other hosts; conditional writes do, wherever the file system's
-// rename does.
+// (metadata), locks and temporaries. Creation is RENAME_NOREPLACE of a synced temporary, which
+// holds between hosts wherever the file system's rename does; other conditions and overwrites are
+// decided under flock, so several processes of one host may share a vault.
 #pragma once
 
 #include "base/random.h"

@@ -78,12 +78,6 @@ public:
                          inner.remove(name, std::move(again));
                      });
     }
-    void lease(LeaseRequest request, Done<Result<void>> done) override {
-        repeat<void>("lease", std::move(done),
-                     [request = std::move(request)](BlobStore& inner, auto again) {
-                         inner.lease(request, std::move(again));
-                     });
-    }
     void create_containers(Done<Result<void>> done) override {
         repeat<void>("create", std::move(done), [](BlobStore& inner, auto again) {
             inner.create_containers(std::move(again));

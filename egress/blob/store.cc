@@ -115,11 +115,6 @@ Result<void> remove_and_wait(BlobStore& store, BlobName name) {
                           [&](auto done) { store.remove(std::move(name), std::move(done)); }));
 }
 
-Result<void> lease_and_wait(BlobStore& store, LeaseRequest request) {
-    return run(store, starter<Result<void>>(
-                          [&](auto done) { store.lease(std::move(request), std::move(done)); }));
-}
-
 Result<void> create_containers_and_wait(BlobStore& store) {
     return run(store,
                starter<Result<void>>([&](auto done) { store.create_containers(std::move(done)); }));

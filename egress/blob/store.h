@@ -52,8 +52,7 @@ struct PutRequest {
     std::vector<Bytes> body = {};  // Scattered; borrowed until the callback. Total <= 64 MiB.
     Metadata metadata = {};  // Carries the writer's nonce, so that a lost reply can be recognised.
     PutCondition condition = PutCondition::if_absent;
-    std::string etag = {};      // For if_match.
-    std::string lease_id = {};  // Sent when not empty.
+    std::string etag = {};  // For if_match.
     // CRC-64/NVME of the body, by whoever verified it. What it travels to is held against this one,
     // so that bytes which changed in memory since are refused (blob_checksum), not stored. Without
     // it an implementation makes its own of what it sends.
@@ -94,14 +93,6 @@ struct ListPage {
     std::string next = {};            // Opaque; empty at the end.
 };
 
-enum class LeaseAction : std::uint8_t { acquire, renew, release, break_ };
-struct LeaseRequest {
-    BlobName name = {};
-    LeaseAction action = LeaseAction::acquire;
-    std::string lease_id = {};      // A UUID the caller chose: makes acquire idempotent.
-    std::uint32_t duration_s = 30;  // 15..60, acquire only.
-};
-
 template <typename T>
 using Done = std::function<void(T)>;
 
@@ -117,9 +108,8 @@ public:
     // Names under `prefix` in order; `marker` is a former page's `next` or empty.
     virtual void list(Container container, std::string prefix, std::string marker,
                       Done<Result<ListPage>> done) = 0;
-    // Absent is success. Errors: blob_immutable, blob_lease_lost, and those of get.
+    // Absent is success. Errors: blob_immutable, blob_leased, and those of get.
     virtual void remove(BlobName name, Done<Result<void>> done) = 0;
-    virtual void lease(LeaseRequest request, Done<Result<void>> done) = 0;
     // Creates the containers; existing ones are fine. Only `causeway vault create` calls this.
     virtual void create_containers(Done<Result<void>> done) = 0;
 
@@ -147,7 +137,6 @@ Result<BlobProperties> head_and_wait(BlobStore& store, BlobName name);
 Result<std::vector<ListPage::Entry>> list_all(BlobStore& store, Container container,
                                               const std::string& prefix);
 Result<void> remove_and_wait(BlobStore& store, BlobName name);
-Result<void> lease_and_wait(BlobStore& store, LeaseRequest request);
 Result<void> create_containers_and_wait(BlobStore& store);
 
 }  // namespace cw::blob

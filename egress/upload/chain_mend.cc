@@ -173,8 +173,7 @@ Result<SegmentRef> ChainMend::store_again(const SegmentRef& ref) {
                                     .body = {object.bytes},
                                     .metadata = {},
                                     .condition = blob::PutCondition::if_absent,
-                                    .etag = {},
-                                    .lease_id = {}});
+                                    .etag = {}});
     if (put.outcome != blob::PutOutcome::stored) {
         return std::unexpected(put.error.value_or(Error{Errc::blob_unavailable, "no answer"}));
     }

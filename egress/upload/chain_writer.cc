@@ -19,7 +19,7 @@ ChainWriter::ChainWriter(const Context& context, ChainClaim claim)
     : context_(context),
       keys_(std::move(claim.keys)),
       ledger_(std::move(claim.state), context.options, context.clock.boot()),
-      head_(context.vault, context.signer, ledger_.state().newest.number),
+      head_(context.vault, context.signer, context.conditions, ledger_.state().newest.number),
       look_due_(context.clock.boot() + context.options.ownership_check_ns) {}
 
 bool ChainWriter::step(blob::BlobStore& store) {
@@ -105,8 +105,7 @@ void ChainWriter::put_run(blob::BlobStore& store) {
                .body = {run_->bytes},
                .metadata = {},
                .condition = blob::PutCondition::if_absent,
-               .etag = {},
-               .lease_id = {}},
+               .etag = {}},
               [this](const blob::PutResult& result) { run_put(result); });
 }
 
@@ -193,8 +192,7 @@ void ChainWriter::create(blob::BlobStore& store) {
                .body = {sealed_.bytes},
                .metadata = {{"nonce", to_hex(manifest.nonce)}},
                .condition = blob::PutCondition::if_absent,
-               .etag = {},
-               .lease_id = {}},
+               .etag = {}},
               [this](const blob::PutResult& result) { created(result); });
 }
 

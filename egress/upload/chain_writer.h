@@ -45,6 +45,7 @@ public:
         const vault::ServerSigner& signer;
         const EngineOptions& options;
         WriterHost& host;
+        Conditions& conditions;
     };
     ChainWriter(const Context& context, ChainClaim claim);
 

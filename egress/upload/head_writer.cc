@@ -13,9 +13,14 @@ constexpr std::int64_t head_interval_ns = 10 * ns_per_s;
 }  // namespace
 
 HeadWriter::HeadWriter(const vault::VaultIdentity& vault, const vault::ServerSigner& signer,
-                       std::uint64_t written)
-    : vault_(vault), signer_(signer) {
+                       Conditions& conditions, std::uint64_t written)
+    : vault_(vault), signer_(signer), conditions_(conditions) {
     note_->number = written;
+}
+
+HeadWriter::~HeadWriter() {
+    tell(*note_, conditions_, std::nullopt);
+    note_->orphaned = true;
 }
 
 void HeadWriter::step(blob::BlobStore& store, const vault::ChainState& state, Nanos now) {
@@ -23,6 +28,7 @@ void HeadWriter::step(blob::BlobStore& store, const vault::ChainState& state, Na
         return;
     }
     note_->due = now + head_interval_ns;
+    note_->subject = "head of machine " + to_string(state.newest.machine);
     if (note_->known) {
         write(store, state);
     } else {
@@ -65,17 +71,35 @@ void HeadWriter::write(blob::BlobStore& store, const vault::ChainState& state) {
                              .metadata = {},
                              .condition = note_->etag.empty() ? blob::PutCondition::if_absent
                                                               : blob::PutCondition::if_match,
-                             .etag = note_->etag,
-                             .lease_id = {}};
-    store.put(std::move(request),
-              [bytes, note = note_, number = head.number](const blob::PutResult& result) {
-                  note->busy = false;
-                  if (result.outcome == blob::PutOutcome::stored) {
-                      note->known = !result.etag.empty();
-                      note->etag = result.etag;
-                      note->number = number;
-                  }
-              });
+                             .etag = note_->etag};
+    store.put(std::move(request), [bytes, note = note_, &conditions = conditions_,
+                                   number = head.number](const blob::PutResult& result) {
+        note->busy = false;
+        tell(*note, conditions, result.error);
+        if (result.outcome == blob::PutOutcome::stored) {
+            note->known = !result.etag.empty();
+            note->etag = result.etag;
+            note->number = number;
+        }
+    });
+}
+
+// An outage is told by the store itself, and who lost the condition looks again.
+void HeadWriter::tell(Note& note, Conditions& conditions, const std::optional<Error>& trouble) {
+    const bool worth = trouble && action_of(trouble->code) != Action::retry &&
+                       action_of(trouble->code) != Action::throttle &&
+                       trouble->code != Errc::blob_conflict;
+    if (note.orphaned || (!worth && trouble)) {
+        return;
+    }
+    if (note.told && (!trouble || trouble->code != *note.told)) {
+        conditions.clear(*note.told, note.subject);
+        note.told.reset();
+    }
+    if (trouble) {
+        note.told = trouble->code;
+        conditions.raise(trouble->code, note.subject, trouble->detail);
+    }
 }
 
 Nanos HeadWriter::next_deadline(std::uint64_t newest) const {

@@ -210,8 +210,7 @@ Result<void> OpenStage::create(const blob::BlobName& name, const vault::SealedMa
                                                  .body = {sealed.bytes},
                                                  .metadata = {{"nonce", to_hex(nonce)}},
                                                  .condition = blob::PutCondition::if_absent,
-                                                 .etag = {},
-                                                 .lease_id = {}});
+                                                 .etag = {}});
         if (put.outcome == blob::PutOutcome::stored) {
             return {};
         }

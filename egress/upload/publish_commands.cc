@@ -204,13 +204,15 @@ void PublishStage::opened(OpenOutcome outcome) {
     context_.conditions.clear(Errc::fenced, subject_of(id));
     const std::string& recorded = outcome.claim->state.newest.machine_name;
     machine.name = recorded.empty() ? machine.name : recorded;
-    machine.writer = std::make_unique<ChainWriter>(ChainWriter::Context{.clock = context_.clock,
-                                                                        .random = context_.random,
-                                                                        .vault = context_.vault,
-                                                                        .signer = context_.signer,
-                                                                        .options = context_.options,
-                                                                        .host = *this},
-                                                   std::move(*outcome.claim));
+    machine.writer =
+        std::make_unique<ChainWriter>(ChainWriter::Context{.clock = context_.clock,
+                                                           .random = context_.random,
+                                                           .vault = context_.vault,
+                                                           .signer = context_.signer,
+                                                           .options = context_.options,
+                                                           .host = *this,
+                                                           .conditions = context_.conditions},
+                                      std::move(*outcome.claim));
     // The chain knows what the process before this one committed, or another server; what made no
     // manifest is known only here.
     auto told = std::exchange(machine.told, {});

@@ -62,11 +62,6 @@ void PulseStore::remove(blob::BlobName name, blob::Done<Result<void>> done) {
     inner_->remove(std::move(name), outside(std::move(done)));
 }
 
-void PulseStore::lease(blob::LeaseRequest request, blob::Done<Result<void>> done) {
-    const Passage in(*this, true);
-    inner_->lease(std::move(request), outside(std::move(done)));
-}
-
 void PulseStore::create_containers(blob::Done<Result<void>> done) {
     const Passage in(*this, true);
     inner_->create_containers(outside(std::move(done)));

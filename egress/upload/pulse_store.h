@@ -28,7 +28,6 @@ public:
     void list(blob::Container container, std::string prefix, std::string marker,
               blob::Done<Result<blob::ListPage>> done) override;
     void remove(blob::BlobName name, blob::Done<Result<void>> done) override;
-    void lease(blob::LeaseRequest request, blob::Done<Result<void>> done) override;
     void create_containers(blob::Done<Result<void>> done) override;
     std::size_t poll() override;
     void wait(std::int64_t timeout_ns, int wake_fd) override;

@@ -30,7 +30,6 @@ void UploadStage::start(UploadOrder order) {
                          .metadata = {{"nonce", std::move(order.nonce)}},
                          .condition = blob::PutCondition::if_absent,
                          .etag = {},
-                         .lease_id = {},
                          .crc64 = order.crc64},
                         [this, work, started, target](blob::PutResult result) {
                             CW_CRASH_POINT("upload.segment_put");

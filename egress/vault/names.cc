@@ -140,8 +140,4 @@ BlobName head_blob(const MachineId& machine) {
 BlobName gc_boundary_blob(const MachineId& machine) {
     return {Container::control, "gc/" + to_string(machine)};
 }
-BlobName server_blob(const ServerId& server) {
-    return {Container::control, "servers/" + to_string(server)};
-}
-
 }  // namespace cw::vault

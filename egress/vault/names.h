@@ -4,7 +4,7 @@
 //             h3 = first 3 hex of SHA-256(machine ‖ disk); numbers 16 hex digits, attempt 32 hex
 //   manifest  <machine>/<20-digit number>
 //   keys      vault, <machine>
-//   control   <machine>/head, gc/<machine>, servers/<server>
+//   control   <machine>/head, gc/<machine>
 #pragma once
 
 #include "base/ids.h"
@@ -36,6 +36,5 @@ blob::BlobName vault_keys_blob();
 blob::BlobName machine_keys_blob(const MachineId& machine);
 blob::BlobName head_blob(const MachineId& machine);
 blob::BlobName gc_boundary_blob(const MachineId& machine);
-blob::BlobName server_blob(const ServerId& server);
 
 }  // namespace cw::vault

@@ -23,14 +23,12 @@ protected:
         ASSERT_TRUE(created) << to_string(created.error());
     }
     PutResult put(const BlobName& name, std::string_view body,
-                  PutCondition condition = PutCondition::if_absent, std::string etag = {},
-                  std::string lease = {}) {
+                  PutCondition condition = PutCondition::if_absent, std::string etag = {}) {
         return put_and_wait(*store_, {.name = name,
                                       .body = {as_bytes(body)},
                                       .metadata = {{"nonce", "n1"}},
                                       .condition = condition,
-                                      .etag = std::move(etag),
-                                      .lease_id = std::move(lease)});
+                                      .etag = std::move(etag)});
     }
     std::string must_put(const BlobName& name, std::string_view body,
                          PutCondition condition = PutCondition::if_absent) {
@@ -42,10 +40,6 @@ protected:
         auto result = get_and_wait(*store_, {.name = name});
         EXPECT_TRUE(result) << to_string(result.error());
         return result ? std::string(as_text(result->bytes)) : "";
-    }
-    Result<void> lease(const BlobName& name, LeaseAction action, std::string id) {
-        return lease_and_wait(
-            *store_, {.name = name, .action = action, .lease_id = std::move(id), .duration_s = 15});
     }
     static void expect_refused(const PutResult& result, Errc code) {
         EXPECT_EQ(result.outcome, PutOutcome::refused);

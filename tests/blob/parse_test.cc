@@ -185,18 +185,5 @@ TEST(Sidecar, TornOrForeignTextIsAnError) {
     }
 }
 
-TEST(Sidecar, ALeaseOfAnotherBootHasEnded) {
-    const LeaseState lease("id", Nanos{77}, 30 * ns_per_s, false);
-    const std::string text = encode_lease(lease, "boot-1");
-    const auto same = decode_lease(text, "boot-1");
-    ASSERT_TRUE(same);
-    EXPECT_EQ(same->id(), "id");
-    EXPECT_EQ(same->until(), Nanos{77});
-    const auto other = decode_lease(text, "boot-2");
-    ASSERT_TRUE(other);
-    EXPECT_TRUE(other->none());
-    EXPECT_FALSE(decode_lease(text.substr(0, text.size() / 2), "boot-1"));
-}
-
 }  // namespace
 }  // namespace cw::blob

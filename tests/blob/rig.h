@@ -1,5 +1,4 @@
-// What the contract suite needs from an implementation under test: a fresh, empty vault and a way
-// to move the time its leases count in.
+// What the contract suite needs from an implementation under test: a fresh, empty vault.
 #pragma once
 
 #include "egress/blob/store.h"
@@ -16,8 +15,6 @@ public:
     virtual ~Rig() = default;
     // Stores of one empty vault whose containers do not exist yet.
     virtual StoreFactory& factory() = 0;
-    // Lets the time in which leases count pass. Rigs of real services cannot.
-    virtual void advance(std::int64_t ns) { (void)ns; }
 };
 
 struct RigMaker {
@@ -28,8 +25,6 @@ inline void PrintTo(const RigMaker& maker, std::ostream* out) {
     *out << maker.name;
 }
 
-// Every rig runs the contract; those whose time can move run the lease expiry contract as well.
 std::vector<RigMaker> contract_rigs();
-std::vector<RigMaker> movable_clock_rigs();
 
 }  // namespace cw::blob

@@ -17,8 +17,4 @@ std::vector<RigMaker> contract_rigs() {
             {"AzureBearer", azure(FakeFlavour::bearer)}};
 }
 
-std::vector<RigMaker> movable_clock_rigs() {
-    return contract_rigs();
-}
-
 }  // namespace cw::blob

@@ -75,7 +75,6 @@ public:
         factory_ = std::move(*factory);
     }
     StoreFactory& factory() override { return *factory_; }
-    void advance(std::int64_t ns) override { fake_.advance(ns); }
 
 private:
     FakeAzure fake_;

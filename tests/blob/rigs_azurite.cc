@@ -110,8 +110,4 @@ std::vector<RigMaker> contract_rigs() {
             maker("AzuriteSas", Flavour::sas), maker("AzuriteBearer", Flavour::bearer)};
 }
 
-std::vector<RigMaker> movable_clock_rigs() {
-    return {};
-}
-
 }  // namespace cw::blob

@@ -27,7 +27,6 @@ public:
     DirectoryRig(const DirectoryRig&) = delete;
     DirectoryRig& operator=(const DirectoryRig&) = delete;
     StoreFactory& factory() override { return *factory_; }
-    void advance(std::int64_t ns) override { clock_.advance(ns); }
 
 private:
     std::string path_;
@@ -39,7 +38,6 @@ private:
 class MemoryRig final : public Rig {
 public:
     StoreFactory& factory() override { return *factory_; }
-    void advance(std::int64_t ns) override { clock_.advance(ns); }
 
 private:
     ManualClock clock_;

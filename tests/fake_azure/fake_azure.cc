@@ -84,6 +84,10 @@ bool FakeAzure::flip_bit(const std::string& container, const std::string& blob, 
     return server_->service.flip_bit(container, blob, bit);
 }
 
+bool FakeAzure::set_leased(const std::string& container, const std::string& blob, bool leased) {
+    return server_->service.set_leased(container, blob, leased);
+}
+
 void FakeAzure::clear() {
     server_->service.clear();
 }

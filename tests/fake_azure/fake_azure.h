@@ -62,6 +62,8 @@ public:
     void skew_wall(std::int64_t ns);  // Only the service's date.
     void set_worm(const std::string& container, std::int64_t retention_s);
     bool flip_bit(const std::string& container, const std::string& blob, std::uint64_t bit);
+    // An infinite lease, as somebody takes with a tool, or its end. False: there is no such blob.
+    bool set_leased(const std::string& container, const std::string& blob, bool leased);
     void clear();  // Forgets all containers.
 
     std::string issue_token(std::int64_t life_s);

@@ -59,6 +59,11 @@ Reply Lease::apply(const Request& request, std::int64_t now_ns) {
     return Reply(200).with("x-ms-lease-id", id_);
 }
 
+void Lease::set(bool leased) {
+    *this = Lease{};
+    id_ = leased ? "77777777-7777-4777-8777-777777777777" : "";
+}
+
 Reply Lease::acquire(const Request& request, std::int64_t now_ns) {
     const std::string proposed(request.header("x-ms-proposed-lease-id"));
     const std::string_view duration = request.header("x-ms-lease-duration");

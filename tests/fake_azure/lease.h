@@ -14,6 +14,8 @@ public:
     [[nodiscard]] std::optional<Reply> check_write(std::string_view id, std::int64_t now_ns) const;
     [[nodiscard]] std::optional<Reply> check_read(std::string_view id, std::int64_t now_ns) const;
     void written(std::int64_t now_ns);
+    // Somebody holds it without end, or nobody does.
+    void set(bool leased);
 
     // "available", "leased", "breaking", "broken", "expired".
     [[nodiscard]] std::string_view state(std::int64_t now_ns) const;

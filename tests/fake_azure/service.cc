@@ -263,6 +263,16 @@ void Service::set_worm(const std::string& container, std::int64_t retention_s) {
     account_.containers[container].retention_s = retention_s;
 }
 
+bool Service::set_leased(const std::string& container, const std::string& name, bool leased) {
+    const std::lock_guard guard(account_.mutex);
+    Container* found = account_.find(container, time_.steady_ns());
+    if (found == nullptr || !found->blobs.contains(name)) {
+        return false;
+    }
+    found->blobs[name].lease.set(leased);
+    return true;
+}
+
 bool Service::flip_bit(const std::string& container, const std::string& name, std::uint64_t bit) {
     const std::lock_guard guard(account_.mutex);
     Container* found = account_.find(container, time_.steady_ns());

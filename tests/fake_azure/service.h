@@ -45,6 +45,7 @@ public:
     void set_worm(const std::string& container, std::int64_t retention_s);
     // Damages the stored bytes of a block blob behind everybody's back.
     bool flip_bit(const std::string& container, const std::string& blob, std::uint64_t bit);
+    bool set_leased(const std::string& container, const std::string& blob, bool leased);
     void clear();
 
 private:

@@ -64,11 +64,6 @@ public:
         start(BlobOp::remove, std::move(checked), std::move(done),
               [this, name = std::move(name)] { return vault_.remove(name); });
     }
-    void lease(LeaseRequest request, Done<Result<void>> done) override {
-        auto checked = check_lease(request);
-        start(BlobOp::lease, std::move(checked), std::move(done),
-              [this, request = std::move(request)] { return vault_.lease(request); });
-    }
     void create_containers(Done<Result<void>> done) override {
         finish([this, done = std::move(done)] {
             vault_.create_containers();

@@ -96,15 +96,14 @@ bool MemoryVault::roll_back(const BlobName& name) {
     return true;
 }
 
-bool MemoryVault::break_lease(const BlobName& name) {
+bool MemoryVault::set_leased(const BlobName& name, bool leased) {
     const std::lock_guard guard(mutex_);
     const auto found = objects_.find(name);
-    return found != objects_.end() &&
-           found->second.lease
-               .apply(
-                   {.name = name, .action = LeaseAction::break_, .lease_id = {}, .duration_s = 0},
-                   clock_.boot())
-               .has_value();
+    if (found == objects_.end()) {
+        return false;
+    }
+    found->second.leased = leased;
+    return true;
 }
 
 void MemoryVault::drop_container(Container container) {
@@ -263,21 +262,16 @@ PutResult MemoryVault::put(const PutRequest& request) {
     if (auto ok = check_body(request); !ok) {
         return {PutOutcome::refused, {}, ok.error()};
     }
-    const Nanos now = clock_.boot();
-    if (exists || !request.lease_id.empty()) {
-        const LeaseState lease = exists ? found->second.lease : LeaseState{};
-        if (auto ok = lease.allow_write(request.lease_id, now); !ok) {
-            return {PutOutcome::refused, {}, ok.error()};
-        }
+    if (exists && found->second.leased) {
+        return refused(Errc::blob_leased, to_string(request.name));
     }
     if (exists && locked(request.name, found->second)) {
         return refused(Errc::blob_immutable, to_string(request.name));
     }
     Object& object = objects_[request.name];
     if (!exists) {
-        object.created = now;
+        object.created = clock_.boot();
     }
-    object.lease.written(now);
     object.archived = false;
     object.versions.push_back(
         {gather(request.body), request.metadata, "e" + std::to_string(next_etag_++)});
@@ -350,18 +344,14 @@ Result<void> MemoryVault::remove(const BlobName& name) {
         return object.error().code == Errc::blob_not_found ? Result<void>{}
                                                            : std::unexpected(object.error());
     }
-    CW_TRY((*object)->lease.allow_write({}, clock_.boot()));
+    if ((*object)->leased) {
+        return fail(Errc::blob_leased, to_string(name));
+    }
     if (locked(name, **object)) {
         return fail(Errc::blob_immutable, to_string(name));
     }
     objects_.erase(name);
     return {};
-}
-
-Result<void> MemoryVault::lease(const LeaseRequest& request) {
-    const std::lock_guard guard(mutex_);
-    CW_TRY_ASSIGN(Object * object, find(request.name));
-    return object->lease.apply(request, clock_.boot());
 }
 
 Result<MemoryVault::Object*> MemoryVault::find(const BlobName& name) {

@@ -1,7 +1,7 @@
 // An object store in memory: deterministic from its seed, with scripted or seeded faults and an
 // adversary. Unit tests and the simulator use it where production has Azure.
 //
-// Several stores (processes, in the simulator) share one vault. Conditions, leases and locks are as
+// Several stores (processes, in the simulator) share one vault. Conditions and locks are as
 // exact as Azure's: the contract suite of tests/blob runs against it, so it cannot drift.
 //
 // Faults hit a request once, when it starts: scripted ones first, in order, then by rate. A put
@@ -12,7 +12,6 @@
 #pragma once
 
 #include "base/random.h"
-#include "egress/blob/lease_state.h"
 #include "egress/blob/store.h"
 
 #include <array>
@@ -22,7 +21,7 @@
 
 namespace cw::fakes {
 
-enum class BlobOp : std::uint8_t { put, get, head, list, remove, lease };
+enum class BlobOp : std::uint8_t { put, get, head, list, remove };
 inline constexpr std::size_t blob_op_count = 6;
 
 enum class BlobFault : std::uint8_t {
@@ -70,7 +69,7 @@ public:
     bool flip_bit(const blob::BlobName& name, std::uint64_t bit);
     bool swap(const blob::BlobName& a, const blob::BlobName& b);  // Contents, not names.
     bool roll_back(const blob::BlobName& name);                   // To the version before.
-    bool break_lease(const blob::BlobName& name);
+    bool set_leased(const blob::BlobName& name, bool leased);
     void drop_container(blob::Container container);
 
     // Objects of `container` cannot be overwritten or removed for `retention_ns` after creation.
@@ -98,7 +97,7 @@ private:
     };
     struct Object {
         std::vector<Version> versions;  // Newest last; at most `versions_kept`.
-        blob::LeaseState lease;
+        bool leased = false;
         Nanos created{0};
         bool archived = false;
     };
@@ -120,7 +119,6 @@ private:
     Result<blob::ListPage> list(blob::Container container, const std::string& prefix,
                                 const std::string& marker);
     Result<void> remove(const blob::BlobName& name);
-    Result<void> lease(const blob::LeaseRequest& request);
 
     Result<Object*> find(const blob::BlobName& name);
     Result<void> require_container(blob::Container container) const;

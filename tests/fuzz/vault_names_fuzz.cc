@@ -19,7 +19,6 @@ void check_names_of(const MachineId& machine, const BlobName& known) {
                               machine_keys_blob(machine),
                               head_blob(machine),
                               gc_boundary_blob(machine),
-                              server_blob(ServerId{machine.bytes}),
                               manifest_blob(machine, 1)};
     std::set<std::string> different;
     for (const BlobName& name : names) {

@@ -123,6 +123,19 @@ TEST_F(Gc, LeavesLockedObjectsForLater) {
     EXPECT_TRUE(present(lost));
 }
 
+TEST_F(Gc, D13LeavesWhatSomebodyLeasedForLater) {
+    const auto lost = orphan();
+    ASSERT_TRUE(world_.memory.set_leased(segment_blob(lost.name), true));
+    ASSERT_TRUE(collect(0));
+    const auto report = collect(grace);
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_EQ(report->immutable, 1U);
+    EXPECT_TRUE(present(lost));
+    ASSERT_TRUE(world_.memory.set_leased(segment_blob(lost.name), false));
+    ASSERT_TRUE(collect(grace));
+    EXPECT_FALSE(present(lost));
+}
+
 TEST_F(Gc, DeletesManifestsBelowThePublishedBoundaryOnly) {
     world_.rig.publish(make_checkpoint(world_.rig.state));
     vault::Manifest bounded = world_.rig.next();

@@ -76,10 +76,6 @@ public:
         start(std::move(done), Result<void>(std::unexpected(died())),
               [&](auto wrapped) { inner_->remove(std::move(name), std::move(wrapped)); });
     }
-    void lease(LeaseRequest request, Done<Result<void>> done) override {
-        start(std::move(done), Result<void>(std::unexpected(died())),
-              [&](auto wrapped) { inner_->lease(std::move(request), std::move(wrapped)); });
-    }
     void create_containers(Done<Result<void>> done) override {
         inner_->create_containers(std::move(done));
     }

@@ -187,6 +187,29 @@ TEST_F(AzureFaults, D12_WhoLosesTheConditionOfAManifestIsFenced) {
     expect_whole(1);
 }
 
+TEST_F(AzureFaults, D13_ALeaseOfSomebodyElseIsNamedAndHoldsUpNoPoint) {
+    const std::string head = vault::head_blob(source.machine).name;
+    const auto note = [&] {
+        const auto store = azure.stores()->make();
+        const auto bytes = blob::get_and_wait(*store, {.name = {blob::Container::control, head}});
+        return bytes ? bytes->properties.etag : std::string();
+    };
+    ASSERT_TRUE(within(60 * ns_per_s, [&] { return !note().empty(); })) << shown();
+    ASSERT_TRUE(azure.fake.set_leased("control", head, true));
+    const std::string before = note();
+    const PointId point = news();
+    EXPECT_TRUE(within(30 * ns_per_s, [&] {
+        return committed(point) && shown().contains("BLOB_LEASED head of machine");
+    })) << shown();
+    pass(60 * ns_per_s);
+    EXPECT_TRUE(stands(Errc::blob_leased)) << shown();
+    EXPECT_EQ(note(), before);
+    expect_whole(2);
+    ASSERT_TRUE(azure.fake.set_leased("control", head, false));
+    EXPECT_TRUE(within(60 * ns_per_s, [&] { return shown().empty(); })) << shown();
+    EXPECT_NE(note(), before);
+}
+
 TEST_F(AzureFaults, D15_NothingIsStagedThatCouldExpire) {
     const PointId point = news();
     ASSERT_TRUE(within(60 * ns_per_s, [&] { return committed(point); })) << shown();

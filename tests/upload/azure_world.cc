@@ -34,9 +34,6 @@ public:
     void remove(blob::BlobName name, blob::Done<Result<void>> done) override {
         inner_->remove(std::move(name), std::move(done));
     }
-    void lease(blob::LeaseRequest request, blob::Done<Result<void>> done) override {
-        inner_->lease(std::move(request), std::move(done));
-    }
     void create_containers(blob::Done<Result<void>> done) override {
         inner_->create_containers(std::move(done));
     }

@@ -81,9 +81,10 @@ Result<blob::AzureOptions> azure_options(const config::Settings& settings, Disk&
     return options;
 }
 
-Result<std::unique_ptr<blob::StoreFactory>> plain_stores(
-    const config::Settings& settings, SystemSeams& seams, bool create,
-    std::shared_ptr<const blob::SendPace> pace) {
+Result<std::unique_ptr<blob::StoreFactory>> plain_stores(const config::Settings& settings,
+                                                         SystemSeams& seams, bool create,
+                                                         std::shared_ptr<const blob::SendPace> pace,
+                                                         Conditions* conditions) {
     constexpr std::string_view directory = "dir://";
     if (settings.vault_url.empty()) {
         return fail(Errc::config_invalid, "vault.url is not set");
@@ -98,6 +99,7 @@ Result<std::unique_ptr<blob::StoreFactory>> plain_stores(
     }
     CW_TRY_ASSIGN(blob::AzureOptions options, azure_options(settings, *seams.disk));
     options.pace = std::move(pace);
+    options.conditions = conditions;
     return blob::make_azure_factory(std::move(options), *seams.clock, *seams.random);
 }
 
@@ -112,8 +114,8 @@ Result<std::unique_ptr<blob::StoreFactory>> open_stores(const config::Settings& 
                                                         SystemSeams& seams, bool create,
                                                         std::shared_ptr<const blob::SendPace> pace,
                                                         Conditions* conditions) {
-    CW_TRY_ASSIGN(auto plain,
-                  plain_stores(with_site_records(settings), seams, create, std::move(pace)));
+    CW_TRY_ASSIGN(auto plain, plain_stores(with_site_records(settings), seams, create,
+                                           std::move(pace), conditions));
     blob::RetryOptions options;
     options.conditions = conditions;
     return blob::make_retry_factory(std::move(plain), options, *seams.clock, *seams.random,

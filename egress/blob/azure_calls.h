@@ -21,7 +21,7 @@ public:
     // Without date, version, id and credential.
     virtual HttpRequest build(const AzureWire& wire) = 0;
     // Runs the callback, or returns the call that must follow before there is an answer.
-    // `now_s`: this server's wall clock.
+    // `now_s`: the time that requests are dated with.
     virtual std::unique_ptr<AzureCall> judge(HttpReply& reply, std::int64_t now_s) = 0;
     // The request was not sent.
     virtual void fail_unsent(Error error) = 0;

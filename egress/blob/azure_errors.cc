@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "egress/blob/azure_xml.h"
+#include "egress/blob/service_clock.h"
 
 #include <algorithm>
 #include <array>
@@ -9,8 +10,6 @@
 
 namespace cw::blob {
 namespace {
-
-constexpr std::int64_t clock_skew_s_max = 15 * 60;
 
 struct Row {
     std::string_view code;

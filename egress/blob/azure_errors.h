@@ -29,7 +29,7 @@ struct Judgement {
     Error error;
     bool in_doubt = false;
 };
-// `now_s`: this server's wall clock, to tell a wrong clock from a wrong credential.
+// `now_s`: the time that requests are dated with, to tell a wrong clock from a wrong credential.
 Judgement judge_failure(const HttpReply& reply, std::string_view what, std::int64_t now_s);
 
 // A credential refused in a way that a fresh one may mend: 401, or 403 AuthenticationFailed.

@@ -1,12 +1,14 @@
 #include "egress/blob/azure_store.h"
 
 #include "base/ids.h"
-#include "egress/blob/authorizer.h"
 #include "egress/blob/azure_calls.h"
+#include "egress/blob/azure_credentials.h"
 #include "egress/blob/azure_errors.h"
 #include "egress/blob/common.h"
 #include "egress/blob/completion_queue.h"
+#include "egress/blob/credential_gate.h"
 #include "egress/blob/page_blob.h"
+#include "egress/blob/service_clock.h"
 
 #include <algorithm>
 #include <atomic>
@@ -17,12 +19,10 @@ namespace {
 
 constexpr std::int64_t credential_wait_ns = 50 * ns_per_ms;
 constexpr std::int64_t quiet_ns_max = 60 * ns_per_s;  // However long the service asks for.
-constexpr std::string_view emulator_key =             // Public: every emulator has it.
-    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 // What the stores of one factory share.
 struct AzureVault {
-    AzureVault(Clock& c, Random& r) : clock(c), random(r) {}
+    AzureVault(Clock& c, Random& r, Conditions* told) : clock(c), random(r), date(c, told) {}
 
     AzureWire wire;
     HttpClientOptions http;
@@ -30,6 +30,8 @@ struct AzureVault {
     std::unique_ptr<Authorizer> authorizer;
     Clock& clock;
     Random& random;
+    ServiceClock date;
+    CredentialGate gate;
     // Boot time before which the service asked not to be called (Retry-After).
     std::atomic<std::int64_t> quiet_until_ns = 0;
 };
@@ -41,6 +43,7 @@ public:
           http_(vault_->http, vault_->clock),
           concurrency_(vault_->concurrency) {}
     ~AzureStore() override {
+        vault_->gate.leave(this);
         if (attempt_) {  // Another store must be able to begin anew.
             vault_->authorizer->end_refresh(fail(Errc::cancelled, "store closed"), now());
         }
@@ -105,6 +108,7 @@ private:
         std::string request_id;  // One per logical operation.
         unsigned tries = 0;
         std::uint64_t credential = 0;
+        bool probe = false;  // See CredentialGate.
     };
 
     template <typename T>
@@ -115,15 +119,16 @@ private:
         return checked.has_value();
     }
     void pump();
+    [[nodiscard]] bool pump_one();
+    void put_first(Pending pending);
+    void fail_first(Error error);
     void send(Pending pending);
+    [[nodiscard]] bool deserves_another(Pending& pending, const HttpReply& reply);
     void answered(std::uint64_t key, HttpReply& reply);
     void note_retry_after(const HttpReply& reply);
     void refresh_credential();
     void send_token_request();
     [[nodiscard]] Nanos now() const { return vault_->clock.boot(); }
-    [[nodiscard]] std::int64_t wall_s() const {
-        return static_cast<std::int64_t>(vault_->clock.wall()) / 1'000'000;
-    }
 
     std::shared_ptr<AzureVault> vault_;  // With the factory and its other stores.
     HttpClient http_;
@@ -157,32 +162,56 @@ void AzureStore::pump() {
     if (static_cast<std::int64_t>(now()) < vault_->quiet_until_ns) {
         return;
     }
-    while (!waiting_.empty() && sent_.size() < concurrency_) {
-        switch (vault_->authorizer->state(now())) {
-            case Authorizer::State::waiting:
-                return;
-            case Authorizer::State::usable: {
-                Pending pending = std::move(waiting_.front());
-                waiting_.pop_front();
-                send(std::move(pending));
+    while (!waiting_.empty() && sent_.size() < concurrency_ && pump_one()) {
+    }
+}
+
+// Sends the first that waits, or ends it. False: it must go on waiting, as all behind it.
+bool AzureStore::pump_one() {
+    switch (vault_->authorizer->state(now())) {
+        case Authorizer::State::waiting:
+            return false;
+        case Authorizer::State::usable:
+            break;
+        case Authorizer::State::failed:
+            fail_first(vault_->authorizer->failure());
+            return true;
+    }
+    Pending& first = waiting_.front();
+    if (!first.probe) {
+        switch (vault_->gate.ask(this, now())) {
+            case CredentialGate::Pass::wait:
+                return false;
+            case CredentialGate::Pass::fail:
+                fail_first(vault_->gate.failure());
+                return true;
+            case CredentialGate::Pass::probe:
+                first.probe = true;
                 break;
-            }
-            case Authorizer::State::failed: {
-                // Shared with the queue only because a std::function must be copyable.
-                const std::shared_ptr<AzureCall> call = std::move(waiting_.front().call);
-                waiting_.pop_front();
-                finished_.push(
-                    [call, error = vault_->authorizer->failure()] { call->fail_unsent(error); });
+            case CredentialGate::Pass::go:
                 break;
-            }
         }
     }
+    Pending pending = std::move(first);
+    waiting_.pop_front();
+    send(std::move(pending));
+    return true;
+}
+
+void AzureStore::fail_first(Error error) {
+    if (waiting_.front().probe) {
+        vault_->gate.end(this, false);
+    }
+    // Shared with the queue only because a std::function must be copyable.
+    const std::shared_ptr<AzureCall> call = std::move(waiting_.front().call);
+    waiting_.pop_front();
+    finished_.push([call, error = std::move(error)] { call->fail_unsent(error); });
 }
 
 void AzureStore::send(Pending pending) {
     HttpRequest request = pending.call->build(vault_->wire);
     request.origin = vault_->wire.endpoint.origin;
-    request.headers.emplace_back("x-ms-date", format_http_date(wall_s()));
+    request.headers.emplace_back("x-ms-date", format_http_date(vault_->date.date_s()));
     request.headers.emplace_back("x-ms-version", vault_->wire.api_version);
     request.headers.emplace_back("x-ms-client-request-id",
                                  pending.request_id + "-" + std::to_string(++pending.tries));
@@ -197,14 +226,37 @@ void AzureStore::answered(std::uint64_t key, HttpReply& reply) {
     CW_ASSERT(!node.empty());
     Pending pending = std::move(node.mapped());
     note_retry_after(reply);
-    if (credential_refused(reply) && pending.tries == 1 &&
-        vault_->authorizer->reject(pending.credential)) {
-        waiting_.push_front(std::move(pending));
-        return;
+    if (deserves_another(pending, reply)) {
+        return put_first(std::move(pending));
     }
-    if (auto next = pending.call->judge(reply, wall_s())) {
-        waiting_.push_front({std::move(next), std::move(pending.request_id)});
+    const std::int64_t date_s = vault_->date.date_s();
+    if (credential_refused(reply)) {
+        vault_->gate.refused(pending.probe ? this : nullptr,
+                             judge_failure(reply, "the last try", date_s).error, now());
+    } else if (pending.probe) {
+        vault_->gate.end(this, reply.transport == Transport::answered && from_service(reply));
     }
+    if (auto next = pending.call->judge(reply, date_s)) {
+        put_first({std::move(next), std::move(pending.request_id)});
+    }
+}
+
+// A probe goes before all: they wait for it.
+void AzureStore::put_first(Pending pending) {
+    const bool behind = !waiting_.empty() && waiting_.front().probe;
+    waiting_.insert(waiting_.begin() + (behind ? 1 : 0), std::move(pending));
+}
+
+// Whether a request that was refused would be taken with the right date or a fresh credential. Of
+// all that were refused at once, one tries that; the others wait to be sent after it.
+bool AzureStore::deserves_another(Pending& pending, const HttpReply& reply) {
+    const bool redated = vault_->date.learn(reply);
+    if (!credential_refused(reply) || pending.tries > 1 ||
+        (!redated && !vault_->authorizer->reject(pending.credential))) {
+        return false;
+    }
+    pending.probe = pending.probe || vault_->gate.try_fresh(this);
+    return true;
 }
 
 // One store's Retry-After is every store's: the limits are the account's.
@@ -212,7 +264,7 @@ void AzureStore::note_retry_after(const HttpReply& reply) {
     if (reply.transport != Transport::answered || (reply.status != 503 && reply.status != 429)) {
         return;
     }
-    if (const auto pause_ns = parse_retry_after_ns(reply.headers, wall_s())) {
+    if (const auto pause_ns = parse_retry_after_ns(reply.headers, vault_->date.date_s())) {
         vault_->quiet_until_ns =
             static_cast<std::int64_t>(now()) + std::min(*pause_ns, quiet_ns_max);
     }
@@ -270,90 +322,13 @@ private:
     std::shared_ptr<AzureVault> vault_;  // With the stores, which may outlive the factory.
 };
 
-std::string or_default(const std::string& text, std::string_view fallback) {
-    return text.empty() ? std::string(fallback) : text;
-}
-
-Result<Secret<std::string>> decode_key(std::string_view text) {
-    auto key = from_base64(text);
-    if (!key || key->empty()) {
-        return fail(Errc::config_invalid, "the account key is not base64");
-    }
-    Secret<std::string> decoded{std::string(as_text(*key))};
-    wipe(*key);
-    return decoded;
-}
-
-Result<std::unique_ptr<Authorizer>> make_authorizer(const AzureOptions& options,
-                                                    const std::string& account) {
-    const auto needs = [](bool present, const char* what) -> Result<void> {
-        return present ? Result<void>{} : fail(Errc::config_invalid, what);
-    };
-    const bool has_secret = !options.secret.reveal().empty();
-    switch (options.auth) {
-        case AzureAuth::managed_identity:
-            return make_bearer_authorizer(make_managed_identity_source(
-                or_default(options.identity_endpoint, "http://169.254.169.254"),
-                options.client_id));
-        case AzureAuth::arc:
-            return make_bearer_authorizer(
-                make_arc_source(or_default(options.identity_endpoint,
-                                           "http://127.0.0.1:40342/metadata/identity/oauth2/token"),
-                                options.arc_key_directory));
-        case AzureAuth::client_secret:
-            CW_TRY(needs(has_secret && !options.tenant.empty() && !options.client_id.empty(),
-                         "client-secret needs tenant, client id and secret"));
-            return make_bearer_authorizer(make_client_secret_source(
-                or_default(options.identity_endpoint, "https://login.microsoftonline.com"),
-                options.tenant, options.client_id, options.secret.clone()));
-        case AzureAuth::sas:
-            CW_TRY(needs(has_secret, "sas needs the signature"));
-            return make_sas_authorizer(options.secret.clone());
-        case AzureAuth::fixed_token:
-            CW_TRY(needs(has_secret, "fixed-token needs the token"));
-            return make_fixed_token_authorizer(options.secret.clone());
-        case AzureAuth::shared_key: {
-            CW_TRY(needs(has_secret, "shared-key needs the account key"));
-            CW_TRY_ASSIGN(Secret<std::string> key, decode_key(options.secret.reveal()));
-            return make_shared_key_authorizer(account, std::move(key));
-        }
-        case AzureAuth::emulator: {
-            CW_TRY_ASSIGN(Secret<std::string> key, decode_key(emulator_key));
-            return make_shared_key_authorizer(account, std::move(key));
-        }
-    }
-    return fail(Errc::config_invalid, "unknown authentication");
-}
-
-}  // namespace
-
-Result<AzureAuth> parse_azure_auth(std::string_view text) {
-    constexpr std::array<std::pair<std::string_view, AzureAuth>, 7> names{{
-        {"managed-identity", AzureAuth::managed_identity},
-        {"arc", AzureAuth::arc},
-        {"client-secret", AzureAuth::client_secret},
-        {"sas", AzureAuth::sas},
-        {"shared-key", AzureAuth::shared_key},
-        {"fixed-token", AzureAuth::fixed_token},
-        {"emulator", AzureAuth::emulator},
-    }};
-    for (const auto& [name, auth] : names) {
-        if (name == text) {
-            return auth;
-        }
-    }
-    return fail(Errc::config_invalid, "unknown vault auth");
-}
-
-namespace {
-
 Result<std::shared_ptr<AzureVault>> make_vault(AzureEndpoint endpoint, AzureOptions options,
                                                Clock& clock, Random& random) {
     if (options.page_entries < 1 || options.page_entries > 5000) {
         return fail(Errc::config_invalid, "a list page has 1 to 5000 entries");
     }
     CW_TRY_ASSIGN(auto authorizer, make_authorizer(options, endpoint.account));
-    auto vault = std::make_shared<AzureVault>(clock, random);
+    auto vault = std::make_shared<AzureVault>(clock, random, options.conditions);
     vault->wire = {.endpoint = std::move(endpoint),
                    .api_version = std::move(options.api_version),
                    .crc64 = options.crc64 && options.auth != AzureAuth::emulator,

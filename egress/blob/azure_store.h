@@ -2,9 +2,12 @@
 //
 // One connection per operation in flight, kept and reused; CRC-64 on every upload; the credential
 // is refreshed ahead of time and, when the service refuses it, once again before the operation
-// fails. No other retries happen here: wrap the store in a RetryStore (retry_store.h).
+// fails; then the stores of a factory ask once in 30 seconds (credential_gate.h). Requests are
+// dated by the service's clock when this server's is wrong (service_clock.h). No other retries
+// happen here: wrap the store in a RetryStore (retry_store.h).
 #pragma once
 
+#include "base/conditions.h"
 #include "base/random.h"
 #include "base/secret.h"
 #include "egress/blob/send_pace.h"
@@ -45,6 +48,7 @@ struct AzureOptions {
     std::size_t concurrency = 16;     // Operations in flight per store, until set_concurrency().
     std::size_t page_entries = 1000;  // Of a list; at most 5000.
     std::shared_ptr<const SendPace> pace;  // Shared with who sets it; null: none.
+    Conditions* conditions = nullptr;      // Told of a wrong clock; outlives the stores.
     std::int64_t progress_timeout_ns = 20 * ns_per_s;
     std::int64_t reply_timeout_ns = 60 * ns_per_s;
 };

@@ -39,7 +39,7 @@ void AssemblyStage::build_failed(SegmentWork& work, const Error& error) {
     --machine.jobs;
     if (work.failures > 0) {  // The first time may have been this server's memory.
         trouble_.failed(work, error);
-        work.not_before = now() + pause_ns(context_.options, work.failures, context_.random);
+        work.not_before = now() + pause_ns(context_.options, work.failures, context_.random, error);
     }
     ++work.failures;
     machine.assembly.requeue(work);
@@ -241,7 +241,7 @@ void AssemblyStage::put_failed(SegmentWork& work, const UploadAnswer& answer) {
     if (error.code != Errc::blob_conflict) {
         trouble_.failed(work, error);
     }
-    work.not_before = now() + pause_ns(context_.options, work.failures, context_.random);
+    work.not_before = now() + pause_ns(context_.options, work.failures, context_.random, error);
     ++work.failures;
     if (error.code == Errc::blob_checksum) {  // Sending it again would not help.
         machine_of(work.machine).assembly.requeue(work);

@@ -382,7 +382,8 @@ void ChainWriter::fence(std::string why) {
 
 void ChainWriter::pause(Phase next, const Error& error) {
     phase_ = next;
-    not_before_ = context_.clock.boot() + pause_ns(context_.options, failures_, context_.random);
+    not_before_ =
+        context_.clock.boot() + pause_ns(context_.options, failures_, context_.random, error);
     ++failures_;
     context_.host.trouble(ledger_.state().newest.machine, error);
 }

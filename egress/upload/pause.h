@@ -15,4 +15,13 @@ inline std::int64_t pause_ns(const EngineOptions& options, std::uint32_t failure
     return full / 2 + static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(full)) / 2);
 }
 
+// After `why`. Whoever was refused the credential comes back sooner: until the store asks the
+// service again, for everybody, an answer costs no request.
+inline std::int64_t pause_ns(const EngineOptions& options, std::uint32_t failures, Random& random,
+                             const Error& why) {
+    constexpr std::uint32_t doublings_max = 5;
+    const bool refused = action_of(why.code) == Action::reauth;
+    return pause_ns(options, refused ? std::min(failures, doublings_max) : failures, random);
+}
+
 }  // namespace cw::upload

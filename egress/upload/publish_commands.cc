@@ -262,8 +262,8 @@ void PublishStage::open_failed(const MachineId& id, Machine& machine, const Erro
         machine.recover.reset();
         return;
     }
-    machine.recover_at =
-        context_.clock.boot() + pause_ns(context_.options, machine.failures++, context_.random);
+    machine.recover_at = context_.clock.boot() +
+                         pause_ns(context_.options, machine.failures++, context_.random, error);
 }
 
 void PublishStage::refuse(const OpenCommand& command, Error error) {

@@ -81,6 +81,7 @@ std::unique_ptr<blob::StoreFactory> AzureWorld::stores() {
     options.url = fake.url();
     options.auth = blob::AzureAuth::shared_key;
     options.secret = Secret<std::string>(fake_azure::test_key);
+    options.conditions = &store_conditions;
     auto made = blob::make_azure_factory(std::move(options), world.clock, *world.random);
     CW_ASSERT(made.has_value());
     blob::RetryOptions retry;

@@ -139,7 +139,7 @@ void Agent::tend_points() {
         last_point_ = now;
         return;
     }
-    if (due && freeze_ && freeze_->state() != SourceFreeze::State::idle) {
+    if (due && freeze_ && (unsettled_ || freeze_->holding())) {
         not_before_ = now + child_wait_ns;  // The point of the frozen source stands for this one.
         return;
     }

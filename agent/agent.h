@@ -166,7 +166,7 @@ private:
     void open_freeze();
     void tend_freeze();
     void cut_frozen();
-    void settle_frozen();
+    void settle_frozen(const Result<void>& proof);
     std::string status_json();
     // agent_group.cc
     Result<void> open_group();
@@ -215,7 +215,7 @@ private:
     bool frozen_wanted_ = false;
     bool unsettled_ = false;  // A cut was made, and what its point is called is not known yet.
     std::optional<Error> frozen_trouble_;  // Why the last frozen cut was not made.
-    Nanos last_frozen_{}, next_group_{};
+    Nanos last_frozen_{}, thawed_{}, next_group_{};
     bool scan_wanted_ = false;
     bool wants_restart_ = false;
     bool guest_paused_ = false;

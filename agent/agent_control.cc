@@ -289,6 +289,11 @@ std::string Agent::status_json() {
             {"last_error",
              scanner_->snapshot_error() ? to_string(*scanner_->snapshot_error()) : ""}};
     }
+    if (freezer_ && freezer_->can_freeze()) {
+        const auto& failed = freezer_->post_error();
+        out["hooks"] = {{"post_hook_runs", freezer_->state() == Freezer::State::finishing},
+                        {"post_hook_error", failed ? to_string(*failed) : ""}};
+    }
     if (qemu_) {
         out["machine_reason"] = qemu_->reason();
     }

@@ -72,13 +72,15 @@ void Agent::tend_freeze() {
         freeze_->begin();
     }
     const Freeze after = freeze_->step();
-    const bool gave_up = freeze_->error() && before != Freeze::thawing &&
-                         (after == Freeze::idle || after == Freeze::thawing);
+    const bool wanted = before != Freeze::thawing && before != Freeze::finishing;
+    const bool gave_up = wanted && freeze_->error() && !freeze_->holding();
     if (after == Freeze::frozen || gave_up) {
         cut_frozen();
     }
-    if (unsettled_ && freeze_->state() == Freeze::idle) {
-        settle_frozen();
+    if (unsettled_) {
+        if (const auto proof = freeze_->proof(clock_.boot() - thawed_)) {
+            settle_frozen(*proof);
+        }
     }
 }
 
@@ -108,24 +110,24 @@ void Agent::cut_frozen() {
     }
     unsettled_ = !trouble;
     frozen_trouble_ = trouble;
-    last_point_ = clock_.boot();
+    if (trouble) {
+        log_warning("agent.point", {{"error", *trouble}});
+    }
+    last_point_ = thawed_ = clock_.boot();
     if (frozen) {
         freeze_->thaw();
-    } else if (unsettled_) {
-        settle_frozen();
     }
 }
 
-// Nobody is frozen any more: what the point may be called is known.
-void Agent::settle_frozen() {
-    const auto& error = freeze_->error();
-    if (error) {
-        log_warning("agent.point.unfrozen", {{"error", *error}});
+// Nobody is frozen any more, or that is not known for too long: what the point may be called.
+void Agent::settle_frozen(const Result<void>& proof) {
+    if (!proof) {
+        log_warning("agent.point.unfrozen", {{"error", proof.error()}});
     }
-    const auto kind = error                ? pipeline::PointKind::crash
+    const auto kind = !proof               ? pipeline::PointKind::crash
                       : options_.app_hooks ? pipeline::PointKind::app
                                            : pipeline::PointKind::filesystem;
-    const std::string hooks = error ? to_string(*error) : freeze_->summary();
+    const std::string hooks = proof ? freeze_->summary() : to_string(proof.error());
     unsettled_ = false;
     if (epochs_ == nullptr) {
         replicator_->settle_point(kind, hooks);

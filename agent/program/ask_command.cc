@@ -47,6 +47,12 @@ void print_status(const json& status) {
             std::printf("error     %s\n", status.value(key, "").c_str());
         }
     }
+    const json hooks = status.value("hooks", json::object());
+    if (const std::string failed = hooks.value("post_hook_error", ""); !failed.empty()) {
+        std::printf("hooks     the last post-hook: %s\n", failed.c_str());
+    } else if (hooks.value("post_hook_runs", false)) {
+        std::printf("hooks     the post-hook runs\n");
+    }
     for (const json& hint : status.value("hints", json::array())) {
         const bool on = hint.value("on", false);
         std::printf("hints     %s: %s %s\n", hint.value("disk", "").c_str(),

@@ -38,6 +38,7 @@ public:
     void thaw() override;
     // Errors: guest_unfrozen.
     [[nodiscard]] const std::optional<Error>& error() const noexcept override { return error_; }
+    [[nodiscard]] Errc unfrozen() const noexcept override { return Errc::guest_unfrozen; }
     [[nodiscard]] std::string summary() const override { return summary_; }
     [[nodiscard]] int fd() const noexcept override { return client_ ? client_->fd() : -1; }
 

@@ -1,5 +1,6 @@
 #include "agent/scan/freezer.h"
 
+#include "agent/full_disk.h"
 #include "base/log.h"
 
 #include <array>
@@ -131,6 +132,12 @@ bool FsFreeze::thaw_mount(const std::string& mount) {
     return target.valid() && ::ioctl(target.get(), FITHAW, 0) == 0;
 }
 
+Freezer::~Freezer() {
+    if (hook_ && state_ == State::finishing) {
+        hook_->disown();
+    }
+}
+
 bool Freezer::owes_thaw() {
     return disk_.exists(options_.marker_path).value_or(false);
 }
@@ -139,22 +146,22 @@ void Freezer::begin_freeze(bool with_mount) {
     CW_ASSERT(state_ == State::idle);
     with_mount_ = with_mount && !options_.mount.empty();
     error_.reset();
-    pre_done_ = post_begun_ = false;
+    pre_done_ = false;
     deadline_ = clock_.boot() + options_.limit_ns;
     state_ = State::freezing;
     // Before anything is done: a kill right after it must not forget what is to be undone.
     const std::string note = !with_mount_ ? "frozen\n" : "frozen " + options_.mount;
     if (auto noted = write_file_atomically(disk_, options_.marker_path, as_bytes(note)); !noted) {
-        fail_freeze(noted.error());
+        fail_freeze(name_full_disk(noted.error(), options_.marker_path));
     } else if (options_.pre.empty()) {
         freeze_mount();
-    } else {
-        run(options_.pre);
+    } else if (const auto begun = run(options_.pre); !begun) {
+        fail_freeze(begun.error());
     }
 }
 
 void Freezer::begin_thaw() {
-    if (state_ == State::thawing) {
+    if (state_ == State::thawing || state_ == State::finishing) {
         return;
     }
     if (mount_) {
@@ -164,7 +171,6 @@ void Freezer::begin_thaw() {
     }
     hook_.reset();  // A pre-hook that still runs is killed.
     state_ = State::thawing;
-    post_begun_ = false;
 }
 
 // What was frozen by a process before this one, which was killed together with its helper.
@@ -191,6 +197,9 @@ Freezer::State Freezer::step() {
     }
     if (state_ == State::thawing) {
         step_thawing();
+    }
+    if (state_ == State::finishing) {
+        step_post();
     }
     return state_;
 }
@@ -230,22 +239,36 @@ void Freezer::step_thawing() {
                            "the file system was thawed by its time limit or somebody else"};
         }
     }
-    if (!post_begun_) {
-        post_begun_ = true;
-        if (!options_.post.empty()) {
-            run(options_.post);
-        }
+    state_ = State::finishing;
+    begin_post();
+}
+
+void Freezer::begin_post() {
+    post_error_.reset();
+    if (options_.post.empty()) {
+        return;
     }
-    const auto ended = hook_ ? hook_->poll() : std::optional<Result<void>>(Result<void>{});
-    if (ended) {
+    if (const auto begun = run(options_.post); !begun) {
+        post_error_ = begun.error();
+    }
+}
+
+void Freezer::step_post() {
+    if (hook_) {
+        const auto ended = hook_->poll();
+        if (!ended) {
+            return;
+        }
         hook_.reset();
         if (!*ended) {
-            log_warning("agent.post_hook", {{"error", ended->error()}});
-            error_ = error_.value_or(ended->error());
+            post_error_ = ended->error();
         }
-        (void)disk_.remove(options_.marker_path);
-        state_ = State::idle;
     }
+    if (post_error_) {
+        log_warning("agent.post_hook", {{"error", *post_error_}});
+    }
+    (void)disk_.remove(options_.marker_path);
+    state_ = State::idle;
 }
 
 std::string Freezer::summary() const {
@@ -268,17 +291,10 @@ void Freezer::freeze_mount() {
     mount_.emplace(std::move(*begun));
 }
 
-void Freezer::run(const std::vector<std::string>& command) {
-    auto started = ChildProcess::start(command, clock_, options_.limit_ns);
-    if (started) {
-        hook_.emplace(std::move(*started));
-        return;
-    }
-    if (state_ == State::freezing) {
-        fail_freeze(started.error());
-    } else {
-        error_ = error_.value_or(started.error());
-    }
+Result<void> Freezer::run(const std::vector<std::string>& command) {
+    CW_TRY_ASSIGN(ChildProcess started, ChildProcess::start(command, clock_, options_.limit_ns));
+    hook_.emplace(std::move(started));
+    return {};
 }
 
 }  // namespace cw::agent

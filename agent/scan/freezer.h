@@ -4,7 +4,11 @@
 // system is frozen by a helper process that thaws when told, when its time is over, or when the
 // agent dies: a killed agent never leaves a machine frozen. If the helper is killed the agent
 // thaws. If both are, the next start does: a marker file says so, and makes a post-hook run that is
-// owed. Thread-safety: none; passive: step() never waits.
+// owed.
+//
+// Whether it was still is known when it goes on again. A pre-hook that ended well vouches for it
+// until the post-hook is begun; what becomes of that one is told (post_error()) and changes nothing
+// of what was read before. Thread-safety: none; passive: step() never waits.
 #pragma once
 
 #include "agent/child_process.h"
@@ -59,6 +63,7 @@ public:
     };
     Freezer(Options options, cw::Disk& disk, Clock& clock)
         : options_(std::move(options)), disk_(disk), clock_(clock) {}
+    ~Freezer();  // A post-hook that runs still goes on without us.
 
     // Anything configured that keeps the source still?
     [[nodiscard]] bool can_freeze() const noexcept {
@@ -71,12 +76,18 @@ public:
     // Without the mount: hooks only; somebody else freezes the file system.
     void begin_freeze(bool with_mount = true);
     void begin_thaw();
-    enum class State { idle, freezing, frozen, thawing };
+    enum class State { idle, freezing, frozen, thawing, finishing };  // See SourceFreeze.
     // Leaves frozen by itself, with an error, only if the file system cannot be held any more.
     State step();
     [[nodiscard]] State state() const noexcept { return state_; }
+    // Nobody is held any more, and error() is the last word.
+    [[nodiscard]] bool let_go() const noexcept {
+        return state_ == State::idle || state_ == State::finishing;
+    }
     // Why the last freeze failed, or the thaw found that it had not held.
     [[nodiscard]] const std::optional<Error>& error() const noexcept { return error_; }
+    // Why the last post-hook failed. Errors: hook_failed.
+    [[nodiscard]] const std::optional<Error>& post_error() const noexcept { return post_error_; }
     // The time limit is over: begin_thaw() now.
     [[nodiscard]] bool expired() const { return clock_.boot() - deadline_ >= 0; }
     [[nodiscard]] std::string summary() const;  // For the point: what ran and how it went.
@@ -84,10 +95,12 @@ public:
 private:
     void step_freezing();
     void step_thawing();
+    void begin_post();
+    void step_post();
     void freeze_mount();
     void thaw_forgotten();
     void fail_freeze(const Error& why);
-    void run(const std::vector<std::string>& command);
+    Result<void> run(const std::vector<std::string>& command);
 
     const Options options_;
     cw::Disk& disk_;
@@ -96,8 +109,8 @@ private:
     Nanos deadline_{};
     std::optional<ChildProcess> hook_;
     std::optional<FsFreeze> mount_;
-    std::optional<Error> error_;
-    bool pre_done_ = false, post_begun_ = false, with_mount_ = true;
+    std::optional<Error> error_, post_error_;
+    bool pre_done_ = false, with_mount_ = true;
 };
 
 }  // namespace cw::agent

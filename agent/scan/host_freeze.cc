@@ -18,6 +18,8 @@ SourceFreeze::State HostFreeze::state() const noexcept {
             return State::frozen;
         case Freezer::State::thawing:
             return State::thawing;
+        case Freezer::State::finishing:
+            return State::finishing;
     }
     return State::idle;
 }

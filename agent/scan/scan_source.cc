@@ -35,7 +35,7 @@ ScanSource::ScanSource(Options options, Replicator& replicator, Freezer& freezer
 }
 
 bool ScanSource::begin(std::string tag) {
-    if (phase_ != Phase::idle || !replicator_.consistent()) {
+    if (running() || freezer_.state() != Freezer::State::idle || !replicator_.consistent()) {
         return false;
     }
     tag_ = std::move(tag);
@@ -55,6 +55,9 @@ bool ScanSource::begin(std::string tag) {
 }
 
 bool ScanSource::step() {
+    if (freezer_.state() == Freezer::State::finishing) {
+        freezer_.step();  // Its post-hook has no part in what is read.
+    }
     switch (phase_) {
         case Phase::idle:
             return false;
@@ -73,7 +76,7 @@ bool ScanSource::step() {
                 take_views();
                 return true;
             }
-            if (state == Freezer::State::idle) {  // It failed, and has been undone.
+            if (freezer_.let_go()) {  // It failed, and has been undone.
                 trouble_ = freezer_.error();
                 end_scan();
             }
@@ -97,7 +100,8 @@ bool ScanSource::step() {
 
 bool ScanSource::step_thawing() {
     const bool busy = snapping_ && snapshots_->step();
-    if (freezer_.step() != Freezer::State::idle || busy) {
+    freezer_.step();
+    if (!freezer_.let_go() || busy) {
         return false;
     }
     if (freezer_.error() && !trouble_) {

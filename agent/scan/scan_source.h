@@ -42,6 +42,7 @@ public:
     ScanSource(Options options, Replicator& replicator, Freezer& freezer, std::vector<Disk> disks,
                std::unique_ptr<VolumeSnapshots> snapshots = nullptr);
 
+    // False also while the post-hook of the scan before runs.
     bool begin(std::string tag) override;
     [[nodiscard]] bool running() const noexcept override { return phase_ != Phase::idle; }
     bool step() override;

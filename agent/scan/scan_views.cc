@@ -147,7 +147,7 @@ void ScanSource::remove_snapshots() {
 }
 
 bool ScanSource::step_removing() {
-    if (snapshots_->step()) {
+    if (snapshots_->step() || freezer_.state() == Freezer::State::finishing) {
         return false;
     }
     if (snapshots_->error()) {

@@ -27,10 +27,24 @@ protected:
                                              *h_.replicator, *freezer_, std::move(disks));
         ASSERT_TRUE(h_.run_until_protected());
     }
-    // Runs one scan to its outcome.
+    // Runs one scan to its outcome, and its post-hook to its end.
     Result<PointId> scan() {
-        EXPECT_TRUE(scan_->begin("t"));
+        auto outcome = scan_only();
         const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+        while (freezer_->state() != Freezer::State::idle &&
+               std::chrono::steady_clock::now() < give_up) {
+            scan_->step();
+            ::usleep(200);
+        }
+        EXPECT_EQ(freezer_->state(), Freezer::State::idle);
+        return outcome;
+    }
+    Result<PointId> scan_only() {
+        const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+        while (!scan_->begin("t") && std::chrono::steady_clock::now() < give_up) {
+            scan_->step();  // The post-hook of the one before.
+            ::usleep(200);
+        }
         while (scan_->running() && std::chrono::steady_clock::now() < give_up) {
             scan_->step();
             h_.steps(1);
@@ -75,6 +89,25 @@ TEST_F(Scan, SendsOnlyDifferencesAndMakesAFilesystemPointOfAFrozenView) {
     const std::string text((std::istreambuf_iterator<char>(in)), {});
     EXPECT_EQ(text, "pre\npost\npre\npost\n");
     EXPECT_FALSE(exists(h_.directory + "/frozen"));
+}
+
+// It stood still when it was read: what the post-hook says afterwards changes nothing of that.
+TEST_F(Scan, WaitsForNoPostHookAndIsNotSpoiledByOne) {
+    const std::string go = h_.directory + "/go";
+    make({.pre = {"true"},
+          .post = {"sh", "-c", "while [ ! -e " + go + " ]; do sleep 0.02; done; exit 3"},
+          .limit_ns = 600 * ns_per_s});
+    change(mib, 1);
+    ASSERT_TRUE(scan_only().has_value());
+    EXPECT_EQ(h_.server.points.back().point.kind, pipeline::PointKind::filesystem);
+    EXPECT_EQ(freezer_->state(), Freezer::State::finishing);
+    EXPECT_FALSE(scan_->begin("another, whose pre-hook would come before that post-hook"));
+    std::ofstream(go).put('1');
+    EXPECT_TRUE(scan().has_value());
+    ASSERT_TRUE(freezer_->post_error());
+    EXPECT_EQ(freezer_->post_error()->code, Errc::hook_failed);
+    EXPECT_EQ(h_.check_points(), 2U);
+    h_.expect_no_violations();
 }
 
 TEST_F(Scan, OfSomethingUnfrozenMakesNoPointAndSaysSo) {

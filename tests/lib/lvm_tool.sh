@@ -3,7 +3,7 @@
 # volume group is a directory, CAUSEWAY_LVM in the link's own directory. Beside ORIGIN.path, which names the device of the
 # volume group's one origin, it has NAME.path and NAME.tag for each snapshot: a copy of the origin behind a loop device.
 # Files there make it fail as the real ones do: no-space, full (the snapshot is invalid), busy (lvremove, as often as it has
-# lines), hang (lvcreate, until it is gone). Every call is noted in `calls`.
+# lines), hang (lvcreate, until it is gone), stay (lvs of a snapshot, the same). Every call is noted in `calls`.
 set -uo pipefail
 group=$(dirname "$0")/vg0
 tool=$(basename "$0")
@@ -29,7 +29,8 @@ case $tool in
         case $which in
             *vg_name*) row ORIGIN; for name in $(snapshots); do row "$name"; done ;;
             "$origin") row ORIGIN ;;
-            vg0/*) [ -e "$group/${which#vg0/}.path" ] || { echo "  Failed to find logical volume \"$which\"" >&2; exit 5; }
+            vg0/*) while [ -e "$group/stay" ]; do sleep 0.1; done
+                [ -e "$group/${which#vg0/}.path" ] || { echo "  Failed to find logical volume \"$which\"" >&2; exit 5; }
                 row "${which#vg0/}" ;;
             *) echo "  Failed to find device \"$which\"." >&2; exit 5 ;;
         esac ;;

@@ -109,6 +109,10 @@ Result<void> Agent::check_options() const {
         options_.linger_ns > ns_per_s) {
         return fail(Errc::usage, "--interval is at least 1s, --linger at most 1s");
     }
+    const std::int64_t app_interval_ns = options_.app_interval_ns.value_or(0);
+    if (app_interval_ns != 0 && app_interval_ns < ns_per_s) {
+        return fail(Errc::usage, "--app-interval is 0 (only when asked for) or at least 1s");
+    }
     if (!options_.nbd_socket.empty() && options_.nbd_address) {
         return fail(Errc::usage, "--nbd-socket and --nbd-listen exclude each other");
     }

@@ -1,5 +1,6 @@
 // causeway-agent: the command line of the mobility agent. See README.md beside this file.
 #include "agent/agent.h"
+#include "agent/full_disk.h"
 #include "agent/nbd/nbd_guard.h"
 #include "agent/program/command_line.h"
 #include "agent/program/progress_line.h"
@@ -58,6 +59,7 @@ int protect(const agent::ProtectCommand& command) {
         return complain(level.error());
     }
     set_log_level(*level);
+    const std::string& state = command.options.state_directory;
     const auto clock = make_system_clock();
     const auto random = make_system_random();
     watch_signals();
@@ -76,7 +78,7 @@ int protect(const agent::ProtectCommand& command) {
             continue;
         }
         if (!agent) {
-            return stop_asked ? 0 : complain(agent.error());
+            return stop_asked ? 0 : complain(agent::name_full_disk(agent.error(), state));
         }
         running = agent->get();
         if (stop_asked) {
@@ -89,7 +91,7 @@ int protect(const agent::ProtectCommand& command) {
         running = nullptr;
         progress.finish();
         if (!ended || !(*agent)->wants_restart()) {
-            return ended ? 0 : complain(ended.error());
+            return ended ? 0 : complain(agent::name_full_disk(ended.error(), state));
         }
     }
 }

@@ -28,6 +28,15 @@ std::int64_t duration_ns(const std::string& option, const std::string& text) {
     return number * scale;
 }
 
+std::int64_t duration_ns(const std::string& option, const std::string& text,
+                         const DurationLimits& limits) {
+    const std::int64_t ns = duration_ns(option, text);
+    if (ns < limits.min_ns || ns > limits.max_ns) {
+        refuse_option(option, limits.text);
+    }
+    return ns;
+}
+
 std::uint64_t size_bytes(const std::string& option, const std::string& text) {
     std::uint64_t number = 0;
     const auto [end, bad] = std::from_chars(text.data(), text.data() + text.size(), number);

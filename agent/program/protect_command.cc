@@ -272,7 +272,7 @@ ProtectCommand ProtectCommandLine::finish() {
     finish_group();
     options.memory_bytes = size_bytes("--memory", text_->memory);
     options.spool_bytes = size_bytes("--spool-size", text_->spool);
-    options.freeze.limit_ns = duration_ns("--hook-timeout", text_->hook_timeout);
+    options.freeze.limit_ns = duration_ns("--hook-timeout", text_->hook_timeout, hook_limits);
     if (!text_->nbd_listen.empty()) {
         options.nbd_address = unwrap("--nbd-listen", parse_host_port(text_->nbd_listen));
     }

@@ -43,7 +43,7 @@ private:
     CLI::App *seed_, *export_, *check_, *import_;
     SeedCommand command_;
     std::vector<std::string> servers_;
-    std::string pre_, post_;
+    std::string pre_, post_, hook_timeout_ = "60s";
 };
 
 // The exit code.

@@ -14,10 +14,6 @@
 namespace cw::agent {
 namespace {
 
-std::map<std::string, std::int64_t> units() {
-    return {{"ms", ns_per_ms}, {"s", ns_per_s}, {"m", 60 * ns_per_s}, {"h", 3600 * ns_per_s}};
-}
-
 void add_identity(CLI::App& app, SeedCommand& out) {
     CLI::Option* const ca = app.add_option("--ca", out.files.ca_file,
                                            "the site's CA certificates; default: as enrolled");
@@ -67,9 +63,8 @@ void SeedCommandLine::add_export() {
     export_->add_flag("--force", out.replace, "replace what is there");
     export_->add_option("--pre-hook", pre_, "command that quiets the source");
     export_->add_option("--post-hook", post_, "command that lets it go on; always run");
-    export_->add_option("--hook-timeout", out.freeze.limit_ns, "how long it may be kept still")
-        ->default_str("60s")
-        ->transform(CLI::AsNumberWithUnit(units()));
+    export_->add_option("--hook-timeout", hook_timeout_, "how long it may be kept still")
+        ->capture_default_str();
     export_->add_option("--mount", out.freeze.mount, "freeze the file system mounted here");
 }
 
@@ -142,6 +137,7 @@ SeedCommand SeedCommandLine::finish() {
     out.export_.disk_name = out.disk_name;
     out.export_.output.format =
         out.format.empty() ? SeedFormat::raw : unwrap("--format", parse_seed_format(out.format));
+    out.export_.freeze.limit_ns = duration_ns("--hook-timeout", hook_timeout_, hook_limits);
     if (!pre_.empty()) {
         out.export_.freeze.pre = unwrap("--pre-hook", split_command(pre_));
     }

@@ -331,6 +331,21 @@ TEST_F(Program, ExitCodesAreStable) {
                                 " --key " + files.key_file + " --state " + state();
     EXPECT_EQ(run(protect + " --image " + directory_ + "/absent"), 4);
     EXPECT_EQ(run(protect + " --image " + image_ + " --interval 0s"), 2);
+    // Neither a file system that is frozen without a pause, nor a freeze that always fails.
+    const std::string hooked = protect + " --image " + image_ + " --pre-hook true";
+    for (const char* const wrong :
+         {"--app-interval 1ms", "--app-interval 999ms", "--hook-timeout 0", "--hook-timeout 999ms",
+          "--hook-timeout 25h"}) {
+        EXPECT_EQ(run("timeout 60 " + hooked + " " + wrong), 2) << wrong;
+    }
+    EXPECT_EQ(run("grep -q 'app-interval is 0 (only when asked for) or at least 1s' " + directory_ +
+                  "/out"),
+              0);
+    EXPECT_EQ(run("grep -q 'hook-timeout: is between 1s and 24h' " + directory_ + "/out"), 0);
+    EXPECT_EQ(run(std::string(CAUSEWAY_AGENT) + " seed export --ca " + files.ca_file + " --cert " +
+                  files.cert_file + " --key " + files.key_file + " --state " + state() +
+                  " --image " + image_ + " --output " + directory_ + "/seed --hook-timeout 0s"),
+              2);
     EXPECT_EQ(run(protect + " --image " + image_ + " --nbd-listen 0.0.0.0:0"), 2);
     start({"--pre-hook", "true"});
     ASSERT_TRUE(point());

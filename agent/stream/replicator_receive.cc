@@ -321,7 +321,7 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
     bool compare = answer.action == wire::DiskAction::resync || answer.resync_open;
     if (!catch_up) {
         CW_TRY(disk.capture->forget_history());
-        disk.own.begun = false;
+        disk.own = OwnSequences{.sent = answer.durable};  // Of the new history nothing yet.
         const bool leaps = leap_of(disk) > 0;
         CW_TRY(context_.state.update([&](AgentState& state) {
             DiskState& known = state.disks.at(disk.capture->slot());

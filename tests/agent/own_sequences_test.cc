@@ -175,6 +175,27 @@ TEST_F(OwnSequences, C6AServerThatHoldsMoreThanWasSentBelongsToAnother) {
     expect_whole_points();
 }
 
+// A history that has just begun: what was sent of the one before says nothing of it.
+TEST_F(OwnSequences, C6AServerThatHoldsMoreOfANewHistoryThanWasSentBelongsToAnother) {
+    h.server.features = 0;  // No leap: the new sequences are far below the old ones.
+    const auto another_wrote = [this] {
+        const Generation before = generation();
+        auto& kept = h.server.disks.at(h.id_of(0));
+        h.server.crash();
+        kept.received = kept.durable = advance(kept.durable, 50);
+        for (int i = 0; i < 200; ++i) {
+            h.random_write();
+        }
+        return h.run_until([&] { return generation() > before; });
+    };
+    ASSERT_TRUE(another_wrote());
+    ASSERT_TRUE(h.run_until_protected());
+    snapshot_point();
+    ASSERT_TRUE(another_wrote());
+    ASSERT_TRUE(h.run_until_protected());
+    expect_whole_points();
+}
+
 TEST_F(OwnSequences, ARestartAfterACleanStopReadsNothingAndKeepsItsHistory) {
     const Generation before = generation();
     const std::uint64_t base = h.server.base_bytes;

@@ -28,7 +28,7 @@ Result<std::unique_ptr<MountPump>> MountPump::open(const MountSource& source) {
     CW_TRY_ASSIGN(const auto disk, catalog.find_disk(*point, source.disk));
     recovery::ReaderOptions options;
     options.download_threads = pump->opened_.download_threads;
-    CW_TRY_ASSIGN(pump->image_, pump->opened_.source->open(*point, disk, options));
+    CW_TRY_ASSIGN(pump->image_, pump->opened_.source->open({point, disk}, options));
     pump->wake_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (pump->wake_fd_ < 0) {
         return fail_errno(Errc::io_error, "eventfd", errno);
@@ -64,17 +64,17 @@ void MountPump::run() {
         }
         for (Read* read : fresh) {
             ++under_way;
-            image_->read_later(
-                read->offset, read->out, [this, read, &under_way](Result<void> done) {
-                    --under_way;
-                    const std::lock_guard lock(mutex_);
-                    read->result.emplace(std::move(done));
-                    finished_
-                        .notify_all();  // Under the lock: the reader's frame may be gone after it.
-                });
+            image_->read_later({{read->offset, read->out}},
+                               [this, read, &under_way](Result<void> done) {
+                                   --under_way;
+                                   const std::lock_guard lock(mutex_);
+                                   read->result.emplace(std::move(done));
+                                   // Under the lock: the reader's frame may be gone after it.
+                                   finished_.notify_all();
+                               });
         }
         if (image_->poll() == 0) {
-            opened_.store->wait(recovery::fetch_wait_slice_ns, wake_fd_);
+            opened_.store->wait(recovery::image_wait_slice_ns, wake_fd_);
             eventfd_t ignored = 0;
             ::eventfd_read(wake_fd_, &ignored);
         }

@@ -37,7 +37,7 @@ struct Hello {
     std::string software;        // "causeway-agent 0.1.0"
     std::string machine_name;
     // High half: persisted by the agent, grows with each start. Low half: random at each start, so
-    // that two clones of one machine differ. See make_boot_counter().
+    // that two clones of one machine differ.
     std::uint64_t boot_counter = 0;
     std::uint64_t witness_number = 0;
     Sha256 witness_hash{};

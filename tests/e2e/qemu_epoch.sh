@@ -32,6 +32,13 @@ slow = told["longest_us"] > 300000
 sys.exit(not (told["points"] >= int(sys.argv[1]) and 0 < told["last_us"] <= told["longest_us"] and slow == (told["over_limit"] > 0)))' "$1" &&
         [ "$(grep -c 'agent.point.cut.*within_limit=false' "$demo/agent.log")" -ge "$(agent_json | json_number over_limit)" ]
 }
+# Points that nobody asked for.
+own_points() { guest_points | awk '$1 == "-" { print $2 }'; }
+# own_points_came COUNT: since there were $own_before of them.
+own_points_came() { [ "$(own_points | wc -l)" -ge $((own_before + $1)) ]; }
+# Of $own_seconds, with one at the very beginning and one that was under way.
+own_points_are_few() { [ "$(own_points | wc -l)" -le $((own_before + own_seconds / 2 + 2)) ]; }
+own_point_is_right() { guest_restore latest vd0 "$demo/restored" && guest_check_image "$demo/restored" "$own_promised"; }
 no_leftovers() {
     ! ls "$demo"/agent/overlay-* >/dev/null 2>&1
 }
@@ -82,6 +89,16 @@ for format in raw qcow2; do
     check "$format: every point restores both disks as they were at one moment" guest_check_points 2
     causeway-agent stop --state "$demo/agent" >>"$demo/cli.log" 2>&1
     wait "$demo_agent_pid" 2>/dev/null
+    if [ $format = raw ]; then
+        own_before=$(own_points | wc -l) own_promised=$(guest_line vm) own_seconds=$SECONDS
+        guest_protect --mode epoch --interval 2s
+        check "$format: points by the agent's own clock, without asking" wait_for 300 "four points" own_points_came 4
+        causeway-agent stop --state "$demo/agent" >>"$demo/cli.log" 2>&1
+        wait "$demo_agent_pid" 2>/dev/null
+        own_seconds=$((SECONDS - own_seconds + 1))
+        check "$format: every 2 s and not more often ($own_seconds s)" own_points_are_few
+        check "$format: the last of them is right" own_point_is_right
+    fi
     guest_kill "$vm_pid"
 done
 check "what an epoch made boots" guest_boots latest "$(tail -n 1 "$demo/noted" | cut -d' ' -f2)"

@@ -17,6 +17,7 @@ check "the master target's unit is exposed by 2.0 at most" exposed_at_most 20 ca
 systemd-analyze verify "$units"/*.service >"$demo/verify.log" 2>&1
 check "the units have no line that is ignored" eval '! grep "^$units/.*ignoring" "$demo/verify.log"'
 
+check "stopping an agent kills no tool of LVM and no hook halfway" grep -qx "KillMode=process" "$units/causeway-agent@.service"
 cmake --install "$build" --prefix "$demo/usr" >"$demo/install.log" 2>&1 || fail "what was built can be installed"
 for file in bin/causewayd bin/causeway bin/causeway-agent bin/causeway-restore lib/causeway/nbdkit-causeway-plugin.so \
     lib/systemd/system/causewayd.service "lib/systemd/system/causeway-volume@.service" lib/sysusers.d/causeway.conf share/doc/causeway/operations.md; do

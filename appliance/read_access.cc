@@ -1,33 +1,37 @@
 #include "appliance/read_access.h"
 
 #include "appliance/master_target/target_catalog.h"
+#include "appliance/master_target/target_source.h"
 #include "appliance/server_state.h"
 #include "appliance/site_records.h"
+#include "recovery/vault_points.h"
 
 namespace cw::appliance {
 namespace {
 
-class VaultSource final : public PointSource {
+class VaultSite final : public Site {
 public:
-    VaultSource(blob::BlobStore& store, const recovery::Catalog& catalog)
-        : store_(store), catalog_(catalog) {}
-
-    Result<std::unique_ptr<recovery::Image>> open(
-        const vault::PointEntry& /*point*/, const recovery::DiskAtPoint& disk,
-        const recovery::ReaderOptions& options) const override {
-        return recovery::ImageReader::open(store_, catalog_, disk, options);
+    VaultSite(blob::BlobStore& store, vault::KeyService& kek) : store_(store), kek_(kek) {}
+    Result<std::vector<MachineId>> machines() const override {
+        return vault::list_machines(store_);
+    }
+    Result<recovery::Catalog> open(const MachineId& machine) const override {
+        return recovery::Catalog::open(store_, kek_, machine, {});
     }
 
 private:
     blob::BlobStore& store_;
-    const recovery::Catalog& catalog_;
+    vault::KeyService& kek_;
 };
 
 }  // namespace
 
-std::unique_ptr<const PointSource> make_vault_source(blob::BlobStore& store,
-                                                     const recovery::Catalog& catalog) {
-    return std::make_unique<VaultSource>(store, catalog);
+std::unique_ptr<const Site> make_site(const config::Settings& settings, SystemSeams& seams,
+                                      const VaultAccess& access, blob::BlobStore& store) {
+    if (is_master_target(settings)) {
+        return make_target_site(settings, seams, access.identity);
+    }
+    return std::make_unique<VaultSite>(store, *access.kek);
 }
 
 Result<OpenedCatalog> open_catalog(const config::Settings& settings, SystemSeams& seams,
@@ -36,8 +40,11 @@ Result<OpenedCatalog> open_catalog(const config::Settings& settings, SystemSeams
     OpenedCatalog opened;
     CW_TRY_ASSIGN(opened.access, open_vault_access(settings, seams));
     opened.store = opened.access.stores->make();
+    opened.site = make_site(settings, seams, opened.access, *opened.store);
     if (is_master_target(settings)) {
-        CW_TRY(open_targets(settings, seams, machine, opened));
+        CW_TRY_ASSIGN(auto points, opened.site->open(machine));
+        opened.catalog = std::make_unique<recovery::Catalog>(std::move(points));
+        CW_TRY_ASSIGN(opened.source, open_target_source(settings, seams, *opened.catalog));
         return opened;
     }
     opened.download_threads = static_cast<std::size_t>(settings.egress_download_threads_per_vm);
@@ -51,7 +58,7 @@ Result<OpenedCatalog> open_catalog(const config::Settings& settings, SystemSeams
     CW_TRY_ASSIGN(auto catalog,
                   recovery::Catalog::open(*opened.store, *opened.access.kek, machine, options));
     opened.catalog = std::make_unique<recovery::Catalog>(std::move(catalog));
-    opened.source = make_vault_source(*opened.store, *opened.catalog);
+    opened.source = std::make_unique<recovery::VaultPoints>(*opened.store, *opened.catalog);
     return opened;
 }
 

@@ -2,31 +2,31 @@
 // command and the mount share. No daemon is needed.
 //
 // A machine's points are in a vault, or on the disks of a master target; its records are in that
-// vault, or in the master target's (site_records.h). The catalog, the records' store and the source
-// together are all that a verb sees of it: none asks which it is.
+// vault, or in the master target's (site_records.h). The catalog, the records' store, the source
+// and the site together are all that a verb sees of it: none asks which it is.
 #pragma once
 
 #include "appliance/vault_access.h"
 #include "recovery/catalog.h"
-#include "recovery/image_reader.h"
+#include "recovery/point_source.h"
 
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace cw::appliance {
 
-// Where the bytes of a catalog's points are.
-class PointSource {
+// What there is where a machine's points are, beyond them.
+class Site {
 public:
-    virtual ~PointSource() = default;
-    // A disk of `point`. The image lives no longer than the source. Errors: those of
-    // ImageReader::open(), of volume::PointView::open().
-    virtual Result<std::unique_ptr<recovery::Image>> open(
-        const vault::PointEntry& point, const recovery::DiskAtPoint& disk,
-        const recovery::ReaderOptions& options) const = 0;
+    virtual ~Site() = default;
+    // Those that have points here, or may have. Errors: those of listing.
+    virtual Result<std::vector<MachineId>> machines() const = 0;
+    // What there is of one of them now. Errors: those of opening it.
+    virtual Result<recovery::Catalog> open(const MachineId& machine) const = 0;
     // What a failover has made of this site itself is given up: its disks take the machine's writes
     // again. Errors: target_switching, unreachable (the daemon).
-    virtual Result<void> give_up_failover() const { return {}; }
+    virtual Result<void> give_up_failover(const MachineId& /*machine*/) const { return {}; }
 };
 
 struct OpenedCatalog {
@@ -34,14 +34,15 @@ struct OpenedCatalog {
     std::unique_ptr<blob::BlobStore> store;
     std::unique_ptr<recovery::Catalog> catalog;
     std::size_t download_threads = 4;
-    std::unique_ptr<const PointSource> source;
+    std::unique_ptr<const recovery::PointSource> source;
+    std::unique_ptr<const Site> site;
 };
 // Errors: usage (not a machine's id), and those of open_vault_access and Catalog::open.
 Result<OpenedCatalog> open_catalog(const config::Settings& settings, SystemSeams& seams,
                                    const std::string& machine_text, bool accept_stale);
 
-// The segments of the vault. Both outlive the source.
-std::unique_ptr<const PointSource> make_vault_source(blob::BlobStore& store,
-                                                     const recovery::Catalog& catalog);
+// The site whose records, or whose vault, `access` opens. Everything outlives it.
+std::unique_ptr<const Site> make_site(const config::Settings& settings, SystemSeams& seams,
+                                      const VaultAccess& access, blob::BlobStore& store);
 
 }  // namespace cw::appliance

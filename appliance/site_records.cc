@@ -28,11 +28,7 @@ Result<void> make_site_records(const config::Settings& settings, SystemSeams& se
     return there ? Result<void>{} : std::unexpected(there.error());
 }
 
-Result<std::vector<MachineId>> machines_of_site(const config::Settings& settings,
-                                                blob::BlobStore& store) {
-    if (!is_master_target(settings)) {
-        return vault::list_machines(store);
-    }
+Result<std::vector<MachineId>> machines_with_targets(const config::Settings& settings) {
     std::vector<MachineId> out;
     for (const config::TargetEntry& target : settings.targets) {
         CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(target.machine));
@@ -41,6 +37,12 @@ Result<std::vector<MachineId>> machines_of_site(const config::Settings& settings
         }
     }
     return out;
+}
+
+Result<std::vector<MachineId>> machines_of_site(const config::Settings& settings,
+                                                blob::BlobStore& store) {
+    return is_master_target(settings) ? machines_with_targets(settings)
+                                      : vault::list_machines(store);
 }
 
 }  // namespace cw::appliance

@@ -19,6 +19,9 @@ config::Settings with_site_records(config::Settings settings);
 // belong to its user. Errors: those of create_vault_access().
 Result<void> make_site_records(const config::Settings& settings, SystemSeams& seams);
 
+// Machines with a [[target]], in their order. Errors: usage.
+Result<std::vector<MachineId>> machines_with_targets(const config::Settings& settings);
+
 // Machines that have points here: those with a history in the vault, or with a [[target]].
 // Errors: those of the store.
 Result<std::vector<MachineId>> machines_of_site(const config::Settings& settings,

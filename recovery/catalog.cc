@@ -83,10 +83,11 @@ Result<Catalog> Catalog::open(blob::BlobStore& store, vault::KeyService& kek,
 }
 
 Catalog Catalog::of_points(const vault::VaultIdentity& records, const MachineId& machine,
-                           vault::ChainState state) {
+                           vault::ChainState state, const FingerprintSecret& secret) {
     Catalog catalog;
     catalog.vault_ = records;
     catalog.keys_.machine = machine;
+    catalog.keys_.fingerprint_secret = secret;
     catalog.state_ = std::move(state);
     return catalog;
 }

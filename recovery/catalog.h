@@ -36,9 +36,9 @@ public:
                                 const MachineId& machine, const CatalogOptions& options);
 
     // Of points whose bytes lie elsewhere than in segments: on the disks of a master target. There
-    // are no keys, and segments_of() knows nothing.
+    // are no keys but the one that blocks are compared by, and segments_of() knows nothing.
     static Catalog of_points(const vault::VaultIdentity& records, const MachineId& machine,
-                             vault::ChainState state);
+                             vault::ChainState state, const FingerprintSecret& secret);
 
     [[nodiscard]] const vault::VaultIdentity& vault() const noexcept { return vault_; }
     [[nodiscard]] const vault::MachineKeys& keys() const noexcept { return keys_; }

@@ -40,9 +40,9 @@ Result<void> apply(VolumeWriter& writer) {
 
 class Run {
 public:
-    Run(blob::BlobStore& store, const Catalog& catalog, FailbackContext context,
+    Run(const PointSource& source, const Catalog& catalog, FailbackContext context,
         const FailbackRequest& request, const Progress& progress)
-        : store_(store),
+        : source_(source),
           catalog_(catalog),
           context_(context),
           request_(request),
@@ -97,8 +97,9 @@ private:
             return {};
         }
         CW_TRY_ASSIGN(const auto* point, catalog_.find_point(request_.hint_since));
-        CW_TRY_ASSIGN(since_disk_, catalog_.find_disk(*point, to_string(disk_.disk)));
-        return since_disk_->size_bytes == disk_.size_bytes
+        CW_TRY_ASSIGN(auto disk, catalog_.find_disk(*point, to_string(disk_.disk)));
+        since_disk_ = PointDisk{point, std::move(disk)};
+        return since_disk_->disk.size_bytes == disk_.size_bytes
                    ? Result<void>{}
                    : fail(Errc::usage, "the disk was resized since the hint's point");
     }
@@ -125,11 +126,11 @@ private:
                       FailbackRecords::create(catalog_.machine(), *point_, disk_));
         CW_CRASH_POINT("failback.opened");
         CW_TRY(writer_->take(records.begin()));
-        FailbackFetch fetch(store_, catalog_, disk_, request_.reader, request_.cancelled);
+        FailbackFetch fetch(source_, {point_, disk_}, request_.reader, request_.cancelled);
         since_.reset();
         if (since_disk_) {
-            since_ = std::make_unique<FailbackFetch>(store_, catalog_, *since_disk_,
-                                                     request_.reader, request_.cancelled);
+            since_ = std::make_unique<FailbackFetch>(source_, *since_disk_, request_.reader,
+                                                     request_.cancelled);
         }
         const std::uint64_t supers =
             (disk_.size_bytes + pipeline::super_chunk_bytes - 1) / pipeline::super_chunk_bytes;
@@ -167,7 +168,7 @@ private:
         const Mask all = blocks_of_super(ordinal, disk_.size_bytes);
         const Mask sample = hint_ ? hint_->sample(ordinal) : 0;
         Mask wanted = hint_ ? hint_->named(ordinal) | sample : all;
-        CW_TRY(ask_vault(fetch, ordinal, all, wanted));
+        CW_TRY(ask_source(fetch, ordinal, all, wanted));
         report_.blocks_skipped += static_cast<unsigned>(std::popcount(all & ~wanted));
         CW_TRY(read_blocks(ordinal, wanted));
         FailbackBlocks blocks;
@@ -191,10 +192,10 @@ private:
         return blocks.empty() ? Result<void>{} : fetch.start(std::move(blocks));
     }
 
-    // What the vault knows of one super-chunk's blocks, into want_. Adds to `wanted` those that the
-    // hint leaves out although nobody can tell whether they are what they were.
-    Result<void> ask_vault(FailbackFetch& fetch, std::uint32_t ordinal, FailbackHint::Mask all,
-                           FailbackHint::Mask& wanted) {
+    // What the source knows of one super-chunk's blocks, into want_. Adds to `wanted` those that
+    // the hint leaves out although nobody can tell whether they are what they were.
+    Result<void> ask_source(FailbackFetch& fetch, std::uint32_t ordinal, FailbackHint::Mask all,
+                            FailbackHint::Mask& wanted) {
         const std::uint64_t first = std::uint64_t{ordinal} * FailbackHint::blocks_per_super;
         const FailbackHint::Mask named = wanted;
         for (FailbackHint::Mask left = since_ ? all : named; left != 0; left &= left - 1) {
@@ -261,7 +262,7 @@ private:
         return report_;
     }
 
-    blob::BlobStore& store_;
+    const PointSource& source_;
     const Catalog& catalog_;
     FailbackContext context_;
     const FailbackRequest& request_;
@@ -270,8 +271,8 @@ private:
     DiskAtPoint disk_;
     std::unique_ptr<VolumeWriter> writer_;
     std::optional<FailbackHint> hint_;
-    std::optional<DiskAtPoint> since_disk_;  // The hint's point.
-    std::unique_ptr<FailbackFetch> since_;   // Asked for fingerprints only.
+    std::optional<PointDisk> since_disk_;   // The hint's point.
+    std::unique_ptr<FailbackFetch> since_;  // Asked for fingerprints only.
     std::array<std::optional<Fingerprint>, FailbackHint::blocks_per_super> want_;
     ByteVector content_;  // One super-chunk of the target; only what was asked for is filled.
     FailbackReport report_;
@@ -289,7 +290,7 @@ Result<std::optional<Phase>> failback_phase(Disk& disk, const std::string& work_
     return state.phase;
 }
 
-Result<FailbackReport> failback_disk(blob::BlobStore& store, const Catalog& catalog,
+Result<FailbackReport> failback_disk(const PointSource& source, const Catalog& catalog,
                                      FailbackContext context, const FailbackRequest& request,
                                      const Progress& progress) {
     const std::string& work = request.target.work_directory;
@@ -300,7 +301,7 @@ Result<FailbackReport> failback_disk(blob::BlobStore& store, const Catalog& cata
     if (phase) {  // Of a run that was killed: the target may have changed since.
         CW_TRY(volume::clear_work_directory(context.disk, work));
     }
-    Run run(store, catalog, context, request, progress);
+    Run run(source, catalog, context, request, progress);
     return run.run();
 }
 

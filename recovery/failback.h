@@ -1,8 +1,11 @@
 // Failback: an old disk becomes what a machine's disk was at a recovery point, and only what
 // differs travels.
 //
-//   vault ─ fingerprints ─┐
-//   target ─ fingerprints ┴→ differing or unknown blocks ← ImageReader → VolumeWriter → target
+//   source ─ fingerprints ─┐
+//   target ─ fingerprints ─┴→ differing or unknown blocks ← Image → VolumeWriter → target
+//
+// The source is a vault, which knows fingerprints without reading, or what a master target has
+// collected, which is read for them.
 //
 // With a hint only what it names is read of the target and compared, and a sample of the rest. What
 // the vault has of the rest must be the same at the hint's point: else everything is compared.
@@ -16,8 +19,8 @@
 #include "base/disk.h"
 #include "egress/volume/volume_writer.h"
 #include "recovery/failback_hint.h"
-#include "recovery/image_reader.h"
 #include "recovery/image_writer.h"
+#include "recovery/point_source.h"
 
 #include <functional>
 #include <optional>
@@ -78,8 +81,8 @@ struct FailbackContext {
 Result<std::optional<volume::Phase>> failback_phase(Disk& disk, const std::string& work_directory);
 
 // Errors: cancelled (the target is as it was); point_not_found, not_found, usage; target_unsafe;
-// those of reading the vault and of VolumeWriter.
-Result<FailbackReport> failback_disk(blob::BlobStore& store, const Catalog& catalog,
+// those of the source and of VolumeWriter.
+Result<FailbackReport> failback_disk(const PointSource& source, const Catalog& catalog,
                                      FailbackContext context, const FailbackRequest& request,
                                      const Progress& progress);
 // Completes a switch that was interrupted; needs no vault. The phase is `switching`.

@@ -8,15 +8,12 @@
 #include "base/random.h"
 #include "pipeline/extent_table.h"
 #include "recovery/block_digests.h"
+#include "recovery/image.h"
 
 #include <cstdint>
 #include <vector>
 
 namespace cw::recovery {
-
-struct ByteRange {
-    std::uint64_t offset = 0, length = 0;
-};
 
 class FailbackHint {
 public:

@@ -4,7 +4,6 @@
 #include "pipeline/group_id.h"
 
 #include <algorithm>
-#include <set>
 
 namespace cw::recovery {
 
@@ -14,8 +13,28 @@ void GroupTable::add(const Catalog& catalog) {
     for (const auto& [id, point] : catalog.state().points) {
         if (!point.group.is_nil()) {
             member.points.insert_or_assign(point.group, point);
+            note_part(catalog.machine(), point.group);
         }
     }
+}
+
+void GroupTable::note_part(const MachineId& machine, const GroupId& group) {
+    std::set<MachineId>& holders = parts_[group];
+    if (pipeline::group_member_count(group)) {
+        auto circle = std::ranges::find_if(circles_, [&](const Circle& one) {
+            return pipeline::same_group_members(one.sample, group);
+        });
+        if (circle == circles_.end()) {
+            circle = circles_.insert(circle, Circle{.sample = group, .machines = {}});
+        }
+        circle->machines.insert(machine);
+    } else {
+        for (const MachineId& other : holders) {
+            shares_[other].insert(machine);
+            shares_[machine].insert(other);
+        }
+    }
+    holders.insert(machine);
 }
 
 void GroupTable::add_unreadable(const MachineId& machine, const Error& error) {
@@ -37,23 +56,35 @@ const vault::PointEntry* GroupTable::point_of(const MachineId& machine,
     return point == member->second.points.end() ? nullptr : &point->second;
 }
 
-// Ids of an older agent do not name members: those that share any other group are taken for them.
+// Who shares points with those that have a part. Ids of an older agent do not name members: all
+// that share any other point are taken for them.
+std::set<MachineId> GroupTable::companions(const GroupId& group,
+                                           const std::vector<MachineId>& with) const {
+    const bool named = pipeline::group_member_count(group).has_value();
+    std::set<MachineId> out;
+    for (const Circle& circle : circles_) {
+        const bool meets = named ? pipeline::same_group_members(circle.sample, group)
+                                 : std::ranges::any_of(with, [&](const MachineId& machine) {
+                                       return circle.machines.contains(machine);
+                                   });
+        if (meets) {
+            out.insert(circle.machines.begin(), circle.machines.end());
+        }
+    }
+    for (const MachineId& machine : with) {
+        if (const auto shares = shares_.find(machine); !named && shares != shares_.end()) {
+            out.insert(shares->second.begin(), shares->second.end());
+        }
+    }
+    return out;
+}
+
 std::vector<MachineId> GroupTable::missing(const GroupId& group,
                                            const std::vector<MachineId>& with) const {
     const auto count = pipeline::group_member_count(group);
-    std::set<GroupId> related;
-    for (const MachineId& machine : with) {
-        for (const auto& [id, point] : members_.at(machine).points) {
-            if (!count || pipeline::same_group_members(id, group)) {
-                related.insert(id);
-            }
-        }
-    }
     std::vector<MachineId> without, all = with;
-    for (const auto& [machine, member] : members_) {
-        const bool shares = std::ranges::any_of(
-            member.points, [&](const auto& each) { return related.contains(each.first); });
-        if (shares && !member.points.contains(group)) {
+    for (const MachineId& machine : companions(group, with)) {
+        if (!members_.at(machine).points.contains(group)) {
             without.push_back(machine);
             all.push_back(machine);
         }
@@ -84,16 +115,17 @@ std::string GroupTable::reason_of(const MachineId& without) const {
 
 GroupTable::Verdict GroupTable::judge(const GroupId& group) const {
     Verdict verdict;
-    for (const auto& [machine, member] : members_) {
-        if (member.points.contains(group)) {
-            verdict.with.push_back(machine);
-        }
+    if (const auto holders = parts_.find(group); holders != parts_.end()) {
+        verdict.with.assign(holders->second.begin(), holders->second.end());
     }
     const auto count = pipeline::group_member_count(group);
+    if (count && pipeline::are_group_members(group, verdict.with)) {
+        verdict.whole = true;
+        return verdict;
+    }
     verdict.without = missing(group, verdict.with);
-    verdict.whole = count ? pipeline::are_group_members(group, verdict.with)
-                          : verdict.with.size() > 1 && verdict.without.empty();
-    if (verdict.whole) {
+    if (!count && verdict.with.size() > 1 && verdict.without.empty()) {
+        verdict.whole = true;
         return verdict;
     }
     for (const MachineId& machine : verdict.without) {

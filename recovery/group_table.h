@@ -9,6 +9,7 @@
 #include "recovery/catalog.h"
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,7 @@ namespace cw::recovery {
 
 class GroupTable {
 public:
-    // Every machine of the vault once: by what is known of it, or as one that cannot be read.
+    // Every machine of the site once: by what is known of it, or as one that cannot be read.
     void add(const Catalog& catalog);
     void add_unreadable(const MachineId& machine, const Error& error);
 
@@ -39,11 +40,23 @@ private:
         std::map<GroupId, vault::PointEntry> points;  // Those of a group.
         std::string trouble;                          // It cannot be read.
     };
+    // Machines that share points whose ids name the same members.
+    struct Circle {
+        GroupId sample;
+        std::set<MachineId> machines;
+    };
+    void note_part(const MachineId& machine, const GroupId& group);
     [[nodiscard]] std::vector<MachineId> missing(const GroupId& group,
+                                                 const std::vector<MachineId>& with) const;
+    [[nodiscard]] std::set<MachineId> companions(const GroupId& group,
                                                  const std::vector<MachineId>& with) const;
     [[nodiscard]] std::string reason_of(const MachineId& without) const;
 
     std::map<MachineId, Member> members_;
+    // Kept while machines are added, so that judging one group does not look at all others.
+    std::map<GroupId, std::set<MachineId>> parts_;     // Who has a part of it.
+    std::vector<Circle> circles_;                      // As many as there are sets of members.
+    std::map<MachineId, std::set<MachineId>> shares_;  // A point of an older agent's group.
 };
 
 }  // namespace cw::recovery

@@ -17,6 +17,15 @@ namespace cw::recovery {
 
 inline constexpr std::int64_t image_wait_slice_ns = 100'000'000;
 
+struct ByteRange {
+    std::uint64_t offset = 0, length = 0;
+};
+
+struct ReaderOptions {
+    std::size_t download_threads = 4;         // Requests in flight, 1–32.
+    std::uint64_t memory_bytes = 1024 * mib;  // For the map of what is read; out_of_budget beyond.
+};
+
 class Image {
 public:
     virtual ~Image() = default;
@@ -31,18 +40,24 @@ public:
     [[nodiscard]] virtual std::vector<Extent> extents(std::uint64_t offset, std::uint64_t length,
                                                       std::size_t count_max) const = 0;
 
-    // Fills `out` with the bytes at `offset` (a range within the disk); `done` runs inside a later
-    // poll(). `out` is borrowed until then. After an error its content is undefined.
-    virtual void read_later(std::uint64_t offset, MutableBytes out,
+    struct Wanted {
+        std::uint64_t offset = 0;
+        MutableBytes out;
+    };
+    // Fills every `out` with the bytes at its `offset` (ranges within the disk); `done` runs inside
+    // a later poll(), once for all. `out` is borrowed until then. After an error the content is
+    // undefined. What several of them touch is fetched once.
+    virtual void read_later(const std::vector<Wanted>& wanted,
                             std::function<void(Result<void>)> done) = 0;
     // Runs finished reads; returns how many operations moved.
     virtual std::size_t poll() = 0;
     // Waits until poll() has work, at most `timeout_ns`.
     virtual void wait(std::int64_t timeout_ns) = 0;
-    // Blocking form of read_later().
-    Result<void> read(std::uint64_t offset, MutableBytes out) {
+    // Blocking forms of read_later().
+    Result<void> read(std::uint64_t offset, MutableBytes out) { return read({{offset, out}}); }
+    Result<void> read(const std::vector<Wanted>& wanted) {
         std::optional<Result<void>> result;
-        read_later(offset, out, [&result](Result<void> done) { result.emplace(std::move(done)); });
+        read_later(wanted, [&result](Result<void> done) { result.emplace(std::move(done)); });
         while (!result) {
             wait(image_wait_slice_ns);
             poll();

@@ -19,11 +19,6 @@
 
 namespace cw::recovery {
 
-struct ReaderOptions {
-    std::size_t download_threads = 4;         // Requests in flight, 1–32.
-    std::uint64_t memory_bytes = 1024 * mib;  // For the map of chunks; out_of_budget beyond it.
-};
-
 class ImageReader final : public Image {
 public:
     // Errors: those of fetching; object_corrupt, key_unavailable, out_of_budget.
@@ -49,16 +44,10 @@ public:
     void start(std::uint64_t offset, MutableBytes out, blob::Done<Result<void>> done) {
         start({{offset, out}}, std::move(done));
     }
-    void read_later(std::uint64_t offset, MutableBytes out,
+    void read_later(const std::vector<Wanted>& wanted,
                     std::function<void(Result<void>)> done) override {
-        start({{offset, out}}, std::move(done));
+        start(wanted, std::move(done));
     }
-    // As read_later() for several ranges at once: a chunk that several of them touch is fetched
-    // once.
-    struct Wanted {
-        std::uint64_t offset = 0;
-        MutableBytes out;
-    };
     void start(const std::vector<Wanted>& wanted, blob::Done<Result<void>> done);
     std::size_t poll() override;
     void wait(std::int64_t timeout_ns) override;

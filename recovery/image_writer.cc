@@ -82,7 +82,7 @@ private:
             return;
         }
         window.buffer.resize(window_bytes);
-        image_.read_later(window.offset, MutableBytes(window.buffer).first(length),
+        image_.read_later({{window.offset, MutableBytes(window.buffer).first(length)}},
                           [&window](Result<void> done) { window.read.emplace(std::move(done)); });
     }
 

@@ -7,67 +7,15 @@
 namespace cw::recovery {
 namespace {
 
-constexpr std::uint64_t window_bytes = 16 * mib;  // Of the maps that are compared at a time.
-constexpr std::uint64_t batch_bytes = 16 * mib;   // Read at a time: enough for all threads.
-
-struct Range {
-    std::uint64_t offset = 0, length = 0;
-    [[nodiscard]] std::uint64_t end() const noexcept { return offset + length; }
-};
-
-using Piece = LayerMap::Piece;
-
-bool shows_same(const ImageReader& from, const Piece& before, const ImageReader& to,
-                const Piece& after) {
-    const bool zero = after.chunk == LayerMap::zero_chunk;
-    if (zero || before.chunk == LayerMap::zero_chunk) {
-        return zero && before.chunk == LayerMap::zero_chunk;
-    }
-    const MappedChunk &old = from.map().chunk(before.chunk), &now = to.map().chunk(after.chunk);
-    return old.ordinal == now.ordinal &&
-           from.segment(old.segment).name == to.segment(now.segment).name;
-}
-
-// In whole sectors; what meets the last range is joined with it.
-void add(std::vector<Range>& ranges, std::uint64_t begin, std::uint64_t end) {
-    begin -= begin % sector_bytes;
-    end += (sector_bytes - end % sector_bytes) % sector_bytes;
-    if (!ranges.empty() && begin <= ranges.back().end()) {
-        ranges.back().length = std::max(end, ranges.back().end()) - ranges.back().offset;
-    } else {
-        ranges.push_back({begin, end - begin});
-    }
-}
-
-std::vector<Range> differing(const ImageReader& from, const ImageReader& to) {
-    std::vector<Range> out;
-    for (std::uint64_t at = 0; at < to.size_bytes(); at += window_bytes) {
-        const std::uint64_t length = std::min(window_bytes, to.size_bytes() - at);
-        const auto before = from.map().pieces(at, length), after = to.map().pieces(at, length);
-        auto old = before.begin();
-        auto now = after.begin();
-        for (std::uint64_t begin = at; begin < at + length;) {
-            const std::uint64_t old_end = old->offset + old->length;
-            const std::uint64_t now_end = now->offset + now->length;
-            const std::uint64_t end = std::min(old_end, now_end);
-            if (!shows_same(from, *old, to, *now)) {
-                add(out, begin, end);
-            }
-            old += end == old_end ? 1 : 0;
-            now += end == now_end ? 1 : 0;
-            begin = end;
-        }
-    }
-    return out;
-}
+constexpr std::uint64_t batch_bytes = 16 * mib;  // Read at a time: enough for all threads.
 
 // As many pieces, from `at` within `ranges` on, as one batch holds.
-std::vector<Range> next_batch(const std::vector<Range>& ranges, std::size_t& index,
-                              std::uint64_t& within) {
-    std::vector<Range> batch;
+std::vector<ByteRange> next_batch(const std::vector<ByteRange>& ranges, std::size_t& index,
+                                  std::uint64_t& within) {
+    std::vector<ByteRange> batch;
     std::uint64_t total = 0;
     while (index < ranges.size() && total < batch_bytes) {
-        const Range& range = ranges[index];
+        const ByteRange& range = ranges[index];
         const std::uint64_t length = std::min(
             {range.length - within, batch_bytes - total, std::uint64_t{diff_piece_bytes_max}});
         batch.push_back({range.offset + within, length});
@@ -81,28 +29,22 @@ std::vector<Range> next_batch(const std::vector<Range>& ranges, std::size_t& ind
     return batch;
 }
 
-Result<void> read_batch(ImageReader& reader, const std::vector<Range>& batch, MutableBytes buffer) {
-    std::vector<ImageReader::Wanted> wanted;
+Result<void> read_batch(Image& image, const std::vector<ByteRange>& batch, MutableBytes buffer) {
+    std::vector<Image::Wanted> wanted;
     std::size_t used = 0;
-    for (const Range& piece : batch) {
+    for (const ByteRange& piece : batch) {
         wanted.push_back({piece.offset, buffer.subspan(used, piece.length)});
         used += piece.length;
     }
-    std::optional<Result<void>> result;
-    reader.start(wanted, [&result](Result<void> done) { result.emplace(std::move(done)); });
-    while (!result) {
-        reader.wait(fetch_wait_slice_ns);
-        reader.poll();
-    }
-    return *result;
+    return image.read(wanted);
 }
 
 }  // namespace
 
-Result<PointDiffReport> diff_points(blob::BlobStore& store, const Catalog& catalog,
-                                    const DiskAtPoint& from, const DiskAtPoint& to,
+Result<PointDiffReport> diff_points(const PointSource& source, const PointPair& pair,
                                     const ReaderOptions& options, const DiffTake& take,
                                     const Progress& progress) {
+    const DiskAtPoint &from = pair.from.disk, &to = pair.to.disk;
     CW_ASSERT(from.disk == to.disk);
     if (from.size_bytes != to.size_bytes) {
         return fail(Errc::size_mismatch, "the disk had " + std::to_string(from.size_bytes) +
@@ -112,30 +54,29 @@ Result<PointDiffReport> diff_points(blob::BlobStore& store, const Catalog& catal
     if (to.size_bytes % sector_bytes != 0) {
         return fail(Errc::object_corrupt, "the disk is not whole sectors");
     }
-    CW_TRY_ASSIGN(const auto old, ImageReader::open(store, catalog, from, options));
-    CW_TRY_ASSIGN(const auto reader, ImageReader::open(store, catalog, to, options));
-    const std::vector<Range> ranges = differing(*old, *reader);
+    CW_TRY_ASSIGN(const auto changes, source.changes(pair.from, pair.to, options));
+    const std::vector<ByteRange>& ranges = changes.ranges;
     PointDiffReport report;
-    const std::uint64_t map_bytes = reader->fetcher().bytes_fetched();
-    report.index_bytes = old->fetcher().bytes_fetched() + map_bytes;
+    const std::uint64_t map_bytes = changes.image->fetched_bytes();
+    report.index_bytes = changes.index_bytes;
     std::uint64_t total = 0;
-    for (const Range& range : ranges) {
+    for (const ByteRange& range : ranges) {
         total += range.length;
     }
     ByteVector buffer(std::min(total, batch_bytes));
     std::uint64_t within = 0;
     for (std::size_t index = 0; index < ranges.size();) {
-        const std::vector<Range> batch = next_batch(ranges, index, within);
-        CW_TRY(read_batch(*reader, batch, buffer));
+        const std::vector<ByteRange> batch = next_batch(ranges, index, within);
+        CW_TRY(read_batch(*changes.image, batch, buffer));
         Bytes left = buffer;
-        for (const Range& piece : batch) {
+        for (const ByteRange& piece : batch) {
             CW_TRY(take(piece.offset, left.first(piece.length)));
             left = left.subspan(piece.length);
             report.differing_bytes += piece.length;
         }
         progress(report.differing_bytes, total);
     }
-    report.fetched_bytes = reader->fetcher().bytes_fetched() - map_bytes;
+    report.fetched_bytes = changes.image->fetched_bytes() - map_bytes;
     return report;
 }
 

@@ -204,6 +204,20 @@ Result<std::string> take_hint(Cli& cli, const FailbackOptions& options,
     return hint_used;
 }
 
+// What a master target collects lies over its target: nobody else may write it.
+Result<void> check_own_targets(Cli& cli, const std::string& path) {
+    CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+    for (const config::TargetEntry& target : settings.targets) {
+        std::error_code ignored;
+        if (target.path == path || std::filesystem::equivalent(target.path, path, ignored)) {
+            return fail(Errc::target_unsafe,
+                        path + " is a [[target]] of this master target: `causeway failover " +
+                            target.machine + "` makes it a point");
+        }
+    }
+    return {};
+}
+
 Result<FailbackResult> fail_back(Cli& cli, const FailbackOptions& options,
                                  recovery::FailbackRequest& request) {
     const auto probe = volume::make_system_probe();
@@ -216,13 +230,10 @@ Result<FailbackResult> fail_back(Cli& cli, const FailbackOptions& options,
     }
     // Before the vault is asked: a wrong target should be told at once.
     CW_TRY(probe->check_unused(request.target.path));
-    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
-    if (master_target) {
-        return fail(Errc::usage,
-                    "failback reads a vault: between two sites without one, protect "
-                    "the machine against a master target at the old site");
-    }
+    CW_TRY(check_own_targets(cli, request.target.path));
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
+    CW_TRY_ASSIGN(const auto* point, find_point(opened, request.point));
+    request.point = to_string(point->id);  // A group's point is judged once.
     request.reader.download_threads = opened.download_threads;
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     std::string hint;
@@ -234,7 +245,7 @@ Result<FailbackResult> fail_back(Cli& cli, const FailbackOptions& options,
                                   {.machine = opened.catalog->machine(), .verb = Verb::failback},
                                   "compared"));
     CW_TRY_ASSIGN(const auto report, job->outcome(recovery::failback_disk(
-                                         *opened.store, *opened.catalog, context, request,
+                                         *opened.source, *opened.catalog, context, request,
                                          job->progress("comparing " + request.target.path))));
     JobEnd end;
     end.point = report.point;

@@ -13,9 +13,8 @@ namespace {
 using nlohmann::json;
 using recovery::GroupTable;
 
-void add_machine(GroupTable& table, blob::BlobStore& store, vault::KeyService& kek,
-                 const MachineId& machine) {
-    const auto catalog = recovery::Catalog::open(store, kek, machine, {});
+void add_machine(GroupTable& table, const Site& site, const MachineId& machine) {
+    const auto catalog = site.open(machine);
     if (catalog) {
         table.add(*catalog);
     } else {
@@ -64,12 +63,12 @@ void print(const json& out) {
 }  // namespace
 
 Result<GroupTable> read_groups(const OpenedCatalog& opened) {
-    CW_TRY_ASSIGN(const auto machines, vault::list_machines(*opened.store));
+    CW_TRY_ASSIGN(const auto machines, opened.site->machines());
     GroupTable table;
     table.add(*opened.catalog);
     for (const MachineId& machine : machines) {
         if (machine != opened.catalog->machine()) {
-            add_machine(table, *opened.store, *opened.access.kek, machine);
+            add_machine(table, *opened.site, machine);
         }
     }
     return table;
@@ -78,10 +77,11 @@ Result<GroupTable> read_groups(const OpenedCatalog& opened) {
 Result<void> group_points(Cli& cli, const std::string& group_text) {
     CW_TRY_ASSIGN(const GroupId group, parse_id<GroupId>(group_text));
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
-    CW_TRY_ASSIGN(const auto machines, vault::list_machines(*vault.store));
+    const auto site = make_site(vault.settings, cli.seams, vault.access, *vault.store);
+    CW_TRY_ASSIGN(const auto machines, site->machines());
     GroupTable table;
     for (const MachineId& machine : machines) {
-        add_machine(table, *vault.store, *vault.access.kek, machine);
+        add_machine(table, *site, machine);
     }
     const GroupTable::Verdict verdict = table.judge(group);
     if (verdict.with.empty()) {

@@ -7,7 +7,7 @@
 
 namespace cw::appliance {
 
-// Every machine of the vault, `opened`'s as it is open. Reads every history once. Errors: those of
+// Every machine of the site, `opened`'s as it is open. Reads every history once. Errors: those of
 // listing; a machine that cannot be read is in the table as that.
 Result<recovery::GroupTable> read_groups(const OpenedCatalog& opened);
 

@@ -13,6 +13,8 @@
 namespace cw::appliance {
 namespace {
 
+using recovery::PointPair;
+
 struct HrlOptions {
     PointChoice from;  // Its point is the older image's.
     std::string to = "latest", output;
@@ -24,34 +26,32 @@ struct WrittenLog {
     recovery::PointDiffReport diff;
 };
 
-// A disk at one point.
-struct Place {
-    const vault::PointEntry* point = nullptr;
-    recovery::DiskAtPoint disk;
-};
-Result<Place> find_place(const OpenedCatalog& opened, const std::string& point,
-                         const std::string& disk) {
-    Place place;
+Result<recovery::PointDisk> find_place(const OpenedCatalog& opened, const std::string& point,
+                                       const std::string& disk) {
+    recovery::PointDisk place;
     CW_TRY_ASSIGN(place.point, find_point(opened, point));
     CW_TRY_ASSIGN(place.disk, opened.catalog->find_disk(*place.point, disk));
     return place;
 }
 
-Result<WrittenLog> write_log(Cli& cli, const OpenedCatalog& opened, const Place& from,
-                             const Place& to, const std::string& output) {
+Result<WrittenLog> write_log(Cli& cli, const OpenedCatalog& opened, const PointPair& points,
+                             const std::string& output) {
+    const recovery::PointDisk &from = points.from, &to = points.to;
     WrittenLog written;
     // A disk at a point is one image, by whatever way it was reached: logs that lead from point to
     // point continue each other, whenever they are made.
     written.header.previous = recovery::image_id(from.point->id, from.disk.disk);
     written.header.id = recovery::image_id(to.point->id, to.disk.disk);
     Clock& clock = *cli.seams.clock;
-    CW_TRY_ASSIGN(auto log, agent::HrlFile::begin(*cli.seams.disk, output + ".part", written.header,
-                                                  clock.wall()));
+    // A name of its own: whatever lies beside the output is somebody's.
+    const std::string part =
+        output + "." + to_string(make_id<Uuid<struct PartTag>>(*cli.seams.random)) + ".part";
+    CW_TRY_ASSIGN(auto log,
+                  agent::HrlFile::begin(*cli.seams.disk, part, written.header, clock.wall()));
     ProgressLine progress(clock, "written");
     CW_TRY_ASSIGN(written.diff,
                   recovery::diff_points(
-                      *opened.store, *opened.catalog, from.disk, to.disk,
-                      {.download_threads = opened.download_threads},
+                      *opened.source, points, {.download_threads = opened.download_threads},
                       [&](std::uint64_t offset, Bytes data) {
                           return log.write(offset, data, to.point->source_time);
                       },
@@ -63,8 +63,9 @@ Result<WrittenLog> write_log(Cli& cli, const OpenedCatalog& opened, const Place&
     return written;
 }
 
-void print_log(const Cli& cli, const WrittenLog& log, const Place& from, const Place& to,
+void print_log(const Cli& cli, const WrittenLog& log, const PointPair& points,
                const std::string& output) {
+    const recovery::PointDisk &from = points.from, &to = points.to;
     if (cli.json) {
         print_json({{"output", output},
                     {"disk", to_string(to.disk.disk)},
@@ -88,24 +89,20 @@ void print_log(const Cli& cli, const WrittenLog& log, const Place& from, const P
 }
 
 Result<void> hrl(Cli& cli, const HrlOptions& options) {
-    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
-    if (master_target) {
-        return fail(Errc::usage,
-                    "a second site has no maps of its points: export both, then "
-                    "`causeway-agent hrl-diff`");
-    }
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
-    CW_TRY_ASSIGN(const Place from, find_place(opened, options.from.point, options.from.disk));
-    CW_TRY_ASSIGN(const Place to, find_place(opened, options.to, to_string(from.disk.disk)));
-    if (from.point == to.point) {
-        return fail(Errc::usage, "--from and --to are the same point: " + to_string(to.point->id));
+    PointPair points;
+    CW_TRY_ASSIGN(points.from, find_place(opened, options.from.point, options.from.disk));
+    CW_TRY_ASSIGN(points.to, find_place(opened, options.to, to_string(points.from.disk.disk)));
+    if (points.from.point == points.to.point) {
+        return fail(Errc::usage,
+                    "--from and --to are the same point: " + to_string(points.to.point->id));
     }
     CW_TRY_ASSIGN(const bool taken, cli.seams.disk->exists(options.output));
     if (taken) {
         return fail(Errc::file_exists, options.output);
     }
-    CW_TRY_ASSIGN(const WrittenLog log, write_log(cli, opened, from, to, options.output));
-    print_log(cli, log, from, to, options.output);
+    CW_TRY_ASSIGN(const WrittenLog log, write_log(cli, opened, points, options.output));
+    print_log(cli, log, points, options.output);
     return {};
 }
 

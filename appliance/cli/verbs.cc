@@ -28,7 +28,8 @@ Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
     CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
                                             {.machine = machine, .verb = verb}));
     if (verb == Verb::undo) {
-        if (const auto given_up = opened.source->give_up_failover(); !given_up) {
+        if (const auto given_up = opened.site->give_up_failover(opened.catalog->machine());
+            !given_up) {
             return run.failed(given_up.error());
         }
     }

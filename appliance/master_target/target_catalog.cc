@@ -2,7 +2,7 @@
 
 #include "appliance/control_client.h"
 #include "appliance/master_target/target_settings.h"
-#include "appliance/master_target/target_source.h"
+#include "appliance/site_records.h"
 #include "egress/volume/point_view.h"
 
 #include <algorithm>
@@ -44,10 +44,14 @@ std::optional<vault::PointEntry> entry_of(const volume::HeldPoint& point, const 
     entry.kind = static_cast<vault::PointKind>(point.kind);  // The numbers are the same.
     entry.tag = point.tag;
     entry.source_time = entry.valid_until = point.source_time;
+    entry.group = point.group;
     for (const auto& list : lists) {
         const volume::HeldPoint* const here = find(list, point.id);
         if (here == nullptr) {
             return std::nullopt;
+        }
+        if (here->provisional) {  // Not decided, revoked, or this target was not there to hear it.
+            entry.group = {};
         }
         entry.cuts.push_back({.disk = list->state.disk,
                               .generation = here->generation,
@@ -89,6 +93,9 @@ vault::ChainState state_of(const MachineId& machine, const std::vector<TargetOpt
         disk.generation = lists[i]->state.generation;
         disk.committed = lists[i]->state.received;
         disk.protected_ = lists[i]->state.point.has_value();
+        if (state.newest.machine_name.empty()) {
+            state.newest.machine_name = lists[i]->state.machine_name;
+        }
         note_received(disk, daemon, targets[i].path);
         state.newest.disks.push_back(std::move(disk));
     }
@@ -111,22 +118,59 @@ vault::ChainState state_of(const MachineId& machine, const std::vector<TargetOpt
     return state;
 }
 
+class TargetSite final : public Site {
+public:
+    TargetSite(const config::Settings& settings, SystemSeams& seams,
+               const vault::VaultIdentity& records)
+        : settings_(settings), seams_(seams), records_(records) {}
+
+    Result<std::vector<MachineId>> machines() const override {
+        return machines_with_targets(settings_);
+    }
+
+    Result<recovery::Catalog> open(const MachineId& machine) const override {
+        CW_TRY_ASSIGN(const auto targets, target_options_of(settings_, machine));
+        CW_TRY_ASSIGN(const Lists lists, list_all_points(targets, *seams_.disk));
+        // Nothing outlives this process that is compared by it.
+        FingerprintSecret secret{};
+        seams_.random->fill(secret);
+        return recovery::Catalog::of_points(
+            records_, machine, state_of(machine, targets, lists, targets_of_daemon(settings_)),
+            secret);
+    }
+
+    // Those that have become a point are targets again: what they hold now is compared with the
+    // machine.
+    Result<void> give_up_failover(const MachineId& machine) const override {
+        CW_TRY_ASSIGN(const auto targets, target_options_of(settings_, machine));
+        const ControlClient daemon{settings_.server_state_dir + "/control.sock"};
+        for (const TargetOptions& target : targets) {
+            const auto state =
+                volume::read_volume_state(*seams_.disk, target.work_directory + "/state");
+            if (!state && state.error().code == Errc::not_found) {
+                continue;
+            }
+            CW_TRY(state);
+            if (state->phase == volume::Phase::collecting) {
+                continue;
+            }
+            const json order{{"machine", to_string(machine)}, {"disk", target.disk}};
+            CW_TRY(daemon.post("target/cancel", order.dump()));
+        }
+        return {};
+    }
+
+private:
+    const config::Settings settings_;
+    SystemSeams& seams_;
+    const vault::VaultIdentity records_;
+};
+
 }  // namespace
 
-Result<void> open_targets(const config::Settings& settings, SystemSeams& seams,
-                          const MachineId& machine, OpenedCatalog& opened) {
-    CW_TRY_ASSIGN(auto targets, target_options(settings));
-    std::erase_if(targets, [&](const TargetOptions& one) { return one.machine != machine; });
-    if (targets.empty()) {
-        return fail(Errc::not_found, "no target for machine " + to_string(machine));
-    }
-    CW_TRY_ASSIGN(const Lists lists, list_all_points(targets, *seams.disk));
-    opened.catalog = std::make_unique<recovery::Catalog>(recovery::Catalog::of_points(
-        opened.access.identity, machine,
-        state_of(machine, targets, lists, targets_of_daemon(settings))));
-    opened.source = make_target_source(std::move(targets), settings.server_state_dir,
-                                       to_string(make_id<Uuid<struct ReaderTag>>(*seams.random)));
-    return {};
+std::unique_ptr<const Site> make_target_site(const config::Settings& settings, SystemSeams& seams,
+                                             const vault::VaultIdentity& records) {
+    return std::make_unique<TargetSite>(settings, seams, records);
 }
 
 }  // namespace cw::appliance

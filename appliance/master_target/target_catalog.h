@@ -8,9 +8,9 @@
 
 namespace cw::appliance {
 
-// Fills in catalog and source of `opened`, whose records are open. Errors: not_found (no [[target]]
-// of the machine), config_invalid, record_corrupt, io_error.
-Result<void> open_targets(const config::Settings& settings, SystemSeams& seams,
-                          const MachineId& machine, OpenedCatalog& opened);
+// `records`: where the site keeps those. Both references outlive it. Site::open()'s errors:
+// not_found (no [[target]] of the machine), config_invalid, record_corrupt, io_error.
+std::unique_ptr<const Site> make_target_site(const config::Settings& settings, SystemSeams& seams,
+                                             const vault::VaultIdentity& records);
 
 }  // namespace cw::appliance

@@ -208,6 +208,26 @@ Result<void> TargetDisk::take_point(const pipeline::Record& record) {
     return {};
 }
 
+void TargetDisk::take_point_result(const pipeline::Record& record) {
+    if (!writer_ || writer_->phase() != Phase::collecting) {
+        return;
+    }
+    CW_ASSERT(!merging());
+    if (const auto taken = writer_->take(record); !taken) {
+        log_warning("target.group_undecided", {{"path", options_.path}, {"error", taken.error()}});
+    }
+}
+
+// For people only: a target that cannot note it collects all the same.
+void TargetDisk::name_machine(const std::string& name) {
+    if (!writer_ || name.size() > volume::machine_name_bytes_max) {
+        return;
+    }
+    if (const auto named = writer_->name_machine(name); !named) {
+        log_warning("target.name", {{"path", options_.path}, {"error", named.error()}});
+    }
+}
+
 void TargetDisk::merge_some(std::uint64_t budget_bytes, Nanos now) {
     CW_ASSERT(merging());
     meter_.note_piece(now);

@@ -61,6 +61,11 @@ public:
     Result<void> take_point(const pipeline::Record& record);
     // A piece of the merge. A failure closes the target; the next open() begins the merge anew.
     void merge_some(std::uint64_t budget_bytes, Nanos now);
+    // A group's point is decided. One that is not held here is no error; nor is a target that is
+    // not open: the point is then one of its machine alone.
+    void take_point_result(const pipeline::Record& record);
+    // What its agent calls the machine.
+    void name_machine(const std::string& name);
     // Everything taken is on stable storage; false as in take().
     bool sync();
 

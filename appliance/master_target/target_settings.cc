@@ -34,4 +34,14 @@ Result<std::vector<TargetOptions>> target_options(const config::Settings& settin
     return out;
 }
 
+Result<std::vector<TargetOptions>> target_options_of(const config::Settings& settings,
+                                                     const MachineId& machine) {
+    CW_TRY_ASSIGN(auto targets, target_options(settings));
+    std::erase_if(targets, [&](const TargetOptions& one) { return one.machine != machine; });
+    if (targets.empty()) {
+        return fail(Errc::not_found, "no target for machine " + to_string(machine));
+    }
+    return targets;
+}
+
 }  // namespace cw::appliance

@@ -10,5 +10,8 @@ namespace cw::appliance {
 
 // Errors: config_invalid (none, two with one path, work directory or disk).
 Result<std::vector<TargetOptions>> target_options(const config::Settings& settings);
+// Of one machine. Errors: those; not_found (it has none).
+Result<std::vector<TargetOptions>> target_options_of(const config::Settings& settings,
+                                                     const MachineId& machine);
 
 }  // namespace cw::appliance

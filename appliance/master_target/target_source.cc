@@ -1,9 +1,8 @@
 #include "appliance/master_target/target_source.h"
 
-#include "appliance/control_client.h"
+#include "appliance/master_target/target_settings.h"
+#include "egress/volume/point_changes.h"
 #include "egress/volume/point_view.h"
-
-#include <nlohmann/json.hpp>
 
 namespace cw::appliance {
 namespace {
@@ -23,11 +22,17 @@ public:
                                               std::size_t /*count_max*/) const override {
         return {{length, false}};  // What a target holds is known by reading it.
     }
-    void read_later(std::uint64_t offset, MutableBytes out,
+    void read_later(const std::vector<Wanted>& wanted,
                     std::function<void(Result<void>)> done) override {
-        ended_.push_back({std::move(done), read_sectors(offset, out)});
-        bytes_ += out.size();
-        ++requests_;
+        Result<void> result;
+        for (const Wanted& one : wanted) {
+            if (result) {
+                result = read_sectors(one.offset, one.out);
+            }
+            bytes_ += one.out.size();
+            ++requests_;
+        }
+        ended_.push_back({std::move(done), std::move(result)});
     }
     std::size_t poll() override {
         const std::vector<Ended> now = std::exchange(ended_, {});
@@ -65,43 +70,43 @@ private:
     std::uint64_t bytes_ = 0, requests_ = 0;
 };
 
-class TargetSource final : public PointSource {
+class TargetSource final : public recovery::PointSource {
 public:
-    TargetSource(std::vector<TargetOptions> targets, const std::string& state_directory,
+    TargetSource(std::vector<TargetOptions> targets, const FingerprintSecret& secret,
                  std::string reader)
-        : targets_(std::move(targets)),
-          socket_(state_directory + "/control.sock"),
-          reader_(std::move(reader)) {}
+        : targets_(std::move(targets)), secret_(secret), reader_(std::move(reader)) {}
 
     Result<std::unique_ptr<recovery::Image>> open(
-        const vault::PointEntry& point, const recovery::DiskAtPoint& disk,
-        const recovery::ReaderOptions& options) const override {
-        CW_TRY_ASSIGN(const TargetOptions* const target, target_of(disk.disk));
+        const recovery::PointDisk& at, const recovery::ReaderOptions& options) const override {
+        CW_TRY_ASSIGN(const TargetOptions* const target, target_of(at.disk.disk));
         return TargetImage::open({.work_directory = target->work_directory,
                                   .target_path = target->path,
-                                  .point = point.id,
+                                  .point = at.point->id,
                                   .reader = reader_ + "-" + std::to_string(++images_),
                                   .memory_bytes = options.memory_bytes});
     }
 
-    // Those that have become a point are targets again: what they hold now is compared with the
-    // machine.
-    Result<void> give_up_failover() const override {
+    Result<std::unique_ptr<recovery::PointDigests>> digests(
+        const recovery::PointDisk& at, const recovery::ReaderOptions& options,
+        const std::function<bool()>& /*cancelled*/) const override {
+        CW_TRY_ASSIGN(auto image, open(at, options));
+        return recovery::digests_by_reading(std::move(image), secret_);
+    }
+
+    // Both points are held meanwhile, and what leads from one to the other is kept with them.
+    Result<Changes> changes(const recovery::PointDisk& from, const recovery::PointDisk& to,
+                            const recovery::ReaderOptions& options) const override {
+        CW_TRY_ASSIGN(const TargetOptions* const target, target_of(to.disk.disk));
+        CW_TRY_ASSIGN(const auto held, open(from, options));
+        Changes out;
+        CW_TRY_ASSIGN(out.image, open(to, options));
         const auto disk = make_posix_disk();
-        for (const TargetOptions& target : targets_) {
-            const auto state = volume::read_volume_state(*disk, target.work_directory + "/state");
-            if (!state && state.error().code == Errc::not_found) {
-                continue;
-            }
-            CW_TRY(state);
-            if (state->phase == volume::Phase::collecting) {
-                continue;
-            }
-            const nlohmann::json order{{"machine", to_string(target.machine)},
-                                       {"disk", target.disk}};
-            CW_TRY(ControlClient{socket_}.post("target/cancel", order.dump()));
+        CW_TRY_ASSIGN(const auto ranges, volume::changes_between(*disk, target->work_directory,
+                                                                 from.point->id, to.point->id));
+        for (const volume::ChangedRange& range : ranges) {
+            out.ranges.push_back({range.offset, range.length});
         }
-        return {};
+        return out;
     }
 
 private:
@@ -117,16 +122,19 @@ private:
     }
 
     const std::vector<TargetOptions> targets_;
-    const std::string socket_, reader_;
+    const FingerprintSecret secret_;
+    const std::string reader_;
     mutable unsigned images_ = 0;
 };
 
 }  // namespace
 
-std::unique_ptr<const PointSource> make_target_source(std::vector<TargetOptions> targets,
-                                                      const std::string& state_directory,
-                                                      std::string reader) {
-    return std::make_unique<TargetSource>(std::move(targets), state_directory, std::move(reader));
+Result<std::unique_ptr<const recovery::PointSource>> open_target_source(
+    const config::Settings& settings, SystemSeams& seams, const recovery::Catalog& catalog) {
+    CW_TRY_ASSIGN(auto targets, target_options_of(settings, catalog.machine()));
+    return std::make_unique<TargetSource>(
+        std::move(targets), catalog.keys().fingerprint_secret,
+        to_string(make_id<Uuid<struct ReaderTag>>(*seams.random)));
 }
 
 }  // namespace cw::appliance

@@ -1,17 +1,15 @@
 // The bytes of a machine's points on the disks of a master target, read beside its daemon.
 #pragma once
 
-#include "appliance/master_target/target_file.h"
 #include "appliance/read_access.h"
 
-#include <string>
-#include <vector>
+#include <memory>
 
 namespace cw::appliance {
 
-// `targets`: of one machine. `reader`: nobody else's, as volume::PointPin::take() has it.
-std::unique_ptr<const PointSource> make_target_source(std::vector<TargetOptions> targets,
-                                                      const std::string& state_directory,
-                                                      std::string reader);
+// Of the machine of `catalog`, which a master target's Site has opened. Errors: as
+// target_options_of().
+Result<std::unique_ptr<const recovery::PointSource>> open_target_source(
+    const config::Settings& settings, SystemSeams& seams, const recovery::Catalog& catalog);
 
 }  // namespace cw::appliance

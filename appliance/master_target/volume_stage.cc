@@ -146,6 +146,9 @@ void VolumeStage::welcome(const upload::OpenCommand& command) {
         const pipeline::DiskWelcome& disk = answer.disks.emplace_back(
             target != nullptr ? target->welcome(hello, command.streams, open.session)
                               : reject_disk(hello, "no [[target]] is configured for this disk"));
+        if (target != nullptr) {
+            target->name_machine(open.name);
+        }
         log_info("target.welcome", {{"machine", open.machine},
                                     {"disk", hello.disk},
                                     {"action", disk.action},
@@ -221,6 +224,14 @@ void VolumeStage::take(const pipeline::Record& record) {
     const pipeline::RecordHeader& header = record.header;
     if (header.type == pipeline::RecordType::point) {
         points_.take(record);
+        return;
+    }
+    if (header.type == pipeline::RecordType::point_result) {
+        for (const auto& target : targets_.all()) {
+            if (target->options().machine == header.key.machine) {
+                target->take_point_result(record);
+            }
+        }
         return;
     }
     TargetDisk* const target = targets_.find(header.key.machine, header.key.disk);

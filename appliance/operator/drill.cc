@@ -125,7 +125,7 @@ Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
         const std::string step = "restore of disk " + to_string(cut.disk);
         recovery::ReaderOptions reading;
         reading.download_threads = opened.download_threads;
-        auto image = opened.source->open(point, one.disk, reading);
+        auto image = opened.source->open({&point, one.disk}, reading);
         if (!image) {
             return std::unexpected(judged(image.error(), step));
         }

@@ -4,6 +4,7 @@
 #include "appliance/operator/plan.h"
 #include "appliance/operator/subprocess.h"
 #include "appliance/proof_watch.h"
+#include "recovery/vault_points.h"
 #include "tests/recovery/world.h"
 
 #include <gmock/gmock.h>
@@ -73,7 +74,7 @@ TEST_F(OperatorTest, ADamagedPointFailsItsDrillAndAnUnreachableVaultDoesNot) {
     OpenedCatalog opened;
     opened.store = world_.factory->make();
     opened.catalog = std::make_unique<recovery::Catalog>(world_.catalog());
-    opened.source = make_vault_source(*opened.store, *opened.catalog);
+    opened.source = std::make_unique<recovery::VaultPoints>(*opened.store, *opened.catalog);
     const vault::PointEntry point = *opened.catalog->points().back();
     DrillOptions options;
     options.scratch = testing::TempDir();

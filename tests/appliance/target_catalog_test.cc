@@ -4,6 +4,8 @@
 #include "appliance/operator/jobs.h"
 #include "appliance/site_records.h"
 #include "egress/volume/undo_log.h"
+#include "pipeline/group_id.h"
+#include "recovery/group_table.h"
 
 #include <filesystem>
 
@@ -44,15 +46,17 @@ protected:
         return out;
     }
     // A work directory as its writer leaves it: `points` oldest first, the last one held.
-    void collected(const std::string& disk, const std::vector<volume::HeldPoint>& points) {
-        const std::string work =
-            settings_.server_state_dir + "/targets/" + to_string(machine_) + "/" + disk;
+    void collected(const std::string& disk, const std::vector<volume::HeldPoint>& points,
+                   const MachineId& machine = {}) {
+        const std::string work = settings_.server_state_dir + "/targets/" +
+                                 to_string(machine.is_nil() ? machine_ : machine) + "/" + disk;
         ASSERT_TRUE(seams_.disk->create_directories(work));
         volume::VolumeState state;
         state.disk = make_id<DiskId>(*seams_.random);
         state.size_bytes = 1 * mib;
         state.log_number = points.size();
         state.point = points.back();
+        state.machine_name = machine.is_nil() ? "web-1" : "web-2";
         for (std::uint64_t number = 1; number < points.size(); ++number) {
             auto log = volume::UndoLog::create(
                 *seams_.disk, work + "/undo." + std::to_string(number), number, points[number - 1]);
@@ -82,6 +86,7 @@ TEST_F(TargetCatalogTest, APointIsOneOfAllTheTargets) {
     ASSERT_EQ(points.size(), 2U);
     EXPECT_EQ(points[0]->id, two.id);
     EXPECT_EQ(points[0]->tag, "t2");
+    EXPECT_EQ(catalog->catalog->state().newest.machine_name, "web-1");
     EXPECT_EQ(catalog->catalog->find_point("latest").value()->id, three.id);
     EXPECT_EQ(catalog->catalog->find_point("latest-app").value()->id, two.id);
     std::vector<std::string> names;
@@ -121,6 +126,45 @@ TEST_F(TargetCatalogTest, RecordsAreMadeOnceAndKeepJobsAndStates) {
     ASSERT_TRUE(run && run->end({}));
     EXPECT_EQ(MachineRecords(*catalog->store, catalog->access.identity).load(machine_)->state,
               MachineState::failed_over);
+}
+
+TEST_F(TargetCatalogTest, AGroupsPointIsOneWhileEveryMemberHoldsItsPart) {
+    ASSERT_TRUE(make_site_records(settings_, seams_));
+    const auto other = make_id<MachineId>(*seams_.random);
+    settings_.targets.push_back({.machine = to_string(other),
+                                 .disk = "root",
+                                 .path = directory_ + "/other.img",
+                                 .identity = {},
+                                 .work = {}});
+    const std::vector members{machine_, other};
+    const auto in_group = [&](std::int64_t seconds, const GroupId& group, bool provisional) {
+        auto out = point(seconds);
+        out.group = group;
+        out.provisional = provisional;
+        return out;
+    };
+    const GroupId whole = pipeline::make_group_id(members, *seams_.random);
+    const GroupId undecided = pipeline::make_group_id(members, *seams_.random);
+    const auto one = in_group(1, whole, false), two = in_group(2, undecided, false);
+    auto not_told = two;
+    not_told.provisional = true;
+    collected("root", {one, two});
+    collected("data", {one, not_told});  // This target was not there to hear of it.
+    collected("root", {in_group(1, whole, false), in_group(2, undecided, false)}, other);
+    const auto catalog = opened();
+    ASSERT_TRUE(catalog) << to_string(catalog.error());
+    recovery::GroupTable table;
+    const std::vector<MachineId> machines = catalog->site->machines().value();
+    EXPECT_THAT(machines, ElementsAre(machine_, other));
+    for (const MachineId& machine : machines) {
+        table.add(catalog->site->open(machine).value());
+    }
+    EXPECT_TRUE(table.judge(whole).whole);
+    EXPECT_EQ(table.point_of(machine_, whole)->id, one.id);
+    EXPECT_FALSE(table.judge(undecided).whole);
+    EXPECT_THAT(table.judge(undecided).without, ElementsAre(machine_));
+    EXPECT_EQ(table.name_of(other), "web-2");
+    EXPECT_EQ(catalog->catalog->points().size(), 2U);  // It is a point of the machine all the same.
 }
 
 TEST_F(TargetCatalogTest, AMachineWithoutATargetIsNotFound) {

@@ -1,5 +1,6 @@
 #include "recovery/failback.h"
 
+#include "recovery/vault_points.h"
 #include "tests/recovery/world.h"
 #include "tests/volume/cut_disk.h"
 
@@ -112,12 +113,16 @@ protected:
         reopen(cut_at);
     }
     void reopen(std::uint64_t cut_at) { disk_ = std::make_unique<CutDisk>(*storage_, cut_at); }
-    Result<FailbackReport> run() {
+    void prepare() {
         request_.point = to_string(site_->point);
         request_.disk = to_string(site_->disk);
         request_.target.path = target_path;
         request_.target.work_directory = "/beside";
-        return failback_disk(*site_->world.store, *catalog_, {*disk_, probe_}, request_, {});
+    }
+    Result<FailbackReport> run() {
+        prepare();
+        const VaultPoints source(*site_->world.store, *catalog_);
+        return failback_disk(source, *catalog_, {*disk_, probe_}, request_, {});
     }
     Result<std::optional<volume::Phase>> phase() {
         const auto plain = storage_->make_disk();
@@ -271,6 +276,48 @@ TEST_F(Failback, MovesNothingWhenNothingDiffers) {
     EXPECT_EQ(report->blocks_different, 0U);
     EXPECT_EQ(report->moved_bytes, 0U);
     EXPECT_GT(report->index_bytes, 0U);
+}
+
+// As a master target is: it keeps no fingerprints.
+class ReadPoints final : public PointSource {
+public:
+    ReadPoints(blob::BlobStore& store, const Catalog& catalog)
+        : points_(store, catalog), secret_(catalog.keys().fingerprint_secret) {}
+    Result<std::unique_ptr<Image>> open(const PointDisk& at,
+                                        const ReaderOptions& options) const override {
+        return points_.open(at, options);
+    }
+    Result<std::unique_ptr<PointDigests>> digests(const PointDisk& at, const ReaderOptions& options,
+                                                  const std::function<bool()>&) const override {
+        CW_TRY_ASSIGN(auto image, open(at, options));
+        return digests_by_reading(std::move(image), secret_);
+    }
+    Result<Changes> changes(const PointDisk& from, const PointDisk& to,
+                            const ReaderOptions& options) const override {
+        return points_.changes(from, to, options);
+    }
+
+private:
+    const VaultPoints points_;
+    const FingerprintSecret secret_;
+};
+
+TEST_F(Failback, WhereNobodyKeepsFingerprintsBlocksAreReadForThem) {
+    Site site(8 * mib + 37 * sector_bytes);
+    ByteVector old = site.truth;
+    old.front() ^= std::byte{1};
+    old[5 * mib] ^= std::byte{1};
+    old.back() ^= std::byte{1};  // Of the block that is not a whole one.
+    begin(site, old);
+    const ReadPoints source(*site.world.store, *catalog_);
+    prepare();
+    const auto report = failback_disk(source, *catalog_, {*disk_, probe_}, request_, {});
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_TRUE(target_is(site.truth));
+    EXPECT_EQ(report->blocks_unknown, 0U);
+    EXPECT_EQ(report->blocks_compared, 129U);
+    EXPECT_EQ(report->blocks_different, 3U);
+    EXPECT_EQ(report->moved_bytes, 2 * block + 37 * sector_bytes);
 }
 
 TEST_F(Failback, FillsAnOddDiskThatHasNothingInCommon) {

@@ -172,5 +172,50 @@ TEST_F(GroupTables, IdOfAnOlderAgentIsJudgedByWhoSharesOtherPoints) {
     EXPECT_TRUE(names(table().judge(second), machines_[1]));
 }
 
+// Points of one group of three, made without any vault.
+TEST(GroupTable, JudgesEachOfFiveThousandPointsByItself) {
+    constexpr std::size_t count = 5000;
+    const auto random = make_seeded_random(11);
+    std::vector<MachineId> machines;
+    for (int i = 0; i < 3; ++i) {
+        machines.push_back(make_id<MachineId>(*random));
+    }
+    std::ranges::sort(machines);
+    std::vector<GroupId> groups;
+    for (std::size_t i = 0; i < count; ++i) {  // Every second one by an older agent.
+        groups.push_back(i % 2 == 0 ? pipeline::make_group_id(machines, *random)
+                                    : make_id<GroupId>(*random));
+    }
+    const auto has = [](std::size_t machine, std::size_t point) {
+        return point % 100 != 7 + machine && (point % 100 != 20 || machine == 0);
+    };
+    GroupTable table;
+    for (std::size_t machine = 0; machine < machines.size(); ++machine) {
+        vault::ChainState state;
+        for (std::size_t i = 0; i < count; ++i) {
+            vault::PointEntry point;
+            point.id = make_id<PointId>(*random);
+            point.group = groups[i];
+            if (has(machine, i)) {
+                state.points.emplace(point.id, point);
+            }
+        }
+        table.add(Catalog::of_points({}, machines[machine], std::move(state), {}));
+    }
+    std::size_t whole = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        const auto verdict = table.judge(groups[i]);
+        std::vector<MachineId> with, without;
+        for (std::size_t machine = 0; machine < machines.size(); ++machine) {
+            (has(machine, i) ? with : without).push_back(machines[machine]);
+        }
+        ASSERT_EQ(verdict.whole, without.empty()) << i;
+        ASSERT_EQ(verdict.with, with) << i;
+        ASSERT_EQ(verdict.without, without) << i;
+        whole += verdict.whole ? 1U : 0U;
+    }
+    EXPECT_EQ(whole, count - 4 * count / 100);
+}
+
 }  // namespace
 }  // namespace cw::recovery

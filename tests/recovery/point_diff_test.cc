@@ -1,5 +1,6 @@
 #include "recovery/point_diff.h"
 
+#include "recovery/vault_points.h"
 #include "tests/recovery/world.h"
 
 #include <algorithm>
@@ -9,8 +10,9 @@
 namespace cw::recovery {
 namespace {
 
-DiskAtPoint disk_at(const Catalog& catalog, const PointId& point) {
-    return catalog.find_disk(**catalog.find_point(to_string(point)), "").value();
+PointDisk disk_at(const Catalog& catalog, const PointId& id) {
+    const vault::PointEntry* point = catalog.find_point(to_string(id)).value();
+    return {point, catalog.find_disk(*point, "").value()};
 }
 
 // A later point that differs from the last one.
@@ -37,7 +39,7 @@ Applied apply(World& world, const Catalog& catalog, const PointId& from, const P
     Applied out{.report = {}, .image = world.model.truth().at(from)};
     std::uint64_t end = 0;
     const auto report = diff_points(
-        *world.store, catalog, disk_at(catalog, from), disk_at(catalog, to), {},
+        VaultPoints(*world.store, catalog), {disk_at(catalog, from), disk_at(catalog, to)}, {},
         [&](std::uint64_t offset, Bytes data) -> Result<void> {
             EXPECT_GE(offset, end);
             EXPECT_EQ(offset % sector_bytes, 0U);
@@ -113,12 +115,12 @@ TEST(PointDiff, RefusesADiskThatWasResizedBetween) {
     World world(4);
     const PointId point = world.model.publish_point();
     const Catalog catalog = world.catalog();
-    const DiskAtPoint to = disk_at(catalog, point);
-    DiskAtPoint from = to;
-    from.size_bytes += sector_bytes;
+    const PointDisk to = disk_at(catalog, point);
+    PointDisk from = to;
+    from.disk.size_bytes += sector_bytes;
     const auto diff = diff_points(
-        *world.store, catalog, from, to, {}, [](std::uint64_t, Bytes) { return Result<void>{}; },
-        [](std::uint64_t, std::uint64_t) {});
+        VaultPoints(*world.store, catalog), {from, to}, {},
+        [](std::uint64_t, Bytes) { return Result<void>{}; }, [](std::uint64_t, std::uint64_t) {});
     ASSERT_FALSE(diff);
     EXPECT_EQ(diff.error().code, Errc::size_mismatch);
 }
@@ -132,7 +134,7 @@ TEST(PointDiff, ErrorOfItsReaderEndsIt) {
     const Catalog catalog = world.catalog();
     std::size_t taken = 0;
     const auto diff = diff_points(
-        *world.store, catalog, disk_at(catalog, from), disk_at(catalog, to), {},
+        VaultPoints(*world.store, catalog), {disk_at(catalog, from), disk_at(catalog, to)}, {},
         [&taken](std::uint64_t, Bytes) -> Result<void> {
             ++taken;
             return fail(Errc::out_of_budget);

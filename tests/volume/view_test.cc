@@ -1,5 +1,6 @@
 // A point read beside the writer that goes on collecting: whatever it merges meanwhile, whichever
 // way the two interleave, what is read is the disk at the point, or an error.
+#include "egress/volume/point_changes.h"
 #include "egress/volume/point_view.h"
 #include "tests/volume/volume_rig.h"
 
@@ -129,6 +130,44 @@ TEST_F(ViewTest, EveryPointOfTheListCanBeOpenedLater) {
     }
     look_at_all(views);
     EXPECT_EQ(view(make_id<PointId>(*random_)).error().code, Errc::point_not_found);
+}
+
+TEST_F(ViewTest, TheChangesBetweenTwoPointsHoldWhateverDiffers) {
+    retention_us_ = 3'600'000'000;
+    const Stream stream(4);
+    begin_here(stream);
+    auto writer = open_writer();
+    for (const Step& step : stream.steps) {
+        ASSERT_TRUE(writer->take(step.make(*pool_)));
+        ASSERT_TRUE(merge(*writer));
+    }
+    const auto points = points_of(stream);
+    std::uint64_t changed = 0;
+    for (const Step* const from : points) {
+        for (const Step* const to : points) {
+            const auto ranges = changes_between(*reading_, work(), from->point, to->point);
+            ASSERT_TRUE(ranges) << to_string(ranges.error());
+            EXPECT_EQ(ranges->empty(), from == to);
+            ByteVector image = from->image;
+            std::uint64_t end = 0;
+            for (const ChangedRange& range : *ranges) {
+                ASSERT_TRUE(range.length > 0 && range.offset >= end);
+                end = range.offset + range.length;
+                ASSERT_LE(end, disk_size);
+                std::ranges::copy(Bytes(to->image).subspan(range.offset, range.length),
+                                  image.begin() + static_cast<long>(range.offset));
+                changed += range.length;
+            }
+            ASSERT_TRUE(image == to->image);
+        }
+    }
+    EXPECT_LT(changed, points.size() * points.size() * disk_size);
+    EXPECT_EQ(changes_between(*reading_, work(), points[0]->point, PointId{}).error().code,
+              Errc::point_not_found);
+    std::filesystem::remove(work() + "/undo.2");
+    EXPECT_EQ(
+        changes_between(*reading_, work(), points[0]->point, points.back()->point).error().code,
+        Errc::point_not_found);
 }
 
 TEST_F(ViewTest, WithoutARetentionAPointLivesAsLongAsItIsRead) {

@@ -11,7 +11,9 @@ source tests/lib/ordered.sh
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\""
+demo_config "url = \"dir://$demo/vault\"" '[egress]
+commit_interval = "200ms"
+segment_deadline = "500ms"'
 causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
 demo_start_server
 ordered_image 32

@@ -177,7 +177,7 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
         CW_TRY_ASSIGN(options.blob, blob::parse_page_blob_name(request.write.path));
         CW_TRY_ASSIGN(pages, open_page_blobs(settings, cli.seams));
     }
-    CW_TRY_ASSIGN(const auto image, opened.source->open(*point, report.disk, request.reader));
+    CW_TRY_ASSIGN(const auto image, opened.source->open({point, report.disk}, request.reader));
     CW_TRY_ASSIGN(report.written, recovery::write_page_blob(*image, *pages, options, progress));
     report.fetched_bytes = image->fetched_bytes();
     return report;
@@ -193,7 +193,7 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
         const recovery::Catalog& catalog = *opened.catalog;
         CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
         CW_TRY_ASSIGN(const auto disk, catalog.find_disk(*point, request.disk));
-        CW_TRY_ASSIGN(const auto image, opened.source->open(*point, disk, request.reader));
+        CW_TRY_ASSIGN(const auto image, opened.source->open({point, disk}, request.reader));
         recovery::WriteOptions write = request.write;
         write.format = format == "vhd" ? recovery::ImageFormat::vhd : recovery::ImageFormat::raw;
         return recovery::restore_image(*image, catalog, *point, disk,

@@ -87,6 +87,9 @@ Result<VolumeState> parse(ByteReader& in) {
     CW_TRY(parse_point(in, bits, state.point));
     if ((bits & has_name_bit) != 0) {
         CW_TRY_ASSIGN(state.machine_name, in.text16(machine_name_bytes_max));
+        if (state.machine_name.empty()) {
+            return fail(Errc::record_corrupt, "volume state: a name that is none");
+        }
     }
     if ((bits & has_decided_bit) != 0) {
         CW_TRY(parse_decided(in, state.decided));

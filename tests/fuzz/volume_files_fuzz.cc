@@ -71,6 +71,7 @@ void write_undo(Disk& disk, bool many) {
     CW_ASSERT(missing && !*missing);
     HeldPoint point;
     point.cut = Seq{5};
+    point.group.bytes.fill(std::byte{3});
     auto log = UndoLog::create(disk, path, log_number, point);
     CW_ASSERT(log.has_value());
     const ByteVector content(many ? sector_bytes : block_bytes, std::byte{7});
@@ -108,16 +109,26 @@ void check_undo(Disk& disk) {
     }
 }
 
-void write_state(Disk& disk, bool with_point, bool with_words) {
+struct StateParts {
+    bool point = false, words = false, group = false, promised = false;
+};
+
+void write_state(Disk& disk, const StateParts& with) {
     VolumeState state;
     state.size_bytes = mib;
     state.target_path = "/dev/target";
     state.target_identity = "who";
-    if (with_point) {
+    if (with.point) {
         state.point.emplace().cut = Seq{4};
-        if (with_words) {
+        if (with.words) {
             state.point->kind = pipeline::PointKind::app;
             state.point->tag = "before the update";
+        }
+        if (with.group) {
+            state.point->group.bytes.fill(std::byte{3});
+            state.point->provisional = with.promised;
+            state.machine_name = "web-1";
+            state.decided.resize(2);
         }
     }
     CW_ASSERT(write_volume_state(disk, path, state).has_value());
@@ -135,6 +146,10 @@ void check_state(Disk& disk) {
     CW_ASSERT(again && again->phase == state->phase && again->point.has_value() == had_point);
     CW_ASSERT(!had_point ||
               (again->point->tag == state->point->tag && again->point->kind == state->point->kind));
+    CW_ASSERT(!had_point || (again->point->group == state->point->group &&
+                             again->point->provisional == state->point->provisional &&
+                             with_decision(*again->point, *again).id == state->point->id));
+    CW_ASSERT(again->machine_name == state->machine_name && again->decided == state->decided);
     CW_ASSERT(write_volume_state(disk, "/volume/third", *again).has_value());
     const auto first = read_file(disk, path, mib), second = read_file(disk, "/volume/again", mib);
     CW_ASSERT(second && read_file(disk, "/volume/third", mib) == *second);
@@ -231,7 +246,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             check_undo(*disk);
             break;
         case 2:
-            write_state(*disk, *kind >= 128, *kind >= 192);
+            write_state(*disk, {.point = *kind >= 128,
+                                .words = *kind >= 192,
+                                .group = (*kind & 16) != 0,
+                                .promised = (*kind & 32) != 0});
             damage(fuzz::repair_file);
             check_state(*disk);
             break;

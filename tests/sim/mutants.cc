@@ -48,6 +48,8 @@ constexpr std::array rows{
     MutantRow{Mutant::slab_leak, "slab-leak", "a slab now and then does not come home", 300},
     MutantRow{Mutant::prune_too_much, "prune-too-much",
               "retention drops a segment that is still needed", 1000},
+    MutantRow{Mutant::rewrite_hides_one, "rewrite-hides-one",
+              "a segment that is written again lacks a chunk that somebody sees", 1000},
     MutantRow{Mutant::opener_ignores_note, "opener-ignores-note",
               "whoever opens a machine does not ask what was collected", 1000},
     MutantRow{Mutant::seed_kept_on_disk, "seed-kept-on-disk",

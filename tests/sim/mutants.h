@@ -32,6 +32,7 @@ enum class Mutant : std::uint8_t {
     unsynced_directory,
     slab_leak,
     prune_too_much,
+    rewrite_hides_one,
     opener_ignores_note,
     seed_kept_on_disk,
     old_state_believed,

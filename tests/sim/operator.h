@@ -2,7 +2,9 @@
 // retention, garbage collection, and in the end the adversary.
 #pragma once
 
+#include "egress/upload/ports.h"
 #include "recovery/gc.h"
+#include "recovery/space.h"
 #include "tests/sim/store.h"
 
 #include <map>
@@ -23,10 +25,15 @@ public:
     // When a segment has just been stored, now and then its writer falls asleep before it can name
     // it, for longer than the collector's grace. Some die as soon as they have named it.
     void after_round();
+    // While somebody reads: retention, upkeep or garbage collection now and then.
+    void keep_house();
     // Garbage collection until nothing is left to collect; what remains must be named.
     void collect_everything();
     // Somebody with write access changes one object; readers must say so or be right.
     void tamper();
+    // What a store that only fails now and then may answer, and one from which things are deleted
+    // while one reads; anything else is a finding.
+    [[nodiscard]] static bool transient(const Error& error);
 
 private:
     void disturb_network();
@@ -36,15 +43,12 @@ private:
     void collect(Machine& machine, std::int64_t grace_us);
     void collect_while_asleep();
     void prune(Machine& machine);
-    // Segments that neither a point outside `pruned` nor the newest state can see.
-    static Result<std::vector<vault::SegmentName>> dead_segments(blob::BlobStore& store,
-                                                                 const recovery::Catalog& catalog,
-                                                                 const std::set<PointId>& pruned);
+    // Points that are too old, segments that nobody sees without them, and some written anew.
+    Result<upload::PruneCommand> decide(blob::BlobStore& store, const Machine& machine);
     void rotate(Machine& machine);
     void rotate_kek();
+    bool wrap_anew(vault::KeyService& next);
     void check_old_kek();
-    // What a store that only fails now and then may answer; anything else is a finding.
-    [[nodiscard]] static bool transient(const Error& error);
 
     World& world_;
     std::uint64_t segments_seen_ = 0, manifests_seen_ = 0;
@@ -54,6 +58,7 @@ private:
     std::unique_ptr<blob::StoreFactory> stores_;
     vault::ServerSigner signer_;
     std::map<MachineId, recovery::GcMemory> gc_memory_;
+    std::map<MachineId, recovery::SpaceMemory> space_memory_;
 };
 
 }  // namespace cw::sim

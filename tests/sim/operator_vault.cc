@@ -1,7 +1,5 @@
 // What operators and adversaries do to the vault itself.
 #include "egress/vault/names.h"
-#include "recovery/layer_walk.h"
-#include "recovery/retention.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracles/oracles.h"
@@ -12,17 +10,6 @@
 #include <utility>
 
 namespace cw::sim {
-namespace {
-
-recovery::RetentionPolicy short_retention() {
-    constexpr std::int64_t s = 1'000'000;
-    return {.rules = {{.until_us = 60 * s, .every_us = 0},
-                      {.until_us = 600 * s, .every_us = 60 * s},
-                      {.until_us = 100'000 * s, .every_us = 600 * s}}};
-}
-
-}  // namespace
-
 bool Operator::transient(const Error& error) {
     return error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled ||
            error.code == Errc::not_found || error.code == Errc::blob_not_found;
@@ -81,98 +68,6 @@ void Operator::collect_while_asleep() {
     for (const auto& server : world_.servers) {
         server->pause(0);
     }
-}
-
-void Operator::prune(Machine& machine) {
-    const auto store = stores_->make();
-    const auto catalog = recovery::Catalog::open(*store, *world_.kek, machine.id(), {});
-    if (!catalog) {
-        if (!transient(catalog.error())) {
-            world_.violated("points", "retention met " + to_string(catalog.error()));
-        }
-        return;
-    }
-    std::vector<recovery::RetentionPoint> points;
-    for (const vault::PointEntry* point : catalog->points()) {
-        points.push_back({machine.id(), *point});
-    }
-    upload::PruneCommand command;
-    command.machine = machine.id();
-    command.decided_at = catalog->state().newest.number;
-    std::set<PointId> pruned;
-    for (const recovery::Pruned& one :
-         recovery::plan_pruning(short_retention(), points, world_.clock.wall())) {
-        command.points.push_back(one.point);
-        pruned.insert(one.point);
-    }
-    auto dead = dead_segments(*store, *catalog, pruned);
-    if (!dead) {
-        return;
-    }
-    command.dropped = std::move(*dead);
-    if (world_.mutant == Mutant::prune_too_much && !catalog->state().segments.empty()) {
-        const auto& name = catalog->state().segments.rbegin()->first;
-        if (std::ranges::find(command.dropped, name) == command.dropped.end()) {
-            command.dropped.push_back(name);
-        }
-    }
-    Process* const process = world_.servers[machine.server()]->process();
-    if (process == nullptr || process->running() ||
-        (command.points.empty() && command.dropped.empty())) {
-        return;
-    }
-    world_.event("prune", command.points.size(), command.dropped.size());
-    world_.trace.count("prune.points", command.points.size());
-    world_.trace.count("prune.segments", command.dropped.size());
-    world_.oracles->points.on_pruned(command.points);
-    process->engine().post(std::move(command));
-}
-
-Result<std::vector<vault::SegmentName>> Operator::dead_segments(blob::BlobStore& store,
-                                                                const recovery::Catalog& catalog,
-                                                                const std::set<PointId>& pruned) {
-    std::vector<vault::PointEntry::Cut> cuts;
-    for (const vault::DiskEntry& disk : catalog.state().newest.disks) {
-        if (raw(disk.open_fence) != 0 || raw(disk.generation) == 0) {
-            return std::vector<vault::SegmentName>{};  // Its history is being made.
-        }
-        cuts.push_back({disk.disk, disk.generation, disk.committed, {}, disk.size_bytes});
-    }
-    for (const auto& [id, point] : catalog.state().points) {
-        if (!pruned.contains(id)) {
-            cuts.insert(cuts.end(), point.cuts.begin(), point.cuts.end());
-        }
-    }
-    std::set<vault::SegmentName> seen;
-    recovery::Fetcher fetcher(store, 4);
-    for (const vault::PointEntry::Cut& cut : cuts) {
-        recovery::LayerMap map(catalog.disk_at(cut).size_bytes);
-        std::vector<vault::SegmentName> names;
-        CW_TRY(recovery::walk_layers(
-            fetcher, catalog, cut, {},
-            [&](const recovery::OpenSegment& segment,
-                const recovery::Layer& layer) -> Result<bool> {
-                map.lay_under(static_cast<std::uint32_t>(names.size()), layer, segment.chunks);
-                names.push_back(segment.ref->name);
-                // What a hole hides must not come back: its segment stays.
-                if (!std::ranges::all_of(segment.chunks, vault::has_bytes, &vault::Chunk::codec)) {
-                    seen.insert(segment.ref->name);
-                }
-                return !map.complete();
-            }));
-        for (const auto& piece : map.pieces(0, map.disk_bytes())) {
-            if (piece.chunk != recovery::LayerMap::zero_chunk) {
-                seen.insert(names[map.chunk(piece.chunk).segment]);
-            }
-        }
-    }
-    std::vector<vault::SegmentName> dead;
-    for (const auto& entry : catalog.state().segments) {
-        if (!seen.contains(entry.first)) {
-            dead.push_back(entry.first);
-        }
-    }
-    return dead;
 }
 
 void Operator::collect_everything() {

@@ -54,7 +54,9 @@ private:
         }
         operator_.disturb();
         if (world_.random->below(16) == 0) {
+            world_.meanwhile = [this] { operator_.keep_house(); };
             world_.oracles->verify(false, true);
+            world_.meanwhile = {};
         }
     }
     bool still() {

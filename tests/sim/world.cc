@@ -88,6 +88,9 @@ void World::wait_for_store(std::int64_t timeout_ns) {
     }
     const Nanos until = clock.boot() + std::max<std::int64_t>(timeout_ns, ns_per_ms);
     ++depth_;
+    if (meanwhile && depth_ == 1) {
+        meanwhile();
+    }
     round(std::min(until, vault.next_event_after(clock.boot()).value_or(until)));
     --depth_;
 }

@@ -14,6 +14,7 @@
 #include "tests/sim/trace.h"
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -79,6 +80,8 @@ public:
     std::vector<std::unique_ptr<Server>> servers;
     std::vector<std::unique_ptr<Machine>> machines;
     bool machines_were_cloned = false;
+    // Somebody else's turn whenever who blocks on the store at the top level waits. May be empty.
+    std::function<void()> meanwhile;
     std::optional<Violation> violation;
 
 private:

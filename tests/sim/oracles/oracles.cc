@@ -1,6 +1,7 @@
 #include "tests/sim/oracles/oracles.h"
 
 #include "tests/sim/machine.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
@@ -66,14 +67,25 @@ void Oracles::verify(bool again, bool may_fail) {
         }
         const auto catalog = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
         if (!catalog) {
-            if (!may_fail) {
+            if (!may_fail || !Operator::transient(catalog.error())) {
                 world.violated("points",
                                "the vault cannot be opened: " + to_string(catalog.error()));
             }
             continue;
         }
+        // With faults about, a store may be away; and what is gone must have been pruned.
+        const auto excuse = [&](const Error& error, const PointId& point) {
+            if (error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled) {
+                return true;
+            }
+            const auto now = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
+            const bool pruned = now && !now->state().points.contains(point);
+            world.trace.count("seen.pruned_while_read", pruned ? 1 : 0);
+            return pruned || (!now && Operator::transient(now.error()));
+        };
         const std::size_t compared =
-            points.verify(*store, *catalog, machine->points(), again, may_fail);
+            points.verify(*store, *catalog, machine->points(), again,
+                          may_fail ? PointOracle::Excuse(excuse) : PointOracle::Excuse());
         world.trace.count("promise.point_equals_disks", compared);
         if (!may_fail) {
             points.check_complete(*catalog);

@@ -40,7 +40,8 @@ Result<bool> PointOracle::equal(blob::BlobStore& store, const recovery::Catalog&
 }
 
 std::size_t PointOracle::verify(blob::BlobStore& store, const recovery::Catalog& catalog,
-                                const std::map<PointId, Images>& made, bool again, bool may_fail) {
+                                const std::map<PointId, Images>& made, bool again,
+                                const Excuse& excuse) {
     std::size_t compared = 0;
     for (const vault::PointEntry* point : catalog.points()) {
         const auto known = made.find(point->id);
@@ -53,7 +54,7 @@ std::size_t PointOracle::verify(blob::BlobStore& store, const recovery::Catalog&
         }
         const auto same = equal(store, catalog, *point, known->second);
         if (!same) {
-            if (!may_fail) {
+            if (!excuse || !excuse(same.error(), point->id)) {
                 complain_("points", "point " + to_string(point->id) +
                                         " cannot be read: " + to_string(same.error()));
             }

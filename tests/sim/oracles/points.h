@@ -6,6 +6,7 @@
 #include "tests/sim/oracles/watch.h"
 #include "tests/sim/shared_image.h"
 
+#include <functional>
 #include <map>
 #include <set>
 
@@ -25,10 +26,12 @@ public:
         return found != committed_.end() && found->second.contains(point);
     }
     [[nodiscard]] bool pruned(const PointId& point) const { return pruned_.contains(point); }
+    // Why a point need not be readable now. Empty: nothing excuses it.
+    using Excuse = std::function<bool(const Error&, const PointId&)>;
     // Reads every point of the catalog that was not read before, or all with `again`. Returns how
-    // many it compared. An error of the store ends it without complaint when `may_fail`.
+    // many it compared.
     std::size_t verify(blob::BlobStore& store, const recovery::Catalog& catalog,
-                       const std::map<PointId, Images>& made, bool again, bool may_fail);
+                       const std::map<PointId, Images>& made, bool again, const Excuse& excuse);
     // As verify(), of a vault somebody has tampered with: an error is an answer, wrong bytes not.
     std::size_t verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
                                 const std::map<PointId, Images>& made);

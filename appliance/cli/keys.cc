@@ -1,13 +1,14 @@
-// causeway keys [rotate | kit]: does the key file open everything; changing it; the kit for the
-// safe.
+// causeway keys [rotate | retire | kit]: does the key file open everything; changing it; the kit
+// for the safe.
 #include "appliance/cli/cli.h"
+#include "appliance/cli/key_change.h"
 #include "appliance/control_client.h"
 #include "base/log.h"
+#include "egress/vault/key_check.h"
 #include "egress/vault/recovery_kit.h"
 
+#include <algorithm>
 #include <cstdio>
-#include <ctime>
-#include <filesystem>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -26,21 +27,32 @@ struct KeyReport {
     bool all_open = true;
 };
 
+void add_entry(KeyReport& report, const MachineId& machine, const std::optional<Error>& locked) {
+    json entry{{"machine", to_string(machine)}, {"opens", !locked}};
+    if (locked) {
+        entry["error"] = to_string(*locked);
+        report.all_open = false;
+    }
+    report.keys.push_back(std::move(entry));
+}
+
 // Whether the key file opens the keys of every machine: what a recovery rests on.
 Result<void> list_keys(Cli& cli) {
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
     CW_TRY_ASSIGN(const auto machines, chosen_machines(vault, ""));
+    CW_TRY_ASSIGN(const auto objects, vault::check_key_objects(*vault.store, *vault.access.kek));
     KeyReport report;
     for (const MachineId& machine : machines) {
         const auto catalog = recovery::Catalog::open(*vault.store, *vault.access.kek, machine, {});
-        json entry{{"machine", to_string(machine)}, {"opens", catalog.has_value()}};
+        add_entry(report, machine, catalog ? std::nullopt : std::optional(catalog.error()));
         if (catalog) {
-            entry["data_keys"] = catalog->keys().deks.size();
-        } else {
-            entry["error"] = to_string(catalog.error());
-            report.all_open = false;
+            report.keys.back()["data_keys"] = catalog->keys().deks.size();
         }
-        report.keys.push_back(std::move(entry));
+    }
+    for (const vault::KeyObjectCheck& object : objects) {  // Keys that have no history yet.
+        if (object.machine && std::ranges::find(machines, *object.machine) == machines.end()) {
+            add_entry(report, *object.machine, object.locked);
+        }
     }
     if (cli.json) {
         print_json({{"vault", to_string(vault.access.identity.id)},
@@ -58,55 +70,6 @@ Result<void> list_keys(Cli& cli) {
     return report.all_open
                ? Result<void>{}
                : fail(Errc::key_unavailable, "not every machine's keys could be opened");
-}
-
-std::string name_of_old(const std::string& kek_file, WallMicros now) {
-    const time_t time = raw(now) / 1'000'000;
-    tm parts{};
-    char text[32] = {};
-    gmtime_r(&time, &parts);
-    strftime(text, sizeof text, ".until-%Y%m%dT%H%M%SZ", &parts);
-    return kek_file + text;
-}
-
-// The new key file is beside the old one until every key in the vault is wrapped by it, so that
-// whoever is interrupted has both, and goes on by doing it again.
-Result<void> rotate_kek_file(Cli& cli) {
-    CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
-    Disk& disk = *cli.seams.disk;
-    // A daemon would go on wrapping the keys of new machines with the old one.
-    CW_TRY_ASSIGN(const auto no_daemon, lock_directory(disk, settings.server_state_dir));
-    const std::string &current = settings.security_kek_file, next = current + ".next";
-    CW_TRY_ASSIGN(const auto from, vault::open_kek_file(disk, current, *cli.seams.random));
-    CW_TRY_ASSIGN(const bool begun, disk.exists(next));
-    if (!begun) {
-        CW_TRY(vault::create_kek_file(disk, next, *cli.seams.random));
-    }
-    CW_TRY_ASSIGN(const auto to, vault::open_kek_file(disk, next, *cli.seams.random));
-    CW_TRY_ASSIGN(const auto stores, open_stores(settings, cli.seams, false));
-    const auto store = stores->make();
-    CW_TRY_ASSIGN(const std::size_t rewrapped, vault::rotate_kek(*store, *from, *to));
-    const std::string old = name_of_old(current, cli.seams.clock->wall());
-    constexpr std::size_t key_bytes_max = 4096;
-    CW_TRY_ASSIGN(ByteVector text, read_file(disk, current, key_bytes_max));
-    const auto kept = write_file_atomically(disk, old, text, 0400);
-    wipe(text);
-    CW_TRY(kept);
-    CW_TRY(disk.rename(next, current));
-    const std::string directory = std::filesystem::path(current).parent_path().string();
-    CW_TRY(disk.sync_directory(directory.empty() ? "." : directory));
-    if (cli.json) {
-        print_json({{"kek_file", current}, {"old_kek_file", old}, {"rewrapped", rewrapped}});
-    } else {
-        std::printf(
-            "%zu keys of the vault are wrapped by the new key in %s\n"
-            "the old one is in %s: it opens nothing in the vault any more, only copies "
-            "of it that are older\n"
-            "now: print the new kit (causeway keys kit), give the file to every server "
-            "of this vault, start them\n",
-            rewrapped, current.c_str(), old.c_str());
-    }
-    return {};
 }
 
 Result<void> rotate_data_keys(Cli& cli, const std::string& machine) {
@@ -171,6 +134,12 @@ void add_keys_command(CLI::App& app, Cli& cli) {
     rotate->callback([&cli, data, machine] {
         cli.run([&] { return *data ? rotate_data_keys(cli, *machine) : rotate_kek_file(cli); });
     });
+
+    CLI::App* retire = keys->add_subcommand(
+        "retire", "May the key that was replaced be destroyed? It may, when nothing needs it");
+    auto old = std::make_shared<std::string>();
+    retire->add_option("FILE", *old, "As keys rotate named it: KEK_FILE.until-TIME")->required();
+    retire->callback([&cli, old] { cli.run([&] { return retire_kek_file(cli, *old); }); });
 
     CLI::App* kit = keys->add_subcommand("kit", "What to keep on paper: the key, for typing");
     auto out = std::make_shared<std::string>();

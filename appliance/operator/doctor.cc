@@ -3,10 +3,12 @@
 #include "appliance/control_client.h"
 #include "appliance/site_records.h"
 #include "base/tls.h"
+#include "egress/vault/key_check.h"
 #include "egress/vault/manifest.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include <nlohmann/json.hpp>
 #include <sys/timex.h>
@@ -95,6 +97,39 @@ DoctorCheck check_key(const config::Settings& settings, SystemSeams& seams) {
                : of_error("key file", kek.error());
 }
 
+// Of every machine with a history, and of those that have nothing but a key in the vault yet.
+void check_keys(blob::BlobStore& store, vault::KeyService& kek,
+                const std::vector<MachineId>& machines, std::vector<DoctorCheck>& checks) {
+    const auto objects = vault::check_key_objects(store, kek);
+    if (!objects) {
+        checks.push_back(of_error("keys", objects.error()));
+        return;
+    }
+    std::set<MachineId> keyless(machines.begin(), machines.end());
+    for (const vault::KeyObjectCheck& object : *objects) {
+        const std::string of = object.machine ? "keys of machine " + to_string(*object.machine)
+                                              : std::string("the vault's signing key");
+        if (object.machine) {
+            keyless.erase(*object.machine);
+        }
+        if (object.locked) {
+            checks.push_back(of_error(of, *object.locked));
+            if (object.locked->code == Errc::key_unavailable) {
+                checks.back().next =
+                    "if the vault's key was changed: causeway keys retire OLD_KEY_FILE";
+            }
+            return;
+        }
+    }
+    if (!keyless.empty()) {
+        checks.push_back(of_error("keys of machine " + to_string(*keyless.begin()),
+                                  {Errc::blob_not_found, "its history is there, its key is not"}));
+        return;
+    }
+    checks.push_back(
+        {"keys", CheckLevel::ok, "the key file opens the keys of every machine in the vault", ""});
+}
+
 // The vault answers, is a vault, and the key opens what is in it.
 void check_vault(const config::Settings& settings, SystemSeams& seams,
                  std::vector<DoctorCheck>& checks) {
@@ -115,16 +150,7 @@ void check_vault(const config::Settings& settings, SystemSeams& seams,
                           " machines, answered in " +
                           std::to_string((seams.clock->boot() - asked) / ns_per_ms) + " ms",
                       ""});
-    for (const MachineId& machine : *machines) {
-        const auto keys =
-            vault::open_machine_keys(*store, *access->kek, access->identity, machine, nullptr);
-        if (!keys) {
-            checks.push_back(of_error("keys of machine " + to_string(machine), keys.error()));
-            return;
-        }
-    }
-    checks.push_back(
-        {"keys", CheckLevel::ok, "the key file opens the keys of every machine in the vault", ""});
+    check_keys(*store, *access->kek, *machines, checks);
 }
 
 void check_daemon(const config::Settings& settings, std::vector<DoctorCheck>& checks) {

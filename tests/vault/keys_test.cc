@@ -1,9 +1,11 @@
 #include "egress/vault/keys.h"
 
+#include "egress/vault/key_check.h"
 #include "egress/vault/names.h"
 #include "tests/fakes/memory_vault.h"
 #include "tests/vault/vault_rig.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include <gtest/gtest.h>
@@ -170,6 +172,48 @@ TEST_F(Keys, RotationChangesTheKekAndNothingElse) {
     EXPECT_EQ(open_vault(*store_)->signing_key, vault->signing_key);
     EXPECT_TRUE(make_server_signer(*store_, *fresh, *random_, {}));
     EXPECT_EQ(rotate_kek(*store_, *kek_, *kek_).error().code, Errc::key_unavailable);
+}
+
+// A server asked for a machine's first key and was stopped before it had an answer.
+TEST_F(Keys, F7WhatLandsBehindARotationIsSeenAndWrappedByTheSecondLook) {
+    ASSERT_TRUE(create_vault(*store_, *kek_, *random_));
+    const auto vault = open_vault(*store_);
+    memory_.script(BlobOp::put, BlobFault::late);
+    ASSERT_FALSE(open_machine_keys(*store_, *kek_, *vault, machine_, random_.get()));
+    const auto fresh = fakes::make_test_kek("fresh", *random_);
+    EXPECT_EQ(rotate_kek(*store_, *kek_, *fresh).value(), 1U);  // The vault's own.
+    memory_.land_late();
+
+    const auto seen = check_key_objects(*store_, *fresh);
+    ASSERT_TRUE(seen && seen->size() == 2);
+    const auto of_machine = std::ranges::find(*seen, machine_, &KeyObjectCheck::machine);
+    ASSERT_NE(of_machine, seen->end());
+    ASSERT_TRUE(of_machine->locked);
+    EXPECT_EQ(of_machine->locked->code, Errc::key_unavailable);
+
+    EXPECT_EQ(rotate_kek(*store_, *kek_, *fresh).value(), 1U);
+    const auto mended = check_key_objects(*store_, *fresh);
+    ASSERT_TRUE(mended);
+    EXPECT_TRUE(std::ranges::none_of(*mended, [](const auto& check) { return !!check.locked; }));
+    EXPECT_TRUE(open_machine_keys(*store_, *fresh, *vault, machine_, nullptr));
+    const auto by_the_old = check_key_objects(*store_, *kek_);
+    ASSERT_TRUE(by_the_old);
+    EXPECT_TRUE(std::ranges::all_of(*by_the_old, [](const auto& check) { return !!check.locked; }));
+}
+
+TEST_F(Keys, AKeyObjectThatSomebodyLeasedIsNamedByTheRotation) {
+    ASSERT_TRUE(create_vault(*store_, *kek_, *random_));
+    const auto vault = open_vault(*store_);
+    ASSERT_TRUE(open_machine_keys(*store_, *kek_, *vault, machine_, random_.get()));
+    ASSERT_TRUE(memory_.set_leased(machine_keys_blob(machine_), true));
+    const auto fresh = fakes::make_test_kek("fresh", *random_);
+    const auto refused = rotate_kek(*store_, *kek_, *fresh);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::blob_leased);
+    EXPECT_TRUE(refused.error().detail.contains(to_string(machine_))) << refused.error().detail;
+    ASSERT_TRUE(memory_.set_leased(machine_keys_blob(machine_), false));
+    EXPECT_TRUE(rotate_kek(*store_, *kek_, *fresh));
+    EXPECT_TRUE(open_machine_keys(*store_, *fresh, *vault, machine_, nullptr));
 }
 
 TEST_F(Keys, ShreddingEndsAMachine) {

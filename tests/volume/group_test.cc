@@ -174,6 +174,10 @@ TEST_F(GroupsOfTargets, AnotherLengthOrAnUnknownBitIsRefused) {
     half[9] |= std::byte{8};
     half.resize(half.size() + 17);
     EXPECT_EQ(read(half).error().code, Errc::record_corrupt);
+    ByteVector nameless = bytes_of(old_state);
+    nameless[9] |= std::byte{16};
+    nameless.resize(nameless.size() + 2);
+    EXPECT_EQ(read(nameless).error().code, Errc::record_corrupt);
 }
 
 TEST_F(GroupsOfTargets, AnUndoLogOfAnOlderProgramReturnsToAPointWithoutAGroup) {

@@ -108,6 +108,7 @@ private:
         std::string request_id;  // One per logical operation.
         unsigned tries = 0;
         std::uint64_t credential = 0;
+        std::int64_t dated_s = 0;
         bool probe = false;  // See CredentialGate.
     };
 
@@ -211,7 +212,8 @@ void AzureStore::fail_first(Error error) {
 void AzureStore::send(Pending pending) {
     HttpRequest request = pending.call->build(vault_->wire);
     request.origin = vault_->wire.endpoint.origin;
-    request.headers.emplace_back("x-ms-date", format_http_date(vault_->date.date_s()));
+    pending.dated_s = vault_->date.date_s();
+    request.headers.emplace_back("x-ms-date", format_http_date(pending.dated_s));
     request.headers.emplace_back("x-ms-version", vault_->wire.api_version);
     request.headers.emplace_back("x-ms-client-request-id",
                                  pending.request_id + "-" + std::to_string(++pending.tries));
@@ -250,7 +252,7 @@ void AzureStore::put_first(Pending pending) {
 // Whether a request that was refused would be taken with the right date or a fresh credential. Of
 // all that were refused at once, one tries that; the others wait to be sent after it.
 bool AzureStore::deserves_another(Pending& pending, const HttpReply& reply) {
-    const bool redated = vault_->date.learn(reply);
+    const bool redated = vault_->date.learn(reply, pending.dated_s);
     if (!credential_refused(reply) || pending.tries > 1 ||
         (!redated && !vault_->authorizer->reject(pending.credential))) {
         return false;

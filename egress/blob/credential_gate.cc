@@ -37,7 +37,7 @@ void CredentialGate::refused(const void* prober, Error error, Nanos now) {
 
 bool CredentialGate::try_fresh(const void* who) {
     const std::lock_guard guard(mutex_);
-    if (prober_ != nullptr) {
+    if (prober_ != nullptr || failure_) {
         return false;
     }
     prober_ = who;

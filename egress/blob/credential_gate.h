@@ -30,7 +30,7 @@ public:
     // probe that was; null if it was none.
     void refused(const void* prober, Error error, Nanos now);
     // Refused, but a fresh credential may help. True: `who` tries it, as the probe; else somebody
-    // is at it.
+    // is at it, or it was refused as well: ask().
     bool try_fresh(const void* who);
     // The probe of `who`, if it has one, ended without a refusal. `accepted`: the service took the
     // credential; else nothing is known, and the next who asks is the probe.

@@ -17,25 +17,25 @@ std::int64_t ServiceClock::date_s() const {
     return wall_s() + offset_s_;
 }
 
-bool ServiceClock::learn(const HttpReply& reply) {
+bool ServiceClock::learn(const HttpReply& reply, std::int64_t dated_s) {
     if (reply.transport != Transport::answered || !from_service(reply)) {
         return false;
     }
-    const auto date_s = parse_http_date(header_of(reply.headers, "date"));
-    if (!date_s) {
+    const auto theirs_s = parse_http_date(header_of(reply.headers, "date"));
+    if (!theirs_s) {
         return false;
     }
-    const std::int64_t skew_s = *date_s - wall_s();
+    const std::int64_t skew_s = *theirs_s - wall_s();
     const bool wrong = std::llabs(skew_s) > clock_skew_s_max;
     const bool followed = wrong && std::llabs(skew_s) <= clock_followed_s_max;
-    const std::int64_t before_s = offset_s_.exchange(followed ? skew_s : 0);
+    offset_s_ = followed ? skew_s : 0;
     if (wrong) {
         tell(-skew_s);
     } else if (told_.exchange(false)) {
         conditions_->clear(Errc::clock_skew, "clock");
     }
-    return credential_refused(reply) &&
-           std::llabs(before_s - (followed ? skew_s : 0)) > clock_skew_s_max;
+    return credential_refused(reply) && std::llabs(*theirs_s - dated_s) > clock_skew_s_max &&
+           std::llabs(*theirs_s - date_s()) <= clock_skew_s_max;
 }
 
 void ServiceClock::tell(std::int64_t ahead_s) {

@@ -25,8 +25,9 @@ public:
     ServiceClock(Clock& clock, Conditions* conditions) : clock_(clock), conditions_(conditions) {}
     // Seconds since 1970: what requests are dated with.
     [[nodiscard]] std::int64_t date_s() const;
-    // Looks at an answer's date. True: its request was refused for a date that is known better now.
-    bool learn(const HttpReply& reply);
+    // Looks at an answer's date. True: its request, dated `dated_s`, was refused for that date,
+    // which is known better now.
+    bool learn(const HttpReply& reply, std::int64_t dated_s);
 
 private:
     [[nodiscard]] std::int64_t wall_s() const;

@@ -57,6 +57,10 @@ TEST(CredentialGate, AFreshCredentialIsTriedByOneAlone) {
     EXPECT_EQ(gate.ask(&b, Nanos{0}), Pass::wait);
     gate.end(&a, true);
     EXPECT_EQ(gate.ask(&b, Nanos{0}), Pass::go);
+    EXPECT_TRUE(gate.try_fresh(&b));
+    gate.refused(&b, {Errc::blob_auth, ""}, Nanos{0});
+    EXPECT_FALSE(gate.try_fresh(&a));  // Sent long before, and answered late.
+    EXPECT_EQ(gate.ask(&a, Nanos{0}), Pass::fail);
 }
 
 class AzureGate : public AzureTest {
@@ -143,6 +147,23 @@ TEST_F(AzureClock, D8AWrongClockIsToldAndRequestsAreDatedByTheServices) {
     clock_.set_wall_error(hour_us / 6);  // Within the service's tolerance.
     EXPECT_EQ(put_and_wait(*store, put_of("last", "y")).outcome, PutOutcome::stored);
     EXPECT_TRUE(conditions_.list().empty());
+}
+
+TEST_F(AzureClock, D8WhatIsRefusedTogetherIsDatedAnewTogether) {
+    const auto store = open_told();
+    clock_.set_wall_error(-hour_us);
+    int done = 0, stored = 0;
+    for (int i = 0; i < 4; ++i) {
+        store->put(put_of(std::to_string(i), "y"), [&](const PutResult& result) {
+            ++done;
+            stored += result.outcome == PutOutcome::stored ? 1 : 0;
+        });
+    }
+    while (done < 4) {  // Every operation has a deadline.
+        store->wait(10 * ns_per_ms, -1);
+        store->poll();
+    }
+    EXPECT_EQ(stored, 4);
 }
 
 TEST_F(AzureClock, AClockThatIsDaysWrongIsToldAndNotFollowed) {

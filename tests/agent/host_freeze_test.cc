@@ -52,11 +52,12 @@ protected:
         freeze_->thaw();
         freeze_->step();
     }
-    // A post-hook that ends when it is let, with `status`, and leaves a mark.
+    // A post-hook that ends when it is let, with `status`, and leaves a mark; with the test's
+    // directory it ends too.
     std::vector<std::string> waiting(int status) {
         return {"sh", "-c",
-                "touch " + path("begun") + "; while [ ! -e " + path("go") +
-                    " ]; do sleep 0.02; done; touch " + path("done") + "; exit " +
+                "touch " + path("begun") + "; while [ -e " + directory_ + " ] && [ ! -e " +
+                    path("go") + " ]; do sleep 0.02; done; touch " + path("done") + "; exit " +
                     std::to_string(status)};
     }
     void let_hook_end() const { std::ofstream(path("go")).put('1'); }

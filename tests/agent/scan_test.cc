@@ -95,7 +95,10 @@ TEST_F(Scan, SendsOnlyDifferencesAndMakesAFilesystemPointOfAFrozenView) {
 TEST_F(Scan, WaitsForNoPostHookAndIsNotSpoiledByOne) {
     const std::string go = h_.directory + "/go";
     make({.pre = {"true"},
-          .post = {"sh", "-c", "while [ ! -e " + go + " ]; do sleep 0.02; done; exit 3"},
+          // It ends with the test's directory too.
+          .post = {"sh", "-c",
+                   "while [ -e " + h_.directory + " ] && [ ! -e " + go +
+                       " ]; do sleep 0.02; done; exit 3"},
           .limit_ns = 600 * ns_per_s});
     change(mib, 1);
     ASSERT_TRUE(scan_only().has_value());

@@ -16,6 +16,8 @@ data_keys() { config --json keys 2>>"$demo/cli.log" | json_number data_keys; }
 sessions() { grep -c 'agent.session.live' "$demo/agent.log"; }
 has_sessions() { [ "$(sessions)" -ge "$1" ]; }
 has_data_keys() { [ "$(data_keys)" -ge "$1" ]; }
+old_kek() { echo "$demo"/kek.until-*; }
+may_be_destroyed() { config --json keys retire "$(old_kek)" 2>>"$demo/cli.log" | says "\"dispensable\": *$1"; }
 # A server that was started again takes the machine's chain over: a point of just then may be given up, and says so.
 point_of_new_server() {
     local i
@@ -79,12 +81,25 @@ before=$(sessions)
 kill "$demo_server_pid"; wait "$demo_server_pid" 2>/dev/null
 head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > "$demo/kek.next" && chmod 400 "$demo/kek.next"
 cp "$demo/kek" "$demo/first-kek" && cp "$demo/kek.next" "$demo/wanted-kek"
+cp "$demo/vault/keys/$demo_machine" "$demo/late-key"
 check "the vault's key is changed" quietly config keys rotate
 check "the change that was begun was finished" cmp -s "$demo/kek" "$demo/wanted-kek"
 check "the old key is kept for old copies" cmp -s "$demo"/kek.until-* "$demo/first-kek"
 check "and is its owner's alone" mode_is 400 "$demo"/kek.until-*
 check "the old key opens nothing any more" fails_with KEY_UNAVAILABLE tool "$demo/first-kek" restore --machine "$demo_machine" --output "$demo/none.img"
 check "nor does the old kit" fails_with KEY_UNAVAILABLE tool "$demo/kit" restore --machine "$demo_machine" --output "$demo/none.img"
+check "nor may it be destroyed at once" may_be_destroyed false
+# What a server was writing under the old key lands behind the change.
+cp "$demo/late-key" "$demo/vault/keys/$demo_machine"
+check "a key that landed late is told" fails_with KEY_UNAVAILABLE config keys
+check "doctor tells what to do" fails_with "keys retire" config doctor
+mv "$(old_kek)" "$demo/kek.until-20200101T000000Z"
+check "it is found and wrapped anew, and the old key kept on" may_be_destroyed false
+check "from then on the time counts anew" test ! -e "$demo/kek.until-20200101T000000Z"
+check "the new key file opens it" quietly config keys
+mv "$(old_kek)" "$demo/kek.until-20200101T000000Z"
+check "when nothing is found any more the old key may be destroyed" may_be_destroyed true
+check "a file of another name is not taken for the old key" fails_with USAGE config keys retire "$demo/first-kek"
 demo_start_server
 wait_for 180 "the agent's next session" has_sessions $((before + 1))
 writer_go

@@ -18,36 +18,45 @@ void Operator::rotate(Machine& machine) {
     }
 }
 
-// As `causeway keys rotate`: all servers are down until every key is wrapped anew, which is begun
-// again with the same two keys as often as the store interrupts it.
+// As `causeway keys rotate` and then `retire`: all servers are down until every key is wrapped
+// anew. What a stopped server had under way may land behind the rotation, wrapped by the old key;
+// the second look, when nothing can land any more, finds it. Only then is the old key thrown away.
 void Operator::rotate_kek() {
-    constexpr int attempts_max = 64;
     for (const auto& server : world_.servers) {
         server->kill(false);
     }
     world_.event("rotate the vault's key");
-    // What a stopped server had under way is over before the keys are counted: a machine's key that
-    // the old one wraps and that lands behind the rotation could not be opened any more.
-    world_.vault.land_late();
     auto next = fakes::make_test_kek("sim " + std::to_string(++keks_), *world_.keys_random);
+    if (!wrap_anew(*next)) {
+        return;
+    }
+    world_.vault.land_late();
+    if (world_.mutant != Mutant::rotation_not_resumed && !wrap_anew(*next)) {
+        return;
+    }
+    world_.trace.count("fault.kek_rotation");
+    world_.retire_kek(std::move(next));
+    check_old_kek();
+}
+
+// Begun again with the same two keys as often as the store interrupts it.
+bool Operator::wrap_anew(vault::KeyService& next) {
+    constexpr int attempts_max = 64;
     const auto store = stores_->make();
     for (int attempt = 0; attempt < attempts_max; ++attempt) {
-        const auto done = vault::rotate_kek(*store, *world_.kek, *next);
-        const bool enough = world_.mutant == Mutant::rotation_not_resumed && attempt == 0;
-        if (done || enough) {
-            world_.trace.count("fault.kek_rotation");
-            world_.retire_kek(std::move(next));
-            check_old_kek();
-            return;
+        const auto done = vault::rotate_kek(*store, *world_.kek, next);
+        if (done || world_.mutant == Mutant::rotation_not_resumed) {
+            return true;
         }
         if (!transient(done.error())) {
             world_.violated("keys", "the rotation met " + to_string(done.error()));
-            return;
+            return false;
         }
         world_.trace.count("seen.kek_rotation_interrupted");
         world_.clock.advance(ns_per_s);
     }
     world_.violated("keys", "the rotation does not end");
+    return false;
 }
 
 // Whoever has only the old key opens nothing.

@@ -36,8 +36,10 @@ group_of() { field_of "$1" "$2" group; }
 decided() { [ -n "$(group_of "$id_a" "$1")" ] && [ "$(group_of "$id_a" "$1")" = "$(group_of "$id_b" "$1")" ]; }
 # group_point TAG: at it nobody writes, so the images are what the disks were.
 group_point() {
-    causeway-agent point --state "$demo/a" --group --tag "$1" --wait committed --timeout 120s >>"$demo/points.log" 2>&1 ||
-        die "no group point $1 (see $demo/points.log)"
+    local tries=0  # A machine that stands still for longer than --group-hold spoils one; its parts are of nobody's group.
+    until causeway-agent point --state "$demo/a" --group --tag "$1" --wait committed --timeout 120s >>"$demo/points.log" 2>&1; do
+        [ $((tries += 1)) -lt 4 ] || die "no group point $1 (see $demo/points.log)"
+    done
     cp "$demo/a.img" "$demo/a.$1"
     cp "$demo/b.img" "$demo/b.$1"
 }

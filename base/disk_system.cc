@@ -80,10 +80,16 @@ Result<std::unique_ptr<File>> SystemDisk::open(const std::string& path, OpenOpti
     return std::make_unique<SystemFile>(std::move(fd), direct);
 }
 
+// Durable when it returns: what is synced within a new directory would go with it otherwise.
 Result<void> SystemDisk::create_directories(const std::string& path) {
     for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
         const std::string part = path.substr(0, end);
-        if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
+        if (mkdir(part.c_str(), 0700) == 0) {
+            const std::size_t slash = part.rfind('/');
+            CW_TRY(sync_directory(slash == std::string::npos ? "."
+                                  : slash == 0               ? "/"
+                                                             : part.substr(0, slash)));
+        } else if (errno != EEXIST) {
             return fail_system("create directory", part);
         }
         if (end == std::string::npos) {

@@ -1,25 +1,12 @@
 #include "tests/fakes/sim_disk.h"
 
+#include "tests/fakes/sim_file.h"
+
 #include <algorithm>
 #include <cerrno>
 
 namespace cw::fakes {
 namespace {
-
-class SimFile final : public File {
-public:
-    SimFile(std::string path, std::shared_ptr<SimImage> image, bool direct)
-        : path_(std::move(path)), image_(std::move(image)), direct_(direct) {}
-    [[nodiscard]] std::uint64_t size() const noexcept override { return image_->size(); }
-    [[nodiscard]] const std::string& path() const noexcept { return path_; }
-    [[nodiscard]] SimImage& image() noexcept { return *image_; }
-    [[nodiscard]] bool direct() const noexcept { return direct_; }
-
-private:
-    std::string path_;
-    std::shared_ptr<SimImage> image_;
-    bool direct_;
-};
 
 SimFile& file_of(DiskRequest& request) {
     CW_ASSERT(request.file != nullptr);
@@ -35,11 +22,6 @@ ByteVector gather(const DiskRequest& request) {
     return out;
 }
 
-std::string directory_of(const std::string& path) {
-    const std::size_t slash = path.rfind('/');
-    return slash == std::string::npos ? "." : path.substr(0, slash);
-}
-
 // What the kernel would refuse with EINVAL. A disk of odd size has sectors that small.
 void check_alignment(const DiskRequest& request) {
     CW_ASSERT(request.offset % block_bytes == 0 && request.part_count <= 1024);
@@ -53,147 +35,6 @@ void check_alignment(const DiskRequest& request) {
 }
 
 }  // namespace
-
-SimStorage::SimStorage(std::uint64_t seed, FaultPlan plan, Clock* clock)
-    : plan_(std::move(plan)), clock_(clock), random_(make_seeded_random(seed)) {}
-
-SimStorage::~SimStorage() {
-    CW_ASSERT(disks_.empty());
-}
-
-std::unique_ptr<SimDisk> SimStorage::make_disk() {
-    std::unique_ptr<SimDisk> disk(new SimDisk(*this));
-    disks_.push_back(disk.get());
-    return disk;
-}
-
-bool SimStorage::hit(std::uint32_t rate, const std::string& path) {
-    return rate != 0 && path.find(plan_.only_path) != std::string::npos &&
-           random_->below(10'000) < rate;
-}
-
-std::uint64_t SimStorage::used_bytes() const {
-    std::uint64_t sum = 0;
-    for (const auto& entry : names_) {
-        sum += entry.second->size();
-    }
-    return sum;
-}
-
-void SimStorage::apply_change(const NameChange& change,
-                              std::map<std::string, std::shared_ptr<SimImage>>& names) {
-    if (!change.renamed_from.empty()) {
-        names.erase(change.renamed_from);
-    }
-    if (change.image) {
-        names[change.path] = change.image;
-    } else {
-        names.erase(change.path);
-    }
-}
-
-void SimStorage::record_change(NameChange change) {
-    apply_change(change, names_);
-    unsynced_names_.push_back(std::move(change));
-}
-
-void SimStorage::kill() {
-    for (SimDisk* disk : disks_) {
-        if (!disk->dead_) {
-            disk->die();
-        }
-    }
-}
-
-void SimStorage::power_cut() {
-    kill();
-    for (const NameChange& change : unsynced_names_) {
-        if (random_->below(2) == 0) {
-            apply_change(change, durable_names_);
-        }
-    }
-    unsynced_names_.clear();
-    names_ = durable_names_;
-    for (const auto& entry : names_) {
-        counts_.torn_cuts += entry.second->dirty_sectors() > 0 ? 1 : 0;
-        entry.second->power_cut(*random_);
-    }
-}
-
-void SimStorage::flip_bit(const std::string& path, std::uint64_t offset, unsigned bit) {
-    names_.at(path)->flip_bit(offset, bit);
-}
-
-void SimStorage::overwrite(const std::string& path, std::uint64_t offset, Bytes bytes) {
-    names_.at(path)->write(offset, bytes);
-    names_.at(path)->persist_all();
-}
-
-ByteVector SimStorage::contents(const std::string& path) {
-    return contents(path, 0, size_of(path));
-}
-
-ByteVector SimStorage::contents(const std::string& path, std::uint64_t offset,
-                                std::uint64_t length) {
-    ByteVector out(length);
-    names_.at(path)->read(offset, out, false);
-    return out;
-}
-
-std::vector<std::uint64_t> SimStorage::written_blocks(const std::string& path) const {
-    return names_.at(path)->written_blocks();
-}
-
-std::uint64_t SimStorage::size_of(const std::string& path) const {
-    return names_.at(path)->size();
-}
-
-void SimStorage::erase(const std::string& path) {
-    names_.erase(path);
-    durable_names_.erase(path);
-}
-
-void SimStorage::fail_reads(const std::string& path, std::uint64_t offset, std::uint64_t length,
-                            std::uint64_t times) {
-    CW_ASSERT(names_.contains(path) && length > 0);
-    for (std::uint64_t at = offset / block_bytes; at * block_bytes < offset + length; ++at) {
-        bad_blocks_[path][at] = times;
-    }
-}
-
-std::uint64_t SimStorage::unreadable_bytes(const std::string& path) const {
-    const auto bad = bad_blocks_.find(path);
-    return bad == bad_blocks_.end() ? 0 : bad->second.size() * block_bytes;
-}
-
-bool SimStorage::refuse_read(const std::string& path, std::uint64_t offset, std::uint64_t length) {
-    const auto bad = bad_blocks_.find(path);
-    if (bad == bad_blocks_.end()) {
-        return false;
-    }
-    const auto first = bad->second.lower_bound(offset / block_bytes);
-    if (first == bad->second.end() || first->first * block_bytes >= offset + length) {
-        return false;
-    }
-    if (first->second != UINT64_MAX && --first->second == 0) {
-        bad->second.erase(first);
-    }
-    return true;
-}
-
-void SimStorage::heal(const std::string& path, std::uint64_t offset, std::uint64_t length) {
-    const auto bad = bad_blocks_.find(path);
-    if (bad != bad_blocks_.end()) {
-        std::erase_if(bad->second, [&](const auto& block) {
-            return block.first * block_bytes + block_bytes > offset &&
-                   block.first * block_bytes < offset + length;
-        });
-    }
-}
-
-std::size_t SimStorage::dirty_sectors(const std::string& path) {
-    return names_.at(path)->dirty_sectors();
-}
 
 SimDisk::~SimDisk() {
     std::erase(storage_.disks_, this);
@@ -219,109 +60,6 @@ void SimDisk::die() {
 
 std::unexpected<Error> SimDisk::injected(const std::string& what, const std::string& path) {
     return fail_errno(Errc::io_error, "injected: " + what + " " + path, EIO);
-}
-
-Result<std::unique_ptr<File>> SimDisk::open(const std::string& path, OpenOptions options) {
-    CW_ASSERT(!dead_);
-    if (storage_.hit(storage_.plan_.metadata_error, path)) {
-        return injected("open", path);
-    }
-    const auto it = storage_.names_.find(path);
-    if (it != storage_.names_.end()) {
-        if (options.create && options.exclusive) {
-            return fail(Errc::file_exists, path);
-        }
-        return std::make_unique<SimFile>(path, it->second, options.direct);
-    }
-    if (!options.create || !storage_.directories_.contains(directory_of(path))) {
-        return fail(Errc::not_found, path);
-    }
-    auto image = std::make_shared<SimImage>();
-    storage_.record_change({directory_of(path), path, image, ""});
-    return std::make_unique<SimFile>(path, image, options.direct);
-}
-
-Result<void> SimDisk::create_directories(const std::string& path) {
-    for (std::size_t slash = path.find('/', 1); slash != std::string::npos;
-         slash = path.find('/', slash + 1)) {
-        storage_.directories_.insert(path.substr(0, slash));
-    }
-    storage_.directories_.insert(path);
-    return {};
-}
-
-Result<void> SimDisk::rename(const std::string& from, const std::string& to) {
-    CW_ASSERT(!dead_);
-    const auto it = storage_.names_.find(from);
-    if (it == storage_.names_.end()) {
-        return fail(Errc::not_found, from);
-    }
-    if (storage_.hit(storage_.plan_.metadata_error, from)) {
-        return injected("rename", from);
-    }
-    storage_.record_change({directory_of(to), to, it->second, from});
-    return {};
-}
-
-Result<void> SimDisk::remove(const std::string& path) {
-    CW_ASSERT(!dead_);
-    if (!storage_.names_.contains(path)) {
-        return fail(Errc::not_found, path);
-    }
-    if (storage_.hit(storage_.plan_.metadata_error, path)) {
-        return injected("remove", path);
-    }
-    storage_.record_change({directory_of(path), path, nullptr, ""});
-    return {};
-}
-
-Result<std::vector<std::string>> SimDisk::list(const std::string& directory) {
-    std::vector<std::string> out;
-    for (const auto& entry : storage_.names_) {
-        if (directory_of(entry.first) == directory) {
-            out.push_back(entry.first.substr(directory.size() + 1));
-        }
-    }
-    return out;
-}
-
-Result<void> SimDisk::sync_directory(const std::string& directory) {
-    CW_ASSERT(!dead_);
-    if (storage_.hit(storage_.plan_.metadata_error, directory)) {
-        return injected("sync_directory", directory);
-    }
-    std::erase_if(storage_.unsynced_names_, [&](const SimStorage::NameChange& change) {
-        if (change.directory == directory) {
-            SimStorage::apply_change(change, storage_.durable_names_);
-            return true;
-        }
-        return false;
-    });
-    return {};
-}
-
-Result<bool> SimDisk::exists(const std::string& path) {
-    return storage_.names_.contains(path) || storage_.directories_.contains(path);
-}
-
-Result<void> SimDisk::resize(File& file, std::uint64_t bytes, bool) {
-    CW_ASSERT(!dead_);
-    auto& sim = static_cast<SimFile&>(file);
-    if (storage_.hit(storage_.plan_.metadata_error, sim.path())) {
-        return injected("resize", sim.path());
-    }
-    if (bytes > sim.size() &&
-        storage_.used_bytes() + (bytes - sim.size()) > storage_.plan_.capacity_bytes) {
-        ++storage_.counts_.no_space;
-        return fail_errno(Errc::spool_full, "resize " + sim.path(), ENOSPC);
-    }
-    sim.image().resize(bytes);
-    return {};
-}
-
-Result<std::uint64_t> SimDisk::free_bytes(const std::string&) {
-    const std::uint64_t used = storage_.used_bytes();
-    return storage_.plan_.capacity_bytes > used ? storage_.plan_.capacity_bytes - used : 0;
 }
 
 void SimDisk::start(DiskRequest& request) {

@@ -31,15 +31,31 @@ bool clone_machine(World& world, std::size_t original) {
     if (from.copied() || !from.up()) {
         return false;
     }
-    if (world.random->below(2) == 0) {
-        from.stop_cleanly();
-    } else {
-        from.kill(true);
+    const char* how = "fault.agent_clone_running";
+    switch (world.random->below(4)) {
+        case 0:
+            from.stop_cleanly();
+            how = "fault.agent_clone_stopped";
+            break;
+        case 1:
+            from.kill(true);
+            how = "fault.agent_clone_off";
+            break;
+        case 2:  // With the memory of its kernel, which is what makes its dirty map good.
+            from.kill(false);
+            how = "fault.agent_clone_killed";
+            break;
+        default:
+            break;
     }
     const std::size_t copy = world.machines.size();
     world.machines.push_back(std::make_unique<Machine>(world, copy, from));
+    if (world.random->below(2) == 0) {
+        world.machines[copy]->aim_at(world.random->below(world.servers.size()));
+    }
     world.event("agent.clone", original, copy);
     world.trace.count("fault.agent_clone");
+    world.trace.count(how);
     world.machines_were_cloned = true;
     return true;
 }
@@ -60,8 +76,11 @@ void end_clones(World& world) {
             const std::size_t gone = both[world.random->below(both.size())];
             world.event("agent.clone_gone", gone);
             world.machines.erase(world.machines.begin() + static_cast<std::ptrdiff_t>(gone));
+            // An agent that was refused waits for a person, and a server refuses both until it has
+            // heard of neither for a while.
             for (const auto& machine : world.machines) {
-                machine->kill(false);  // An agent that was refused waits for a person.
+                machine->kill(false);
+                machine->rest(601 * ns_per_s);
             }
         }
     }

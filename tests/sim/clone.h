@@ -13,9 +13,9 @@ class World;
 // if there is nothing to copy, or a copy already.
 bool clone_server(World& world, std::size_t original);
 
-// Copies a protected machine, with its agent, as a template or a snapshot has it: either shut down
-// or as after a power cut. Both run and write what they like; a point is one copy's, or it is
-// wrong. False if it has a copy already.
+// Copies a protected machine, with its agent, as a template or a snapshot has it: shut down, as
+// after a power cut, with its kernel but without the agent, or while the agent runs. Both run and
+// write what they like; a point is one copy's, or it is wrong. False if it has a copy already.
 bool clone_machine(World& world, std::size_t original);
 // Somebody notices: one of each pair goes.
 void end_clones(World& world);

@@ -1,16 +1,19 @@
 #include "tests/sim/machine.h"
 
+#include "tests/sim/group.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace cw::sim {
 namespace {
 
 constexpr std::size_t log_slabs = 24, base_slabs = 12;
 const std::string state_directory = "/agent";
+constexpr Seq no_leaps_from{1ULL << 61};  // See own_sequences.h.
 
 // What one disk starts with.
 struct DiskStart {
@@ -81,12 +84,15 @@ Machine::Machine(World& world, std::size_t index, const Machine& original)
       pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
       base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()),
       fresh_(original.fresh_),
-      provable_(original.provable_),
-      clean_(original.clean_),
+      provable_(!original.up() && original.provable_),
+      clean_(!original.up() && original.clean_),
       writes_(original.writes_),
       start_at_(original.start_at_) {
-    CW_ASSERT(original.replicator_ == nullptr);
     original.storage_->copy_to(*storage_);
+    if (original.up()) {
+        storage_->power_cut();
+        start_at_ = world.clock.boot();
+    }
     for (const auto& image : original.images_) {
         images_.push_back(std::make_unique<SharedImage>(image->bytes()));
     }
@@ -103,9 +109,13 @@ DiskId Machine::disk_id(std::size_t slot) const {
 }
 
 void Machine::take_down() {
+    if (up() && world_.group) {
+        world_.group->on_down(index_);
+    }
     replicator_.reset();
     dial_.reset();
     captures_.clear();
+    gate_.reset();
     outbox_.reset();
     state_.reset();
     disk_.reset();
@@ -118,6 +128,11 @@ void Machine::start() {
     outbox_ = std::make_unique<agent::Outbox>(4 * mib);
     outbox_->on_push([this] { pushed_ = true; });
     dial_ = std::make_unique<Dial>(*this);
+    if (world_.group) {
+        gate_ = std::make_unique<agent::AdmissionGate>(world_.clock);
+    }
+    agent::AdmissionGate* const held_by =
+        world_.mutant == Mutant::nobody_held ? nullptr : gate_.get();
     const bool provable = provable_ && !fresh_;
     agent::AgentState before = state_->get();
     if (before.disks.empty()) {
@@ -128,6 +143,9 @@ void Machine::start() {
         agent::DiskState& disk = before.disks[i];
         disk.id = disk_id(i);
         disk.size_bytes = images_[i]->size();
+        if (world_.mutant == Mutant::no_own_sequences) {
+            disk.limit = std::max(disk.limit, no_leaps_from);
+        }
         const agent::DirtyMap::Target target{state_directory + "/map" + std::to_string(i), disk.id,
                                              disk.size_bytes};
         auto map = provable ? agent::DirtyMap::open(*disk_, target)
@@ -154,12 +172,13 @@ void Machine::start() {
     replicator_ = std::make_unique<agent::Replicator>(
         agent::Replicator::Options{id_, "machine", "simulated", 20 * ns_per_ms},
         agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, world_.clock,
-                                   *random_});
+                                   *random_, gate_.get()});
     for (std::size_t i = 0; i < images_.size(); ++i) {
         const bool holds = raw(before.disks[i].generation) != 0;
         captures_.push_back(std::make_unique<agent::DiskCapture>(
             disks[i].start, std::move(disks[i].map),
-            agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, world_.clock, *state_}));
+            agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, world_.clock, *state_,
+                                      held_by}));
         replicator_->add_disk(*captures_.back(), "disk" + std::to_string(i), holds);
     }
     fresh_ = clean_ = false;
@@ -177,7 +196,7 @@ void Machine::kill(bool power_cut) {
     if (power_cut) {
         storage_->power_cut();
         // What the guest had not flushed may be gone.
-        const std::uint64_t sector = random_->below(images_[0]->size() / sector_bytes);
+        const std::uint64_t sector = random_->below(sectors_of(0));
         CW_ASSERT(images_[0]->zero(sector * sector_bytes, sector_bytes, false).has_value());
         ++writes_;
         if (saved_) {
@@ -264,6 +283,10 @@ void Machine::restore_state() {
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(300)) * ns_per_ms;
 }
 
+void Machine::rest(std::int64_t ns) {
+    start_at_ = std::max(start_at_, world_.clock.boot() + ns);
+}
+
 void Machine::tend() {
     if (lose_again_at_ && !world_.calm() && world_.clock.boot() >= *lose_again_at_) {
         world_.trace.count("fault.agent_lost_state_again");
@@ -280,6 +303,9 @@ bool Machine::step() {
     }
     pushed_ = false;
     busy_ = replicator_->step();
+    if (world_.group) {
+        busy_ |= world_.group->step(index_);
+    }
     return busy_;
 }
 
@@ -291,6 +317,9 @@ Nanos Machine::wakes_at() {
         return Nanos{0};
     }
     Nanos due = replicator_->next_deadline();
+    if (world_.group) {
+        due = std::min(due, world_.group->wakes_at(index_));
+    }
     if (dial_->due()) {
         due = std::min(due, *dial_->due());
     }
@@ -303,10 +332,18 @@ Nanos Machine::wakes_at() {
     return due;
 }
 
+std::uint64_t Machine::sectors_of(std::size_t slot) const {
+    const std::uint64_t kept = slot == 0 && world_.settings.group ? 1 : 0;
+    return images_[slot]->size() / sector_bytes - kept;
+}
+
 void Machine::write_some(std::size_t count) {
+    if (held()) {
+        return;
+    }
     for (std::size_t n = 0; n < count; ++n) {
         const std::size_t slot = random_->below(images_.size());
-        const std::uint64_t disk_sectors = images_[slot]->size() / sector_bytes;
+        const std::uint64_t disk_sectors = sectors_of(slot);
         const std::uint64_t most = random_->below(8) == 0 ? 128 : 12;
         const std::uint64_t sectors = 1 + random_->below(std::min(most, disk_sectors));
         // A hot place, so that versions of one block are many.
@@ -360,6 +397,34 @@ bool Machine::make_point() {
     world_.event("point.made", index_, points_->size());
     world_.trace.count("points.made");
     return true;
+}
+
+Result<PointId> Machine::make_group_point(const GroupId& barrier, const std::string& tag) {
+    auto made = replicator_->make_point(pipeline::PointKind::crash, tag, {}, {}, barrier);
+    if (made) {
+        points_->emplace(*made, images());
+        world_.event("point.group", index_, points_->size());
+    }
+    return made;
+}
+
+bool Machine::held() const {
+    return world_.mutant != Mutant::nobody_held && gate_ && gate_->closed() &&
+           world_.clock.boot() < gate_->until();
+}
+
+std::uint64_t Machine::counter_in(const SharedBytes& disk) {
+    std::array<std::byte, sizeof(std::uint64_t)> value{};
+    disk.read(disk.size() - sector_bytes, value);
+    return std::bit_cast<std::uint64_t>(value);
+}
+
+void Machine::write_counter(std::uint64_t value) {
+    CW_ASSERT(up() && !held());
+    ByteVector sector(sector_bytes);
+    std::memcpy(sector.data(), &value, sizeof value);
+    ++writes_;
+    CW_ASSERT(captures_[0]->write(images_[0]->size() - sector_bytes, sector).has_value());
 }
 
 bool Machine::final_point() {

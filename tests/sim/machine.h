@@ -20,7 +20,8 @@ class World;
 class Machine {
 public:
     Machine(World& world, std::size_t index);
-    // A copy of `original`, which does not run: its disks, its state directory, its identity.
+    // A copy of `original`: its disks, its state directory, its identity. If the original runs, its
+    // agent is not copied with its memory, only as after a power cut.
     Machine(World& world, std::size_t index, const Machine& original);
     ~Machine();
 
@@ -41,6 +42,8 @@ public:
     void restore_state();
     void aim_at(std::size_t server) noexcept { server_ = server; }
     [[nodiscard]] std::size_t server() const noexcept { return server_; }
+    // Does not start the agent again before so much time has passed.
+    void rest(std::int64_t ns);
     // Starts the agent if it does not run and its time has come.
     void tend();
 
@@ -61,6 +64,19 @@ public:
     [[nodiscard]] std::size_t untold();
     [[nodiscard]] std::string state();
 
+    // As a member of a group (group.h), while the agent runs. Errors: those of make_point().
+    [[nodiscard]] agent::AdmissionGate& gate() noexcept { return *gate_; }
+    Result<PointId> make_group_point(const GroupId& barrier, const std::string& tag);
+    void decide_point(const PointId& point, const GroupId& barrier, bool committed) {
+        replicator_->decide_point(point, barrier, committed);
+    }
+    // Who writes now waits.
+    [[nodiscard]] bool held() const;
+    // What the guests of a group keep in the last sector of the first disk.
+    [[nodiscard]] std::uint64_t counter() const { return counter_in(images_[0]->bytes()); }
+    void write_counter(std::uint64_t value);
+    static std::uint64_t counter_in(const SharedBytes& disk);
+
     // The disks as they were when each point was cut, by disk.
     using Images = std::map<DiskId, SharedBytes>;
     [[nodiscard]] const std::map<PointId, Images>& points() const noexcept { return *points_; }
@@ -72,6 +88,8 @@ private:
     void start();
     void take_down();
     [[nodiscard]] DiskId disk_id(std::size_t slot) const;
+    // That anybody may write to.
+    [[nodiscard]] std::uint64_t sectors_of(std::size_t slot) const;
 
     World& world_;
     std::size_t index_;
@@ -88,6 +106,7 @@ private:
     std::unique_ptr<agent::StateFile> state_;
     pipeline::SlabPool *pool_, *base_pool_;
     std::unique_ptr<agent::Outbox> outbox_;
+    std::unique_ptr<agent::AdmissionGate> gate_;  // None without a group.
     std::unique_ptr<Dial> dial_;
     std::weak_ptr<Wire> wire_;  // The newest connection, if its link still lives.
     std::vector<std::unique_ptr<agent::DiskCapture>> captures_;

@@ -38,6 +38,9 @@ enum class Mutant : std::uint8_t {
     old_state_believed,
     unread_is_zero,
     rotation_not_resumed,
+    no_own_sequences,
+    released_before_ready,
+    nobody_held,
 };
 
 struct MutantRow {

@@ -52,6 +52,14 @@ bool all_classes_hit(const CampaignResult& result) {
                              "fault.stale_session",
                              "fault.takeover",
                              "fault.server_clone",
+                             "fault.agent_clone",
+                             "fault.agent_clone_stopped",
+                             "fault.agent_clone_off",
+                             "fault.agent_clone_killed",
+                             "fault.agent_clone_running",
+                             "fault.barrier_late",
+                             "fault.barrier_cut",
+                             "fault.barrier_silent",
                              "fault.pause",
                              "fault.agent_kill",
                              "fault.agent_power_cut",
@@ -89,7 +97,8 @@ bool all_classes_hit(const CampaignResult& result) {
                              "promise.one_manifest_per_number",
                              "promise.credit_comes_back",
                              "promise.memory_comes_back",
-                             "promise.named_segment_is_kept"}) {
+                             "promise.named_segment_is_kept",
+                             "promise.group_point_is_a_moment"}) {
         if (count_of(result, name) == 0) {
             std::printf("FAIL sim: %s never happened\n", name);
             all = false;
@@ -138,6 +147,7 @@ void print_summary(const char* claim, const CampaignResult& result,
     std::printf("     seen:%s\n", classes_of(result, "seen.").c_str());
     std::printf("     conditions:%s\n", classes_of(result, "condition.").c_str());
     std::printf("     promises looked at:%s\n", classes_of(result, "promise.").c_str());
+    std::printf("     group:%s\n", classes_of(result, "group.").c_str());
     std::printf("     points made %llu; gc:%s; simulated %.1f days\n",
                 static_cast<Number>(count_of(result, "points.made")),
                 classes_of(result, "gc.").c_str(),

@@ -1,5 +1,6 @@
 #include "tests/sim/schedule.h"
 
+#include "tests/sim/group.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracles/oracles.h"
@@ -44,6 +45,9 @@ private:
         for (std::size_t n = 0; n < rounds_per_action_max && world_.clock.boot() < until; ++n) {
             world_.round(until);
             operator_.after_round();
+            if (world_.group) {
+                world_.group->play();
+            }
         }
     }
     void act() {
@@ -51,6 +55,9 @@ private:
         machine.write_some(world_.random->below(6));
         if (world_.random->below(3) == 0) {
             machine.make_point();
+        }
+        if (world_.group && world_.random->below(3) == 0) {
+            world_.group->begin();
         }
         operator_.disturb();
         if (world_.random->below(16) == 0) {
@@ -89,6 +96,9 @@ private:
         while (!world_.violation) {
             world_.round();
             if (++rounds % 16 != 0) {
+                continue;
+            }
+            if (world_.group && !world_.group->stood()) {
                 continue;
             }
             if (!final_points) {

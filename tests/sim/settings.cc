@@ -2,6 +2,7 @@
 
 #include "base/ids.h"
 
+#include <algorithm>
 #include <sstream>
 
 namespace cw::sim {
@@ -94,6 +95,14 @@ void draw_faults(Settings& s, Dice& dice) {
     s.agent_lost_state = dice.one_in(4) ? dice.rate(500) : 0;
     s.agent_old_state = dice.one_in(4) ? dice.rate(500) : 0;
     s.server_clone = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
+    s.agent_clone = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
+    if (s.agent_clone > 0) {  // What copies have in common they use when they start.
+        s.agent_kill = std::max(s.agent_kill, 500U);
+    }
+    // A copy of a member would be a group of three that knows of two.
+    s.group = s.machines == 2 && s.agent_clone == 0 && !dice.one_in(4);
+    s.barrier_fault = dice.rate(2500);
+    s.barrier_hold_ns = static_cast<std::int64_t>(dice.between(20, 400)) * ns_per_ms;
 }
 
 }  // namespace
@@ -130,9 +139,11 @@ std::string describe(const Settings& s) {
         << " takeover=" << s.takeover << " clone=" << s.server_clone
         << " agent(kill=" << s.agent_kill << " power=" << s.agent_power_cut
         << " stop=" << s.agent_stop << " lost=" << s.agent_lost_state
-        << " old=" << s.agent_old_state << ") disk(sync=" << s.disk.sync_error
-        << " write=" << s.disk.write_error << " delay=" << s.disk.delay_polls_max
-        << " rot=" << s.rot << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
+        << " old=" << s.agent_old_state << " clone=" << s.agent_clone << ") group=" << s.group
+        << "(fault=" << s.barrier_fault << " hold=" << s.barrier_hold_ns / ns_per_ms
+        << "ms) disk(sync=" << s.disk.sync_error << " write=" << s.disk.write_error
+        << " delay=" << s.disk.delay_polls_max << " rot=" << s.rot
+        << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
         << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
         << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
         << " rotate=" << s.rotate << " kek=" << s.rotate_kek << " worm=" << s.worm

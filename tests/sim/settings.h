@@ -42,6 +42,10 @@ struct Settings {
     std::uint32_t agent_kill = 0, agent_power_cut = 0, agent_stop = 0;
     std::uint32_t agent_lost_state = 0, agent_old_state = 0, agent_clone = 0;
     std::uint32_t server_clone = 0;
+    // Two machines that share recovery points; what befalls a barrier's messages.
+    bool group = false;
+    std::uint32_t barrier_fault = 0;
+    std::int64_t barrier_hold_ns = 0;
     std::uint32_t wall_jump = 0, rotate = 0, rotate_kek = 0, collect = 0, prune = 0;
 
     // Disk and store.

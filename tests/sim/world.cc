@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "tests/sim/clone.h"
 #include "tests/sim/events.h"
+#include "tests/sim/group.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
@@ -53,10 +54,14 @@ World::World(const Settings& wanted, Mutant planted, bool print)
     for (std::size_t i = 0; i < settings.machines; ++i) {
         machines.push_back(std::make_unique<Machine>(*this, i));
     }
+    if (settings.group) {
+        group = std::make_unique<Group>(*this);
+    }
 }
 
 World::~World() {
     depth_ = depth_max;
+    group.reset();
     machines.clear();
     servers.clear();
 }

@@ -27,6 +27,7 @@ class Process;
 class SimRunner;
 class Server;
 class Machine;
+class Group;
 struct Oracles;
 
 // Why a schedule fails.
@@ -82,6 +83,7 @@ public:
     bool machines_were_cloned = false;
     // Somebody else's turn whenever who blocks on the store at the top level waits. May be empty.
     std::function<void()> meanwhile;
+    std::unique_ptr<Group> group;  // None in most schedules.
     std::optional<Violation> violation;
 
 private:

@@ -1,5 +1,6 @@
 #include "tests/sim/oracles/oracles.h"
 
+#include "recovery/group_table.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/server.h"
@@ -32,7 +33,8 @@ Oracles::Oracles(World& shared)
       fencing(complain_to(shared)),
       credit(complain_to(shared)),
       memory(complain_to(shared)),
-      gc(complain_to(shared)) {}
+      gc(complain_to(shared)),
+      groups(complain_to(shared)) {}
 
 void Oracles::on_put(const blob::PutRequest& request) {
     const ByteVector object = gathered(request);
@@ -92,6 +94,49 @@ void Oracles::verify(bool again, bool may_fail) {
         }
     }
     fencing.check([this](const blob::BlobName& name) { return world.vault.bytes(name); });
+    verify_groups(may_fail);
+}
+
+void Oracles::verify_groups(bool may_fail) {
+    if (!world.group) {
+        return;
+    }
+    const auto store = world.readers->make();
+    recovery::GroupTable table;
+    std::set<GroupId> all;
+    for (const auto& machine : world.machines) {
+        const auto catalog = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
+        if (!catalog) {
+            if (!may_fail) {
+                world.violated("groups",
+                               "the vault cannot be opened: " + to_string(catalog.error()));
+            }
+            return;
+        }
+        table.add(*catalog);
+        for (const vault::PointEntry* point : catalog->points()) {
+            all.insert(point->group);
+        }
+    }
+    all.erase(GroupId{});
+    for (const GroupId& group : all) {
+        if (!table.judge(group).whole) {
+            continue;
+        }
+        std::vector<std::uint64_t> counters;
+        for (const auto& machine : world.machines) {
+            const vault::PointEntry* const point = table.point_of(machine->id(), group);
+            CW_ASSERT(point != nullptr);
+            // That the vault holds these very bytes is for the other oracle.
+            const auto made = machine->points().find(point->id);
+            if (made != machine->points().end()) {
+                counters.push_back(Machine::counter_in(made->second.begin()->second));
+            }
+        }
+        if (counters.size() == 2) {
+            groups.check(group, counters[0], counters[1]);
+        }
+    }
 }
 
 void Oracles::check_newest(Machine& machine) {
@@ -142,7 +187,8 @@ void Oracles::add_counts() const {
         {"promise.one_manifest_per_number", fencing.manifests},
         {"promise.credit_comes_back", credit.looks},
         {"promise.memory_comes_back", memory.looks},
-        {"promise.named_segment_is_kept", gc.segments}};
+        {"promise.named_segment_is_kept", gc.segments},
+        {"promise.group_point_is_a_moment", groups.points}};
     for (const auto& [name, looks] : all) {
         world.trace.count(name, looks);
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "tests/sim/oracles/durability.h"
+#include "tests/sim/oracles/groups.h"
 #include "tests/sim/oracles/points.h"
 #include "tests/sim/oracles/resources.h"
 #include "tests/sim/oracles/writing.h"
@@ -25,6 +26,8 @@ struct Oracles final : StoreWatcher {
     void on_recovered(std::size_t server, const cache::Spool& spool);
     // Reads the vault as anyone with the keys would; all of it with `again`.
     void verify(bool again, bool may_fail);
+    // What the vault offers as points of the group is a moment of all its machines.
+    void verify_groups(bool may_fail);
     // The newest point of the machine, as it is now, is in the vault.
     void check_newest(Machine& machine);
     // After the last garbage collection: nothing named is gone, nothing unnamed is left.
@@ -43,6 +46,7 @@ struct Oracles final : StoreWatcher {
     CreditOracle credit;
     MemoryOracle memory;
     GcOracle gc;
+    GroupOracle groups;
 };
 
 }  // namespace cw::sim

@@ -80,6 +80,11 @@ void Oracles::verify(bool again, bool may_fail) {
             if (error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled) {
                 return true;
             }
+            // A server that slept past the collector's grace has named what is gone, and nobody has
+            // opened its chain since to mend it. It has told nobody that the point is committed.
+            if (error.code == Errc::blob_not_found && !points.committed(machine->id(), point)) {
+                return true;
+            }
             const auto now = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
             const bool pruned = now && !now->state().points.contains(point);
             world.trace.count("seen.pruned_while_read", pruned ? 1 : 0);

@@ -9,6 +9,10 @@
 namespace cw::sim {
 namespace {
 
+bool unavailable(const Error& error) {
+    return error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled;
+}
+
 Complain complain_to(World& world) {
     return [&world](std::string oracle, std::string what) {
         world.violated(std::move(oracle), std::move(what));
@@ -77,7 +81,7 @@ void Oracles::verify(bool again, bool may_fail) {
         }
         // With faults about, a store may be away; and what is gone must have been pruned.
         const auto excuse = [&](const Error& error, const PointId& point) {
-            if (error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled) {
+            if (unavailable(error)) {
                 return true;
             }
             // A server that slept past the collector's grace has named what is gone, and nobody has
@@ -85,10 +89,19 @@ void Oracles::verify(bool again, bool may_fail) {
             if (error.code == Errc::blob_not_found && !points.committed(machine->id(), point)) {
                 return true;
             }
+            // Who reads for longer than the grace time must look anew: pruned, or written again.
             const auto now = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
-            const bool pruned = now && !now->state().points.contains(point);
+            if (!now) {
+                return Operator::transient(now.error());
+            }
+            const bool pruned = !now->state().points.contains(point);
             world.trace.count("seen.pruned_while_read", pruned ? 1 : 0);
-            return pruned || (!now && Operator::transient(now.error()));
+            if (pruned) {
+                return true;
+            }
+            const auto moved = points.readable(*store, *now, point, machine->points());
+            world.trace.count("seen.moved_while_read", moved && *moved ? 1 : 0);
+            return moved ? *moved : unavailable(moved.error());
         };
         const std::size_t compared =
             points.verify(*store, *catalog, machine->points(), again,

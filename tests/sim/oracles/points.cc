@@ -66,6 +66,11 @@ std::size_t PointOracle::verify(blob::BlobStore& store, const recovery::Catalog&
     return compared;
 }
 
+Result<bool> PointOracle::readable(blob::BlobStore& store, const recovery::Catalog& catalog,
+                                   const PointId& point, const std::map<PointId, Images>& made) {
+    return equal(store, catalog, catalog.state().points.at(point), made.at(point));
+}
+
 std::size_t PointOracle::verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
                                          const std::map<PointId, Images>& made) {
     std::size_t refused = 0;

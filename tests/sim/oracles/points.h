@@ -32,6 +32,9 @@ public:
     // many it compared.
     std::size_t verify(blob::BlobStore& store, const recovery::Catalog& catalog,
                        const std::map<PointId, Images>& made, bool again, const Excuse& excuse);
+    // Whether one point of this catalog reads as it was made; complains if it reads otherwise.
+    Result<bool> readable(blob::BlobStore& store, const recovery::Catalog& catalog,
+                          const PointId& point, const std::map<PointId, Images>& made);
     // As verify(), of a vault somebody has tampered with: an error is an answer, wrong bytes not.
     std::size_t verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
                                 const std::map<PointId, Images>& made);

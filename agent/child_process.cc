@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,6 +43,8 @@ Result<std::vector<std::string>> split_command(std::string_view line) {
 }
 
 namespace {
+
+constexpr std::int64_t stubborn_ns = 5 * ns_per_s;
 
 // As execve() takes it; it does not write to them.
 std::vector<char*> pointers_to(const std::vector<std::string>& words) {
@@ -95,12 +98,16 @@ ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)),
       name_(std::move(other.name_)),
       clock_(other.clock_),
-      deadline_(other.deadline_) {}
+      deadline_(other.deadline_),
+      killed_(other.killed_) {}
 
 ChildProcess::~ChildProcess() {
-    if (pid_ > 0) {
-        ::kill(-pid_, SIGKILL);
-        ::waitpid(pid_, nullptr, 0);
+    if (pid_ <= 0) {
+        return;
+    }
+    ::kill(-pid_, SIGKILL);
+    for (int tries = 0; tries < 1000 && ::waitpid(pid_, nullptr, WNOHANG) == 0; ++tries) {
+        ::poll(nullptr, 0, 1);
     }
 }
 
@@ -108,16 +115,25 @@ std::optional<Result<void>> ChildProcess::poll() {
     int status = 0;
     const pid_t ended = ::waitpid(pid_, &status, WNOHANG);
     if (ended == 0) {
-        if (clock_.boot() - deadline_ < 0) {
+        const std::int64_t late_ns = clock_.boot() - deadline_;
+        if (late_ns < 0) {
             return std::nullopt;
         }
-        ::kill(-pid_, SIGKILL);
-        ::waitpid(std::exchange(pid_, -1), nullptr, 0);
-        return fail(Errc::hook_failed, name_ + " did not end in time and was killed");
+        if (!std::exchange(killed_, true)) {
+            ::kill(-pid_, SIGKILL);
+        }
+        if (late_ns < stubborn_ns) {
+            return std::nullopt;
+        }
+        pid_ = -1;
+        return fail(Errc::hook_failed, name_ + " did not end in time and cannot be killed");
     }
     pid_ = -1;
     if (ended < 0) {
         return fail_errno(Errc::hook_failed, name_, errno);
+    }
+    if (killed_) {
+        return fail(Errc::hook_failed, name_ + " did not end in time and was killed");
     }
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         return Result<void>{};

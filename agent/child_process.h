@@ -32,10 +32,11 @@ public:
                                       const Setting& setting);
     ChildProcess(ChildProcess&& other) noexcept;
     ChildProcess& operator=(ChildProcess&&) = delete;
-    ~ChildProcess();                       // Kills it if it runs.
+    ~ChildProcess();  // Kills it if it runs, and waits a second for its end at most.
     void disown() noexcept { pid_ = -1; }  // It goes on without us.
 
-    // The outcome, once it has ended: fine only with exit status 0. Errors: hook_failed.
+    // The outcome, once it has ended: fine only with exit status 0. One that cannot be killed (it
+    // waits for a disk that hangs) is given up five seconds after its limit. Errors: hook_failed.
     std::optional<Result<void>> poll();
 
 private:
@@ -45,6 +46,7 @@ private:
     std::string name_;
     Clock& clock_;
     Nanos deadline_;
+    bool killed_ = false;
 };
 
 }  // namespace cw::agent

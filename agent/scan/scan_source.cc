@@ -277,8 +277,12 @@ void ScanSource::end_scan() {
         const auto kind = !freezer_.can_freeze()    ? pipeline::PointKind::crash
                           : options_.app_consistent ? pipeline::PointKind::app
                                                     : pipeline::PointKind::filesystem;
-        outcome_ = replicator_.make_point(kind, tag_,
-                                          freezer_.summary() + (snapping_ ? ", LVM snapshot" : ""));
+        std::optional<Replicator::Moment> moment;
+        if (viewed_at_) {
+            moment.emplace(*viewed_at_);  // The scan may have taken hours since.
+        }
+        outcome_ = replicator_.make_point(
+            kind, tag_, freezer_.summary() + (snapping_ ? ", LVM snapshot" : ""), moment);
     }
     if (!*outcome_) {
         log_warning("agent.scan.no_point", {{"error", outcome_->error()}});

@@ -109,7 +109,8 @@ private:
     std::vector<std::unique_ptr<BlockImage>> clones_;  // Or snapshots. Closed before they go.
     bool snapping_ = false;                            // This scan is of snapshots.
     std::optional<Error> snapshot_error_;
-    bool still_ = false;  // The view does not change under the scan.
+    bool still_ = false;                   // The view does not change under the scan.
+    std::optional<WallMicros> viewed_at_;  // When clones or snapshots were made; nullopt: none are.
     bool resized_ = false;
     bool held_ = false;  // The freezer holds it still: thaw as soon as possible.
     std::size_t disk_at_ = 0;

@@ -60,6 +60,7 @@ void ScanSource::take_views() {
     held_ = freezer_.can_freeze();
     still_ = held_;
     clones_.clear();
+    viewed_at_.reset();
     if (const auto checked = check_disks(); !checked) {
         return abandon(checked.error());
     }
@@ -83,6 +84,9 @@ void ScanSource::take_views() {
         return abandon(taken.error());
     }
     const bool cloned = !clones_.empty();
+    if (cloned) {
+        viewed_at_ = replicator_.now();
+    }
     still_ = held_ || (cloned && disks_.size() == 1);
     phase_ = Phase::scanning;
     if (held_ && cloned) {
@@ -96,6 +100,7 @@ bool ScanSource::step_creating() {
     if (snapshots_->step() && !late) {
         return false;
     }
+    viewed_at_ = replicator_.now();
     if (late || snapshots_->error()) {
         fail_snapshots(late ? Error{Errc::snapshot_failed, "it took longer than --hook-timeout"}
                             : *snapshots_->error());
@@ -147,13 +152,15 @@ void ScanSource::remove_snapshots() {
 }
 
 bool ScanSource::step_removing() {
-    if (snapshots_->step() || freezer_.state() == Freezer::State::finishing) {
+    const bool without = snapshot_error_ && !trouble_ && !options_.insist_on_snapshots;
+    // Who is held a second time is held by the next pre-hook; that comes after this post-hook.
+    if (snapshots_->step() || (without && freezer_.state() == Freezer::State::finishing)) {
         return false;
     }
     if (snapshots_->error()) {
         log_error("agent.snapshot.left", {{"error", *snapshots_->error()}});
     }
-    if (snapshot_error_ && !trouble_ && !options_.insist_on_snapshots) {
+    if (without) {
         snapping_ = false;  // As where there are no snapshots.
         hold_still();
         return true;

@@ -83,6 +83,8 @@ public:
         return session_ && session_->link().wants_write();
     }
 
+    // Of the clock that dates points.
+    [[nodiscard]] WallMicros now() const { return context_.clock.wall(); }
     // A moment that was before: the disks are of it, and who made it kept writers waiting so long.
     struct Moment {
         Moment(WallMicros when, std::int64_t pause = 0) : at(when), pause_ns(pause) {}

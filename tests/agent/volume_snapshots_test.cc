@@ -214,13 +214,13 @@ TEST(LvmTools, AnswersThatAreNoTableAreRefused) {
 
 class LvmScan : public Lvm {
 protected:
-    void make_scan(bool insist) {
+    void make_scan(bool insist, const std::string& then = "true") {
         const std::string log = home_ + "/calls";
-        freezer_ =
-            std::make_unique<Freezer>(Freezer::Options{.pre = {"sh", "-c", "echo pre >> " + log},
-                                                       .post = {"sh", "-c", "echo post >> " + log},
-                                                       .marker_path = h_.directory + "/frozen"},
-                                      *h_.disk, *clock_);
+        freezer_ = std::make_unique<Freezer>(
+            Freezer::Options{.pre = {"sh", "-c", "echo pre >> " + log},
+                             .post = {"sh", "-c", "echo post >> " + log + "; " + then},
+                             .marker_path = h_.directory + "/frozen"},
+            *h_.disk, *clock_);
         std::vector<ScanSource::Disk> disks;
         disks.push_back({h_.captures[0].get(), h_.directory + "/none", h_.directory + "/clone",
                          DigestTable::open(*h_.disk, *h_.random, h_.directory + "/digests",
@@ -231,13 +231,17 @@ protected:
             *freezer_, std::move(disks), make());
         ASSERT_TRUE(h_.run_until_protected());
     }
-    std::optional<Result<PointId>> scan() {
+    void begin_scan() {
         const Nanos limit = clock_->boot() + 120 * ns_per_s;
         while (!scan_->begin("t") && clock_->boot() - limit < 0) {
             scan_->step();  // What it does at the start.
             ::poll(nullptr, 0, 2);
         }
         std::ofstream(home_ + "/calls", std::ios::trunc);
+    }
+    std::optional<Result<PointId>> scan() {
+        begin_scan();
+        const Nanos limit = clock_->boot() + 120 * ns_per_s;
         const auto busy = [this] {  // Also with a post-hook.
             return scan_->running() || freezer_->state() != Freezer::State::idle;
         };
@@ -280,6 +284,37 @@ TEST_F(LvmScan, LetsTheWritersGoBeforeItReadsAndIsOfTheSnapshot) {
         [&] { return h_.replicator->points().find(**outcome)->phase == PointPhase::committed; }));
     EXPECT_EQ(h_.check_points(), 1U);
     EXPECT_FALSE(has(name() + ".snap"));
+}
+
+TEST_F(LvmScan, IsDatedByItsSnapshotAndWaitsForNoPostHook) {
+    const std::string go = home_ + "/go";
+    ASSERT_NO_FATAL_FAILURE(
+        make_scan(true, "while [ -e " + home_ + " ] && [ ! -e " + go + " ]; do sleep 0.02; done"));
+    begin_scan();
+    const WallMicros began = h_.clock.wall();
+    constexpr std::int64_t long_ns = 1000 * ns_per_s;
+    bool advanced = false;
+    const Nanos limit = clock_->boot() + 120 * ns_per_s;
+    while (scan_->running() && clock_->boot() - limit < 0) {
+        scan_->step();
+        h_.steps(1);
+        if (!advanced && order_of_hooks().ends_with("post ")) {
+            advanced = true;  // From here on it takes its time.
+            h_.clock.advance(long_ns);
+        }
+        ::poll(nullptr, 0, 1);
+    }
+    EXPECT_EQ(freezer_->state(), Freezer::State::finishing);
+    ASSERT_TRUE(advanced && scan_->outcome() && *scan_->outcome());
+    const TrackedPoint* const point = h_.replicator->points().find(**scan_->outcome());
+    ASSERT_NE(point, nullptr);
+    EXPECT_LT(raw(point->source_time) - raw(began), long_ns / 1000);
+    std::ofstream(go).put('1');
+    while (freezer_->state() != Freezer::State::idle && clock_->boot() - limit < 0) {
+        scan_->step();
+        ::poll(nullptr, 0, 1);
+    }
+    EXPECT_EQ(freezer_->state(), Freezer::State::idle);
 }
 
 TEST_F(LvmScan, WithoutASnapshotMakesNoPointWhereOneIsInsistedOn) {

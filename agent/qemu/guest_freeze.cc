@@ -15,6 +15,7 @@
 namespace cw::agent {
 namespace {
 
+constexpr std::int64_t thaw_pause_max_ns = 30 * ns_per_s;
 constexpr std::string_view thaw_line = "{\"execute\":\"guest-fsfreeze-thaw\"}\n";
 
 // The helper. Only async-signal-safe calls: it was forked from a process with threads.
@@ -39,8 +40,15 @@ std::uint64_t count_in(const std::string& answer) {
 }  // namespace
 
 GuestFreeze::~GuestFreeze() {
-    if (state_ == State::freezing || state_ == State::frozen) {
-        (void)client_->send("guest-fsfreeze-thaw");
+    const bool owes = state_ == State::freezing || state_ == State::frozen || !client_;
+    if (owes && state_ != State::idle) {
+        if (!client_) {
+            auto client = QmpClient::open(options_.socket, QmpClient::Dialect::guest_agent, clock_);
+            client_ = client ? std::move(*client) : nullptr;
+        }
+        if (client_) {
+            (void)client_->send("guest-fsfreeze-thaw");
+        }
     }
     (void)end_helper();
 }
@@ -50,6 +58,7 @@ void GuestFreeze::begin() {
     error_.reset();
     summary_.clear();
     frozen_ = 0;
+    thaw_pause_ns_ = 0;
     auto client = QmpClient::open(options_.socket, QmpClient::Dialect::guest_agent, clock_);
     if (!client) {
         error_ = Error{Errc::guest_unfrozen, to_string(client.error())};
@@ -75,6 +84,10 @@ GuestFreeze::State GuestFreeze::step() {
             withdraw("nobody made the cut in time");
             thaw();
         }
+        return state_;
+    }
+    if (!client_) {
+        thaw_again();
         return state_;
     }
     if (const auto pumped = client_->pump(0); !pumped) {
@@ -165,12 +178,29 @@ void GuestFreeze::give_up(const std::string& why) {
         (void)end_helper();
         return;
     }
-    if (state_ == State::thawing) {
-        log_error("agent.guest.thaw", {{"reason", why}});
-    }
-    state_ = State::idle;
     (void)end_helper();
     client_.reset();
+    if (state_ == State::thawing) {
+        thaw_pause_ns_ =
+            std::max(options_.retry_ns, std::min(2 * thaw_pause_ns_, thaw_pause_max_ns));
+        log_error("agent.guest.thaw", {{"reason", why}, {"again_ms", thaw_pause_ns_ / ns_per_ms}});
+        thaw_again_at_ = clock_.boot() + thaw_pause_ns_;
+    } else {
+        state_ = State::idle;
+    }
+}
+
+void GuestFreeze::thaw_again() {
+    if (clock_.boot() - thaw_again_at_ < 0) {
+        return;
+    }
+    auto client = QmpClient::open(options_.socket, QmpClient::Dialect::guest_agent, clock_);
+    if (!client) {
+        give_up(to_string(client.error()));
+        return;
+    }
+    client_ = std::move(*client);
+    ask("guest-fsfreeze-thaw", "{}", options_.freeze_ns);
 }
 
 bool GuestFreeze::start_helper() {

@@ -3,7 +3,9 @@
 //
 // Nothing is asked before the guest agent has answered a first question: a freeze that lies unread
 // in its channel would be carried out when nobody waits for it any more. While the guest is frozen
-// a helper process thaws it when the agent dies or the time is over.
+// a helper process thaws it when the agent dies or the time is over. A thaw that was not answered,
+// or could not be sent, is sent again over a new channel until one is: nothing else would ever thaw
+// the guest.
 //
 // That the guest was frozen for a cut is known only when it has been thawed: neither may the helper
 // have thawed it before (the agent may have stood still for longer than the limit, its host may
@@ -28,6 +30,7 @@ public:
         std::int64_t answer_ns = 5 * ns_per_s;   // For the first question.
         std::int64_t freeze_ns = 20 * ns_per_s;  // For the freeze, hooks included.
         std::int64_t hold_ns = 10 * ns_per_s;    // Frozen at most; then the helper thaws.
+        std::int64_t retry_ns = ns_per_s;        // From a thaw that failed to the next; doubles.
     };
     GuestFreeze(Options options, Clock& clock) : options_(std::move(options)), clock_(clock) {}
     ~GuestFreeze() override;
@@ -48,6 +51,7 @@ private:
     void take_frozen(const std::string& answer);
     void take_thawed(const std::string& answer);
     void give_up(const std::string& why);
+    void thaw_again();
     void withdraw(const std::string& why);
     [[nodiscard]] bool late() const { return clock_.boot() - deadline_ >= 0; }
     bool start_helper();
@@ -59,7 +63,8 @@ private:
     State state_ = State::idle;
     std::unique_ptr<QmpClient> client_;
     std::uint64_t number_ = 0;
-    Nanos deadline_{}, frozen_at_{};
+    Nanos deadline_{}, frozen_at_{}, thaw_again_at_{};
+    std::int64_t thaw_pause_ns_ = 0;
     Nanos helper_until_{};      // Not before the helper's own limit ends; it may a little later.
     std::uint64_t frozen_ = 0;  // File systems.
     int helper_ = -1;

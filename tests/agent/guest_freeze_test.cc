@@ -4,6 +4,7 @@
 #include "tests/agent/fake_monitor.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -187,6 +188,53 @@ TEST_F(Guest, WhoseThawFindsLessThanWasFrozenIsNotCalledFrozen) {
         ASSERT_TRUE(freeze.error()) << thawed;
         EXPECT_EQ(freeze.error()->code, Errc::guest_unfrozen);
     }
+}
+
+// The channel is lost with the thaw in it: whether the guest has read that nobody knows.
+TEST_F(Guest, WhoseChannelIsLostIsThawedOverANewOne) {
+    std::atomic<int> lost = 2;
+    FakeMonitor guest(options_.socket, "", [&](const std::string& line) {
+        return asks(line, "guest-ping")                          ? std::string(nothing)
+               : asks(line, "guest-fsfreeze-thaw") && lost-- > 0 ? "hang up"
+                                                                 : "{\"return\": 1, \"id\": $ID}\n";
+    });
+    options_.retry_ns = 20 * ns_per_ms;
+    GuestFreeze freeze(options_, *clock_);
+    freeze.begin();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::frozen));
+    freeze.thaw();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::idle));
+    EXPECT_EQ(count(guest, "guest-fsfreeze-thaw"), 3);
+    ASSERT_TRUE(freeze.error());
+    EXPECT_EQ(freeze.error()->code, Errc::guest_unfrozen);
+    freeze.begin();
+    EXPECT_TRUE(reach(freeze, GuestFreeze::State::frozen));
+}
+
+TEST_F(Guest, ThatIsOwedAThawIsSentOneAtTheEnd) {
+    FakeMonitor guest(options_.socket, "", [&](const std::string& line) {
+        return asks(line, "guest-ping")            ? std::string(nothing)
+               : asks(line, "guest-fsfreeze-thaw") ? "hang up"
+                                                   : "{\"return\": 1, \"id\": $ID}\n";
+    });
+    options_.retry_ns = 600 * ns_per_s;
+    {
+        GuestFreeze freeze(options_, *clock_);
+        freeze.begin();
+        ASSERT_TRUE(reach(freeze, GuestFreeze::State::frozen));
+        freeze.thaw();
+        const Nanos limit = clock_->boot() + 30 * ns_per_s;
+        while (freeze.fd() >= 0 && clock_->boot() - limit < 0) {
+            freeze.step();
+            ::poll(nullptr, 0, 5);
+        }
+        ASSERT_EQ(count(guest, "guest-fsfreeze-thaw"), 1);
+    }
+    const Nanos limit = clock_->boot() + 30 * ns_per_s;
+    while (count(guest, "guest-fsfreeze-thaw") < 2 && clock_->boot() - limit < 0) {
+        ::poll(nullptr, 0, 5);
+    }
+    EXPECT_EQ(count(guest, "guest-fsfreeze-thaw"), 2);
 }
 
 TEST_F(Guest, ThatRefusesOrIsAbsentLeavesAReason) {

@@ -133,7 +133,12 @@ bool FsFreeze::thaw_mount(const std::string& mount) {
 }
 
 Freezer::~Freezer() {
-    if (hook_ && state_ == State::finishing) {
+    if (state_ != State::idle && state_ != State::finishing) {
+        hook_.reset();  // The pre-hook, if it runs still.
+        mount_.reset();
+        begin_post();
+    }
+    if (hook_) {
         hook_->disown();
     }
 }

@@ -63,7 +63,9 @@ public:
     };
     Freezer(Options options, cw::Disk& disk, Clock& clock)
         : options_(std::move(options)), disk_(disk), clock_(clock) {}
-    ~Freezer();  // A post-hook that runs still goes on without us.
+    // Whoever is held is let go. The post-hook runs then, or goes on, without us; the marker stays,
+    // so that the next agent runs it once more.
+    ~Freezer();
 
     // Anything configured that keeps the source still?
     [[nodiscard]] bool can_freeze() const noexcept {

@@ -113,6 +113,31 @@ TEST_F(Scan, WaitsForNoPostHookAndIsNotSpoiledByOne) {
     h_.expect_no_violations();
 }
 
+TEST_F(Scan, OfAnAgentThatStopsInItsPreHookHasItsPostHookRunAllTheSame) {
+    const std::string began = h_.directory + "/began", mark = h_.directory + "/post";
+    make({.pre = {"sh", "-c",
+                  "touch " + began + "; while [ -e " + h_.directory + " ]; do sleep 0.02; done"},
+          .post = {"touch", mark},
+          .limit_ns = 600 * ns_per_s});
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    const auto waiting = [&] { return std::chrono::steady_clock::now() < give_up; };
+    while (!scan_->begin("t") && waiting()) {
+        h_.steps(1);
+    }
+    while (!exists(began) && waiting()) {
+        scan_->step();
+        ::usleep(200);
+    }
+    ASSERT_EQ(freezer_->state(), Freezer::State::freezing);
+    scan_.reset();
+    freezer_.reset();
+    while (!exists(mark) && waiting()) {
+        ::usleep(200);
+    }
+    EXPECT_TRUE(exists(mark));
+    EXPECT_TRUE(exists(h_.directory + "/frozen"));
+}
+
 TEST_F(Scan, OfSomethingUnfrozenMakesNoPointAndSaysSo) {
     make({});
     change(mib, 1);

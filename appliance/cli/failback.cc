@@ -207,9 +207,13 @@ Result<std::string> take_hint(Cli& cli, const FailbackOptions& options,
 // What a master target collects lies over its target: nobody else may write it.
 Result<void> check_own_targets(Cli& cli, const std::string& path) {
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
+    std::error_code ignored;
+    const auto own = std::filesystem::canonical(settings.server_state_dir, ignored).string();
+    if (!own.empty() && std::filesystem::canonical(path, ignored).string().starts_with(own + "/")) {
+        return fail(Errc::target_unsafe, path + " is a file of this server's own");
+    }
     for (const config::TargetEntry& target : settings.targets) {
-        std::error_code ignored;
-        if (target.path == path || std::filesystem::equivalent(target.path, path, ignored)) {
+        if (target.path == path || volume::share_storage(target.path, path)) {
             return fail(Errc::target_unsafe,
                         path + " is a [[target]] of this master target: `causeway failover " +
                             target.machine + "` makes it a point");

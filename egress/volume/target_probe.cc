@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -134,6 +135,66 @@ Result<void> check_file(const std::string& path, const struct stat& file) {
     return check_locks(path);
 }
 
+// What a target is, and what its bytes lie on.
+struct Storage {
+    std::vector<std::string> own, beneath;
+};
+
+void add_beneath(dev_t device, int depth, Storage& storage);
+
+void add_own(const struct stat& st, int depth, std::vector<std::string>& names, Storage& storage) {
+    if (S_ISREG(st.st_mode)) {
+        names.push_back("file " + std::to_string(st.st_dev) + " " + std::to_string(st.st_ino));
+    } else if (S_ISBLK(st.st_mode)) {
+        names.push_back("device " + number_of(st.st_rdev));
+        add_beneath(st.st_rdev, depth - 1, storage);
+    }
+}
+
+void add_device(const fs::path& node, int depth, Storage& storage) {
+    unsigned int numbers[2] = {};
+    if (std::sscanf(first_line(node / "dev").c_str(), "%u:%u", &numbers[0], &numbers[1]) == 2) {
+        storage.beneath.push_back("device " + first_line(node / "dev"));
+        add_beneath(makedev(numbers[0], numbers[1]), depth - 1, storage);
+    }
+}
+
+// `depth` bounds what a loop over a loop over a mapper can ask for.
+void add_beneath(dev_t device, int depth, Storage& storage) {
+    std::error_code ignored;
+    const fs::path node = fs::canonical("/sys/dev/block/" + number_of(device), ignored);
+    if (depth <= 0 || ignored) {
+        return;
+    }
+    if (fs::exists(node / "partition", ignored)) {
+        add_device(node.parent_path(), depth, storage);
+    }
+    for (const auto& entry : fs::directory_iterator(node / "slaves", ignored)) {
+        add_device(entry.path(), depth, storage);
+    }
+    struct stat st{};
+    const std::string backing = first_line(node / "loop" / "backing_file");
+    if (!backing.empty() && ::stat(backing.c_str(), &st) == 0) {
+        add_own(st, depth, storage.own, storage);  // A loop device is its file.
+    }
+}
+
+Storage storage_of(const std::string& path) {
+    constexpr int depth_max = 8;
+    Storage storage;
+    struct stat st{};
+    if (::stat(path.c_str(), &st) == 0) {
+        add_own(st, depth_max, storage.own, storage);
+    }
+    return storage;
+}
+
+bool any_of(const std::vector<std::string>& names, const std::vector<std::string>& among) {
+    return std::ranges::any_of(names, [&](const std::string& name) {
+        return std::ranges::find(among, name) != among.end();
+    });
+}
+
 class SystemProbe final : public TargetProbe {
 public:
     Result<std::string> identity(const std::string& path) override {
@@ -157,6 +218,12 @@ public:
 };
 
 }  // namespace
+
+bool share_storage(const std::string& a, const std::string& b) {
+    const Storage one = storage_of(a), other = storage_of(b);
+    return any_of(one.own, other.own) || any_of(one.own, other.beneath) ||
+           any_of(other.own, one.beneath);
+}
 
 bool mounted_in(std::string_view mountinfo, std::string_view major_minor) {
     // The third field of each line.

@@ -25,6 +25,10 @@ public:
 // Reads /proc/self/mountinfo, /proc/swaps and /sys/dev/block.
 std::unique_ptr<TargetProbe> make_system_probe();
 
+// Whether writing one may change the other: they are one file or device, one is a partition of the
+// other, or lies on it through a loop device or a device mapper. False where either is not there.
+bool share_storage(const std::string& a, const std::string& b);
+
 // Pure half of the check: does `mountinfo` (its text) mount device `major:minor`?
 bool mounted_in(std::string_view mountinfo, std::string_view major_minor);
 

@@ -288,5 +288,47 @@ TEST(TargetProbe, TellsFilesApartAndRefusesWhatIsNeitherFileNorDevice) {
     std::filesystem::remove(b);
 }
 
+std::string said_by(const std::string& command) {
+    std::string out;
+    FILE* const pipe = ::popen((command + " 2>/dev/null").c_str(), "r");
+    if (pipe != nullptr) {
+        char line[256];
+        out = ::fgets(line, sizeof line, pipe) != nullptr ? line : "";
+        ::pclose(pipe);
+    }
+    return out.substr(0, out.find('\n'));
+}
+
+TEST(TargetProbe, KnowsWhatSharesItsBytesUnderOtherNames) {
+    const std::string a = testing::TempDir() + "cw_share_a" + std::to_string(::getpid());
+    const std::string b = a + "b", link = a + "link", hard = a + "hard";
+    for (const std::string& file : {a, b}) {
+        std::ofstream(file) << "x";
+        std::filesystem::resize_file(file, mib);
+    }
+    std::filesystem::create_symlink(a, link);
+    std::filesystem::create_hard_link(a, hard);
+    EXPECT_TRUE(share_storage(a, a));
+    EXPECT_TRUE(share_storage(a, link));
+    EXPECT_TRUE(share_storage(hard, a));
+    EXPECT_FALSE(share_storage(a, b));
+    EXPECT_FALSE(share_storage(a, a + "c"));
+    // Not everybody may make one.
+    if (const std::string loop = said_by("losetup -f --show " + a); !loop.empty()) {
+        EXPECT_TRUE(share_storage(loop, a));
+        EXPECT_TRUE(share_storage(link, loop));
+        EXPECT_FALSE(share_storage(loop, b));
+        const std::string over = said_by("losetup -f --show " + loop);
+        EXPECT_TRUE(over.empty() || share_storage(over, a));
+        for (const std::string& device : {over, loop}) {
+            EXPECT_EQ(said_by("losetup -d " + device + " && echo gone"),
+                      device.empty() ? "" : "gone");
+        }
+    }
+    for (const std::string& file : {a, b, link, hard}) {
+        std::filesystem::remove(file);
+    }
+}
+
 }  // namespace
 }  // namespace cw::volume::test

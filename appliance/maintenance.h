@@ -48,7 +48,7 @@ public:
     struct Ports {
         Clock& clock;
         Random& random;
-        Disk& disk;  // For small files; thread-safe.
+        Disk& disk;  // For small files; nobody else uses it.
         Conditions& conditions;
         blob::StoreFactory& stores;
         blob::StoreFactory* gc_stores = nullptr;  // Null: this server never deletes.

@@ -137,7 +137,7 @@ Result<void> ProcessServer::make_maintenance() {
         Maintenance::Ports{
             .clock = *seams.clock,
             .random = *seams.random,
-            .disk = *seams.disk,
+            .disk = *upkeep_disk_,
             .conditions = context_.conditions,
             .stores = *vault_.stores,
             .gc_stores = gc_stores_.get(),

@@ -84,7 +84,8 @@ private:
     std::vector<std::unique_ptr<upload::StoreRunner>> upload_runners_;
     std::unique_ptr<upload::Engine> engine_;
     std::unique_ptr<DigestService> digests_;
-    std::unique_ptr<blob::StoreFactory> gc_stores_;  // Null: this server never deletes.
+    std::unique_ptr<blob::StoreFactory> gc_stores_;          // Null: this server never deletes.
+    std::unique_ptr<Disk> upkeep_disk_ = make_posix_disk();  // Of its thread: a Disk is no more.
     std::unique_ptr<Maintenance> maintenance_;
 
     BandwidthSchedule bandwidth_;

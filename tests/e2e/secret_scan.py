@@ -19,7 +19,7 @@ def values_of(path):
         der = base64.b64decode(body)
         at = der.find(b"\x04\x20")  # The private number of a P-256 key.
         return [der[at + 2 : at + 34], body[:60], body[60:120]]
-    values = [text]
+    values = [text, *(line for line in text.splitlines() if len(line) >= 16)]
     fields = urllib.parse.parse_qs(text.decode("latin-1"))
     values += [signature.encode() for signature in fields.get("sig", [])]
     for decode in (base64.b64decode, bytes.fromhex):

@@ -163,7 +163,7 @@ reach_while_closing() {  # NAME HIT
     died_within 120
 }
 # cache.create.* were taken above. Recovery, the end of a program and the claim of its one machine have one hit each. Not of this server: target.*,
-# volume.* (failback.sh, master_target.sh); index runs need a vault of thousands of segments (upload_test).
+# volume.* (failback.sh, master_target.sh). Index runs need more points than are made here: index_runs.sh.
 started=$SECONDS turns=1
 [ -z "${CAUSEWAY_NIGHTLY:-}" ] || turns=2
 kill_server

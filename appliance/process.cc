@@ -154,7 +154,7 @@ Result<void> Process::open_enrolment() {
              .tls = control_tls(settings_),
              .valid_s = static_cast<std::int64_t>(settings_.security_enrol_valid_ms / 1000),
              .replication_port = server_->port()},
-            {*seams_.disk, *seams_.clock, *seams_.random, conditions_}));
+            {*enrolment_disk_, *seams_.clock, *seams_.random, conditions_}));
     return {};
 }
 

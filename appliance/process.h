@@ -67,6 +67,8 @@ private:
     std::unique_ptr<Server> server_;
     // Of a process server: only they have a vault.
     std::unique_ptr<VaultView> vault_view_;
+    // Of the enrolments, which come from the control port's threads.
+    std::unique_ptr<Disk> enrolment_disk_ = make_posix_disk();
     std::unique_ptr<EnrolmentDesk> enrolment_;  // Null: off.
     std::unique_ptr<ControlServer> control_;    // Asks what stands above.
     std::unique_ptr<ProofWatch> proof_watch_;

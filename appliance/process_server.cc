@@ -63,7 +63,7 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
       open_runner_("open", *context_.seams.clock),
       bandwidth_(settings, *context_.seams.clock),
       resync_window_(settings.resync_window),
-      orders_(*context_.seams.disk, settings.server_state_dir + "/orders"),
+      orders_(*orders_disk_, settings.server_state_dir + "/orders"),
       orders_trouble_(context_.conditions, "orders"),
       witness_(witness_path(settings.server_state_dir)),
       witness_trouble_(context_.conditions, "witness") {}

@@ -90,6 +90,8 @@ private:
 
     BandwidthSchedule bandwidth_;
     ResyncWindow resync_window_;
+    // Of the orders, which come from the control port while the main thread uses the seams' own.
+    std::unique_ptr<Disk> orders_disk_ = make_posix_disk();
     StandingOrders orders_;
     StandingTrouble orders_trouble_;
     std::mutex witness_mutex_;

@@ -20,7 +20,7 @@ namespace cw::appliance {
 
 class StandingOrders {
 public:
-    // `disk` outlives it.
+    // `disk` outlives it and is used by nobody else: under the lock, from whatever thread.
     StandingOrders(Disk& disk, std::string path) : disk_(disk), path_(std::move(path)) {}
     // A missing file is an empty one. Errors: config_invalid (damaged), io_error.
     Result<void> load();

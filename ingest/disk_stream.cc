@@ -1,6 +1,7 @@
 #include "ingest/disk_stream.h"
 
 #include "base/assert.h"
+#include "pipeline/record.h"
 
 #include <algorithm>
 #include <bit>
@@ -51,7 +52,8 @@ DiskStream::DiskStream(const pipeline::DiskHello& hello, const pipeline::DiskWel
     }
 }
 
-Verdict DiskStream::judge(wire::FrameType type, Seq first, std::uint32_t count) const {
+Verdict DiskStream::judge(wire::FrameType type, Seq first, std::uint32_t count,
+                          std::optional<std::uint32_t> follows) const {
     CW_ASSERT(raw(first) >= 1 && count >= 1);
     const auto or_discard = [this](Verdict nak) { return stopped_ ? Verdict::discard : nak; };
     if (phase_ == Phase::rejected) {
@@ -62,8 +64,11 @@ Verdict DiskStream::judge(wire::FrameType type, Seq first, std::uint32_t count) 
         return Verdict::duplicate;
     }
     const bool begins = type == wire::FrameType::resync_begin;
-    if (phase_ == Phase::awaits_fence && !begins) {
-        return or_discard(Verdict::nak_generation);
+    if (phase_ == Phase::awaits_fence && (!begins || follows)) {
+        return or_discard(Verdict::nak_generation);  // What is missing must be covered.
+    }
+    if (follows && *follows != pipeline::followed_by_resume(received())) {
+        return or_discard(Verdict::nak_gap);
     }
     const bool may_jump = begins && (untouched_ || (phase_ == Phase::awaits_fence && catch_up_));
     if (first == next_ || (may_jump && first > next_)) {

@@ -30,8 +30,10 @@ class DiskStream {
 public:
     DiskStream(const pipeline::DiskHello& hello, const pipeline::DiskWelcome& welcome);
 
-    // A frame that consumes `count` sequences from `first`. Does not change the stream.
-    [[nodiscard]] Verdict judge(wire::FrameType type, Seq first, std::uint32_t count) const;
+    // A frame that consumes `count` sequences from `first`. Does not change the stream. `follows`:
+    // of a RESYNC_BEGIN that resumes, what it says it follows (pipeline::followed_by_resume).
+    [[nodiscard]] Verdict judge(wire::FrameType type, Seq first, std::uint32_t count,
+                                std::optional<std::uint32_t> follows = std::nullopt) const;
     // An accepted frame has been handed over.
     void take(wire::FrameType type, Seq first, std::uint32_t count);
     // So has a BASE of the open fence.

@@ -142,7 +142,8 @@ private:
     AgentNotice resync_notice(AgentNotice::Kind kind, const DiskStream& stream) const;
     Result<void> on_goodbye(Bytes payload);
     bool is_what_it_was(DiskStream& stream, const wire::FrameHeader& header, std::uint32_t count);
-    bool admit(DiskStream& stream, const InFrame& frame, std::uint32_t count);
+    bool admit(DiskStream& stream, const InFrame& frame, std::uint32_t count,
+               std::optional<std::uint32_t> follows = std::nullopt);
     void discard(const InFrame& frame);
     void nak(DiskStream& stream, wire::NakReason reason, std::string_view detail);
     std::string flaw_of_cuts(const pipeline::Point& point) const;

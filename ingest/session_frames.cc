@@ -188,16 +188,24 @@ Result<void> Session::on_mark(DiskStream& stream, InFrame&& frame) {
     CW_TRY(wire::check_table(header, frame.control));
     pipeline::Record record;
     wire::ResyncBegin begin;
+    std::optional<std::uint32_t> follows;
     if (header.type == resync_begin) {
         CW_TRY_ASSIGN(begin, wire::decode<wire::ResyncBegin>(frame.control));
         record.header.aux = static_cast<std::uint64_t>(begin.kind);
+        if (begin.kind == wire::ResyncKind::resume) {
+            static_assert(raw(wire::ResyncKind::resume) == pipeline::resync_kind_resume);
+            record.header.ordinal = header.ordinal;
+            follows = header.ordinal;
+        } else if (header.ordinal != 0) {
+            return violation("a RESYNC_BEGIN that covers everything follows nothing");
+        }
     } else if (header.type == resize) {
         CW_TRY_ASSIGN(const auto resized, wire::decode<wire::Resize>(frame.control));
         record.header.aux = resized.size_bytes;
     } else if (header.type != resync_end) {
         return violation(std::string(wire::name_of(header.type)) + " from an agent");
     }
-    if (!admit(stream, frame, 1)) {
+    if (!admit(stream, frame, 1, follows)) {
         return {};
     }
     if (header.type == resync_end && raw(stream.fence()) == 0) {
@@ -265,8 +273,9 @@ bool Session::is_what_it_was(DiskStream& stream, const wire::FrameHeader& header
 }
 
 // A sequenced frame's place in its stream. False: it was dealt with, and is not to be stored.
-bool Session::admit(DiskStream& stream, const InFrame& frame, std::uint32_t count) {
-    switch (stream.judge(frame.header.type, frame.header.seq, count)) {
+bool Session::admit(DiskStream& stream, const InFrame& frame, std::uint32_t count,
+                    std::optional<std::uint32_t> follows) {
+    switch (stream.judge(frame.header.type, frame.header.seq, count, follows)) {
         case Verdict::accept:
             return true;
         case Verdict::duplicate:

@@ -148,17 +148,25 @@ Nanos DiskCapture::close_older_than(std::int64_t linger_ns) {
     return Nanos{INT64_MAX};
 }
 
-Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool everything,
-                                                   Generation generation, Seq at,
-                                                   std::uint64_t leap) {
+Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, Generation generation,
+                                                   Seq at, std::uint64_t leap) {
+    CW_ASSERT(kind != wire::ResyncKind::resume);
     const std::lock_guard guard(order_);
     close_open();
-    if (everything) {
-        // Not yet sent, or sent to a server that is gone: the dirty map has all of it.
-        parts_.outbox.drop(start_.slot, Seq{1});
-        next_ = at;
-        key_.generation = generation;
-    }
+    // Not yet sent, or sent to a server that is gone: the dirty map has all of it.
+    parts_.outbox.drop(start_.slot, Seq{1});
+    next_ = at;
+    key_.generation = generation;
+    return begin_fence(kind, leap);
+}
+
+Result<DiskCapture::Fence> DiskCapture::resume_logging(std::uint64_t leap) {
+    const std::lock_guard guard(order_);
+    close_open();
+    return begin_fence(wire::ResyncKind::resume, leap);
+}
+
+Result<DiskCapture::Fence> DiskCapture::begin_fence(wire::ResyncKind kind, std::uint64_t leap) {
     const Seq after{raw(next_) - 1};
     if (leap > 0) {
         next_ = advance(std::max(next_, limit_), leap);
@@ -167,11 +175,13 @@ Result<DiskCapture::Fence> DiskCapture::open_fence(wire::ResyncKind kind, bool e
         next_ = next(after);
         return fail(Errc::io_error, "sequence reservation in the state directory");
     }
-    Fence fence{.seq = next_, .after = after, .blocks = map_.begin_fence(everything), .exact = {}};
+    resumes_ = kind == wire::ResyncKind::resume;
+    Fence fence{.seq = next_, .after = after, .blocks = map_.begin_fence(!resumes_), .exact = {}};
     fence.exact = map_.fence_ranges();
     hash_ = {};
     recorded_bytes_ = 0;  // In the fence now.
-    push_control(RecordType::resync_begin, static_cast<std::uint64_t>(kind));
+    push_control(RecordType::resync_begin, static_cast<std::uint64_t>(kind),
+                 resumes_ ? pipeline::followed_by_resume(after) : 0);
     logging_ = true;
     fence_open_ = true;
     ++fences_;
@@ -216,6 +226,11 @@ void DiskCapture::abandon() {
 bool DiskCapture::fence_open() {
     const std::lock_guard guard(order_);
     return fence_open_;
+}
+
+bool DiskCapture::resumes() {
+    const std::lock_guard guard(order_);
+    return resumes_;
 }
 
 Result<void> DiskCapture::forget_history() {

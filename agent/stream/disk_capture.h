@@ -101,11 +101,15 @@ public:
         BlockSet blocks;                // To be read as BASE,
         std::optional<RangeSet> exact;  // or, if it is there, no more than this of them.
     };
-    // Logging (re)starts at a fence. `everything`: all uncommitted blocks, after dropping what is
-    // logged from `at` on; else only the missed ones, at the next sequence. A `leap` leaves out so
-    // many sequences, and all that may ever have been used (own_sequences.h).
-    Result<Fence> open_fence(wire::ResyncKind kind, bool everything, Generation generation, Seq at,
+    // Logging (re)starts at a fence. A `leap` leaves out so many sequences, and all that may ever
+    // have been used (own_sequences.h).
+    // Beneath it lie all uncommitted blocks; what is logged from `at` on is dropped.
+    Result<Fence> open_fence(wire::ResyncKind kind, Generation generation, Seq at,
                              std::uint64_t leap = 0);
+    // Only the missed ones lie beneath it; it follows what was logged before it.
+    Result<Fence> resume_logging(std::uint64_t leap = 0);
+    // Whether the fence that is open, or was last, is of resume_logging().
+    [[nodiscard]] bool resumes();
     // The missed blocks of a lasting outage, without opening anything.
     [[nodiscard]] BlockSet missed();
     // In mode METADATA exactly what was missed; else nothing.
@@ -161,6 +165,8 @@ private:
     bool reserve_next();
     void close_open();
     void push_control(pipeline::RecordType type, std::uint64_t aux, std::uint32_t ordinal = 0);
+    // Order lock held.
+    Result<Fence> begin_fence(wire::ResyncKind kind, std::uint64_t leap);
 
     const Start start_;
     Parts parts_;
@@ -173,7 +179,7 @@ private:
     Seq hello_next_{};
     Sha256 hash_{};
     bool logging_;
-    bool fence_open_ = false;
+    bool fence_open_ = false, resumes_ = false;
     struct Flight {
         std::uint64_t offset = 0, length = 0;
     };

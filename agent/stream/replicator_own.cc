@@ -13,8 +13,7 @@ void Replicator::begin_own(Disk& disk) {
     if (!at.logging || leap == 0) {
         return;
     }
-    const auto fence =
-        disk.capture->open_fence(wire::ResyncKind::catch_up, false, at.generation, {}, leap);
+    const auto fence = disk.capture->resume_logging(leap);
     if (!fence) {
         // Without a reservation nothing may be logged: a fence follows when there is one.
         log_error("agent.own.not_begun", {{"disk", disk.name}, {"error", fence.error()}});

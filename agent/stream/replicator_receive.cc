@@ -283,8 +283,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
     disk.provable = true;
     if (disk.capture->fence_open()) {
         // The server lost sight of the fence: the blocks beneath it are read again under a new one.
-        CW_TRY_ASSIGN(auto fence,
-                      disk.capture->open_fence(wire::ResyncKind::catch_up, false, {}, {}));
+        CW_TRY_ASSIGN(auto fence, disk.capture->resume_logging());
         read_missed(disk, std::move(fence));
     }
     return disk.capture->committed(answer.committed);
@@ -306,9 +305,10 @@ Result<bool> Replicator::resume_fence(Disk& disk, const wire::Welcome::Disk& ans
         return true;
     }
     // RESYNC_BEGIN never arrived and is still held: it goes out again first. Where the server wants
-    // a new fence at once, only if nothing comes before it.
-    const bool in_turn = answer.action == wire::DiskAction::continue_ ||
-                         context_.outbox.oldest(disk.capture->slot()) == fence;
+    // a new fence at once, only if nothing comes before it and it covers all that may be missing.
+    const bool in_turn =
+        answer.action == wire::DiskAction::continue_ ||
+        (context_.outbox.oldest(disk.capture->slot()) == fence && !disk.capture->resumes());
     if (first <= fence && in_turn && !answer.resync_open) {
         disk.base->resume({});
         return true;
@@ -338,8 +338,7 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
     const auto kind = catch_up                                    ? wire::ResyncKind::catch_up
                       : answer.action == wire::DiskAction::resync ? wire::ResyncKind::resync
                                                                   : wire::ResyncKind::initial;
-    CW_TRY_ASSIGN(auto fence,
-                  disk.capture->open_fence(kind, true, answer.generation, at, leap_of(disk)));
+    CW_TRY_ASSIGN(auto fence, disk.capture->open_fence(kind, answer.generation, at, leap_of(disk)));
     note_leap(disk, fence);
     // An agent that was killed in a resync has lost sight of what was equal: a large part of a
     // large disk is sooner compared than sent.

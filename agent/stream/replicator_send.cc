@@ -47,7 +47,7 @@ Result<bool> Replicator::send_logged() {
         const auto kind = static_cast<wire::ResyncKind>(header.aux);
         Disk& disk = disks_.at(entry->slot);
         CW_TRY(session_->send(wire::FrameType::resync_begin, entry->slot, header.seq,
-                              wire::encode(wire::ResyncBegin{kind, disk.reason})));
+                              wire::encode(wire::ResyncBegin{kind, disk.reason}), header.ordinal));
         disk.announced = disk.announced || header.seq == disk.base->fence();
     } else if (header.type == pipeline::RecordType::resync_end) {
         CW_TRY(session_->send(wire::FrameType::resync_end, entry->slot, header.seq, {},
@@ -150,8 +150,7 @@ Result<void> Replicator::tend_fences() {
         const bool wanted = !at.logging || (disk.capture->fence_open() && !disk.base->active());
         if (wanted && context_.outbox.next_unsent() == nullptr &&
             context_.pool.free_count() * 2 >= context_.pool.count() && context_.outbox.room()) {
-            CW_TRY_ASSIGN(auto fence, disk.capture->open_fence(wire::ResyncKind::catch_up, false,
-                                                               {}, {}, leap_of(disk)));
+            CW_TRY_ASSIGN(auto fence, disk.capture->resume_logging(leap_of(disk)));
             note_leap(disk, fence);
             disk.announced = false;
             disk.fence_phase = "catching up";
@@ -181,8 +180,7 @@ void Replicator::read_missed(Disk& disk, DiskCapture::Fence fence) {
 Result<Seq> Replicator::begin_bare_fence(std::size_t slot) {
     CW_ASSERT(hold_fences_);
     Disk& disk = disks_.at(slot);
-    CW_TRY_ASSIGN(const auto fence,
-                  disk.capture->open_fence(wire::ResyncKind::catch_up, false, {}, {}));
+    CW_TRY_ASSIGN(const auto fence, disk.capture->resume_logging());
     disk.announced = false;
     disk.base->start(fence.seq, {}, false, secret_);
     return fence.seq;

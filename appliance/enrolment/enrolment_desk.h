@@ -39,7 +39,7 @@ struct EnrolCall {
 class EnrolmentDesk {
 public:
     struct Seams {
-        Disk& disk;
+        Disk& disk;  // Used by nobody else: from whatever thread calls, under its lock.
         Clock& clock;
         Random& random;
         Conditions& conditions;

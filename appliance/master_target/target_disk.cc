@@ -110,21 +110,22 @@ pipeline::DiskWelcome TargetDisk::welcome(const pipeline::DiskHello& hello,
     if (welcome.action != DiskAction::continue_ && welcome.action != DiskAction::reject) {
         repair_.ask(session);
     }
-    continued_ = welcome.action == DiskAction::continue_ ? session : SessionId{};
     return welcome;
 }
 
 // A fence repairs only what it covers: everything, in a new generation; everything since the held
-// point, when the agent was told to catch up. A fence for less must continue where the disk stands,
-// or be the one with which an agent begins its own sequences, which has nothing beneath it.
+// point, when the agent was told to catch up. A fence for less must continue where the disk stands.
 bool TargetDisk::may_begin_fence(const RecordHeader& header) const {
+    using enum wire::ResyncKind;
+    const auto kind = static_cast<wire::ResyncKind>(pipeline::resync_kind_of(header));
     if (header.key.generation != writer_->generation()) {
-        return static_cast<wire::ResyncKind>(pipeline::resync_kind_of(header)) !=
-               wire::ResyncKind::catch_up;
+        return kind != catch_up && kind != resume;
+    }
+    if (kind == resume) {
+        return !repair_.damaged() && pipeline::may_follow(header, writer_->received());
     }
     return repair_.asked(header.session) ||
-           (!repair_.damaged() &&
-            (header.session == continued_ || header.seq <= next(writer_->received())));
+           (!repair_.damaged() && header.seq <= next(writer_->received()));
 }
 
 bool TargetDisk::take(const pipeline::Record& record) {
@@ -143,7 +144,7 @@ bool TargetDisk::take(const pipeline::Record& record) {
         repair_.repaired();
     } else if (header.type == RecordType::resync_begin &&
                (header.key.generation != writer_->generation() ||
-                header.seq > next(writer_->received()))) {
+                header.seq > writer_->received())) {
         return repair_.damaged() ||
                repair_.damage({Errc::seq_gap, "a fence that does not cover what is missing"});
     }
@@ -327,6 +328,16 @@ TargetWork TargetDisk::work() const {
 const std::optional<volume::HeldPoint>& TargetDisk::point() const {
     static const std::optional<volume::HeldPoint> none;
     return writer_ ? writer_->point() : none;
+}
+
+std::vector<PointId> TargetDisk::held_points() const {
+    std::vector<PointId> out;
+    if (point()) {
+        out.push_back(point()->id);
+        std::ranges::transform(writer_->kept_points(), std::back_inserter(out),
+                               [](const volume::KeptPoint& kept) { return kept.point.id; });
+    }
+    return out;
 }
 
 Seq TargetDisk::committed() const {

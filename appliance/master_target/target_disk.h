@@ -86,6 +86,11 @@ public:
                                                             const FingerprintSecret& secret);
 
     [[nodiscard]] const std::optional<volume::HeldPoint>& point() const;
+    // What it can become, newest first: the held point and those before it.
+    [[nodiscard]] std::vector<PointId> held_points() const;
+    // What it holds is not known now: it is not open, or a merge is under way.
+    [[nodiscard]] bool unsettled() const noexcept { return trouble_.has_value() || merging(); }
+    [[nodiscard]] const std::optional<DiskId>& id() const noexcept { return id_; }
     [[nodiscard]] Generation generation() const {
         return writer_ ? writer_->generation() : Generation{};
     }
@@ -109,7 +114,6 @@ private:
     std::uint64_t size_bytes_ = 0;
     std::optional<Error> trouble_;  // Not open, and why.
     StreamRepair repair_;
-    SessionId continued_{};  // Was told to go on: its first fence may leave sequences out.
     bool unsynced_ = false;
     std::uint64_t taken_bytes_ = 0, blocks_compared_ = 0;
     WorkMeter meter_;  // Of the merge or switch under way.

@@ -184,12 +184,15 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
         return;
     }
     const bool begin = header.type == RecordType::resync_begin;
-    if (disk.damaged && !(begin && header.session == disk.repair_session)) {
+    const bool resumes = begin && pipeline::resync_kind_of(header) == pipeline::resync_kind_resume;
+    if (disk.damaged && !(begin && !resumes && header.session == disk.repair_session)) {
         skip(disk, waiting_of(stored));
         return;
     }
-    // A fence may begin above a hole: what is missing lies beneath it as BASE (catch-up).
-    if (!begin && header.seq > next(disk.assembled)) {
+    // A fence may begin above a hole if what is missing lies beneath it as BASE.
+    const bool in_place =
+        begin ? pipeline::may_follow(header, disk.assembled) : header.seq == next(disk.assembled);
+    if (!in_place) {
         report_gap(disk, stored);
         return;
     }

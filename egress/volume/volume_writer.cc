@@ -151,6 +151,10 @@ Result<bool> VolumeWriter::check_sequence(const RecordHeader& header) {
         if (!anew && header.seq <= received_) {
             return false;
         }
+        if (!pipeline::may_follow(header, received_)) {
+            return fail(Errc::seq_gap, "a fence that does not cover what is missing above " +
+                                           std::to_string(raw(received_)));
+        }
         return true;  // May jump forward: its BASE covers what lies between.
     }
     if (header.key.generation != generation_) {

@@ -110,7 +110,7 @@ template <>
 Result<ResyncBegin> decode<ResyncBegin>(Bytes payload) {
     ByteReader reader = message_reader(payload);
     ResyncBegin begin;
-    CW_TRY_ASSIGN(begin.kind, read_enum(reader, ResyncKind::catch_up));
+    CW_TRY_ASSIGN(begin.kind, read_enum(reader, ResyncKind::resume));
     CW_TRY_ASSIGN(begin.reason, reader.text16(reason_bytes_max));
     CW_TRY(expect_end(reader));
     return begin;

@@ -33,7 +33,7 @@ constexpr FrameRule rules[] = {
     {ack, "ACK", SlotRule::machine, SeqRule::zero, 42, control_payload_bytes_max},
     {credit, "CREDIT", SlotRule::machine, SeqRule::zero, 8, 8},
     {nak, "NAK", SlotRule::machine, SeqRule::zero, 13, small_max},
-    {resync_begin, "RESYNC_BEGIN", SlotRule::disk, SeqRule::positive, 3, small_max},
+    {resync_begin, "RESYNC_BEGIN", SlotRule::disk, SeqRule::positive, 3, small_max, 0, false, true},
     {hashes, "HASHES", SlotRule::disk, SeqRule::zero, 12, large_max},
     {resync_end, "RESYNC_END", SlotRule::disk, SeqRule::positive, 0, 0, 0, false, true},
     {hashes_request, "HASHES_REQUEST", SlotRule::disk, SeqRule::zero, 12, 12},

@@ -3,7 +3,7 @@
 //   0  u32 magic "CWF1"     4  u8 type      5  u8 flags (0)    6  u16 disk slot (order of HELLO;
 //   0xffff: the machine)    8  u32 payload bytes (<= 8 MiB + table)    12 u32 table bytes (the part
 //   of the payload before its data; multiple of 4096 for stored records)    16 u64 sequence
-//   24 u32 session          28 u32 ordinal (BASE, RESYNC_END)   32 u32 CRC-32C of the table
+//   24 u32 session          28 u32 ordinal (BASE, RESYNC_*)     32 u32 CRC-32C of the table
 //   part (control payloads: of all)    36 u32 CRC-32C of bytes 0..35
 //
 // Payloads of WRITE, BASE, POINT and POINT_RESULT are stored as they are: their formats are

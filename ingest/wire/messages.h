@@ -123,8 +123,10 @@ struct PointStatus {
     std::string reason;
 };
 
-// Why a fence is opened. Travels in RESYNC_BEGIN, whose header carries the fence sequence.
-enum class ResyncKind : std::uint8_t { initial = 1, resync = 2, catch_up = 3 };
+// Why a fence is opened. Travels in RESYNC_BEGIN, whose header carries the fence sequence. The
+// first three cover all that may be missing; resume only what changed since the sequence it
+// follows, of which the header's ordinal tells the low half (pipeline/record.h: may_follow).
+enum class ResyncKind : std::uint8_t { initial = 1, resync = 2, catch_up = 3, resume = 4 };
 struct ResyncBegin {
     ResyncKind kind{};
     std::string reason;  // Recorded and shown: never an unexplained resync.

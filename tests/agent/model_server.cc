@@ -261,6 +261,12 @@ void ModelServer::on_resync(const wire::FrameHeader& header, Bytes payload) {
     }
     if (header.type == wire::FrameType::resync_begin) {
         begins.push_back(wire::decode<wire::ResyncBegin>(payload)->kind);
+        const bool resumes = begins.back() == wire::ResyncKind::resume;
+        if (resumes
+                ? disk->must_begin || header.ordinal != pipeline::followed_by_resume(disk->received)
+                : header.ordinal != 0) {
+            return violate("RESYNC_BEGIN does not cover what is missing");
+        }
         const Seq expected = disk->must_begin ? disk->begin_at : next(disk->received);
         const bool leaps = std::exchange(disk->untouched, false) && header.seq > expected &&
                            (features & wire::feature_own_sequences) != 0;

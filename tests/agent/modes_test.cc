@@ -105,7 +105,7 @@ TEST_F(Modes, InMetadataExactlyWhatChangedIsReadAgain) {
     make_whole();
     EXPECT_EQ(h->replicator->base(0).read_bytes() - read, at.missed_bytes);
     EXPECT_EQ(h->server.base_bytes - sent, at.missed_bytes);
-    EXPECT_EQ(h->server.begins.back(), wire::ResyncKind::catch_up);
+    EXPECT_EQ(h->server.begins.back(), wire::ResyncKind::resume);
 }
 
 TEST_F(Modes, AListThatIsFullGivesWayToTheBitmapOfBlocks) {

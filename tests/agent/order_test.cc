@@ -58,7 +58,7 @@ TEST_F(OrderedResync, LessThanHalfIsCaughtUpWithAtOnce) {
     miss(20);  // Some of it is in memory.
     ASSERT_TRUE(h.run_until_protected());
     EXPECT_EQ(h.server.times_asked, 0U);
-    EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::catch_up);
+    EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::resume);
     expect_whole_point();
 }
 
@@ -67,7 +67,7 @@ TEST_F(OrderedResync, AServerThatKeepsNoOrdersIsNotLeftWaitingFor) {
     miss(28);
     ASSERT_TRUE(h.run_until_protected());
     EXPECT_EQ(h.server.times_asked, 0U);
-    EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::catch_up);
+    EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::resume);
     expect_whole_point();
 }
 

@@ -76,7 +76,7 @@ TEST(Replicator, AFullQueueDegradesToTheMapAndCatchesUp) {
     ASSERT_TRUE(h.run_until([&] { return committed(h, *id); }));
     h.check_points();
     h.expect_no_violations();
-    EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::catch_up);
+    EXPECT_EQ(h.server.begins.back(), wire::ResyncKind::resume);
 }
 
 TEST(Replicator, AnOutageUnderSmallWritesIsKeptInOrderInLittleMemory) {

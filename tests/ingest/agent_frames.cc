@@ -77,7 +77,8 @@ ByteVector resync_begin_frame(const Place& place, wire::ResyncKind kind) {
     return wire::encode_control_frame({.type = wire::FrameType::resync_begin,
                                        .disk_slot = place.slot,
                                        .seq = place.seq,
-                                       .session = place.session},
+                                       .session = place.session,
+                                       .ordinal = place.ordinal},
                                       wire::encode(wire::ResyncBegin{kind, "test"}));
 }
 
@@ -90,7 +91,11 @@ ByteVector resize_frame(const Place& place, std::uint64_t bytes) {
 }
 
 ByteVector point_frame(SessionId session, const pipeline::Point& point) {
-    return block_frame(wire::FrameType::point, session, pipeline::encode_point(point));
+    return point_frame_of(session, pipeline::encode_point(point));
+}
+
+ByteVector point_frame_of(SessionId session, ByteVector payload) {
+    return block_frame(wire::FrameType::point, session, std::move(payload));
 }
 
 ByteVector point_result_frame(SessionId session, const pipeline::PointResult& result) {

@@ -42,9 +42,12 @@ ByteVector write_frame(const Place& place, const std::vector<Piece>& pieces);
 ByteVector base_frame(const Place& place, const std::vector<Piece>& pieces);
 // RESYNC_END, FLUSH: frames without payload.
 ByteVector empty_frame(wire::FrameType type, const Place& place);
+// Of kind resume, `place.ordinal` says what it follows.
 ByteVector resync_begin_frame(const Place& place, wire::ResyncKind kind);
 ByteVector resize_frame(const Place& place, std::uint64_t bytes);
 ByteVector point_frame(SessionId session, const pipeline::Point& point);
+// With `payload` as it is, whatever it says.
+ByteVector point_frame_of(SessionId session, ByteVector payload);
 ByteVector point_result_frame(SessionId session, const pipeline::PointResult& result);
 
 template <typename Message>

@@ -61,6 +61,50 @@ TEST_F(ResyncTest, C6NoOtherFrameMayLeaveSequencesOut) {
     EXPECT_EQ(rig->answer_of(FrameType::nak).as<wire::Nak>().expected, Seq{1});
 }
 
+TEST_F(ResyncTest, AFenceThatResumesIsTakenWhereItFollows) {
+    using wire::ResyncKind::resume;
+    const auto fence = [this](std::uint64_t seq, std::uint32_t follows) {
+        Place place = rig->at(seq);
+        place.ordinal = follows;
+        rig->feed(resync_begin_frame(place, resume));
+    };
+    for (const std::uint64_t leap : {std::uint64_t{0}, std::uint64_t{1} << 40}) {
+        open();
+        fence(1 + leap, 0);
+        ASSERT_EQ(rig->records.size(), 1U);
+        rig->feed(write_frame(rig->at(2 + leap), {{}}));
+        const std::uint64_t newest = 2 + leap;
+        fence(newest + 1, static_cast<std::uint32_t>(newest));
+        ASSERT_EQ(rig->records.size(), 3U);
+        EXPECT_TRUE(pipeline::may_follow(rig->records[2], Seq{newest}));
+        EXPECT_FALSE(pipeline::may_follow(rig->records[2], Seq{newest - 1}));
+        (void)rig->answers();
+        fence(newest + 2, static_cast<std::uint32_t>(newest));
+        EXPECT_EQ(rig->answer_of(FrameType::nak).as<wire::Nak>().reason, wire::NakReason::gap);
+        EXPECT_EQ(rig->records.size(), 3U);
+    }
+}
+
+TEST_F(ResyncTest, AFenceThatResumesIsNoAnswerToADemandForOne) {
+    using enum pipeline::DiskAction;
+    for (const auto action : {initial, resync, catch_up}) {
+        open(action);
+        (void)rig->answers();
+        rig->feed(resync_begin_frame(rig->at(1), wire::ResyncKind::resume));
+        EXPECT_EQ(rig->answer_of(FrameType::nak).as<wire::Nak>().reason,
+                  wire::NakReason::generation);
+        EXPECT_TRUE(rig->records.empty());
+    }
+}
+
+TEST_F(ResyncTest, AFenceThatCoversEverythingFollowsNothing) {
+    open();
+    Place place = rig->at(1);
+    place.ordinal = 1;
+    rig->feed(resync_begin_frame(place, wire::ResyncKind::catch_up));
+    EXPECT_EQ(rig->error_code(), Errc::frame_malformed);
+}
+
 TEST_F(ResyncTest, ARequiredResyncBecomesANotice) {
     open();
     rig->feed(message_frame(FrameType::resync_required, rig->session->id(),

@@ -62,6 +62,16 @@ void Source::begin_sync(Server& server, SourceDisk& disk) {
     send(server, begin, {}, {});
 }
 
+void Source::resume(Server& server, SourceDisk& disk, std::uint64_t leap) {
+    RecordHeader begin = header(server, disk, RecordType::resync_begin);
+    begin.ordinal = pipeline::followed_by_resume(Seq{raw(disk.next) - 1});
+    begin.seq = disk.fence = advance(disk.next, leap);
+    begin.seq_count = 1;
+    begin.aux |= pipeline::resync_kind_resume;
+    disk.next = next(disk.fence);
+    send(server, begin, {}, {});
+}
+
 void Source::end_sync(Server& server, SourceDisk& disk, std::uint32_t super_chunks) {
     RecordHeader end = header(server, disk, RecordType::resync_end);
     end.seq = disk.next;

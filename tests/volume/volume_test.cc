@@ -250,6 +250,14 @@ TEST_F(VolumeTest, GapsForeignBaseAndDamageAreRefusedDuplicatesAreNot) {
     damaged.slabs[0].data()[5] ^= std::byte{1};
     EXPECT_EQ(writer->take(damaged).error().code, Errc::payload_corrupt);
     EXPECT_EQ(writer->take(stream.steps.back().make(*pool_)).error().code, Errc::seq_gap);
+    // A fence that covers only what changed since the sequence that it follows.
+    Record resumed = stream.steps[0].make(*pool_);
+    resumed.header.aux = pipeline::resync_kind_resume;
+    resumed.header.seq = advance(writer->received(), 100);
+    resumed.header.ordinal = pipeline::followed_by_resume(next(writer->received()));
+    EXPECT_EQ(writer->take(resumed).error().code, Errc::seq_gap);
+    resumed.header.ordinal = pipeline::followed_by_resume(writer->received());
+    EXPECT_TRUE(writer->take(resumed));
 }
 
 TEST(TargetProbe, KnowsWhatMountinfoMounts) {

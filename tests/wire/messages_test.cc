@@ -177,7 +177,7 @@ TEST(Messages, SmallMessagesCheckEachField) {
     refuse(samples::goodbye(), 0, std::uint8_t{2});
     refuse(samples::goodbye(), 1, std::uint16_t{257});
     refuse(samples::goodbye(), 3, std::uint16_t{256});
-    refuse(samples::resync_begin(), 0, std::uint8_t{4});
+    refuse(samples::resync_begin(), 0, std::uint8_t{5});
     refuse(Resize{4096}, 0, std::uint64_t{0});
     refuse(Resize{4096}, 0, std::uint64_t{100});
     refuse(Resize{4096}, 0, std::uint64_t{0} - 512);

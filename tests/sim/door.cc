@@ -8,6 +8,18 @@ namespace {
 constexpr std::int64_t tick_ns = 500 * ns_per_ms, retry_ns = 2 * ns_per_ms;
 constexpr std::size_t turn_bytes = 1 * mib;
 
+pipeline::Committed taken_for_committed(const pipeline::Spooled& spooled) {
+    pipeline::Committed out{.machine = spooled.key.machine, .disks = {}, .points = {}};
+    if (!spooled.key.disk.is_nil()) {
+        out.disks.push_back({.disk = spooled.key.disk,
+                             .generation = spooled.key.generation,
+                             .committed = spooled.durable,
+                             .fence = spooled.fence,
+                             .base_ordinals = spooled.base_ordinals});
+    }
+    return out;
+}
+
 template <typename T>
 bool push_all(std::deque<T>& items, pipeline::Ring<T>& ring) {
     bool pushed = false;
@@ -85,6 +97,10 @@ bool Door::drain_inbound() {
         any = true;
         context_.saw_spooled(spooled);
         tell(spooled.key.machine, [&](ingest::Session& s) { s.on_spooled(spooled); });
+        if (context_.spooled_is_committed) {
+            tell(spooled.key.machine,
+                 [&](ingest::Session& s) { s.on_committed(taken_for_committed(spooled)); });
+        }
     }
     pipeline::Committed committed;
     while (context_.rings.committed.try_pop(committed)) {

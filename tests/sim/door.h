@@ -26,7 +26,8 @@ public:
         std::function<void()> wake_spool, wake_admission;
         bool trust_stale =
             false;  // A planted bug: a displaced connection speaks for its successor.
-        std::function<void()> took_stale;  // A frame of a displaced connection, by that bug.
+        std::function<void()> took_stale;   // A frame of a displaced connection, by that bug.
+        bool spooled_is_committed = false;  // Another: to the agent the cache is the vault.
         // Told before the sessions are.
         std::function<void(const pipeline::Spooled&)> saw_spooled;
         std::function<void(const pipeline::MachineOpened&)> saw_opened;

@@ -67,6 +67,8 @@ constexpr std::array rows{
               "a group is let go before every machine of it is held", 300},
     MutantRow{Mutant::nobody_held, "nobody-held",
               "the writers of a disk do not pass the gate that a barrier closes", 300},
+    MutantRow{Mutant::spooled_is_committed, "spooled-is-committed",
+              "agents are told that what a server holds is in the vault", 300},
 };
 
 }  // namespace

@@ -41,6 +41,7 @@ enum class Mutant : std::uint8_t {
     no_own_sequences,
     released_before_ready,
     nobody_held,
+    spooled_is_committed,
 };
 
 struct MutantRow {

@@ -101,6 +101,9 @@ void Operator::disturb_servers() {
         } else if (world_.hit(s.server_pause)) {
             server->pause(static_cast<std::int64_t>(world_.random->below(150)) * ns_per_s);
         }
+        if (world_.hit(s.server_loss)) {
+            server->lose();
+        }
         if (world_.hit(s.rot) && server->damage_cache()) {
             server->kill(false);  // It is found when it is read.
         }

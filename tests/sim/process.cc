@@ -271,6 +271,7 @@ void Process::make_door() {
                       .wake_admission = [this] { admission_runner_->doorbell().ring(); },
                       .trust_stale = world_.mutant == Mutant::stale_frames_accepted,
                       .took_stale = [this] { world_.trace.count("seen.stale_frames"); },
+                      .spooled_is_committed = world_.mutant == Mutant::spooled_is_committed,
                       .saw_spooled =
                           [this](const pipeline::Spooled& notice) {
                               world_.oracles->durability.on_spooled(index_, notice);

@@ -52,6 +52,7 @@ bool all_classes_hit(const CampaignResult& result) {
                              "fault.stale_session",
                              "fault.takeover",
                              "fault.server_clone",
+                             "fault.server_lost",
                              "fault.agent_clone",
                              "fault.agent_clone_stopped",
                              "fault.agent_clone_off",

@@ -10,14 +10,18 @@ namespace cw::sim {
 Server::Server(World& world, std::size_t index)
     : world_(world),
       index_(index),
-      storage_(world.random->next_u64(), world.settings.disk, &world.clock),
+      storage_(make_storage(world.settings.disk)),
       state_{.identity = index, .witnesses = {}, .random_seed = world.settings.seed + index} {}
 
 Server::Server(World& world, std::size_t index, const Server& original) : Server(world, index) {
     state_ = original.state_;
-    original.storage_.copy_to(storage_);
-    storage_.power_cut();
+    original.storage_->copy_to(*storage_);
+    storage_->power_cut();
     restarted_ = true;
+}
+
+std::unique_ptr<fakes::SimStorage> Server::make_storage(const fakes::FaultPlan& plan) {
+    return std::make_unique<fakes::SimStorage>(world_.random->next_u64(), plan, &world_.clock);
 }
 
 Server::~Server() {
@@ -40,9 +44,9 @@ void Server::kill(bool power_cut) {
     cut_at_.reset();
     restarted_ = true;
     if (power_cut) {
-        storage_.power_cut();
+        storage_->power_cut();
     } else {
-        storage_.kill();
+        storage_->kill();
     }
     for (const auto& wire : world_.network.wires()) {
         if (wire->server == index_ && !wire->server_gone) {
@@ -54,6 +58,27 @@ void Server::kill(bool power_cut) {
         world_.clock.boot() + static_cast<std::int64_t>(world_.random->below(5000)) * ns_per_ms;
 }
 
+void Server::lose() {
+    if (lost_) {
+        return;
+    }
+    kill(true);
+    world_.event("server.lost", index_);
+    world_.trace.count("fault.server_lost");
+    lost_ = true;
+}
+
+void Server::replace() {
+    add_counts();
+    storage_ = make_storage(storage_->plan());
+    // It is somebody else to the vault, and has no witness of it.
+    state_ = {.identity = world_.settings.servers + 1 + world_.servers_lost++,
+              .witnesses = {},
+              .random_seed = world_.random->next_u64()};
+    world_.oracles->durability.on_lost(index_);
+    lost_ = damaged_ = restarted_ = false;
+}
+
 void Server::pause(std::int64_t ns) {
     world_.event("server.pause", index_, static_cast<std::uint64_t>(ns));
     world_.trace.count("fault.pause");
@@ -61,8 +86,8 @@ void Server::pause(std::int64_t ns) {
 }
 
 void Server::end_faults() {
-    storage_.plan() = {};
-    storage_.plan().durable_delay_ns = ns_per_ms;
+    storage_->plan() = {};
+    storage_->plan().durable_delay_ns = ns_per_ms;
     paused_until_ = {};
     cut_at_.reset();
     restarted_ = false;
@@ -80,7 +105,7 @@ bool Server::damage_cache() {
     if (live == 0) {
         return false;  // Nobody would ever look.
     }
-    const auto done = sim::damage_cache(storage_, live, *world_.random);
+    const auto done = sim::damage_cache(*storage_, live, *world_.random);
     if (!done) {
         return false;
     }
@@ -103,6 +128,9 @@ void Server::tend() {
     if (process_ && process_->dead() && !process_->running()) {
         process_.reset();
     }
+    if (!process_ && lost_) {
+        replace();
+    }
     if (!process_ && now >= restart_at_) {
         process_ = std::make_unique<Process>(world_, index_, state_);
         const Result<void> started = process_->start();
@@ -111,7 +139,7 @@ void Server::tend() {
             world_.trace.count("seen.start_failed");
             ++failed_starts_;
             process_->kill();
-            storage_.kill();
+            storage_->kill();
             restart_at_ = world_.clock.boot() + ns_per_s;
             process_.reset();
             return;
@@ -127,7 +155,7 @@ void Server::tend() {
 }
 
 void Server::add_counts() {
-    const fakes::FaultCounts& counts = storage_.counts();
+    const fakes::FaultCounts& counts = storage_->counts();
     world_.trace.count("fault.write_error", counts.write_error);
     world_.trace.count("fault.sync_error", counts.sync_error);
     world_.trace.count("fault.torn_cut", counts.torn_cuts);

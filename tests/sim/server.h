@@ -19,6 +19,8 @@ public:
     ~Server();
 
     void kill(bool power_cut);
+    // For good, with its disk and its state directory. A new machine takes its place.
+    void lose();
     void pause(std::int64_t ns);
     // At the top level only: removes what is dead, restarts what should run, ticks.
     void tend();
@@ -29,7 +31,7 @@ public:
     [[nodiscard]] bool awake() const;
     [[nodiscard]] Nanos wakes_at() const noexcept { return std::max(paused_until_, restart_at_); }
     [[nodiscard]] Process* process() noexcept { return up() ? process_.get() : nullptr; }
-    [[nodiscard]] fakes::SimStorage& storage() noexcept { return storage_; }
+    [[nodiscard]] fakes::SimStorage& storage() noexcept { return *storage_; }
     // It has told an agent where it stands.
     void welcomed();
     // When its power goes, if that is settled.
@@ -41,16 +43,19 @@ public:
     void add_counts();
 
 private:
+    std::unique_ptr<fakes::SimStorage> make_storage(const fakes::FaultPlan& plan);
+    void replace();
+
     World& world_;
     std::size_t index_;
-    fakes::SimStorage storage_;
+    std::unique_ptr<fakes::SimStorage> storage_;
     ServerState state_;
     std::unique_ptr<Process> process_;
     Nanos restart_at_{}, paused_until_{}, next_tick_{};
     std::optional<Nanos> cut_at_;
     bool restarted_ = false;  // And has not told anybody since.
     unsigned failed_starts_ = 0;
-    bool damaged_ = false;
+    bool damaged_ = false, lost_ = false;
 };
 
 }  // namespace cw::sim

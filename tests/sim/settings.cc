@@ -105,6 +105,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.group = s.machines == 2 && s.agent_clone == 0 && !dice.one_in(4);
     s.barrier_fault = dice.rate(2500);
     s.barrier_hold_ns = static_cast<std::int64_t>(dice.between(20, 400)) * ns_per_ms;
+    s.server_loss = dice.one_in(4) ? static_cast<std::uint32_t>(dice.between(50, 600)) : 0;
 }
 
 }  // namespace
@@ -138,7 +139,7 @@ std::string describe(const Settings& s) {
         << " cut=" << s.cut << " half_open=" << s.half_open << " stale=" << s.stale_session
         << " kill=" << s.server_kill << " power=" << s.server_power_cut
         << " second_cut=" << s.second_cut << " pause=" << s.server_pause
-        << " takeover=" << s.takeover << " clone=" << s.server_clone
+        << " takeover=" << s.takeover << " clone=" << s.server_clone << " loss=" << s.server_loss
         << " agent(kill=" << s.agent_kill << " power=" << s.agent_power_cut
         << " stop=" << s.agent_stop << " lost=" << s.agent_lost_state
         << " old=" << s.agent_old_state << " clone=" << s.agent_clone << ") group=" << s.group

@@ -41,7 +41,7 @@ struct Settings {
     std::uint32_t second_cut = 0;
     std::uint32_t agent_kill = 0, agent_power_cut = 0, agent_stop = 0;
     std::uint32_t agent_lost_state = 0, agent_old_state = 0, agent_clone = 0;
-    std::uint32_t server_clone = 0;
+    std::uint32_t server_clone = 0, server_loss = 0;
     // Two machines that share recovery points; what befalls a barrier's messages.
     bool group = false;
     std::uint32_t barrier_fault = 0;

@@ -81,6 +81,7 @@ public:
     std::vector<std::unique_ptr<Server>> servers;
     std::vector<std::unique_ptr<Machine>> machines;
     bool machines_were_cloned = false;
+    std::size_t servers_lost = 0;  // And replaced.
     // Somebody else's turn whenever who blocks on the store at the top level waits. May be empty.
     std::function<void()> meanwhile;
     std::unique_ptr<Group> group;  // None in most schedules.

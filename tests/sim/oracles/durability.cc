@@ -89,6 +89,10 @@ void DurabilityOracle::on_cloned(std::size_t original, std::size_t copy) {
     acked_.merge(owed);
 }
 
+void DurabilityOracle::on_lost(std::size_t server) {
+    std::erase_if(acked_, [&](const auto& entry) { return entry.first.first == server; });
+}
+
 void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spool, bool damaged) {
     const std::vector<cache::StreamState> streams = spool.streams();
     for (auto& [key, acked] : acked_) {

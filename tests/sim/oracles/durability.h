@@ -21,6 +21,8 @@ public:
     void on_opened(std::size_t server, const pipeline::MachineOpened& opened);
     // `copy` was made of what `original` has on its disk: it owes what that had acknowledged.
     void on_cloned(std::size_t original, std::size_t copy);
+    // For good: what it had acknowledged is the agents' again, what was committed the vault's.
+    void on_lost(std::size_t server);
     // The process has come back. `damaged`: more was done to its disk than it promises to survive;
     // then what is missing must be reported as lost, and is not asked for again.
     void on_recovered(std::size_t server, const cache::Spool& spool, bool damaged);

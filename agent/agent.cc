@@ -26,9 +26,12 @@ Result<void> Agent::run(const Observer& observe) {
     Nanos observed{};
     while (!replicator_->ended() && !wants_restart_) {
         const bool busy = round();
-        if (observe && clock_.boot() - observed >= observe_every_ns) {
+        if (clock_.boot() - observed >= observe_every_ns) {
             observed = clock_.boot();
-            observe(replicator_->status());
+            ChildProcess::reap_given_up();
+            if (observe) {
+                observe(replicator_->status());
+            }
         }
         park(busy);
     }

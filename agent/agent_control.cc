@@ -77,6 +77,19 @@ json hints_json(const std::vector<ScanSource::Disk>& disks) {
     return out;
 }
 
+json hooks_json(const Freezer& freezer) {
+    const auto& failed = freezer.post_error();
+    const auto& earlier = freezer.earlier_hook();
+    json out{{"post_hook_runs", freezer.state() == Freezer::State::finishing && !earlier},
+             {"post_hook_error", failed ? to_string(*failed) : ""}};
+    if (earlier) {
+        out["earlier"] = {{"hook", name_of(earlier->kind())},
+                          {"pid", earlier->pid()},
+                          {"runs_ms", earlier->age_ns() / ns_per_ms}};
+    }
+    return out;
+}
+
 json pauses_json(const PauseReport::Numbers& pauses) {
     json out{{"points", pauses.points},
              {"limit_ms", point_pause_max_ns / ns_per_ms},
@@ -289,10 +302,8 @@ std::string Agent::status_json() {
             {"last_error",
              scanner_->snapshot_error() ? to_string(*scanner_->snapshot_error()) : ""}};
     }
-    if (freezer_ && freezer_->can_freeze()) {
-        const auto& failed = freezer_->post_error();
-        out["hooks"] = {{"post_hook_runs", freezer_->state() == Freezer::State::finishing},
-                        {"post_hook_error", failed ? to_string(*failed) : ""}};
+    if (freezer_ && (freezer_->can_freeze() || freezer_->earlier_hook())) {
+        out["hooks"] = hooks_json(*freezer_);
     }
     if (qemu_) {
         out["machine_reason"] = qemu_->reason();

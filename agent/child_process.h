@@ -1,10 +1,11 @@
 // ChildProcess: a program started from an argument list, without a shell, and never waited for:
 // poll() asks. Past its time limit it and everything it started (its process group) is killed.
-// Thread-safety: none.
+// Thread-safety: none; reap_given_up() from any thread.
 #pragma once
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/net.h"
 
 #include <optional>
 #include <string>
@@ -30,10 +31,22 @@ public:
     // The same without a time limit.
     static Result<ChildProcess> start(const std::vector<std::string>& command, Clock& clock,
                                       const Setting& setting);
+    // The same with a time limit, and it stands still until release(): so that who it is can be
+    // written down before it does anything. Without release() it never begins, whatever becomes of
+    // us. That it cannot be started is told by poll(). Errors: hook_failed.
+    static Result<ChildProcess> start_held(const std::vector<std::string>& command, Clock& clock,
+                                           std::int64_t limit_ns);
+    void release();
+
     ChildProcess(ChildProcess&& other) noexcept;
     ChildProcess& operator=(ChildProcess&&) = delete;
     ~ChildProcess();  // Kills it if it runs, and waits a second for its end at most.
-    void disown() noexcept { pid_ = -1; }  // It goes on without us.
+    void disown();    // It goes on without us.
+    [[nodiscard]] int pid() const noexcept { return pid_; }  // -1: ended.
+
+    // Those that were given up or disowned die all the same, some day: whoever of them has leaves
+    // the list of processes. Cheap; to be called now and then.
+    static void reap_given_up();
 
     // The outcome, once it has ended: fine only with exit status 0. One that cannot be killed (it
     // waits for a disk that hangs) is given up five seconds after its limit. Errors: hook_failed.
@@ -47,6 +60,8 @@ private:
     Clock& clock_;
     Nanos deadline_;
     bool killed_ = false;
+    Fd gate_;       // Of one that is held.
+    Fd complaint_;  // It has an errno if the program could not be started.
 };
 
 }  // namespace cw::agent

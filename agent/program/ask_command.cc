@@ -48,6 +48,13 @@ void print_status(const json& status) {
         }
     }
     const json hooks = status.value("hooks", json::object());
+    if (const json earlier = hooks.value("earlier", json::object()); !earlier.empty()) {
+        std::printf(
+            "hooks     the %s of an earlier agent runs still (process %d, for %.0f s): no "
+            "hook begins before it has ended\n",
+            earlier.value("hook", "").c_str(), earlier.value("pid", 0),
+            static_cast<double>(earlier.value("runs_ms", 0LL)) / 1000);
+    }
     if (const std::string failed = hooks.value("post_hook_error", ""); !failed.empty()) {
         std::printf("hooks     the last post-hook: %s\n", failed.c_str());
     } else if (hooks.value("post_hook_runs", false)) {

@@ -136,7 +136,9 @@ Freezer::~Freezer() {
     if (state_ != State::idle && state_ != State::finishing) {
         hook_.reset();  // The pre-hook, if it runs still.
         mount_.reset();
-        begin_post();
+        if (!earlier_) {
+            begin_post();
+        }
     }
     if (hook_) {
         hook_->disown();
@@ -154,15 +156,43 @@ void Freezer::begin_freeze(bool with_mount) {
     pre_done_ = false;
     deadline_ = clock_.boot() + options_.limit_ns;
     state_ = State::freezing;
-    // Before anything is done: a kill right after it must not forget what is to be undone.
-    const std::string note = !with_mount_ ? "frozen\n" : "frozen " + options_.mount;
-    if (auto noted = write_file_atomically(disk_, options_.marker_path, as_bytes(note)); !noted) {
-        fail_freeze(name_full_disk(noted.error(), options_.marker_path));
+    marker_ = {.mount = with_mount_ ? options_.mount : std::string{}};
+    if (const auto begun = begin_pre(); !begun) {
+        fail_freeze(begun.error());
     } else if (options_.pre.empty()) {
         freeze_mount();
-    } else if (const auto begun = run(options_.pre); !begun) {
-        fail_freeze(begun.error());
     }
+}
+
+// The marker first: a kill right after anything was done must not forget what is to be undone.
+Result<void> Freezer::begin_pre() {
+    if (options_.pre.empty()) {
+        return write_marker();
+    }
+    CW_TRY(prepare(options_.pre, HookKind::pre));
+    if (auto written = write_marker(); !written) {
+        hook_.reset();
+        return written;
+    }
+    hook_->release();
+    return {};
+}
+
+// A hook that waits for its release(), with its name in the marker.
+Result<void> Freezer::prepare(const std::vector<std::string>& command, HookKind kind) {
+    CW_TRY_ASSIGN(ChildProcess held, ChildProcess::start_held(command, clock_, options_.limit_ns));
+    hook_.emplace(std::move(held));
+    marker_.hook.reset();
+    if (const auto mark = mark_of(hook_->pid())) {
+        marker_.hook = {kind, *mark};
+    }
+    return {};
+}
+
+Result<void> Freezer::write_marker() {
+    auto written = write_file_atomically(disk_, options_.marker_path, as_bytes(to_text(marker_)));
+    return written ? Result<void>{}
+                   : std::unexpected(name_full_disk(written.error(), options_.marker_path));
 }
 
 void Freezer::begin_thaw() {
@@ -175,16 +205,20 @@ void Freezer::begin_thaw() {
         thaw_forgotten();
     }
     hook_.reset();  // A pre-hook that still runs is killed.
+    thaw_begun_ = clock_.boot();
     state_ = State::thawing;
 }
 
-// What was frozen by a process before this one, which was killed together with its helper.
+// What was frozen by a process before this one, which was killed together with its helper; and a
+// hook of it that runs still.
 void Freezer::thaw_forgotten() {
-    constexpr std::string_view mark = "frozen ";
     const auto note = read_file(disk_, options_.marker_path, 4096);
-    const std::string text = note ? std::string(as_text(*note)) : std::string{};
-    if (text.starts_with(mark) && FsFreeze::thaw_mount(text.substr(mark.size()))) {
-        log_warning("agent.freeze.forgotten", {{"mount", text.substr(mark.size())}});
+    marker_ = note ? parse_marker(as_text(*note)) : HookMarker{};
+    if (!marker_.mount.empty() && FsFreeze::thaw_mount(marker_.mount)) {
+        log_warning("agent.freeze.forgotten", {{"mount", marker_.mount}});
+    }
+    if (marker_.hook && still_runs(marker_.hook->process)) {
+        earlier_.emplace(*marker_.hook, clock_, options_.limit_ns);
     }
 }
 
@@ -245,7 +279,9 @@ void Freezer::step_thawing() {
         }
     }
     state_ = State::finishing;
-    begin_post();
+    if (!earlier_) {
+        begin_post();
+    }
 }
 
 void Freezer::begin_post() {
@@ -253,12 +289,25 @@ void Freezer::begin_post() {
     if (options_.post.empty()) {
         return;
     }
-    if (const auto begun = run(options_.post); !begun) {
+    if (const auto begun = prepare(options_.post, HookKind::post); !begun) {
         post_error_ = begun.error();
+        return;
     }
+    // It is owed, also where nobody could recognise it later.
+    if (const auto written = write_marker(); !written) {
+        log_warning("agent.hook.unmarked", {{"error", written.error()}});
+    }
+    hook_->release();
 }
 
 void Freezer::step_post() {
+    if (earlier_) {
+        if (!earlier_->ended()) {
+            return;
+        }
+        earlier_.reset();
+        begin_post();
+    }
     if (hook_) {
         const auto ended = hook_->poll();
         if (!ended) {
@@ -294,12 +343,6 @@ void Freezer::freeze_mount() {
         return fail_freeze(begun.error());
     }
     mount_.emplace(std::move(*begun));
-}
-
-Result<void> Freezer::run(const std::vector<std::string>& command) {
-    CW_TRY_ASSIGN(ChildProcess started, ChildProcess::start(command, clock_, options_.limit_ns));
-    hook_.emplace(std::move(started));
-    return {};
 }
 
 }  // namespace cw::agent

@@ -4,7 +4,8 @@
 // system is frozen by a helper process that thaws when told, when its time is over, or when the
 // agent dies: a killed agent never leaves a machine frozen. If the helper is killed the agent
 // thaws. If both are, the next start does: a marker file says so, and makes a post-hook run that is
-// owed.
+// owed. A hook that outlived its agent is named there: before it has ended, or was killed at the
+// end of its time, no other one begins (hook_marker.h).
 //
 // Whether it was still is known when it goes on again. A pre-hook that ended well vouches for it
 // until the post-hook is begun; what becomes of that one is told (post_error()) and changes nothing
@@ -12,6 +13,7 @@
 #pragma once
 
 #include "agent/child_process.h"
+#include "agent/scan/hook_marker.h"
 #include "base/disk.h"
 #include "base/net.h"
 
@@ -86,8 +88,16 @@ public:
     [[nodiscard]] bool let_go() const noexcept {
         return state_ == State::idle || state_ == State::finishing;
     }
+    // For how long it has been thawing; 0: it is not.
+    [[nodiscard]] std::int64_t thawing_ns() const {
+        return state_ == State::thawing ? clock_.boot() - thaw_begun_ : 0;
+    }
     // Why the last freeze failed, or the thaw found that it had not held.
     [[nodiscard]] const std::optional<Error>& error() const noexcept { return error_; }
+    // A hook of an agent before this one that is waited for.
+    [[nodiscard]] const std::optional<EarlierHook>& earlier_hook() const noexcept {
+        return earlier_;
+    }
     // Why the last post-hook failed. Errors: hook_failed.
     [[nodiscard]] const std::optional<Error>& post_error() const noexcept { return post_error_; }
     // The time limit is over: begin_thaw() now.
@@ -102,14 +112,18 @@ private:
     void freeze_mount();
     void thaw_forgotten();
     void fail_freeze(const Error& why);
-    Result<void> run(const std::vector<std::string>& command);
+    Result<void> begin_pre();
+    Result<void> prepare(const std::vector<std::string>& command, HookKind kind);
+    Result<void> write_marker();
 
     const Options options_;
     cw::Disk& disk_;
     Clock& clock_;
     State state_ = State::idle;
-    Nanos deadline_{};
+    Nanos deadline_{}, thaw_begun_{};
+    HookMarker marker_;  // As its file has it, or should have.
     std::optional<ChildProcess> hook_;
+    std::optional<EarlierHook> earlier_;
     std::optional<FsFreeze> mount_;
     std::optional<Error> error_, post_error_;
     bool pre_done_ = false, with_mount_ = true;

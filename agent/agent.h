@@ -167,6 +167,7 @@ private:
     void tend_freeze();
     void cut_frozen();
     void settle_frozen(const Result<void>& proof);
+    [[nodiscard]] std::string why_not_frozen();
     std::string status_json();
     // agent_group.cc
     Result<void> open_group();

@@ -172,6 +172,8 @@ void Agent::control_point(std::uint64_t client, const PointRequest& request) {
             return control_->reply(client, refusal(begun.error()));
         }
         waiter.group = true;
+    } else if (const auto hindrance = frozen ? freeze_->hindrance() : std::nullopt; hindrance) {
+        return control_->reply(client, refusal(*hindrance));
     } else if (frozen) {
         frozen_tag_ = request.tag;
         frozen_wanted_ = true;
@@ -225,8 +227,9 @@ bool Agent::find_point(Waiter& waiter) {
         }
         outcome = &of_group;
     } else if (waiter.frozen) {
-        if (frozen_trouble_) {
-            control_->reply(waiter.client, refusal(*frozen_trouble_));
+        const auto trouble = frozen_trouble_ ? frozen_trouble_ : freeze_->hindrance();
+        if (trouble) {
+            control_->reply(waiter.client, refusal(*trouble));
             return false;
         }
     } else if (scan_ && !scan_wanted_ && !scan_->running()) {
@@ -260,8 +263,10 @@ void Agent::tend_waiters() {
             out["ok"] = true;
             control_->reply(it->client, dump(out));
         } else if (clock_.boot() - it->deadline >= 0) {
-            control_->reply(it->client,
-                            refusal(it->held.value_or(Error{Errc::cancelled, "waited in vain"})));
+            const std::string why = it->frozen ? ": " + why_not_frozen() : std::string{};
+            control_->reply(
+                it->client,
+                refusal(it->held.value_or(Error{Errc::cancelled, "waited in vain" + why})));
         } else {
             ++it;
             continue;
@@ -294,6 +299,9 @@ std::string Agent::status_json() {
     }
     if (scan_ && scan_->outcome() && !*scan_->outcome()) {
         out["scan_error"] = to_string(scan_->outcome()->error());
+    }
+    if (const auto hindrance = freeze_ ? freeze_->hindrance() : std::nullopt; hindrance) {
+        out["freeze_error"] = to_string(*hindrance);
     }
     if (scanner_ != nullptr) {
         out["hints"] = hints_json(scanner_->disks());

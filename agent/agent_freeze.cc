@@ -119,6 +119,26 @@ void Agent::cut_frozen() {
     }
 }
 
+// For whoever has waited in vain for a point of a frozen source.
+std::string Agent::why_not_frozen() {
+    if (freezer_ && freezer_->earlier_hook()) {
+        const EarlierHook& hook = *freezer_->earlier_hook();
+        return "the " + std::string(name_of(hook.kind())) +
+               " of an earlier agent runs still (process " + std::to_string(hook.pid()) + ")";
+    }
+    if (freeze_->state() == Freeze::finishing) {
+        return "the post-hook of the point before runs still";
+    }
+    if (freeze_->state() == Freeze::thawing) {
+        return "the thaw of the point before is not confirmed";
+    }
+    if (freeze_->state() != Freeze::idle) {
+        return "the source is not frozen yet";
+    }
+    return replicator_->consistent() ? "the disks were busy with another point"
+                                     : "the disks are not synchronised yet";
+}
+
 // Nobody is frozen any more, or that is not known for too long: what the point may be called.
 void Agent::settle_frozen(const Result<void>& proof) {
     if (!proof) {

@@ -42,7 +42,7 @@ void print_status(const json& status) {
                         pauses.value("waited_ms", 0ULL));
         }
     }
-    for (const char* key : {"last_error", "scan_error"}) {
+    for (const char* key : {"last_error", "scan_error", "freeze_error"}) {
         if (status.contains(key)) {
             std::printf("error     %s\n", status.value(key, "").c_str());
         }

@@ -156,10 +156,23 @@ void GuestFreeze::thaw() {
     CW_ASSERT(state_ == State::frozen);
     const bool over = late();
     state_ = State::thawing;
+    thaw_begun_ = clock_.boot();
     ask("guest-fsfreeze-thaw", "{}", options_.freeze_ns);
     if (!end_helper() || over) {
         withdraw("it was frozen for longer than its limit before the cut was made");
     }
+}
+
+std::optional<Error> GuestFreeze::hindrance() const {
+    const std::int64_t owed_ns = clock_.boot() - thaw_begun_;
+    if (state_ != State::thawing || (thaw_pause_ns_ == 0 && owed_ns < proof_limit_ns)) {
+        return std::nullopt;
+    }
+    return Error{Errc::guest_unfrozen,
+                 "the guest has not answered the thaw of the freeze before for " +
+                     std::to_string(owed_ns / ns_per_s) + " s" +
+                     (thaw_pause_ns_ == 0 ? "" : " (" + thaw_trouble_ + ")") +
+                     "; the agent goes on asking it to thaw, and freezes it again only then"};
 }
 
 void GuestFreeze::withdraw(const std::string& why) {
@@ -174,6 +187,7 @@ void GuestFreeze::give_up(const std::string& why) {
     if (state_ == State::freezing) {
         // It may still freeze: the thaw behind it in the channel undoes that.
         state_ = State::thawing;
+        thaw_begun_ = clock_.boot();
         ask("guest-fsfreeze-thaw", "{}", options_.freeze_ns);
         (void)end_helper();
         return;
@@ -183,6 +197,7 @@ void GuestFreeze::give_up(const std::string& why) {
     if (state_ == State::thawing) {
         thaw_pause_ns_ =
             std::max(options_.retry_ns, std::min(2 * thaw_pause_ns_, thaw_pause_max_ns));
+        thaw_trouble_ = why;
         log_error("agent.guest.thaw", {{"reason", why}, {"again_ms", thaw_pause_ns_ / ns_per_ms}});
         thaw_again_at_ = clock_.boot() + thaw_pause_ns_;
     } else {

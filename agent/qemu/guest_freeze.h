@@ -41,6 +41,7 @@ public:
     void thaw() override;
     // Errors: guest_unfrozen.
     [[nodiscard]] const std::optional<Error>& error() const noexcept override { return error_; }
+    [[nodiscard]] std::optional<Error> hindrance() const override;
     [[nodiscard]] Errc unfrozen() const noexcept override { return Errc::guest_unfrozen; }
     [[nodiscard]] std::string summary() const override { return summary_; }
     [[nodiscard]] int fd() const noexcept override { return client_ ? client_->fd() : -1; }
@@ -63,8 +64,9 @@ private:
     State state_ = State::idle;
     std::unique_ptr<QmpClient> client_;
     std::uint64_t number_ = 0;
-    Nanos deadline_{}, frozen_at_{}, thaw_again_at_{};
-    std::int64_t thaw_pause_ns_ = 0;
+    Nanos deadline_{}, frozen_at_{}, thaw_begun_{}, thaw_again_at_{};
+    std::int64_t thaw_pause_ns_ = 0;  // More than 0: a thaw failed, for this reason.
+    std::string thaw_trouble_;
     Nanos helper_until_{};      // Not before the helper's own limit ends; it may a little later.
     std::uint64_t frozen_ = 0;  // File systems.
     int helper_ = -1;

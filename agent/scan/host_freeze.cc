@@ -29,4 +29,15 @@ SourceFreeze::State HostFreeze::step() {
     return state();
 }
 
+std::optional<Error> HostFreeze::hindrance() const {
+    const std::int64_t thawing_ns = freezer_.thawing_ns();
+    if (thawing_ns < proof_limit_ns) {
+        return std::nullopt;
+    }
+    return Error{Errc::source_unfrozen,
+                 "the thaw of the freeze before has not ended for " +
+                     std::to_string(thawing_ns / ns_per_s) +
+                     " s (a disk beneath the file system hangs?); the agent waits for it"};
+}
+
 }  // namespace cw::agent

@@ -21,6 +21,7 @@ public:
     [[nodiscard]] const std::optional<Error>& error() const noexcept override {
         return freezer_.error();
     }
+    [[nodiscard]] std::optional<Error> hindrance() const override;
     [[nodiscard]] Errc unfrozen() const noexcept override { return Errc::source_unfrozen; }
     [[nodiscard]] std::string summary() const override { return freezer_.summary(); }
 

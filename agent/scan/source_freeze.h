@@ -40,6 +40,9 @@ public:
     // Whether they were still for the cut that thaw() was called after, so long ago. None: that is
     // not known yet. Errors: error(), or unfrozen(): it is not known in time.
     [[nodiscard]] std::optional<Result<void>> proof(std::int64_t since_thaw_ns) const;
+    // Why no freeze can be begun, and nobody knows when one can: a thaw is owed that should long
+    // have been confirmed. None: idle, or soon. Errors: unfrozen().
+    [[nodiscard]] virtual std::optional<Error> hindrance() const { return std::nullopt; }
     // What a cut is called for which they may not have been still.
     [[nodiscard]] virtual Errc unfrozen() const noexcept = 0;
     // For the point: what ran and how it went.

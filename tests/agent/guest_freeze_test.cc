@@ -237,6 +237,36 @@ TEST_F(Guest, ThatIsOwedAThawIsSentOneAtTheEnd) {
     EXPECT_EQ(count(guest, "guest-fsfreeze-thaw"), 2);
 }
 
+// Whoever asks for the next freeze would wait for nobody knows how long.
+TEST_F(Guest, WhoseThawIsNotAnsweredIsAHindranceUntilItIs) {
+    std::atomic<bool> answers = false;
+    FakeMonitor guest(options_.socket, "", [&](const std::string& line) {
+        return asks(line, "guest-ping")                        ? std::string(nothing)
+               : asks(line, "guest-fsfreeze-thaw") && !answers ? ""
+                                                               : "{\"return\": 1, \"id\": $ID}\n";
+    });
+    StoppableClock clock(*clock_);
+    options_.retry_ns = 20 * ns_per_ms;
+    GuestFreeze freeze(options_, clock);
+    freeze.begin();
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::frozen));
+    EXPECT_FALSE(freeze.hindrance());
+    freeze.thaw();
+    freeze.step();
+    EXPECT_FALSE(freeze.hindrance());  // That takes a moment.
+    clock.skip(SourceFreeze::proof_limit_ns);
+    ASSERT_TRUE(freeze.hindrance());
+    EXPECT_EQ(freeze.hindrance()->code, Errc::guest_unfrozen);
+    EXPECT_NE(freeze.hindrance()->detail.find("has not answered the thaw"), std::string::npos);
+    clock.skip(options_.freeze_ns);  // It is given up, and sent again.
+    freeze.step();
+    ASSERT_TRUE(freeze.hindrance());
+    EXPECT_NE(freeze.hindrance()->detail.find("did not answer in time"), std::string::npos);
+    answers = true;
+    ASSERT_TRUE(reach(freeze, GuestFreeze::State::idle));
+    EXPECT_FALSE(freeze.hindrance());
+}
+
 TEST_F(Guest, ThatRefusesOrIsAbsentLeavesAReason) {
     GuestFreeze nobody(options_, *clock_);
     nobody.begin();

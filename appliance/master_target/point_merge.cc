@@ -3,6 +3,8 @@
 #include "base/assert.h"
 #include "base/log.h"
 
+#include <utility>
+
 namespace cw::appliance {
 namespace {
 
@@ -11,7 +13,26 @@ using pipeline::PointStatus;
 
 constexpr std::uint64_t piece_bytes = 16 * mib;  // Of a merge, per step.
 
+void note_progress(pipeline::Committed& out, const TargetDisk& target) {
+    if (target.id() && raw(target.committed()) > 0) {
+        out.disks.push_back({.disk = *target.id(),
+                             .generation = target.generation(),
+                             .committed = target.committed(),
+                             .fence = {},
+                             .base_ordinals = {}});
+    }
+}
+
 }  // namespace
+
+std::vector<PointStatus> committed_statuses(const TargetSet& targets, const MachineId& machine) {
+    std::vector<PointStatus> out;
+    for (const PointId& id : targets.committed_points(machine, VolumeOutbox::points_told_max)) {
+        out.push_back(
+            {.id = id, .state = PointState::committed, .manifest_number = 0, .reason = {}});
+    }
+    return out;
+}
 
 void PointMerge::take(const pipeline::Record& record) {
     CW_ASSERT(!busy());
@@ -78,12 +99,18 @@ bool PointMerge::step(Nanos now) {
     bool worked = point_.has_value();
     for (const auto& target : targets_.all()) {
         if (target->merging()) {
+            if (!point_ || point_->machine != target->options().machine) {
+                found_.insert(target->options().machine);
+            }
             target->merge_some(piece_bytes, now);
             worked = true;
         }
     }
     if (point_ && !targets_.merging()) {
         finish();
+    }
+    if (!found_.empty() && !targets_.merging()) {
+        tell_found();
     }
     return worked;
 }
@@ -102,6 +129,24 @@ void PointMerge::finish() {
     point_.reset();
 }
 
+// Their records may have been released before the process that took them died: no record will make
+// their points be told.
+void PointMerge::tell_found() {
+    for (const MachineId& machine : std::exchange(found_, {})) {
+        pipeline::Committed out;
+        out.machine = machine;
+        out.points = committed_statuses(targets_, machine);
+        for (const auto& target : targets_.all()) {
+            if (target->options().machine == machine) {
+                note_progress(out, *target);
+            }
+        }
+        if (!out.points.empty()) {
+            outbox_.committed(std::move(out));
+        }
+    }
+}
+
 void PointMerge::tell(const MachineId& machine, const pipeline::Point& point, PointStatus status) {
     log_info("target.point", {{"machine", machine},
                               {"point", point.id},
@@ -115,12 +160,8 @@ void PointMerge::tell(const MachineId& machine, const pipeline::Point& point, Po
     out.points.push_back(std::move(status));
     for (const pipeline::DiskCut& cut : point.cuts) {
         const TargetDisk* const target = targets_.find(machine, cut.disk);
-        if (target != nullptr && raw(target->committed()) > 0) {
-            out.disks.push_back({.disk = cut.disk,
-                                 .generation = target->generation(),
-                                 .committed = target->committed(),
-                                 .fence = {},
-                                 .base_ordinals = {}});
+        if (target != nullptr) {
+            note_progress(out, *target);
         }
     }
     outbox_.committed(std::move(out));

@@ -1,5 +1,6 @@
 // PointMerge: makes a point of a machine's targets: one moment of all its disks, or of none. Each
-// target merges its redo log into its overlay, piece by piece; the point is told when all have.
+// target merges its redo log into its overlay, piece by piece; the point is told when all have. So
+// are those of merges that a target found when it was opened.
 //
 // Thread-safety: none; the volume stage's thread.
 #pragma once
@@ -8,9 +9,14 @@
 #include "appliance/master_target/volume_outbox.h"
 
 #include <optional>
+#include <set>
 #include <vector>
 
 namespace cw::appliance {
+
+// What a machine is told of points that its targets hold, oldest first.
+std::vector<pipeline::PointStatus> committed_statuses(const TargetSet& targets,
+                                                      const MachineId& machine);
 
 class PointMerge {
 public:
@@ -36,11 +42,13 @@ private:
     std::optional<pipeline::PointStatus> begin(const pipeline::Record& record,
                                                const pipeline::Point& point);
     void finish();
+    void tell_found();
     void tell(const MachineId& machine, const pipeline::Point& point, pipeline::PointStatus status);
 
     TargetSet& targets_;
     VolumeOutbox& outbox_;
     std::optional<UnderWay> point_;
+    std::set<MachineId> found_;  // Theirs were found at a target's open(): nobody asked for them.
 };
 
 }  // namespace cw::appliance

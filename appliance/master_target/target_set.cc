@@ -1,6 +1,8 @@
 #include "appliance/master_target/target_set.h"
 
 #include <algorithm>
+#include <optional>
+#include <set>
 
 namespace cw::appliance {
 namespace {
@@ -60,6 +62,33 @@ TargetDisk* TargetSet::find(const MachineId& machine, const std::string& disk) {
 
 bool TargetSet::merging() const noexcept {
     return std::ranges::any_of(targets_, [](const auto& one) { return one->merging(); });
+}
+
+std::vector<PointId> TargetSet::committed_points(const MachineId& machine,
+                                                 std::size_t count_max) const {
+    std::optional<std::vector<PointId>> common;  // Newest first.
+    for (const auto& target : targets_) {
+        if (target->options().machine != machine) {
+            continue;
+        }
+        if (target->unsettled()) {
+            return {};
+        }
+        std::vector<PointId> held = target->held_points();
+        if (held.empty()) {
+            continue;  // Its first synchronisation is still to end; the others' points stand.
+        }
+        if (!common) {
+            held.resize(std::min(held.size(), count_max));
+            common = std::move(held);
+            continue;
+        }
+        const std::set<PointId> here(held.begin(), held.end());
+        std::erase_if(*common, [&](const PointId& id) { return !here.contains(id); });
+    }
+    std::vector<PointId> out = std::move(common).value_or(std::vector<PointId>{});
+    std::ranges::reverse(out);
+    return out;
 }
 
 std::vector<TargetStatus> TargetSet::status() const {

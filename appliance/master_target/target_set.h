@@ -31,6 +31,10 @@ public:
         return targets_;
     }
     [[nodiscard]] bool merging() const noexcept;
+    // The newest points that are committed, as the machine's targets alone can tell, oldest first:
+    // each target that holds any holds them. None while one of the targets is unsettled.
+    [[nodiscard]] std::vector<PointId> committed_points(const MachineId& machine,
+                                                        std::size_t count_max) const;
     [[nodiscard]] std::vector<TargetStatus> status() const;
 
 private:

@@ -2,19 +2,45 @@
 
 #include "base/log.h"
 
+#include <algorithm>
+
 namespace cw::appliance {
 namespace {
 
+using pipeline::PointStatus;
+
 constexpr std::size_t committed_max = 256;
+
+bool names(const std::vector<PointStatus>& points, const PointStatus& one) {
+    return std::ranges::find(points, one.id, &PointStatus::id) != points.end();
+}
+
+void keep_newest(auto& points) {
+    if (points.size() > VolumeOutbox::points_told_max) {
+        points.erase(points.begin(), points.end() - VolumeOutbox::points_told_max);
+    }
+}
 
 }  // namespace
 
 void VolumeOutbox::welcome(pipeline::MachineOpened opened) {
     reactors_.insert_or_assign(opened.machine, opened.reactor);
+    const auto told = told_.find(opened.machine);
+    if (told != told_.end()) {
+        std::deque<PointStatus> more = told->second;
+        std::erase_if(more,
+                      [&](const PointStatus& status) { return names(opened.points, status); });
+        opened.points.insert(opened.points.end(), more.begin(), more.end());
+    }
+    keep_newest(opened.points);
     opened_.push_back(std::move(opened));
 }
 
 void VolumeOutbox::committed(pipeline::Committed committed) {
+    std::deque<PointStatus>& told = told_[committed.machine];
+    std::erase_if(told, [&](const PointStatus& old) { return names(committed.points, old); });
+    told.insert(told.end(), committed.points.begin(), committed.points.end());
+    keep_newest(told);
     const auto reactor = reactors_.find(committed.machine);
     if (reactor != reactors_.end()) {
         committed_.push_back({reactor->second, std::move(committed)});

@@ -17,9 +17,13 @@ class VolumeOutbox {
 public:
     explicit VolumeOutbox(upload::EngineSink& sink) : sink_(sink) {}  // Outlives the outbox.
 
-    // The answer to HELLO; its reactor is from now on the machine's.
+    static constexpr std::size_t points_told_max = 256;  // As many as an agent keeps.
+
+    // The answer to HELLO; its reactor is from now on the machine's. What became of the machine's
+    // newest points is said again with it, after the points that `opened` names already: the word
+    // of it may have been lost with a connection, or come when there was none.
     void welcome(pipeline::MachineOpened opened);
-    // Dropped while the machine has no session: its next HELLO is told what is committed.
+    // Said while the machine has a session, and again to its next HELLO.
     void committed(pipeline::Committed committed);
     // The next HELLO of the target's machine is answered with what the target needs.
     void end_session(const TargetDisk& target, const std::string& why);
@@ -43,6 +47,7 @@ private:
 
     upload::EngineSink& sink_;
     std::map<MachineId, std::uint32_t> reactors_;  // Of each machine's newest session.
+    std::map<MachineId, std::deque<pipeline::PointStatus>> told_;  // Oldest first.
     pipeline::Release release_;
     std::deque<pipeline::MachineOpened> opened_;
     std::deque<Outgoing> committed_;

@@ -155,6 +155,7 @@ void VolumeStage::welcome(const upload::OpenCommand& command) {
                                     {"durable", disk.durable},
                                     {"reason", disk.reason}});
     }
+    answer.points = committed_statuses(targets_, open.machine);
     outbox_.welcome(std::move(answer));
 }
 

@@ -85,6 +85,7 @@ protected:
         return out;
     }
     void start(TargetOptions options) {
+        stage_.reset();
         stage_ = std::make_unique<VolumeStage>(
             VolumeStage::Context{.clock = clock_,
                                  .volume = {*disk_, probe_},
@@ -149,6 +150,23 @@ protected:
         }
         return out;
     }
+    std::vector<PointId> all_points() const {
+        std::vector<PointId> out;
+        std::ranges::transform(points(), std::back_inserter(out), &Step::point);
+        return out;
+    }
+    static std::vector<PointId> committed_of(const std::vector<pipeline::PointStatus>& points) {
+        std::vector<PointId> out;
+        for (const pipeline::PointStatus& point : points) {
+            EXPECT_EQ(point.state, PointState::committed) << point.reason;
+            out.push_back(point.id);
+        }
+        return out;
+    }
+    // Points that the newest WELCOME was followed by.
+    std::vector<PointId> told_with_welcome() const {
+        return committed_of(sink_.opens.back().points);
+    }
     Result<void> order(TargetOrder::What what, const PointId& point = {}) {
         auto answer =
             stage_->ask({.what = what, .machine = machine_id, .disk = "disk", .point = point});
@@ -199,6 +217,79 @@ TEST_F(VolumeStageTest, EveryPointIsCommittedEveryRecordReleasedAndTheTargetUnto
     EXPECT_EQ(status().earlier.size(), points().size() - 1);
     EXPECT_EQ(status().work.what, TargetWork::What::none);
     EXPECT_GT(status().taken_bytes, 0U);
+}
+
+TEST_F(VolumeStageTest, AHelloIsToldAgainWhatBecameOfTheNewestPoints) {
+    start(options());
+    hello();
+    for (const Step& step : stream_.steps) {
+        push(step);
+    }
+    hello();
+    EXPECT_EQ(told_with_welcome(), all_points());
+    start(options());  // Another process knows what the target knows.
+    hello();
+    EXPECT_EQ(told_with_welcome(), all_points());
+    ASSERT_TRUE(order(TargetOrder::What::cancel));
+    start(options());
+    hello();
+    EXPECT_TRUE(told_with_welcome().empty()) << "nothing of what was given up is held";
+}
+
+TEST_F(VolumeStageTest, APointMadeWhenThereIsNoSessionIsToldToTheNextHello) {
+    start(options());
+    hello();
+    for (const Step& step : stream_.steps) {
+        if (&step == points().back()) {
+            start(options());  // What its spool holds is given out before any agent is back.
+            sink_.points.clear();
+        }
+        push(step);
+    }
+    EXPECT_TRUE(sink_.points.empty());
+    hello();
+    EXPECT_EQ(told_with_welcome(), all_points());
+}
+
+TEST_F(VolumeStageTest, APointThatCouldNotBeMadeWithoutASessionIsToldToTheNextHello) {
+    start(options());
+    for (const Step& step : stream_.steps) {
+        push(step);
+    }
+    EXPECT_TRUE(sink_.points.empty());
+    hello();
+    ASSERT_EQ(sink_.opens.back().points.size(), points().size());
+    for (const pipeline::PointStatus& point : sink_.opens.back().points) {
+        EXPECT_EQ(point.state, PointState::dropped);
+        EXPECT_NE(point.reason, "");
+    }
+}
+
+TEST_F(VolumeStageTest, AMergeFoundAtTheStartIsToldWhenItHasEnded) {
+    start(options());
+    hello();
+    for (const Step& step : stream_.steps) {
+        if (&step != points()[1]) {
+            push(step);
+            continue;
+        }
+        pipeline::StoredRecord stored{pipeline::Lsn{++lsn_}, step.make(*slabs_)};
+        stored.record.header.key.machine = machine_id;
+        ASSERT_TRUE(stage_->stored().try_push(stored));
+        const std::size_t before = sink_.released;
+        for (int i = 0; i < 100 && sink_.released == before; ++i) {
+            stage_->step(8);
+        }
+        break;
+    }
+    EXPECT_EQ(sink_.points.size(), 1U);
+    start(options());  // The record is gone; the merge goes on.
+    hello();
+    EXPECT_TRUE(told_with_welcome().empty()) << "what the target holds is not known yet";
+    EXPECT_EQ(committed_of(sink_.points),
+              (std::vector{points()[0]->point, points()[0]->point, points()[1]->point}));
+    hello();
+    EXPECT_EQ(told_with_welcome(), (std::vector{points()[0]->point, points()[1]->point}));
 }
 
 TEST_F(VolumeStageTest, B4WhatTheCacheLostStandsUntilAFenceRepairsIt) {

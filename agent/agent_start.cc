@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 #include "agent/scan/image_witness.h"
 #include "agent/session/own_identity.h"
+#include "agent/state_format.h"
 #include "base/bytes.h"
 #include "base/log.h"
 
@@ -181,6 +182,7 @@ Result<void> Agent::start() {
     // First of all: two agents on one directory would share sequences.
     CW_TRY_ASSIGN(state_lock_, lock_directory(*state_disk_, options_.state_directory));
     CW_TRY_ASSIGN(state_, StateFile::open(*state_disk_, options_.state_directory));
+    CW_TRY(check_formats(*state_disk_, options_.state_directory));
     CW_TRY(check_mount());
     CW_TRY_ASSIGN(control_,
                   ControlServer::listen(options_.state_directory + "/agent.sock",

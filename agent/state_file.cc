@@ -1,5 +1,7 @@
 #include "agent/state_file.h"
 
+#include "agent/state_format.h"
+
 #include <algorithm>
 #include <stdexcept>
 
@@ -114,8 +116,12 @@ Result<AgentState> parse_state(Bytes text, const std::string& path) {
     try {
         const json in = json::parse(as_text(text));
         AgentState state;
-        if (number_of(in.at("version")) != 1) {
-            return fail(Errc::format_unsupported, path);
+        const std::uint64_t version = number_of(in.at("version"));
+        if (version > state_version) {
+            return std::unexpected(newer_format(path, version, state_version));
+        }
+        if (version != state_version) {
+            throw std::invalid_argument("version");
         }
         state.boot_counter = number_of(in.at("boot_counter"));
         state.place = in.at("boot_id").get<std::string>();
@@ -177,7 +183,7 @@ Result<void> StateFile::write() {
     for (const DiskState& disk : state_.disks) {
         disks.push_back(to_json(disk));
     }
-    const json out{{"version", 1},
+    const json out{{"version", state_version},
                    {"boot_counter", state_.boot_counter},
                    {"boot_id", state_.place},
                    {"clean", state_.clean},

@@ -56,7 +56,8 @@ struct AgentState {
 class StateFile final : public SequenceReserve {
 public:
     // Reads `directory`/agent.json, or starts empty. `disk` is used by whatever thread holds the
-    // lock. Errors: config_invalid (damaged: by hand, or a disk error), io_error.
+    // lock. Errors: config_invalid (damaged: by hand, or a disk error), format_unsupported (of a
+    // newer agent), io_error.
     static Result<std::unique_ptr<StateFile>> open(Disk& disk, const std::string& directory);
 
     [[nodiscard]] AgentState get();

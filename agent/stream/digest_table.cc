@@ -1,9 +1,10 @@
 #include "agent/stream/digest_table.h"
 
+#include "agent/state_format.h"
+
 namespace cw::agent {
 namespace {
 
-constexpr std::uint64_t table_magic = 0x31545347494457;  // "WDIGST1"
 constexpr std::size_t row_bytes = DigestTable::blocks_per_super * sizeof(Fingerprint);
 
 std::uint64_t row_offset(std::uint32_t ordinal) {
@@ -17,8 +18,8 @@ Result<FingerprintSecret> read_secret(Bytes head, std::uint64_t size_bytes) {
     CW_TRY_ASSIGN(const std::uint64_t magic, in.u64());
     CW_TRY_ASSIGN(const std::uint64_t size, in.u64());
     CW_TRY_ASSIGN(const auto secret, in.array<fingerprint_secret_bytes>());
-    if (head.size() != block_bytes || crc != crc32c(head.subspan(4)) || version != 1 ||
-        magic != table_magic || size != size_bytes) {
+    if (head.size() != block_bytes || crc != crc32c(head.subspan(4)) ||
+        version != digests_version || magic != digests_magic || size != size_bytes) {
         return fail(Errc::record_corrupt, "digest table header");
     }
     return secret;
@@ -49,8 +50,8 @@ Result<DigestTable> DigestTable::open(Disk& disk, Random& random, const std::str
     random.fill(table.secret_);
     std::array<std::byte, block_bytes> head{};
     ByteWriter out(MutableBytes(head).subspan(4));
-    out.u32(1);
-    out.u64(table_magic);
+    out.u32(digests_version);
+    out.u64(digests_magic);
     out.u64(size_bytes);
     out.bytes(table.secret_);
     ByteWriter(head).u32(crc32c(Bytes(head).subspan(4)));

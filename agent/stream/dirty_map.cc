@@ -1,5 +1,6 @@
 #include "agent/stream/dirty_map.h"
 
+#include "agent/state_format.h"
 #include "base/checksum.h"
 
 #include <set>
@@ -9,7 +10,6 @@ namespace {
 
 // The file: one header block, then pages of 4,096 bytes: u32 CRC-32C of the rest, u32 page number,
 // 511 words of 64 blocks.
-constexpr std::uint64_t map_magic = 0x50414d4452574331;  // "1CWRDMAP"
 constexpr std::uint32_t words_per_page = 511;
 constexpr std::size_t intervals_max = 64;
 
@@ -174,7 +174,7 @@ Result<void> DirtyMap::add(BlockSet& set, std::uint64_t offset, std::uint64_t le
 Result<void> DirtyMap::write_header() {
     std::array<std::byte, block_bytes> block{};
     ByteWriter out(MutableBytes(block).subspan(4));
-    out.u32(1);  // version
+    out.u32(map_version);
     out.u64(map_magic);
     out.bytes(target_.disk.bytes);
     out.u64(target_.size_bytes);
@@ -211,7 +211,7 @@ Result<void> DirtyMap::load() {
     CW_TRY_ASSIGN(const auto disk, in.array<16>());
     CW_TRY_ASSIGN(const std::uint64_t size, in.u64());
     CW_TRY_ASSIGN(const std::uint64_t granularity, in.u64());
-    if (got != block.size() || crc != crc32c(Bytes(block).subspan(4)) || version != 1 ||
+    if (got != block.size() || crc != crc32c(Bytes(block).subspan(4)) || version != map_version ||
         magic != map_magic || disk != target_.disk.bytes || size != target_.size_bytes ||
         granularity != map_block_bytes) {
         return fail(Errc::record_corrupt, target_.path + ": header");

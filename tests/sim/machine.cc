@@ -61,6 +61,7 @@ Machine::Machine(World& world, std::size_t index)
       server_(world.random->below(world.settings.servers)),
       storage_(std::make_unique<fakes::SimStorage>(world.random->next_u64())),
       points_(std::make_shared<std::map<PointId, Images>>()),
+      clock_(world.clock, clock_ahead_us_, world.mutant == Mutant::timers_by_wall),
       random_(make_seeded_random(world.random->next_u64())),
       pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
       base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()) {
@@ -80,6 +81,7 @@ Machine::Machine(World& world, std::size_t index, const Machine& original)
       storage_(std::make_unique<fakes::SimStorage>(world.random->next_u64())),
       points_(original.points_),
       newest_(original.newest_),
+      clock_(world.clock, clock_ahead_us_, world.mutant == Mutant::timers_by_wall),
       random_(make_seeded_random(world.random->next_u64())),
       pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
       base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()),
@@ -171,14 +173,13 @@ void Machine::start() {
     CW_ASSERT(state_->update([&](agent::AgentState& s) { s = before; }).has_value());
     replicator_ = std::make_unique<agent::Replicator>(
         agent::Replicator::Options{id_, "machine", "simulated", 20 * ns_per_ms},
-        agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, world_.clock,
-                                   *random_, gate_.get()});
+        agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, clock_, *random_,
+                                   gate_.get()});
     for (std::size_t i = 0; i < images_.size(); ++i) {
         const bool holds = raw(before.disks[i].generation) != 0;
         captures_.push_back(std::make_unique<agent::DiskCapture>(
             disks[i].start, std::move(disks[i].map),
-            agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, world_.clock, *state_,
-                                      held_by}));
+            agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, clock_, *state_, held_by}));
         replicator_->add_disk(*captures_.back(), "disk" + std::to_string(i), holds);
     }
     fresh_ = clean_ = false;

@@ -6,6 +6,7 @@
 
 #include "agent/stream/replicator.h"
 #include "tests/fakes/sim_disk.h"
+#include "tests/sim/host_clock.h"
 #include "tests/sim/network.h"
 #include "tests/sim/shared_image.h"
 
@@ -83,6 +84,9 @@ public:
     [[nodiscard]] std::optional<PointId> newest_point() const { return newest_; }
     [[nodiscard]] Images images() const;
 
+    // What hour it is there, against all others.
+    void set_clock(std::int64_t ahead_us) noexcept { clock_ahead_us_ = ahead_us; }
+
 private:
     class Dial;  // The agent's connector.
     void start();
@@ -101,6 +105,8 @@ private:
     std::shared_ptr<std::map<PointId, Images>> points_;  // Shared by the copies of one machine.
     std::optional<PointId> newest_;
 
+    std::int64_t clock_ahead_us_ = 0;
+    HostClock clock_;
     std::unique_ptr<Random> random_;
     std::unique_ptr<Disk> disk_;
     std::unique_ptr<agent::StateFile> state_;

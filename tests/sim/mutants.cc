@@ -69,6 +69,8 @@ constexpr std::array rows{
               "the writers of a disk do not pass the gate that a barrier closes", 300},
     MutantRow{Mutant::spooled_is_committed, "spooled-is-committed",
               "agents are told that what a server holds is in the vault", 300},
+    MutantRow{Mutant::timers_by_wall, "timers-by-wall-clock",
+              "what waits, waits until an hour of the day", 300},
 };
 
 }  // namespace

@@ -42,6 +42,7 @@ enum class Mutant : std::uint8_t {
     released_before_ready,
     nobody_held,
     spooled_is_committed,
+    timers_by_wall,
 };
 
 struct MutantRow {

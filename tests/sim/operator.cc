@@ -61,11 +61,29 @@ void Operator::disturb() {
     if (world_.hit(s.agent_clone)) {
         clone_machine(world_, world_.random->below(world_.machines.size()));
     }
+    disturb_clocks();
+}
+
+void Operator::disturb_clocks() {
+    const Settings& s = world_.settings;
     if (world_.hit(s.wall_jump * 5)) {
         const auto hours = static_cast<std::int64_t>(world_.random->below(72)) - 24;
         world_.clock.jump_wall(hours * 3600 * 1'000'000);
         world_.event("wall clock jumps", static_cast<std::uint64_t>(hours + 24));
         world_.trace.count("fault.wall_jump");
+    }
+    if (world_.hit(s.clocks_apart)) {
+        constexpr std::int64_t years_us = 10LL * 365 * 24 * 3600 * 1'000'000,
+                               day_us = years_us / 3650;
+        const std::int64_t most = world_.random->below(2) == 0 ? years_us : day_us;
+        const std::int64_t ahead =
+            static_cast<std::int64_t>(world_.random->below(static_cast<std::uint64_t>(2 * most))) -
+            most;
+        const std::uint64_t whose = world_.random->below(2);
+        whose == 0 ? any(world_, world_.servers).set_clock(ahead)
+                   : any(world_, world_.machines).set_clock(ahead);
+        world_.event("a wall clock is set", whose, static_cast<std::uint64_t>(ahead + most));
+        world_.trace.count("fault.clocks_apart");
     }
 }
 

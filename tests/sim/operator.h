@@ -39,6 +39,7 @@ private:
     void disturb_network();
     void disturb_servers();
     void disturb_machines();
+    void disturb_clocks();
     void take_over(Machine& machine);
     void collect(Machine& machine, std::int64_t grace_us);
     void collect_while_asleep();

@@ -67,8 +67,9 @@ Process::Process(World& world, std::size_t index, ServerState& state)
     : world_(world),
       index_(index),
       state_(state),
+      clock_(world.clock, state.clock_ahead_us, world.mutant == Mutant::timers_by_wall),
       random_(make_process_random(world, state)),
-      conditions_(world.clock),
+      conditions_(clock_),
       metrics_(make_metric_registry()),
       ingest_slabs_(&pool_for(index, "ingest", world.settings.ingest_slabs, ingest_slabs_max)),
       segment_slabs_(&pool_for(index, "segment", segment_slabs, segment_slabs)),
@@ -175,7 +176,7 @@ Result<void> Process::open_cache() {
     spool_disk_ = make_server_disk(world_, storage, starting_);
     reader_disk_ = make_server_disk(world_, storage, starting_);
     CW_TRY(spool_disk_->create_directories("/spool"));
-    CW_TRY_ASSIGN(spool_, cache::Spool::open(cache_options(), {*spool_disk_, world_.clock, *random_,
+    CW_TRY_ASSIGN(spool_, cache::Spool::open(cache_options(), {*spool_disk_, clock_, *random_,
                                                                conditions_, *metrics_}));
     CW_TRY_ASSIGN(spool_reader_, cache::SpoolReader::open(*spool_, *reader_disk_));
     spool_ = wrap_spool(world_, std::move(spool_));
@@ -200,11 +201,11 @@ void Process::make_engine() {
     for (SimRunner* runner : upload_runners_) {
         bells.upload.push_back(&runner->doorbell());
     }
-    engine_ = upload::Engine::create(
-        {world_.clock, *random_, *compute_, *stores_, *world_.kek, world_.identity, signer_,
-         *ingest_slabs_->pool, *readback_slabs_->pool, *segment_slabs_->pool, reader, *sink_,
-         conditions_, *metrics_},
-        std::move(bells), engine_options());
+    engine_ =
+        upload::Engine::create({clock_, *random_, *compute_, *stores_, *world_.kek, world_.identity,
+                                signer_, *ingest_slabs_->pool, *readback_slabs_->pool,
+                                *segment_slabs_->pool, reader, *sink_, conditions_, *metrics_},
+                               std::move(bells), engine_options());
 }
 
 cache::SpoolStagePorts Process::spool_ports() {
@@ -248,13 +249,13 @@ void Process::make_door() {
             world_.mutant);
     }
     credit_ = std::make_unique<ingest::SharedCredit>(0, ingest::credit_window_min);
-    table_ = std::make_unique<ingest::SessionTable>(world_.clock, *random_, conditions_);
+    table_ = std::make_unique<ingest::SessionTable>(clock_, *random_, conditions_);
     stage_ = std::make_unique<cache::SpoolStage>(
-        *spool_, *spool_disk_, world_.clock, spool_ports(),
+        *spool_, *spool_disk_, clock_, spool_ports(),
         cache::SpoolStageOptions{.resident_bytes_max = world_.settings.resident_bytes});
     admission_ = std::make_unique<appliance::Admission>(admission_ports());
     door_ = std::make_unique<Door>(
-        Door::Context{.clock = world_.clock,
+        Door::Context{.clock = clock_,
                       .random = *random_,
                       .network = world_.network,
                       .pool = *ingest_slabs_->pool,

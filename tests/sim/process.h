@@ -14,6 +14,7 @@
 #include "tests/fakes/sim_disk.h"
 #include "tests/sim/door.h"
 #include "tests/sim/feed.h"
+#include "tests/sim/host_clock.h"
 #include "tests/sim/runner.h"
 #include "tests/sim/store.h"
 
@@ -31,6 +32,7 @@ struct ServerState {
     std::size_t identity = 0;  // Shared with its clone.
     std::map<MachineId, vault::ChainWitness> witnesses;
     std::uint64_t random_seed = 0;  // Only for a planted bug: nobody keeps such a thing.
+    std::int64_t clock_ahead_us = 0;
 };
 
 class Process {
@@ -88,6 +90,7 @@ private:
     World& world_;
     std::size_t index_;
     ServerState& state_;
+    HostClock clock_;
     ProcessLife life_;
     bool starting_ = false;
     std::unique_ptr<Random> random_;

@@ -69,6 +69,7 @@ bool all_classes_hit(const CampaignResult& result) {
                              "fault.agent_lost_state_again",
                              "fault.agent_old_state",
                              "fault.wall_jump",
+                             "fault.clocks_apart",
                              "fault.rotation",
                              "fault.kek_rotation",
                              "seen.kek_rotation_interrupted",

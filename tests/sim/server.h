@@ -41,6 +41,8 @@ public:
     // What was acknowledged may have been damaged by more than the promise covers.
     [[nodiscard]] bool damaged() const noexcept { return damaged_; }
     void add_counts();
+    // What hour it is there, against all others.
+    void set_clock(std::int64_t ahead_us) noexcept { state_.clock_ahead_us = ahead_us; }
 
 private:
     std::unique_ptr<fakes::SimStorage> make_storage(const fakes::FaultPlan& plan);

@@ -106,6 +106,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.barrier_fault = dice.rate(2500);
     s.barrier_hold_ns = static_cast<std::int64_t>(dice.between(20, 400)) * ns_per_ms;
     s.server_loss = dice.one_in(4) ? static_cast<std::uint32_t>(dice.between(50, 600)) : 0;
+    s.clocks_apart = dice.one_in(4) ? static_cast<std::uint32_t>(dice.between(100, 1000)) : 0;
 }
 
 }  // namespace
@@ -150,7 +151,7 @@ std::string describe(const Settings& s) {
         << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
         << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
         << " rotate=" << s.rotate << " kek=" << s.rotate_kek << " worm=" << s.worm
-        << " tamper=" << s.tamper;
+        << " clocks_apart=" << s.clocks_apart << " tamper=" << s.tamper;
     return out.str();
 }
 

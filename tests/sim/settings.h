@@ -46,7 +46,8 @@ struct Settings {
     bool group = false;
     std::uint32_t barrier_fault = 0;
     std::int64_t barrier_hold_ns = 0;
-    std::uint32_t wall_jump = 0, rotate = 0, rotate_kek = 0, collect = 0, prune = 0;
+    std::uint32_t wall_jump = 0, clocks_apart = 0, rotate = 0, rotate_kek = 0, collect = 0,
+                  prune = 0;
 
     // Disk and store.
     fakes::FaultPlan disk;

@@ -83,6 +83,11 @@ bool Outbox::holds(const PointId& id) {
 void Outbox::rewind(const std::vector<Seq>& durable) {
     collect();
     spooled_ = durable;
+    while (!told_.empty()) {
+        account(told_.back(), true);
+        entries_.push_front(std::move(told_.back()));
+        told_.pop_back();
+    }
     for (OutboxEntry& entry : entries_) {
         entry.sent = false;
     }
@@ -122,8 +127,15 @@ bool Outbox::resend(std::uint16_t slot, Seq from) {
 
 void Outbox::drop(std::uint16_t slot, Seq from) {
     collect();
+    std::set<PointId> points;
+    for (const OutboxEntry& entry : entries_) {
+        if (is_point(entry)) {
+            points.insert(entry.point);
+        }
+    }
+    // Whoever has a point that has left the queue still waits for the word about it.
     remove_if([&](const OutboxEntry& entry) {
-        return is_point(entry) || is_result(entry) ||
+        return is_point(entry) || (is_result(entry) && points.contains(entry.point)) ||
                (entry.slot == slot && entry.record.header.seq >= from);
     });
 }
@@ -184,9 +196,22 @@ void Outbox::trim() {
                    : entry.slot < spooled_.size() && entry.last_seq() <= spooled_[entry.slot];
     };
     while (!entries_.empty() && finished(entries_.front())) {
-        remove(entries_.front());
+        if (is_result(entries_.front())) {
+            keep_told(std::move(entries_.front()));
+        } else {
+            remove(entries_.front());
+        }
         entries_.pop_front();
         next_ -= next_ > 0 ? 1 : 0;
+    }
+}
+
+// Of a word about a group's point.
+void Outbox::keep_told(OutboxEntry entry) {
+    account(entry, false);
+    told_.push_back(std::move(entry));
+    if (told_.size() > results_told_max) {
+        told_.pop_front();
     }
 }
 

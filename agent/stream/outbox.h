@@ -37,6 +37,7 @@ struct OutboxEntry {
 
 class Outbox {
 public:
+    static constexpr std::size_t results_told_max = 16;
     // `table_bytes_max` bounds the memory of tables and points, which lie outside the slab pool.
     explicit Outbox(std::uint64_t table_bytes_max) : table_bytes_max_(table_bytes_max) {}
 
@@ -70,12 +71,15 @@ public:
     [[nodiscard]] bool holds(const PointId& id);
     // A new session: everything that `durable` (by slot) does not cover is to be sent again. Points
     // that can no longer be placed are removed; the server had them, or they are lost with it.
+    // What became of a group's points nobody acknowledges: the newest such words are sent again in
+    // every session, because the last one may have been lost with its connection.
     void rewind(const std::vector<Seq>& durable);
     // The server wants the records of `slot` from sequence `from` on again, in this session: they
     // go out before what was not sent yet, and so do points behind them. False: they are not held,
     // or `from` lies within one.
     bool resend(std::uint16_t slot, Seq from);
-    // Forgets a disk's records from sequence `from` on, and with them all points.
+    // Forgets a disk's records from sequence `from` on, and with them all points and what became of
+    // them.
     void drop(std::uint16_t slot, Seq from);
     // Forgets the records of disks of which the disk spool lost one: their dirty maps have it all.
     void drop_lost();
@@ -99,6 +103,7 @@ private:
     void account(const OutboxEntry& entry, bool held) noexcept;
     void remove(const OutboxEntry& entry);
     void trim();
+    void keep_told(OutboxEntry entry);
     template <typename Predicate>
     void remove_if(Predicate&& predicate);
 
@@ -110,6 +115,7 @@ private:
     std::mutex incoming_mutex_;
     std::vector<OutboxEntry> incoming_;
     // A deque keeps references valid while entries are added and removed at its ends.
+    std::deque<OutboxEntry> told_;  // Results that were sent, at most results_told_max.
     std::deque<OutboxEntry> entries_;
     std::vector<Seq> spooled_;  // By slot
     std::size_t next_ = 0;      // Everything before it is sent.

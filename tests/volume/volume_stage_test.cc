@@ -230,10 +230,6 @@ TEST_F(VolumeStageTest, AHelloIsToldAgainWhatBecameOfTheNewestPoints) {
     start(options());  // Another process knows what the target knows.
     hello();
     EXPECT_EQ(told_with_welcome(), all_points());
-    ASSERT_TRUE(order(TargetOrder::What::cancel));
-    start(options());
-    hello();
-    EXPECT_TRUE(told_with_welcome().empty()) << "nothing of what was given up is held";
 }
 
 TEST_F(VolumeStageTest, APointMadeWhenThereIsNoSessionIsToldToTheNextHello) {
@@ -260,8 +256,7 @@ TEST_F(VolumeStageTest, APointThatCouldNotBeMadeWithoutASessionIsToldToTheNextHe
     hello();
     ASSERT_EQ(sink_.opens.back().points.size(), points().size());
     for (const pipeline::PointStatus& point : sink_.opens.back().points) {
-        EXPECT_EQ(point.state, PointState::dropped);
-        EXPECT_NE(point.reason, "");
+        EXPECT_TRUE(point.state == PointState::dropped && !point.reason.empty());
     }
 }
 
@@ -282,7 +277,6 @@ TEST_F(VolumeStageTest, AMergeFoundAtTheStartIsToldWhenItHasEnded) {
         }
         break;
     }
-    EXPECT_EQ(sink_.points.size(), 1U);
     start(options());  // The record is gone; the merge goes on.
     hello();
     EXPECT_TRUE(told_with_welcome().empty()) << "what the target holds is not known yet";

@@ -86,30 +86,42 @@ void Operator::collect_everything() {
 }
 
 void Operator::tamper() {
-    const std::vector<blob::BlobName> names = world_.vault.names();
+    // First what kind of object: there are many segments, and one note of the newest manifest.
+    const auto kind = static_cast<blob::Container>(world_.random->below(4));
+    std::vector<blob::BlobName> names = world_.vault.names();
+    std::erase_if(names, [&](const blob::BlobName& name) { return name.container != kind; });
+    if (names.empty()) {
+        return;
+    }
     const auto& victim = names[world_.random->below(names.size())];
     const auto& other = names[world_.random->below(names.size())];
     bool done = false;
+    std::string how;
     switch (world_.random->below(4)) {
         case 0:
+            how = "erased";
             done = world_.vault.erase(victim);
             break;
         case 1:
+            how = "flipped";
             done = world_.vault.flip_bit(
                 victim, world_.random->next_u64() % (world_.vault.bytes(victim)->size() * 8));
             break;
         case 2:
+            how = "swapped";
             done = victim != other && world_.vault.swap(victim, other);
             break;
         default:
+            how = "rolled_back";
             done = world_.vault.roll_back(victim);
             break;
     }
     if (!done) {
         return;
     }
-    world_.event("tampered with " + to_string(victim));
+    world_.event("tampered with " + to_string(victim) + ": " + how);
     world_.trace.count("fault.tampered");
+    world_.trace.count("fault.tampered." + std::string(blob::name_of(kind)) + "." + how);
     const auto store = world_.readers->make();
     for (const auto& machine : world_.machines) {
         const auto catalog = recovery::Catalog::open(*store, *world_.kek, machine->id(), {});

@@ -75,15 +75,37 @@ wait_for 100 "the end of its hook" hook_ended
 check "each hook ran once" hooks_are "begun ended begun ended"
 check "a hook that went well is what status tells" eval '! agent_json | says HOOK_FAILED'
 
-# An agent that is stopped while the hook runs leaves it alone; the next one runs it once more, because nobody saw how it went.
+# An agent that is killed while the hook runs leaves it alone. The next one does not begin another beside it, waits for it, and runs
+# it once more, because nobody saw how it went.
 rm "$demo/go"
 check "a third frozen point" frozen_point frozen3
 wait_for 100 "the third hook" hooks_are "begun ended begun ended begun"
-demo_stop_agent
+kill -9 "$demo_agent_pid"
+wait "$demo_agent_pid" 2>/dev/null
+earlier_waited_for() { agent_json | says '"earlier":{"hook":"post-hook"'; }
+ordered_agent --pre-hook true --post-hook "$demo/post-hook" --hook-timeout 600s --app-hooks --app-interval 0
+check "the next agent names the hook of the killed one in status" wait_for 100 "the earlier hook" earlier_waited_for
+check "and in its log" grep -q 'agent.hook.earlier hook=post-hook pid=' "$demo/agent.log"
+wait_for 180 "protection" agent_protects
+write_some
+check "and makes points meanwhile" note_point beside committed
+check "but begins no hook beside it" hooks_are "begun ended begun ended begun"
 : > "$demo/go"
-check "an agent that is stopped leaves its post-hook alone" wait_for 100 "its end" hooks_are "begun ended begun ended begun ended"
-ordered_agent --pre-hook true --post-hook "$demo/post-hook" --app-hooks --app-interval 0
-check "and the next agent runs it once more" wait_for 100 "the hook that is owed" hooks_are "begun ended begun ended begun ended begun ended"
+check "and runs it once more when it has ended" wait_for 100 "the hook that is owed" hooks_are "begun ended begun ended begun ended begun ended"
+
+# So does one that is stopped in order; the next one has less patience, and kills it.
+rm "$demo/go"
+wait_for 100 "the end of the hook" hook_ended
+check "a fourth frozen point" frozen_point frozen4
+wait_for 100 "the fourth hook" hooks_are "begun ended begun ended begun ended begun ended begun"
+demo_stop_agent
+ordered_agent --pre-hook true --post-hook true --hook-timeout 1s --app-hooks --app-interval 0
+check "a hook that outlives its agent and its time is killed" wait_for 100 "its end in the log" \
+    grep -q 'agent.hook.earlier.ended .*killed=true' "$demo/agent.log"
+wait_for 100 "the end of the hook" hook_ended
+check "a frozen point after it" frozen_point frozen5
+check "is application-consistent" [ "$(kind_of frozen5)" = app ]
+check "the killed hook has not ended by itself" hooks_are "begun ended begun ended begun ended begun ended begun"
 wait_for 180 "protection" agent_protects
 check "every point is the disk at its moment" restore_all
 check "none is missing" [ -z "$(missing_points)" ]

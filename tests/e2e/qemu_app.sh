@@ -97,6 +97,37 @@ says_json() { python3 -c 'import json, sys
 lines = [json.loads(line) for line in open(sys.argv[1])]
 sys.exit(not lines or lines[-1]["disks"][0]["phase"] != "protected")' "$demo/progress.json"; }
 check "--json says how it goes, for programs" wait_for 60 "progress" says_json
+kill "$demo_agent_pid"
+wait "$demo_agent_pid" 2>/dev/null
+
+# A guest that freezes and never answers its thaw: the next one is not waited for, because nobody knows how long that takes.
+python3 - "$demo/silent.qga" >>"$demo/qga.log" 2>&1 <<'P' &
+import json, os, socket, sys, threading
+def serve(link):
+    for line in link.makefile("rb"):
+        asked = json.loads(line.strip(b"\xff"))
+        if asked["execute"] != "guest-fsfreeze-thaw":
+            said = 1 if asked["execute"] == "guest-fsfreeze-freeze" else {}
+            link.sendall(json.dumps({"return": said, "id": asked.get("id")}).encode() + b"\n")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+P
+demo_pids+=($!)
+wait_for 60 "the silent guest agent" test -S "$demo/silent.qga"
+guest_protect --qga "$demo/silent.qga" --app-hooks --interval 3600s
+wait_for 300 "protection" guest_protected
+point owing --frozen
+guest_points > "$demo/in-vault"
+check "a thaw that is not answered makes it a crash point" [ "$(kind_of owing)" = crash ]
+asked=$SECONDS
+check "and the next frozen point is refused" exit_code_is 1 causeway-agent point --state "$demo/agent" --frozen --timeout 300s
+check "at once" [ $((SECONDS - asked)) -lt 60 ]
+check "with the reason" said 'GUEST_UNFROZEN.*has not answered the thaw'
+check "of which status tells" eval 'agent_json | says freeze_error.*GUEST_UNFROZEN'
+check "and a point of the running guest is made" point running
 check "every point is right" guest_check_points 1
 guest_kill "$vm_pid"
 cases_end

@@ -91,6 +91,32 @@ TEST(FaultCoverage, EveryTestThatIsNamedExists) {
     }
 }
 
+// Numbers of G are those of promises as well: tests of either may bear them.
+TEST(FaultCoverage, ATestThatIsNamedAfterAFaultIsInItsRow) {
+    std::map<std::string, std::string> tests_of;
+    for (const Row& row : rows()) {
+        tests_of[row.id] = row.tests;
+    }
+    const std::regex after_a_fault(R"(\w+\.([A-FH]\d+)_?[A-Z]\w+)");
+    std::size_t named = 0;
+    for (const auto& [test, text] : unit_tests()) {
+        std::smatch match;
+        if (std::regex_match(test, match, after_a_fault) && tests_of.contains(match[1])) {
+            EXPECT_NE(tests_of[match[1]].find('`' + test + '`'), std::string::npos)
+                << match[1] << " does not name " << test;
+            ++named;
+        }
+    }
+    // A script says of which fault each of its cases is.
+    for (const auto& [id, tests] : tests_of) {
+        for (const std::string& path : all_matches(tests, R"(`(tests/e2e/named_faults\.sh)`)")) {
+            EXPECT_NE(read_text(path).find("check \"" + id + ": "), std::string::npos)
+                << path << " has no case of " << id;
+        }
+    }
+    EXPECT_GT(named, 80U);
+}
+
 TEST(FaultCoverage, EveryCodeIsInTheTableOfErrors) {
     std::set<std::string> codes;
     for (std::string name : all_matches(read_text("base/errors.def"), R"(\nCW_ERROR\((\w+),)")) {

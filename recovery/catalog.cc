@@ -1,6 +1,8 @@
 #include "recovery/catalog.h"
 
 #include "base/log.h"
+#include "egress/vault/names.h"
+#include "egress/vault/told_state.h"
 
 #include <algorithm>
 
@@ -78,8 +80,50 @@ Result<Catalog> Catalog::open(blob::BlobStore& store, vault::KeyService& kek,
                                            {"proven_through", catalog.state_.newest.number},
                                            {"newest_time", time_text(catalog.state_.newest.time)},
                                            {"error", *catalog.lost_}});
+        return catalog;
     }
+    CW_TRY(catalog.stand_on_what_was_told(store));
     return catalog;
+}
+
+// What the newest manifest has dropped may be all that is left of points that were told of, if what
+// it names instead was collected before it was named.
+Result<void> Catalog::stand_on_what_was_told(blob::BlobStore& store) {
+    const auto marks = vault::read_gc_boundary(store, vault_, machine());
+    if (!marks && action_of(marks.error().code) != Action::stop) {
+        return std::unexpected(marks.error());
+    }
+    if (!marks || !*marks) {
+        return {};  // A note that cannot be believed counts as absent, as everywhere.
+    }
+    CW_TRY_ASSIGN(const auto announced, find_announced(store, state_, **marks));
+    if (announced.gone.empty()) {
+        return {};
+    }
+    const auto next = vault::manifest_blob(machine(), state_.newest.number + 1);
+    const auto moved = blob::head_and_wait(store, next);
+    if (moved || moved.error().code != Errc::blob_not_found) {
+        return moved ? fail(Errc::blob_unavailable, to_string(next) + " was made meanwhile")
+                     : Result<void>(std::unexpected(moved.error()));
+    }
+    auto told = told_state(store, vault_, keys_, state_, announced);
+    if (!told && !means_loss(told.error().code)) {
+        return std::unexpected(std::move(told).error());
+    }
+    if (!told || !*told) {
+        return {};  // Damage: whoever reads what is missing is told.
+    }
+    for (const auto& [name, ref] : state_.segments) {
+        if (!(**told).segments.contains(name)) {
+            untold_.insert(name);
+        }
+    }
+    log_warning("recovery.manifests.untold", {{"machine", machine()},
+                                              {"after", (**told).newest.number},
+                                              {"through", state_.newest.number},
+                                              {"segments_gone", announced.gone.size()}});
+    state_ = std::move(**told);
+    return {};
 }
 
 Catalog Catalog::of_points(const vault::VaultIdentity& records, const MachineId& machine,

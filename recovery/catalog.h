@@ -7,6 +7,7 @@
 #include "egress/vault/manifest.h"
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,7 +32,8 @@ struct DiskAtPoint {
 
 class Catalog {
 public:
-    // Errors: those of open_vault, open_machine_keys, read_chain; not_found (no such machine).
+    // Errors: those of open_vault, open_machine_keys, read_chain; not_found (no such machine);
+    // blob_unavailable also if the chain went on while it was read.
     static Result<Catalog> open(blob::BlobStore& store, vault::KeyService& kek,
                                 const MachineId& machine, const CatalogOptions& options);
 
@@ -42,7 +44,11 @@ public:
 
     [[nodiscard]] const vault::VaultIdentity& vault() const noexcept { return vault_; }
     [[nodiscard]] const vault::MachineKeys& keys() const noexcept { return keys_; }
+    // What somebody may have been told of (vault/told_state.h): mostly the end of the chain.
     [[nodiscard]] const vault::ChainState& state() const noexcept { return state_; }
+    // Segments that only the manifests beyond it name. Nobody may delete them either: their writer
+    // may be about to correct those manifests.
+    [[nodiscard]] const std::set<vault::SegmentName>& untold() const noexcept { return untold_; }
     [[nodiscard]] const MachineId& machine() const noexcept { return keys_.machine; }
     // With accept_stale only: why the vault does not end where it should. What was committed after
     // state().newest cannot be read.
@@ -67,9 +73,12 @@ public:
     [[nodiscard]] std::string affected_by(const vault::SegmentName& segment) const;
 
 private:
+    Result<void> stand_on_what_was_told(blob::BlobStore& store);
+
     vault::VaultIdentity vault_;
     vault::MachineKeys keys_;
     vault::ChainState state_;
+    std::set<vault::SegmentName> untold_;
     std::optional<Error> lost_;
 };
 

@@ -80,7 +80,7 @@ public:
 
     Result<void> sweep(const Catalog& fresh) {
         for (const auto& [name, bytes] : doomed_) {
-            if (fresh.state().segments.contains(name)) {
+            if (names(fresh, name)) {
                 ++report_.rescued;
                 continue;
             }
@@ -131,10 +131,16 @@ private:
         }
     }
 
+    // By what was told of, or by a manifest that its writer or the next opener has yet to correct.
+    static bool names(const Catalog& catalog, const SegmentName& name) {
+        return catalog.state().segments.contains(name) || catalog.untold().contains(name);
+    }
+
     // Named, or an index run that its writer may still be about to name.
-    bool may_be_needed(const vault::ChainState& state, const SegmentName& name) const {
+    bool may_be_needed(const Catalog& catalog, const SegmentName& name) const {
+        const vault::ChainState& state = catalog.state();
         if (!is_index_run(name)) {
-            return state.segments.contains(name);
+            return names(catalog, name);
         }
         return runs_.contains(name) || name.epoch > state.newest.epoch ||
                (name.epoch == state.newest.epoch && raw(name.first_seq) > state.run_counter);
@@ -148,7 +154,7 @@ private:
         CW_TRY_ASSIGN(const auto entries, blob::list_all(store_, blob::Container::data, prefix));
         for (const auto& entry : entries) {
             const auto segment = vault::parse_segment_blob({blob::Container::data, entry.name});
-            if (!segment || may_be_needed(catalog.state(), *segment)) {
+            if (!segment || may_be_needed(catalog, *segment)) {
                 continue;  // What is not ours by its name is not ours to delete.
             }
             ++report_.unnamed_segments;

@@ -12,12 +12,6 @@ using vault::ChainState;
 using vault::SegmentName;
 using vault::SegmentRef;
 
-bool same_disk(const vault::DiskEntry& a, const vault::DiskEntry& b) {
-    return a.disk == b.disk && a.generation == b.generation && a.committed == b.committed &&
-           a.protected_ == b.protected_ && a.open_fence == b.open_fence &&
-           a.base_done == b.base_done;
-}
-
 Result<blob::GetResult> fetch_whole(blob::BlobStore& store, const blob::BlobName& name) {
     auto found =
         blob::get_and_wait(store, {.name = name, .offset = 0, .length = 0, .if_match = {}});
@@ -25,12 +19,6 @@ Result<blob::GetResult> fetch_whole(blob::BlobStore& store, const blob::BlobName
         return fail(Errc::blob_unavailable, to_string(name) + " has just been collected");
     }
     return found;
-}
-
-bool same_points(const ChainState& a, const ChainState& b) {
-    return std::ranges::equal(
-        a.points, b.points, {}, [](const auto& entry) { return entry.first; },
-        [](const auto& entry) { return entry.first; });
 }
 
 }  // namespace
@@ -41,23 +29,17 @@ Result<void> ChainMend::run(const ChainState& state, vault::Manifest& takeover) 
     if (!marks) {
         return {};
     }
-    announced_ = {marks->sweep.begin(), marks->sweep.end()};
-    std::set<SegmentName> gone, there;
-    for (const auto& [name, ref] : state.segments) {
-        if (announced_.contains(name.attempt)) {
-            CW_TRY_ASSIGN(const bool found, is_there(name));
-            (found ? there : gone).insert(name);
-        }
-    }
-    if (!gone.empty()) {
-        CW_TRY_ASSIGN(const auto told, told_state(state, gone));
+    CW_TRY_ASSIGN(announced_, find_announced(store_, state, *marks));
+    std::set<SegmentName> there = announced_.there;
+    if (!announced_.gone.empty()) {
+        CW_TRY_ASSIGN(const auto told, told_state(store_, vault_, keys_, state, announced_));
         if (told) {
             CW_TRY(take_back(state, *told, takeover));
             std::erase_if(
                 there, [&told](const SegmentName& name) { return !told->segments.contains(name); });
         } else {
             log_error("upload.segments.missing", {{"machine", keys_.machine},
-                                                  {"segments", gone.size()},
+                                                  {"segments", announced_.gone.size()},
                                                   {"next", "causeway verify"}});
         }
     }
@@ -81,43 +63,6 @@ Result<void> ChainMend::confirm(const vault::Manifest& takeover, const vault::Gc
     return {};
 }
 
-// The writer writes nothing but corrections before it has told of what they correct.
-Result<std::optional<ChainState>> ChainMend::told_state(const ChainState& state,
-                                                        const std::set<SegmentName>& gone) {
-    ChainState after = state;
-    while (after.newest.number > 1) {
-        CW_TRY_ASSIGN(ChainState before,
-                      vault::read_chain_at(store_, vault_, keys_, after.newest.number - 1));
-        if (is_correction(before, after)) {
-            after = std::move(before);
-            continue;
-        }
-        const bool untold = after.newest.kind == vault::ManifestKind::regular &&
-                            std::ranges::none_of(gone, [&before](const SegmentName& name) {
-                                return before.segments.contains(name);
-                            });
-        if (!untold) {
-            break;
-        }
-        return before;
-    }
-    return std::optional<ChainState>{};
-}
-
-bool ChainMend::is_correction(const ChainState& before, const ChainState& after) const {
-    bool replaces = false;
-    for (const auto& [name, ref] : before.segments) {
-        if (!after.segments.contains(name)) {
-            replaces = true;
-            if (!announced_.contains(name.attempt)) {
-                return false;
-            }
-        }
-    }
-    return replaces && same_points(before, after) &&
-           std::ranges::equal(before.newest.disks, after.newest.disks, same_disk);
-}
-
 Result<void> ChainMend::take_back(const ChainState& state, const ChainState& told,
                                   vault::Manifest& takeover) {
     takeover.disks = told.newest.disks;
@@ -138,7 +83,7 @@ Result<void> ChainMend::take_back(const ChainState& state, const ChainState& tol
             continue;
         }
         CW_TRY_ASSIGN(const bool found, is_there(name));
-        if (found && announced_.contains(name.attempt)) {
+        if (found && announced_.attempts.contains(name.attempt)) {
             CW_TRY_ASSIGN(SegmentRef copy, store_again(ref));
             takeover.added.push_back(std::move(copy));
         } else if (found) {

@@ -1,14 +1,10 @@
 // ChainMend: what an opener puts right before it takes a chain over.
 //
-// A writer may sleep between storing a segment and naming it, for longer than garbage collection
-// waits, and die before it has read the note that tells of the collection (ChainWriter reads it
-// after each manifest, and tells nobody of that manifest before). So a segment that is both alive
-// and announced is looked at:
+// A segment that is both alive and announced by garbage collection is looked at:
 //
-// - It is gone: nobody was told of the manifest that named it, since whoever was told of one found
-//   it unannounced, and then every collector sees it named. That manifest and its corrections are
-//   taken back: the takeover stands on the state before them, and what they held comes again from
-//   the cache or the agent.
+// - It is gone: nobody was told of the manifest that named it (vault/told_state.h says why). That
+//   manifest and its corrections are taken back: the takeover stands on the state before them, and
+//   what they held comes again from the cache or the agent.
 // - It is there: it may have been told of, or a collector may still be about to delete it. It is
 //   stored again under another attempt, which no collector knows.
 //
@@ -16,9 +12,7 @@
 #pragma once
 
 #include "base/random.h"
-#include "egress/vault/control.h"
-
-#include <set>
+#include "egress/vault/told_state.h"
 
 namespace cw::upload {
 
@@ -36,11 +30,6 @@ public:
     static Result<void> confirm(const vault::Manifest& takeover, const vault::GcBoundary& marks);
 
 private:
-    // The state before what nobody was told of; nullopt if `gone` was in what somebody was.
-    Result<std::optional<vault::ChainState>> told_state(const vault::ChainState& state,
-                                                        const std::set<vault::SegmentName>& gone);
-    [[nodiscard]] bool is_correction(const vault::ChainState& before,
-                                     const vault::ChainState& after) const;
     Result<void> take_back(const vault::ChainState& state, const vault::ChainState& told,
                            vault::Manifest& takeover);
     Result<bool> is_there(const vault::SegmentName& name);
@@ -50,7 +39,7 @@ private:
     const vault::VaultIdentity& vault_;
     vault::MachineKeys& keys_;
     Random& random_;
-    std::set<vault::AttemptId> announced_;
+    vault::AnnouncedSegments announced_;
 };
 
 }  // namespace cw::upload

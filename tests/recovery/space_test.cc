@@ -31,8 +31,14 @@ public:
     }
     // Prunes about two of three points and does what the plan says, in one manifest.
     void tidy() {
+        vault::Manifest manifest;
+        draft_tidying(manifest);
+        world_.rig.publish(manifest);
+    }
+    // What is to be written again is stored, and named by nobody yet.
+    void draft_tidying(vault::Manifest& manifest) {
         const Catalog catalog = world_.catalog();
-        vault::Manifest manifest = world_.rig.next();
+        manifest = world_.rig.next();
         for (const auto& [id, point] : catalog.state().points) {
             if (id != newest_ && dice_->below(3) != 0) {
                 manifest.pruned.push_back(id);
@@ -53,7 +59,6 @@ public:
             }
             ++rewritten_;
         }
-        world_.rig.publish(manifest);
     }
     void collect() {
         GcMemory memory;
@@ -99,6 +104,56 @@ private:
     PointId newest_;
     std::size_t dead_ = 0, rewritten_ = 0;
 };
+
+// The writer sleeps between the upkeep's work and the manifest that names it, for longer than the
+// collector waits, and dies before it reads the note: it has told nobody of that manifest.
+TEST(Space, G2PointsStayReadableWhenTheirNewSegmentsWereCollectedBeforeTheyWereNamed) {
+    std::size_t rewritten = 0;
+    for (std::uint64_t seed = 1; seed <= 6 && !testing::Test::HasFailure(); ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        Upkeep upkeep(seed);
+        vault::ChainState told;
+        vault::Manifest manifest;
+        for (int round = 0; round < 6 && manifest.added.empty(); ++round) {
+            if (round > 0) {
+                upkeep.world().rig.publish(manifest);
+            }
+            upkeep.grow();
+            told = upkeep.world().rig.state;
+            upkeep.draft_tidying(manifest);
+        }
+        upkeep.collect();  // Everything that was stored for the manifest goes.
+        upkeep.world().rig.publish(manifest);
+        for (int round = 0; round < 2; ++round) {  // Nobody opens the machine for a long time.
+            EXPECT_EQ(upkeep.world().catalog().points().size(), told.points.size());
+            upkeep.expect_points_as_they_were();
+            upkeep.collect();
+        }
+        for (const auto& [name, ref] : told.segments) {
+            EXPECT_TRUE(upkeep.world().memory.bytes(segment_blob(name)).has_value());
+        }
+        rewritten += manifest.added.size();
+    }
+    EXPECT_GE(rewritten, 6U);
+}
+
+// What is gone and was told of is damage: nobody goes back behind it.
+TEST(Space, WhatWasToldOfIsNotTakenForUntold) {
+    Upkeep upkeep(1);
+    upkeep.grow();
+    World& world = upkeep.world();
+    const vault::ChainState told = world.rig.state;
+    const vault::SegmentName lost = told.segments.rbegin()->first;
+    ASSERT_TRUE(world.memory.erase(segment_blob(lost)));
+    world.rig.publish(world.rig.next());
+    fakes::put_gc_boundary(*world.store, world.machine,
+                           {.boundary = 0, .sweep_epoch = Epoch{1}, .sweep = {lost.attempt}},
+                           world.rig.signer);
+    const Catalog catalog = world.catalog();
+    EXPECT_EQ(catalog.state().newest.number, world.rig.state.newest.number);
+    EXPECT_TRUE(catalog.state().segments.contains(lost));
+    EXPECT_TRUE(catalog.untold().empty());
+}
 
 TEST(Space, RetainedPointsStayWhatTheyWereAndNothingElseStays) {
     std::size_t dead = 0, rewritten = 0;

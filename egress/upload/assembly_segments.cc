@@ -55,7 +55,9 @@ void AssemblyStage::build_lost(SegmentWork& work, DamagedRecords damage) {
     --machine.jobs;
     context_.events.send({.machine = work.machine,
                           .opening = work.opening,
-                          .what = SegmentLost{.step = work.step, .damage = std::move(damage)}});
+                          .what = SegmentLost{.step = work.step,
+                                              .damage = std::move(damage),
+                                              .repaired = machine.assembly.repaired(work)}});
     dispose(machine.assembly.lose(work));
 }
 

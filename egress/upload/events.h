@@ -66,6 +66,7 @@ struct SegmentStored {
 struct SegmentLost {
     StepId step{};
     DamagedRecords damage;
+    bool repaired = false;  // A step behind it repairs it: its agent need not be asked.
 };
 
 struct AssemblyEvent {

@@ -371,6 +371,7 @@ void MachineAssembly::send_step(Step step, std::optional<Waiting> record,
                       .key = {machine_, step.disk, step.generation},
                       .seq = step.seq,
                       .abandoned = false,
+                      .repairs = step.repairs,
                       .records = {},
                       .segment = std::move(segment)});
     if (record) {

@@ -57,9 +57,12 @@ public:
     std::vector<std::unique_ptr<SegmentWork>> stop(bool discard);
     // The disk's agent was told to repair it: the first fence of `session` ends the damage.
     void allow_repair(const DiskId& disk, SessionId session);
-    // The segment cannot be built: it and what follows of its disk is not published. Returns their
-    // segments, as stop() does.
+    // The segment cannot be built: it and what follows of its disk, up to a fence that repairs, is
+    // not published. Returns their segments, as stop() does.
     std::vector<std::unique_ptr<SegmentWork>> lose(SegmentWork& work);
+    // Whether the agent has repaired already what is lost with the segment: its catch-up for damage
+    // further on began behind it, and holds everything that was not committed.
+    [[nodiscard]] bool repaired(const SegmentWork& work) const;
 
     void seal_all();
     // Seals what is due, unless sealed work is still waiting: then a bigger segment costs nothing.
@@ -117,6 +120,7 @@ private:
         pipeline::StreamKey key;
         Seq seq{};
         bool abandoned = false;                // Behind damage: its records go to `skipped`.
+        bool repairs = false;                  // A fence: all before it lies beneath it again.
         std::vector<Waiting> records;          // The control record; all of an abandoned segment.
         std::unique_ptr<SegmentWork> segment;  // Of a segment step.
     };

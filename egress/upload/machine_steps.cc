@@ -113,12 +113,19 @@ void MachineAssembly::allow_repair(const DiskId& disk, SessionId session) {
     }
 }
 
+bool MachineAssembly::repaired(const SegmentWork& work) const {
+    return std::ranges::any_of(steps_, [&work](const Entry& entry) {
+        return entry.repairs && entry.id > work.step && entry.key == work.key;
+    });
+}
+
 std::vector<std::unique_ptr<SegmentWork>> MachineAssembly::lose(SegmentWork& work) {
+    const bool already_repaired = repaired(work);
     work.phase = SegmentPhase::lost;
     const pipeline::StreamKey key = work.key;
     const StepId from = work.step;
     Disk& disk = disks_[key.disk];
-    if (disk.generation == key.generation) {
+    if (disk.generation == key.generation && !already_repaired) {
         seal_disk(disk);  // What is open until now lies behind the damage too.
         disk.damaged = true;
         disk.repair_session = SessionId{};
@@ -128,6 +135,9 @@ std::vector<std::unique_ptr<SegmentWork>> MachineAssembly::lose(SegmentWork& wor
         if (entry.id < from || entry.key.disk != key.disk ||
             entry.key.generation != key.generation || entry.kind == StepKind::generation) {
             continue;
+        }
+        if (entry.repairs) {
+            break;  // The ledger takes this one and what follows for sound, too.
         }
         entry.abandoned = true;
         if (entry.segment != nullptr) {

@@ -147,12 +147,12 @@ void PublishStage::take(AssemblyEvent event) {
         ledger.stored(std::move(*stored));
     } else if (const auto* const lost = std::get_if<SegmentLost>(&event.what)) {
         ledger.lost(*lost);
-        report_damage(event.machine, machine, lost->damage);
+        report_damage(event.machine, machine, lost->damage, lost->repaired);
         if (ledger.corrects(lost->step)) {
             machine.writer->give_up("a swept segment is damaged in the cache, too");
         }
     } else {
-        report_damage(event.machine, machine, std::get<DamagedRecords>(event.what));
+        report_damage(event.machine, machine, std::get<DamagedRecords>(event.what), false);
     }
     if (machine.dek_bytes >= context_.options.dek_bytes) {
         rotate_dek(event.machine, machine);
@@ -160,19 +160,22 @@ void PublishStage::take(AssemblyEvent event) {
 }
 
 void PublishStage::report_damage(const MachineId& id, Machine& machine,
-                                 const DamagedRecords& damage) {
+                                 const DamagedRecords& damage, bool repaired) {
     log_error("upload.records.damaged", {{"machine", id},
                                          {"disk", damage.key.disk},
                                          {"first", damage.first},
                                          {"last", damage.last},
+                                         {"repaired", repaired},
                                          {"evidence", damage.evidence}});
-    if (!damage.key.disk.is_nil()) {
+    if (!damage.key.disk.is_nil() && !repaired) {
         machine.damaged.insert(damage.key.disk);
     }
     context_.conditions.raise(Errc::spool_lost_durable, subject_of(id),
                               "sequences " + std::to_string(raw(damage.first)) + " to " +
                                   std::to_string(raw(damage.last)) + ": " + damage.evidence);
-    outgoing_.emplace_back(damage);
+    if (!repaired) {
+        outgoing_.emplace_back(damage);
+    }
 }
 
 void PublishStage::rotate_dek(const MachineId& id, Machine& machine) {

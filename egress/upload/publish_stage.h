@@ -103,7 +103,8 @@ private:
     [[nodiscard]] std::shared_ptr<const SegmentKeys> segment_keys(Machine& machine) const;
     // Events of assembly.
     void take(AssemblyEvent event);
-    void report_damage(const MachineId& id, Machine& machine, const DamagedRecords& damage);
+    void report_damage(const MachineId& id, Machine& machine, const DamagedRecords& damage,
+                       bool repaired);
     // WriterHost.
     void settled(const MachineId& id, const Draft& draft, std::uint64_t number,
                  const Sha256& hash) override;

@@ -265,6 +265,41 @@ TEST_F(Assembly, G6DamageWithAFullBacklogBehindItIsRepairedFromTheAgent) {
     EXPECT_TRUE(server.settle());
 }
 
+// Two places of the cache are damaged. The agent has caught up for the one that was found first
+// when the other one is found, in front of it.
+TEST_F(Assembly, G6DamageThatIsFoundInFrontOfItsRepairAsksForNoOther) {
+    server.options.seal_after_ns = 60 * ns_per_s;
+    server.keep_payload = false;
+    server.listener.strict = false;
+    protect();
+    SourceDisk& disk = source.disks[0];
+    source.write(server, disk);
+    const auto unreadable = server.cache.records.rbegin()->first;
+    source.write(server, disk);
+    const auto missing = server.cache.records.rbegin()->first;
+    source.write(server, disk);
+    server.crash();
+    server.cache.records.at(unreadable).damaged = true;
+    server.cache.records.erase(missing);
+    server.start();
+    ASSERT_TRUE(server.run_until([this] { return !server.listener.damage.empty(); }));
+    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    ASSERT_EQ(answer.disks[0].durable, answer.disks[0].committed);
+    source.begin_sync(server, disk);
+    source.send_base(server, disk);
+    source.end_sync(server, disk);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    ASSERT_TRUE(server.listener.points.contains(point));
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    EXPECT_EQ(server.listener.damage.size(), 1U);  // The other one is in the log.
+    EXPECT_FALSE(server.conditions->standing(Errc::spool_lost_durable));
+    EXPECT_EQ(server.hello(source.machine, source.disks, Seq{0}, true).disks[0].action,
+              pipeline::DiskAction::continue_);
+}
+
 TEST_F(Assembly, G5AFenceThatEndsOverAHoleIsDamageAndNoPointIsMadeOfIt) {
     protect();
     SourceDisk& disk = source.disks[0];

@@ -39,13 +39,20 @@ void Operator::rotate_kek() {
     check_old_kek();
 }
 
-// Begun again with the same two keys as often as the store interrupts it.
+// Begun again with the same two keys as often as the store interrupts it. A rotation is a handful
+// of requests and has to come through all of them in one go: where the store answers hardly any, it
+// is tried until the store does.
 bool Operator::wrap_anew(vault::KeyService& next) {
-    constexpr int attempts_max = 64;
+    constexpr int attempts_max = 64, attempts_calm_max = 4;
     const auto store = stores_->make();
-    for (int attempt = 0; attempt < attempts_max; ++attempt) {
+    for (int attempt = 0; attempt < attempts_max + attempts_calm_max; ++attempt) {
+        if (attempt == attempts_max) {
+            world_.vault.set_rates({});
+            world_.trace.count("seen.kek_rotation_waited_for_the_store");
+        }
         const auto done = vault::rotate_kek(*store, *world_.kek, next);
         if (done || world_.mutant == Mutant::rotation_not_resumed) {
+            world_.vault.set_rates(world_.settings.blob);
             return true;
         }
         if (!transient(done.error())) {

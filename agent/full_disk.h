@@ -19,5 +19,12 @@ inline Error name_full_disk(Error error, const std::string& directory) {
     }
     return error;
 }
+template <typename T>
+Result<T> name_full_disk(Result<T> result, const std::string& directory) {
+    if (!result) {
+        return std::unexpected(name_full_disk(std::move(result).error(), directory));
+    }
+    return result;
+}
 
 }  // namespace cw::agent

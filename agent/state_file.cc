@@ -1,5 +1,6 @@
 #include "agent/state_file.h"
 
+#include "agent/full_disk.h"
 #include "agent/state_format.h"
 
 #include <algorithm>
@@ -192,7 +193,8 @@ Result<void> StateFile::write() {
                    {"disks", disks}};
     // Names are people's words: invalid UTF-8 must not stop the agent.
     const std::string text = out.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
-    return write_file_atomically(disk_, path_, as_bytes(text), 0600);
+    CW_TRY(name_full_disk(write_file_atomically(disk_, path_, as_bytes(text), 0600), path_));
+    return {};
 }
 
 }  // namespace cw::agent

@@ -1,5 +1,6 @@
 #include "agent/hrl/hrl_source.h"
 
+#include "agent/full_disk.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -47,7 +48,8 @@ Result<void> HrlSource::load() {
 Result<void> HrlSource::store() {
     const std::string text =
         hrl_id_text(last_) + std::string(applying_ ? applying_mark : std::string_view{});
-    return write_file_atomically(context_.disk, options_.state_path, as_bytes(text));
+    return name_full_disk(write_file_atomically(context_.disk, options_.state_path, as_bytes(text)),
+                          options_.state_path);
 }
 
 bool HrlSource::step() {

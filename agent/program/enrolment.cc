@@ -1,5 +1,6 @@
 #include "agent/program/enrolment.h"
 
+#include "agent/full_disk.h"
 #include "agent/session/own_identity.h"
 #include "base/assert.h"
 #include "base/enrolment.h"
@@ -193,7 +194,8 @@ Result<Enrolment> enrol(Disk& disk, const EnrolCommand& command) {
     } else if (before.error().code != Errc::not_found) {
         return std::unexpected(before.error());
     }
-    CW_TRY_ASSIGN(request.csr, make_request(disk, command.state_directory));
+    CW_TRY_ASSIGN(request.csr, name_full_disk(make_request(disk, command.state_directory),
+                                              command.state_directory));
     using std::chrono::steady_clock;
     const auto deadline = steady_clock::now() + std::chrono::nanoseconds(command.timeout_ns);
     auto pause = std::chrono::milliseconds(500);
@@ -202,7 +204,9 @@ Result<Enrolment> enrol(Disk& disk, const EnrolCommand& command) {
         if (answer) {
             Enrolment enrolment;
             enrolment.control = command.server;
-            return keep(disk, command.state_directory, *answer, std::move(enrolment));
+            return name_full_disk(
+                keep(disk, command.state_directory, *answer, std::move(enrolment)),
+                command.state_directory);
         }
         if (!worth_another(answer.error()) || steady_clock::now() + pause > deadline) {
             return std::unexpected(answer.error());
@@ -217,14 +221,15 @@ Result<Enrolment> renew(Disk& disk, const std::string& state_directory) {
     CW_TRY_ASSIGN(const Enrolment now, read_enrolment(disk, state_directory));
     wire::EnrolRequest request;
     request.machine = now.machine;
-    CW_TRY_ASSIGN(request.csr, make_request(disk, state_directory));
+    CW_TRY_ASSIGN(request.csr,
+                  name_full_disk(make_request(disk, state_directory), state_directory));
     CW_TRY_ASSIGN(const wire::EnrolAnswer answer, ask(now.control, request, [&](SSL_CTX& context) {
                       return TlsContext::set_up(context, now.files);
                   }));
     if (answer.machine != now.machine) {
         return fail(Errc::identity_refused, "the server took us for " + to_string(answer.machine));
     }
-    return keep(disk, state_directory, answer, now);
+    return name_full_disk(keep(disk, state_directory, answer, now), state_directory);
 }
 
 Result<Validity> validity_of(const TlsFiles& files, std::int64_t now_s) {

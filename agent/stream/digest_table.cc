@@ -1,5 +1,6 @@
 #include "agent/stream/digest_table.h"
 
+#include "agent/full_disk.h"
 #include "agent/state_format.h"
 
 namespace cw::agent {
@@ -32,7 +33,7 @@ Result<DigestTable> DigestTable::open(Disk& disk, Random& random, const std::str
     CW_TRY_ASSIGN(const bool there, disk.exists(path));
     if (there && !fresh) {
         CW_TRY_ASSIGN(auto file, disk.open(path, {.write = true}));
-        DigestTable table(disk, std::move(file));
+        DigestTable table(disk, path, std::move(file));
         std::array<std::byte, block_bytes> head{};
         CW_TRY_ASSIGN(const std::size_t n, read_at(disk, *table.file_, 0, head));
         if (const auto secret = read_secret(Bytes(head).first(n), size_bytes)) {
@@ -44,9 +45,9 @@ Result<DigestTable> DigestTable::open(Disk& disk, Random& random, const std::str
         CW_TRY(disk.remove(path));
     }
     CW_TRY_ASSIGN(auto file, disk.open(path, {.write = true, .create = true}));
-    DigestTable table(disk, std::move(file));
+    DigestTable table(disk, path, std::move(file));
     const auto rows = static_cast<std::uint32_t>((size_bytes + super_bytes - 1) / super_bytes);
-    CW_TRY(disk.resize(*table.file_, row_offset(rows), true));
+    CW_TRY(name_full_disk(disk.resize(*table.file_, row_offset(rows), true), path));
     random.fill(table.secret_);
     std::array<std::byte, block_bytes> head{};
     ByteWriter out(MutableBytes(head).subspan(4));
@@ -55,7 +56,7 @@ Result<DigestTable> DigestTable::open(Disk& disk, Random& random, const std::str
     out.u64(size_bytes);
     out.bytes(table.secret_);
     ByteWriter(head).u32(crc32c(Bytes(head).subspan(4)));
-    CW_TRY(write_at(disk, *table.file_, 0, head, false));
+    CW_TRY(table.write(0, head));
     return table;
 }
 
@@ -88,7 +89,12 @@ Result<void> DigestTable::store() {
     }
     changed_ = false;
     const Bytes row{reinterpret_cast<const std::byte*>(row_.data()), row_bytes};
-    return write_at(*disk_, *file_, row_offset(ordinal_), row, false);
+    CW_TRY(write(row_offset(ordinal_), row));
+    return {};
+}
+
+Result<void> DigestTable::write(std::uint64_t offset, Bytes bytes) {
+    return name_full_disk(write_at(*disk_, *file_, offset, bytes, false), path_);
 }
 
 }  // namespace cw::agent

@@ -31,9 +31,12 @@ public:
     Result<void> store();
 
 private:
-    DigestTable(Disk& disk, std::unique_ptr<File> file) : disk_(&disk), file_(std::move(file)) {}
+    DigestTable(Disk& disk, std::string path, std::unique_ptr<File> file)
+        : disk_(&disk), path_(std::move(path)), file_(std::move(file)) {}
+    Result<void> write(std::uint64_t offset, Bytes bytes);
 
     Disk* disk_;
+    std::string path_;
     std::unique_ptr<File> file_;
     FingerprintSecret secret_{};
     std::uint32_t ordinal_ = UINT32_MAX;

@@ -1,5 +1,6 @@
 #include "agent/stream/dirty_map.h"
 
+#include "agent/full_disk.h"
 #include "agent/state_format.h"
 #include "base/checksum.h"
 
@@ -34,7 +35,8 @@ Result<DirtyMap> DirtyMap::create(Disk& disk, Target target) {
     }
     CW_TRY_ASSIGN(auto file, disk.open(target.path, {.write = true, .create = true}));
     // Space is taken now: a full state disk must not stop the guest's writes later.
-    CW_TRY(disk.resize(*file, page_offset(page_count(target.size_bytes)), true));
+    CW_TRY(name_full_disk(disk.resize(*file, page_offset(page_count(target.size_bytes)), true),
+                          target.path));
     DirtyMap map(disk, std::move(target), std::move(file));
     CW_TRY(map.mark_all());
     for (std::uint32_t page = 0; page < page_count(map.target_.size_bytes); ++page) {
@@ -150,7 +152,7 @@ void DirtyMap::end_fence(Seq end) {
 }
 
 Result<void> DirtyMap::sync() {
-    return sync_file(*disk_, *file_);
+    return name_full_disk(sync_file(*disk_, *file_), target_.path);
 }
 
 Result<void> DirtyMap::add(BlockSet& set, std::uint64_t offset, std::uint64_t length) {
@@ -180,7 +182,7 @@ Result<void> DirtyMap::write_header() {
     out.u64(target_.size_bytes);
     out.u64(map_block_bytes);
     ByteWriter(block).u32(crc32c(Bytes(block).subspan(4)));
-    return write_at(*disk_, *file_, 0, block, false);
+    return name_full_disk(write_at(*disk_, *file_, 0, block, false), target_.path);
 }
 
 Result<void> DirtyMap::write_page(std::uint32_t page) {
@@ -198,7 +200,8 @@ Result<void> DirtyMap::write_page(std::uint32_t page) {
             .u64(it->second);
     }
     ByteWriter(block).u32(crc32c(Bytes(block).subspan(4)));
-    return write_at(*disk_, *file_, page_offset(page), block, false);
+    CW_TRY(name_full_disk(write_at(*disk_, *file_, page_offset(page), block, false), target_.path));
+    return {};
 }
 
 Result<void> DirtyMap::load() {

@@ -1,5 +1,6 @@
 #include "agent/agent.h"
 
+#include "base/crash_point.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -248,6 +249,7 @@ Result<void> Agent::leave_state() {
         disks[slot].stream_hash = capture.stream_hash_locked();
         disks[slot].image_print = images_[slot]->fingerprint();
     }
+    CW_CRASH_POINT("agent.stop.before_state");
     const auto witness = replicator_->witness();
     CW_TRY(state_->update([&](AgentState& state) {
         state.disks = disks;
@@ -255,6 +257,7 @@ Result<void> Agent::leave_state() {
         state.witness_number = witness.first;
         state.witness_hash = witness.second;
     }));
+    CW_CRASH_POINT("agent.stop.after_state");
     log_info("agent.stopped", {{"all_spooled", all_spooled}});
     return {};
 }

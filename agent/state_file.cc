@@ -2,6 +2,7 @@
 
 #include "agent/full_disk.h"
 #include "agent/state_format.h"
+#include "base/crash_point.h"
 
 #include <algorithm>
 #include <stdexcept>
@@ -176,6 +177,7 @@ Result<Seq> StateFile::reserve(std::uint16_t slot, Seq at_least) {
         disk = before;
         return std::unexpected(written.error());
     }
+    CW_CRASH_POINT("agent.sequences.reserved");
     return disk.limit;
 }
 
@@ -193,7 +195,9 @@ Result<void> StateFile::write() {
                    {"disks", disks}};
     // Names are people's words: invalid UTF-8 must not stop the agent.
     const std::string text = out.dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+    CW_CRASH_POINT("agent.state.before_write");
     CW_TRY(name_full_disk(write_file_atomically(disk_, path_, as_bytes(text), 0600), path_));
+    CW_CRASH_POINT("agent.state.after_write");
     return {};
 }
 

@@ -47,7 +47,9 @@ void finish_enrol(EnrolCommand& out, const std::string& server, const std::strin
 CommandLine parse_command_line(int argc, char** argv) {
     CLI::App app{"Causeway's mobility agent: protects the disks of this machine", "causeway-agent"};
     app.set_version_flag("--version", "causeway-agent 0.1.0");
-    app.require_subcommand(1);
+    app.require_subcommand(0, 1);
+    bool list_crash_points = false;
+    app.add_flag("--list-crash-points", list_crash_points)->group("");  // For tests only: hidden.
     ProtectCommandLine protect(app);
     AskCommandLine ask(app);
     CLI::App* const guard = app.add_subcommand("guard", "started by an agent for itself");
@@ -66,6 +68,13 @@ CommandLine parse_command_line(int argc, char** argv) {
     CommandLine out;
     try {
         app.parse(argc, argv);
+        out.list_crash_points = list_crash_points;
+        if (out.list_crash_points) {
+            return out;
+        }
+        if (app.get_subcommands().empty()) {
+            throw CLI::RequiredError("A subcommand");
+        }
         out.guard = guard->parsed();
         if (hrl.parsed()) {
             out.hrl_diff = std::move(diff);

@@ -19,6 +19,7 @@ struct CommandLine {
     std::optional<HrlDiffRequest> hrl_diff;
     std::optional<EnrolCommand> enrol;
     std::optional<SeedCommand> seed;
+    bool list_crash_points = false;
 };
 
 // May throw what CLI11 throws from its own bugs; main catches.

@@ -6,6 +6,7 @@
 #include "agent/program/progress_line.h"
 #include "agent/program/renewal.h"
 #include "base/core_files.h"
+#include "base/crash_point.h"
 #include "base/exit_code.h"
 #include "base/log.h"
 
@@ -137,6 +138,12 @@ int main(int argc, char** argv) {
         if (parsed.exit) {
             return *parsed.exit;
         }
+        if (parsed.list_crash_points) {
+            for (const std::string_view name : crash_point_names()) {
+                std::printf("%.*s\n", static_cast<int>(name.size()), name.data());
+            }
+            return 0;
+        }
         if (parsed.guard) {
             return agent::run_guard(STDIN_FILENO, *make_system_clock());
         }
@@ -149,6 +156,9 @@ int main(int argc, char** argv) {
         if (parsed.seed) {
             watch_signals();
             return agent::run_seed(std::move(*parsed.seed));
+        }
+        if (const auto armed = arm_crash_point_from_environment(); !armed) {
+            return complain(armed.error());
         }
         if (parsed.protect) {
             parsed.protect->options.guard_program = "/proc/self/exe";

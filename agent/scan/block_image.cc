@@ -1,6 +1,7 @@
 #include "agent/scan/block_image.h"
 
 #include "base/clock.h"
+#include "base/crash_point.h"
 #include "base/ids.h"
 #include "cache/aligned_buffer.h"
 
@@ -59,6 +60,7 @@ public:
 
     Result<void> write(std::uint64_t offset, Bytes bytes) override {
         check_range(offset, bytes.size());
+        CW_CRASH_POINT("agent.image.before_write");
         while (!bytes.empty()) {
             const ssize_t n = ::pwrite(fd_.get(), bytes.data(), bytes.size(), to_off(offset));
             if (n < 0 && errno == EINTR) {
@@ -70,6 +72,7 @@ public:
             bytes = bytes.subspan(static_cast<std::size_t>(n));
             offset += static_cast<std::uint64_t>(n);
         }
+        CW_CRASH_POINT("agent.image.after_write");
         return {};
     }
 

@@ -1,6 +1,7 @@
 #include "agent/scan/freezer.h"
 
 #include "agent/full_disk.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 
 #include <array>
@@ -170,11 +171,14 @@ Result<void> Freezer::begin_pre() {
         return write_marker();
     }
     CW_TRY(prepare(options_.pre, HookKind::pre));
+    CW_CRASH_POINT("agent.hook.pre_held");
     if (auto written = write_marker(); !written) {
         hook_.reset();
         return written;
     }
+    CW_CRASH_POINT("agent.hook.pre_marked");
     hook_->release();
+    CW_CRASH_POINT("agent.hook.pre_begun");
     return {};
 }
 
@@ -293,11 +297,14 @@ void Freezer::begin_post() {
         post_error_ = begun.error();
         return;
     }
+    CW_CRASH_POINT("agent.hook.post_held");
     // It is owed, also where nobody could recognise it later.
     if (const auto written = write_marker(); !written) {
         log_warning("agent.hook.unmarked", {{"error", written.error()}});
     }
+    CW_CRASH_POINT("agent.hook.post_marked");
     hook_->release();
+    CW_CRASH_POINT("agent.hook.post_begun");
 }
 
 void Freezer::step_post() {
@@ -321,6 +328,7 @@ void Freezer::step_post() {
     if (post_error_) {
         log_warning("agent.post_hook", {{"error", *post_error_}});
     }
+    CW_CRASH_POINT("agent.hook.post_ended");
     (void)disk_.remove(options_.marker_path);
     state_ = State::idle;
 }

@@ -1,6 +1,7 @@
 #include "agent/session/server_session.h"
 
 #include "base/checksum.h"
+#include "base/crash_point.h"
 
 #include <algorithm>
 #include <utility>
@@ -69,6 +70,7 @@ Result<void> ServerSession::send_record(const pipeline::Record& record, std::uin
     out.bytes(wire::encode_frame_header(header));
     out.bytes(record.table.bytes());  // One TLS record for both.
     CW_TRY(link_->write(head));
+    CW_CRASH_POINT("agent.record.begun");
     for (std::uint32_t at = 0; at < record.header.data_bytes; at += pipeline::slab_bytes) {
         const auto step =
             std::min<std::uint32_t>(pipeline::slab_bytes, record.header.data_bytes - at);
@@ -77,6 +79,7 @@ Result<void> ServerSession::send_record(const pipeline::Record& record, std::uin
     if (needs_credit(record.header.type)) {
         sent_payload_ += header.payload_bytes;
     }
+    CW_CRASH_POINT("agent.record.sent");
     return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include "agent/full_disk.h"
 #include "agent/state_format.h"
+#include "base/crash_point.h"
 
 namespace cw::agent {
 namespace {
@@ -90,6 +91,7 @@ Result<void> DigestTable::store() {
     changed_ = false;
     const Bytes row{reinterpret_cast<const std::byte*>(row_.data()), row_bytes};
     CW_TRY(write(row_offset(ordinal_), row));
+    CW_CRASH_POINT("agent.digests.stored");
     return {};
 }
 

@@ -3,6 +3,7 @@
 #include "agent/full_disk.h"
 #include "agent/state_format.h"
 #include "base/checksum.h"
+#include "base/crash_point.h"
 
 #include <set>
 
@@ -37,12 +38,15 @@ Result<DirtyMap> DirtyMap::create(Disk& disk, Target target) {
     // Space is taken now: a full state disk must not stop the guest's writes later.
     CW_TRY(name_full_disk(disk.resize(*file, page_offset(page_count(target.size_bytes)), true),
                           target.path));
+    CW_CRASH_POINT("agent.map.create.allocated");
     DirtyMap map(disk, std::move(target), std::move(file));
     CW_TRY(map.mark_all());
     for (std::uint32_t page = 0; page < page_count(map.target_.size_bytes); ++page) {
         CW_TRY(map.write_page(page));
     }
+    CW_CRASH_POINT("agent.map.create.without_header");
     CW_TRY(map.write_header());
+    CW_CRASH_POINT("agent.map.create.with_header");
     CW_TRY(map.sync());
     return map;
 }
@@ -124,6 +128,7 @@ Result<void> DirtyMap::committed(Seq seq) {
     for (const std::uint32_t page : pages) {
         CW_TRY(write_page(page));
     }
+    CW_CRASH_POINT("agent.map.committed");
     return {};
 }
 
@@ -139,11 +144,13 @@ const BlockSet& DirtyMap::begin_fence(bool everything) {
             fence_ranges_.reset();
         }
     }
+    CW_CRASH_POINT("agent.map.fence_begun");
     miss_blocks({});
     return fence_;
 }
 
 void DirtyMap::end_fence(Seq end) {
+    CW_CRASH_POINT("agent.map.fence_ended");
     CW_ASSERT(missed_.empty());
     current_.merge(fence_);
     fence_.clear();
@@ -152,6 +159,7 @@ void DirtyMap::end_fence(Seq end) {
 }
 
 Result<void> DirtyMap::sync() {
+    CW_CRASH_POINT("agent.map.before_sync");
     return name_full_disk(sync_file(*disk_, *file_), target_.path);
 }
 
@@ -200,7 +208,9 @@ Result<void> DirtyMap::write_page(std::uint32_t page) {
             .u64(it->second);
     }
     ByteWriter(block).u32(crc32c(Bytes(block).subspan(4)));
+    CW_CRASH_POINT("agent.map.before_write");
     CW_TRY(name_full_disk(write_at(*disk_, *file_, page_offset(page), block, false), target_.path));
+    CW_CRASH_POINT("agent.map.after_write");
     return {};
 }
 

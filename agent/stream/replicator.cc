@@ -1,5 +1,6 @@
 #include "agent/stream/replicator.h"
 
+#include "base/crash_point.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -271,6 +272,7 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
     point.provisional = !group.is_nil();
     point.tag = tag;
     point.hook_results = std::move(hooks);
+    CW_CRASH_POINT("agent.point.held");
     put_point(entry.record, point);
     entry.record.header.key.machine = options_.machine;
     entry.record.header.type = pipeline::RecordType::point;
@@ -278,6 +280,7 @@ Result<PointId> Replicator::make_point(pipeline::PointKind kind, std::string tag
     entry.point = point.id;
     context_.outbox.push(std::move(entry));
     const std::int64_t paused_ns = still.release();
+    CW_CRASH_POINT("agent.point.queued");
     pauses_.cut(point.id, of ? of->pause_ns : paused_ns);
     points_.made({.id = point.id,
                   .kind = kind,

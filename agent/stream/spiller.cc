@@ -1,5 +1,6 @@
 #include "agent/stream/spiller.h"
 
+#include "base/crash_point.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -157,6 +158,7 @@ bool Spiller::settle_moved() {
             spool_->release(stored->lsn);  // Acknowledged or dropped meanwhile.
             continue;
         }
+        CW_CRASH_POINT("agent.spool.moved");
         entry->spill.lsn = stored->lsn;
         entry->spill.place = is_write(*entry) ? SpillState::Place::disk : SpillState::Place::kept;
         ++held_;
@@ -203,6 +205,7 @@ bool Spiller::settle_loaded() {
         entry->spill.place = SpillState::Place::lost;
         return true;
     }
+    CW_CRASH_POINT("agent.spool.read");
     entry->record.table = std::move(load->record.table);
     entry->record.slabs = std::move(load->record.slabs);
     entry->spill.place = SpillState::Place::kept;

@@ -19,6 +19,7 @@ agent_start() { # NAME ID OPTION…
     demo_pids+=($!)
 }
 status_of() { causeway-agent status --state "$demo/$1" --json 2>/dev/null || true; }
+live() { status_of "$1" | says '"link": *"live"'; }
 protected() { status_of "$1" | says '"phase": *"protected"'; }
 group_port() { status_of b | grep -o '"port": *[0-9]*' | tr -dc 0-9; }
 listens() { [ -n "$(group_port)" ]; }
@@ -63,6 +64,7 @@ for name in a b; do
     printf '[[target]]\nmachine = "%s"\ndisk = "disk"\npath = "%s"\n' "${!id}" "$demo/target.$name" >> "$demo/causeway.toml"
 done
 demo_start_server
+sed -i "s/^listen = .*/listen = \"127.0.0.1:$demo_port\"/" "$demo/causeway.toml"
 agent_start b "$id_b" --group-listen 127.0.0.1:0 --group-coordinator "$id_a"
 wait_for 180 "B to listen" listens
 agent_start a "$id_a" --group-member "$id_b@127.0.0.1:$(group_port)"
@@ -72,13 +74,27 @@ wait_for 180 "A to reach B" joined
 write a 1 4M 256k; write b 2 5M 64k
 group_point one
 write a 3 4224k 64k; write a 4 12M 4k; write b 5 5M 64k
-group_point two
+# The daemon dies when the group's decision has come and is not noted yet.
+restart_server() {
+    kill -9 "$demo_server_pid" 2>/dev/null
+    wait "$demo_server_pid" 2>/dev/null
+    demo_start_server
+    wait_for 180 "A's session" live a
+    wait_for 180 "B's session" live b
+}
+CAUSEWAY_CRASH_POINT=volume.group_decided:1 restart_server
+group_point two &
+grouping=$!
+died() { ! kill -0 "$demo_server_pid" 2>/dev/null; }
+wait_for 180 "the end of a daemon that decides" died
+restart_server
+wait $grouping || die "no group point two (see $demo/points.log)"
 write a 6 9M 64k
 causeway-agent point --state "$demo/a" --tag alone --wait committed --timeout 120s >>"$demo/points.log" 2>&1 || die "no point of A alone"
 
 # Points of the group.
 check "a point of the group is one of both machines" wait_for 180 "the group's first point" decided one
-check "so is the next" wait_for 180 "the group's second point" decided two
+check "so is the next, which the daemon died of" wait_for 180 "the group's second point" decided two
 one=$(group_of "$id_a" one) two=$(group_of "$id_a" two)
 check "they are two" test "$one" != "$two"
 check "a point that one machine made alone is of no group" test -n "$(point_of "$id_a" alone)" -a -z "$(group_of "$id_a" alone)"

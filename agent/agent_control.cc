@@ -13,7 +13,7 @@ using nlohmann::json;
 constexpr std::int64_t held_again_ns = ns_per_s;
 
 std::string dump(const json& value) {
-    return value.dump(-1, ' ', false, json::error_handler_t::replace);
+    return value.dump(-1, ' ', true, json::error_handler_t::replace);
 }
 
 std::string refusal(const Error& error) {

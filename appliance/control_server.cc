@@ -67,7 +67,7 @@ void answer(httplib::Response& response, const Result<std::string>& result) {
                                         {"number", raw(error.code)},
                                         {"detail", error.detail},
                                         {"next", next_of(error.code)}}
-                             .dump(),
+                             .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace),
                          "application/problem+json");
 }
 

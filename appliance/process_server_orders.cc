@@ -17,7 +17,7 @@ using nlohmann::json;
 constexpr std::int64_t move_patience_ns = 60 * ns_per_s, flush_ns = 1 * ns_per_s;
 
 std::string told(const std::string& what) {
-    return json{{"told", what}}.dump();
+    return json{{"told", what}}.dump(-1, ' ', true, json::error_handler_t::replace);
 }
 
 std::string text_of(const json& body, const char* key) {

@@ -157,9 +157,13 @@ std::string sync_text(const json& machine) {
     return out;
 }
 
-// What people or peers chose, as a terminal may see it.
+// What people or peers chose, as a terminal may see it. Longer: what tells of them, an error.
 std::string shown(const json& of, const char* key) {
     return escape_for_display(of.value(key, ""));
+}
+std::string told(const std::string& text) {
+    constexpr std::size_t told_max = 4096;
+    return escape_for_display(text, told_max);
 }
 
 // What there is to say of a machine's agent: nothing, as long as it is there and sends every write.
@@ -202,7 +206,7 @@ std::string machine_text(const json& machine) {
         config::format_bytes(machine.value("backlog_bytes", std::uint64_t{0})) + "\n";
     out += comparison_text(machine) + agent_text(machine);
     if (machine.contains("trouble")) {
-        out += "    " + machine.value("trouble", "") + "\n";
+        out += "    " + told(machine.value("trouble", "")) + "\n";
     }
     return out;
 }
@@ -295,8 +299,9 @@ std::string status_json(const DaemonStatus& status, const HealthReport& health) 
     for (const Condition& condition : status.conditions) {
         out["conditions"].push_back(condition_json(condition));
     }
-    // Names come from people: bytes that are not UTF-8 are replaced, never an exception.
-    return out.dump(2, ' ', false, json::error_handler_t::replace);
+    // Names come from people: bytes that are not UTF-8 are replaced, never an exception; and only
+    // ASCII is written, since JSON, too, is read in terminals.
+    return out.dump(2, ' ', true, json::error_handler_t::replace);
 }
 
 std::string events_json(const std::vector<ConditionEvent>& events) {
@@ -307,7 +312,7 @@ std::string events_json(const std::vector<ConditionEvent>& events) {
         entry["at_us"] = raw(event.at);
         out.push_back(std::move(entry));
     }
-    return out.dump(2, ' ', false, json::error_handler_t::replace);
+    return out.dump(2, ' ', true, json::error_handler_t::replace);
 }
 
 std::string status_text(const std::string& text, bool line) {
@@ -324,7 +329,7 @@ std::string status_text(const std::string& text, bool line) {
                       std::to_string(server.value("replication_port", 0)) + "): health " +
                       status["health"].value("level", "?") + "\n";
     for (const json& reason : status["health"].value("reasons", json::array())) {
-        out += "  ! " + reason.get<std::string>() + "\n";
+        out += "  ! " + told(reason.get<std::string>()) + "\n";
     }
     out += "cache: " + config::format_bytes(cache.value("live_bytes", std::uint64_t{0})) +
            " waiting, " + config::format_bytes(cache.value("free_bytes", std::uint64_t{0})) +
@@ -353,8 +358,8 @@ std::string events_text(const std::string& text) {
     for (const json& event : events) {
         const auto at_s = event.value("at_us", std::int64_t{0}) / 1'000'000;
         out += recovery::time_text(WallMicros{at_s * 1'000'000}) + "  " + event.value("event", "") +
-               "  " + event.value("code", "") + "  " + event.value("subject", "") + ": " +
-               event.value("detail", "") + "\n";
+               "  " + event.value("code", "") + "  " + told(event.value("subject", "")) + ": " +
+               told(event.value("detail", "")) + "\n";
     }
     return out.empty() ? "no events\n" : out;
 }

@@ -23,7 +23,7 @@ Result<std::string> VaultView::machine(const std::string& id) {
     for (const vault::PointEntry* point : catalog.points()) {
         out["points"].push_back(point_json(catalog, *point));
     }
-    return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+    return out.dump(2, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace cw::appliance

@@ -2,6 +2,7 @@
 
 #include "agent/program/option_text.h"
 #include "base/clock.h"
+#include "base/log.h"
 
 #include <cstdio>
 
@@ -15,10 +16,16 @@ using nlohmann::json;
 
 constexpr std::string_view socket_name = "/agent.sock";
 
+// What people chose or a server said, as a terminal may see it.
+std::string shown(const json& of, const char* key) {
+    constexpr std::size_t shown_max = 4096;
+    return escape_for_display(of.value(key, ""), shown_max);
+}
+
 void print_status(const json& status) {
-    std::printf("machine   %s (%s)\nlink      %s %s\n", status.value("machine_name", "").c_str(),
+    std::printf("machine   %s (%s)\nlink      %s %s\n", shown(status, "machine_name").c_str(),
                 status.value("machine", "").c_str(), status.value("link", "").c_str(),
-                status.value("server", "").c_str());
+                shown(status, "server").c_str());
     const std::int64_t rpo = status.value("rpo_ms", std::int64_t{-1});
     if (rpo < 0) {
         std::printf("RPO       no committed point yet\n");
@@ -28,7 +35,7 @@ void print_status(const json& status) {
     const std::string mode = status.value("mode", "data");
     if (mode != "data") {
         std::printf("mode      %s, %llu bytes to be sent: %s\n", mode.c_str(),
-                    status.value("backlog_bytes", 0ULL), status.value("mode_reason", "").c_str());
+                    status.value("backlog_bytes", 0ULL), shown(status, "mode_reason").c_str());
     }
     if (const json pauses = status.value("pauses", json::object());
         pauses.value("points", 0ULL) + pauses.value("given_up", 0ULL) > 0) {
@@ -38,13 +45,13 @@ void print_status(const json& status) {
                     pauses.value("points", 0ULL), pauses.value("over_limit", 0ULL));
         if (pauses.contains("waited_for")) {
             std::printf("          %llu given up: disk '%s' kept the others for %llu ms\n",
-                        pauses.value("given_up", 0ULL), pauses.value("waited_for", "").c_str(),
+                        pauses.value("given_up", 0ULL), shown(pauses, "waited_for").c_str(),
                         pauses.value("waited_ms", 0ULL));
         }
     }
     for (const char* key : {"last_error", "scan_error", "freeze_error"}) {
         if (status.contains(key)) {
-            std::printf("error     %s\n", status.value(key, "").c_str());
+            std::printf("error     %s\n", shown(status, key).c_str());
         }
     }
     const json hooks = status.value("hooks", json::object());
@@ -56,20 +63,20 @@ void print_status(const json& status) {
             static_cast<double>(earlier.value("runs_ms", 0LL)) / 1000);
     }
     if (const std::string failed = hooks.value("post_hook_error", ""); !failed.empty()) {
-        std::printf("hooks     the last post-hook: %s\n", failed.c_str());
+        std::printf("hooks     the last post-hook: %s\n", escape_for_display(failed, 4096).c_str());
     } else if (hooks.value("post_hook_runs", false)) {
         std::printf("hooks     the post-hook runs\n");
     }
     for (const json& hint : status.value("hints", json::array())) {
         const bool on = hint.value("on", false);
-        std::printf("hints     %s: %s %s\n", hint.value("disk", "").c_str(),
-                    on ? "on" : "off:", hint.value("reason", "").c_str());
+        std::printf("hints     %s: %s %s\n", shown(hint, "disk").c_str(),
+                    on ? "on" : "off:", shown(hint, "reason").c_str());
     }
     for (const json& disk : status.at("disks")) {
         std::printf("disk      %s: %s, generation %llu, sequence %llu, committed %llu %s\n",
-                    disk.value("name", "").c_str(), disk.value("phase", "").c_str(),
+                    shown(disk, "name").c_str(), disk.value("phase", "").c_str(),
                     disk.value("generation", 0ULL), disk.value("next_sequence", 1ULL) - 1,
-                    disk.value("committed", 0ULL), disk.value("reason", "").c_str());
+                    disk.value("committed", 0ULL), shown(disk, "reason").c_str());
     }
 }
 
@@ -142,8 +149,9 @@ int print_answer(const AskCommand& command, const std::string& answer) {
     }
     if (!out.value("ok", false)) {
         if (!command.json) {
-            std::fprintf(stderr, "causeway-agent: %s\n",
-                         out.value("text", out.value("error", "failed")).c_str());
+            std::fprintf(
+                stderr, "causeway-agent: %s\n",
+                escape_for_display(out.value("text", out.value("error", "failed")), 8192).c_str());
         }
         return out.value("exit", 1);
     }

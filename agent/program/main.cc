@@ -40,7 +40,10 @@ void watch_signals() {
 }
 
 int complain(const Error& error) {
-    std::fprintf(stderr, "causeway-agent: %s\n", to_string(error).c_str());
+    // It may tell what a server said.
+    constexpr std::size_t error_text_max = 8192;
+    std::fprintf(stderr, "causeway-agent: %s\n",
+                 escape_for_display(to_string(error), error_text_max).c_str());
     return exit_code_of(error.code);
 }
 

@@ -36,7 +36,7 @@ Result<void> check(Cli& cli, const std::string& path) {
     }
     std::printf("valid: signed by %s, certified by vault %s\n%s\n",
                 to_string(receipt.signer).c_str(), to_string(vault.id).c_str(),
-                text.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+                text.dump(2, ' ', true, nlohmann::json::error_handler_t::replace).c_str());
     return {};
 }
 

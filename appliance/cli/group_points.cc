@@ -56,7 +56,7 @@ void print(const json& out) {
     }
     if (!out.value("whole", false)) {
         std::printf("! not a group point any more, but points of these machines alone: %s\n",
-                    out.value("reason", "").c_str());
+                    escape_for_display(out.value("reason", ""), 4096).c_str());
     }
 }
 

@@ -19,7 +19,10 @@ namespace {
 // One line on stderr; what a command has to say in JSON stands on stdout alone.
 void print_error(const Error& error, bool as_json) {
     if (!as_json) {
-        std::fprintf(stderr, "causeway: %s\n", to_string(error).c_str());
+        // It may tell of names that others chose.
+        constexpr std::size_t error_text_max = 8192;
+        std::fprintf(stderr, "causeway: %s\n",
+                     escape_for_display(to_string(error), error_text_max).c_str());
         return;
     }
     const nlohmann::json out{{"error",
@@ -29,7 +32,7 @@ void print_error(const Error& error, bool as_json) {
                                {"evidence", error.detail},
                                {"next", next_of(error.code)}}}};
     constexpr auto replace = nlohmann::json::error_handler_t::replace;
-    std::fprintf(stderr, "%s\n", out.dump(-1, ' ', false, replace).c_str());
+    std::fprintf(stderr, "%s\n", out.dump(-1, ' ', true, replace).c_str());
 }
 
 }  // namespace

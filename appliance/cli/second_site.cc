@@ -156,8 +156,9 @@ void print_checks(const json& report) {
         std::printf("%s  %s  %s\n", point.value("id", "").c_str(), point.value("time", "").c_str(),
                     point.value("verdict", "").c_str());
         for (const json& finding : point["findings"]) {
-            std::printf("  ! %s: %s %s\n", finding.value("object", "").c_str(),
-                        finding.value("code", "").c_str(), finding.value("detail", "").c_str());
+            std::printf("  ! %s: %s %s\n", escape_for_display(finding.value("object", "")).c_str(),
+                        finding.value("code", "").c_str(),
+                        escape_for_display(finding.value("detail", ""), 4096).c_str());
         }
     }
     std::printf("%s: %zu points, %s read\n", report.value("verdict", "").c_str(),

@@ -27,7 +27,7 @@ Result<void> list(Cli& cli) {
     }
     const json& targets = status["targets"];
     if (cli.json) {
-        std::puts(targets.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+        std::puts(targets.dump(2, ' ', true, json::error_handler_t::replace).c_str());
         return {};
     }
     for (const json& target : targets) {

@@ -21,7 +21,7 @@ using nlohmann::json;
 
 // What people or peers chose, as a terminal may see it.
 std::string shown(const json& text) {
-    return escape_for_display(text.get<std::string>());
+    return escape_for_display(text.get<std::string>(), 4096);
 }
 
 Result<void> create(Cli& cli) {
@@ -69,7 +69,7 @@ Result<void> machines(Cli& cli) {
     for (const json& machine : out) {
         const std::string id = machine["id"].get<std::string>();
         if (machine.contains("error")) {
-            std::printf("%s  ! %s\n", id.c_str(), machine["error"].get<std::string>().c_str());
+            std::printf("%s  ! %s\n", id.c_str(), shown(machine["error"]).c_str());
             continue;
         }
         std::printf("%s  %s  %d disks, %d points\n", id.c_str(), shown(machine["name"]).c_str(),
@@ -157,9 +157,9 @@ void print_verify(const json& report) {
     }
     for (const char* part : {"chain_findings", "segment_findings"}) {
         for (const json& finding : report[part]) {
-            std::printf("  ! %s: %s %s\n", finding["object"].get<std::string>().c_str(),
+            std::printf("  ! %s: %s %s\n", shown(finding["object"]).c_str(),
                         finding["code"].get<std::string>().c_str(),
-                        finding["detail"].get<std::string>().c_str());
+                        shown(finding["detail"]).c_str());
         }
     }
     std::printf("%s: %llu manifests down to number %llu, %llu segments, %llu chunks opened%s\n",
@@ -206,7 +206,7 @@ Result<void> verify(Cli& cli, const std::string& machine_text, recovery::VerifyD
 }  // namespace
 
 void print_json(const json& value) {
-    std::puts(value.dump(2, ' ', false, json::error_handler_t::replace).c_str());
+    std::puts(value.dump(2, ' ', true, json::error_handler_t::replace).c_str());
 }
 
 Result<OpenedVault> open_vault(Cli& cli) {

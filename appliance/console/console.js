@@ -16,7 +16,7 @@ function element(name, text, className) {
 
 // Control and direction characters would let a name pretend to be something else.
 function visible(value) {
-  return String(value).replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, '\ufffd');
+  return String(value).replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, '\ufffd');
 }
 
 function bytes(value) {

@@ -10,9 +10,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr std::size_t told_max = 4096;  // Of a text that tells of names.
+
 void put_json(const Json& value) {
-    // Names are people's words and may be anything: what is not UTF-8 is replaced.
-    std::puts(value.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+    // Names are people's words and may be anything: what is not UTF-8 is replaced, and only ASCII
+    // is written, since JSON, too, is read in terminals.
+    std::puts(value.dump(2, ' ', true, Json::error_handler_t::replace).c_str());
 }
 
 Json error_json(const Error& error) {
@@ -54,8 +57,8 @@ Json point_json(const vault::PointEntry& point) {
 
 void print_findings(const char* what, const std::vector<Finding>& findings) {
     for (const Finding& finding : findings) {
-        std::printf("  %s %s: %s\n", what, finding.object.c_str(),
-                    to_string(finding.error).c_str());
+        std::printf("  %s %s: %s\n", what, escape_for_display(finding.object, told_max).c_str(),
+                    escape_for_display(to_string(finding.error), told_max).c_str());
     }
 }
 
@@ -73,7 +76,8 @@ void print_machines(const std::vector<MachineSummary>& machines, bool json) {
             }
             out.push_back(std::move(one));
         } else if (!machine.error.empty()) {
-            std::printf("%s  %s\n", to_string(machine.machine).c_str(), machine.error.c_str());
+            std::printf("%s  %s\n", to_string(machine.machine).c_str(),
+                        escape_for_display(machine.error, told_max).c_str());
         } else {
             std::printf("%s  %6zu points  newest %-27s  %s\n", to_string(machine.machine).c_str(),
                         machine.points, machine.newest.empty() ? "-" : machine.newest.c_str(),

@@ -196,7 +196,8 @@ int run(int argc, char** argv) {
                                : chosen == "verify" ? verify(command, seams)
                                                     : restore(command, seams);
     if (!result) {
-        std::fprintf(stderr, "causeway-restore: %s\n", to_string(result.error()).c_str());
+        std::fprintf(stderr, "causeway-restore: %s\n",
+                     escape_for_display(to_string(result.error()), 8192).c_str());
         return exit_code_of(result.error().code);
     }
     return *result;

@@ -49,13 +49,26 @@ wire::Hello hello_of(std::uint64_t seed) {
     return hello;
 }
 
-Result<test::TestClient> open_session(const Target& target, std::uint64_t seed) {
+Result<test::TestClient> upgraded(const Target& target, std::uint64_t seed) {
     const Context context = machine_context(target, seed);
     CW_TRY_ASSIGN(auto client, test::TestClient::connect(target.port, context.get()));
     CW_TRY(client.handshake());
     CW_TRY(client.upgrade());
+    return client;
+}
+
+Result<test::TestClient> open_session(const Target& target, std::uint64_t seed) {
+    CW_TRY_ASSIGN(auto client, upgraded(target, seed));
     CW_TRY(client.hello(hello_of(seed)));
     return client;
+}
+
+std::string error_of(Result<test::TestClient>& client) {
+    const auto frame = client->receive(wire::FrameType::error);
+    if (!frame) {
+        return to_string(frame.error());
+    }
+    return std::string(name_of(static_cast<Errc>(frame->as<wire::ErrorMessage>().code)));
 }
 
 void report(const std::string& name, const std::string& failure) {

@@ -27,9 +27,13 @@ Context machine_context(const Target& target, std::uint64_t seed);
 Context forged_context(const Target& target, const Forgery& forgery,
                        std::string_view protocol = replication_alpn);
 
-// Connect, handshake, upgrade, HELLO with one disk that belongs to nobody else.
+// Connect, handshake, upgrade; HELLO was not said.
+Result<test::TestClient> upgraded(const Target& target, std::uint64_t seed);
+// And HELLO with one disk that belongs to nobody else.
 Result<test::TestClient> open_session(const Target& target, std::uint64_t seed);
 wire::Hello hello_of(std::uint64_t seed);
+// The code of the ERROR that comes next, or why none did.
+std::string error_of(Result<test::TestClient>& client);
 
 // Counts and prints. `failure` empty: passed.
 void report(const std::string& name, const std::string& failure);

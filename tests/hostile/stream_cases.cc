@@ -1,7 +1,5 @@
 // Peers that are enrolled and speak the protocol, and lie: other machines' disks, replayed
-// sessions, other content, points that do not hold, more than their credit; and names that are
-// weapons.
-#include "base/log.h"
+// sessions, other content, points that do not hold, more than their credit.
 #include "tests/hostile/rig.h"
 
 #include <functional>
@@ -11,23 +9,6 @@ namespace {
 
 using test::TestClient;
 using wire::FrameType;
-
-std::string error_of(Result<TestClient>& client) {
-    const auto frame = client->receive(FrameType::error);
-    if (!frame) {
-        return to_string(frame.error());
-    }
-    return std::string(name_of(static_cast<Errc>(frame->as<wire::ErrorMessage>().code)));
-}
-
-// A connection that has been upgraded and has not said HELLO.
-Result<TestClient> upgraded(const Target& target, std::uint64_t seed) {
-    const Context context = machine_context(target, seed);
-    CW_TRY_ASSIGN(auto client, TestClient::connect(target.port, context.get()));
-    CW_TRY(client.handshake());
-    CW_TRY(client.upgrade());
-    return client;
-}
 
 void expect_refused_hello(const Target& target, const std::string& name, std::uint64_t seed,
                           const wire::Hello& hello, Errc wanted) {
@@ -249,86 +230,6 @@ void run_stream_cases(const Target& target) {
     other_content(target);
     order(target);
     beyond_credit(target);
-}
-
-void run_name_cases(const Target& target) {
-    using namespace std::string_literals;
-    const std::string names[] = {
-        "../../../../etc/passwd",
-        "/etc/shadow",
-        "a\0b"s,
-        "..",
-        "x\r\n2026-01-01T00:00:00.000Z error forged=yes",
-        "%2e%2e%2f",
-        "\xe2\x80\xaegnp.exe",
-        "\x1b]0;owned\x07",
-        "$(touch /tmp/owned)",
-        "'; drop --",
-        "\xff\xfe\xc0\x80",
-        std::string(256, 'n'),
-        "{\"json\":",
-        "a/b\\c:d*?",
-        "\"\n}",
-    };
-    std::uint64_t machine = 3000;
-    for (const std::string& name : names) {
-        wire::Hello hello = hello_of(machine);
-        hello.machine_name = hello.software = hello.disks[0].name = name;
-        auto client = upgraded(target, machine++);
-        std::string failure = "not connected";
-        if (client) {
-            const auto welcome = client->hello(hello);
-            if (welcome) {
-                (void)client->send(
-                    test::message_frame(FrameType::mode, client->session(),
-                                        wire::Mode{wire::ReplicationMode::bitmap, 1, name}));
-                (void)client->send(
-                    test::message_frame(FrameType::ping, client->session(), wire::Ping{1}));
-                failure = client->receive(FrameType::pong) ? "" : "no PONG";
-            } else {
-                failure = to_string(welcome.error());
-            }
-        }
-        report("name: " + escape_for_display(name, 40) + " is data", failure);
-    }
-    // Longer than a name may be: the codec would refuse to write it, so it is patched in.
-    ByteVector hello(64 * kib, std::byte{'n'});
-    const std::array<std::byte, 4> versions{std::byte{1}, {}, std::byte{1}, {}};
-    std::copy(versions.begin(), versions.end(), hello.begin());
-    std::fill_n(hello.begin() + 4, 12, std::byte{});
-    hello[16] = std::byte{0x10};  // The software's name: 10,000 bytes.
-    hello[17] = std::byte{0x27};
-    auto client = upgraded(target, 3999);
-    std::string failure = "not connected";
-    if (client && client->send(wire::encode_control_frame({.type = FrameType::hello}, hello))) {
-        failure = error_of(client);
-        failure = failure == "FRAME_MALFORMED" ? "" : failure;
-    }
-    report("name: 10 kB are refused", failure);
-    const Context context = machine_context(target, 3998);
-    const std::string paths[] = {
-        "/v1/../../etc/passwd",
-        "/%2e%2e/",
-        "/v1/replication/..",
-        "/" + std::string(7'000, 'a'),
-        "/\xe2\x80\xae",
-        "/a\0b"s,
-        "/a\rb",
-        "http://elsewhere/",
-        "*",
-    };
-    for (const std::string& path : paths) {
-        auto browser = TestClient::connect(target.port, context.get());
-        std::string wrong = "not connected";
-        if (browser && browser->handshake()) {
-            const auto response = browser->request("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n");
-            wrong = !response ? to_string(response.error())
-                    : response->status == 404 || response->status == 400
-                        ? ""
-                        : std::to_string(response->status);
-        }
-        report("name: the path " + escape_for_display(path, 40) + " leads nowhere", wrong);
-    }
 }
 
 }  // namespace cw::hostile

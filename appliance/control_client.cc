@@ -6,10 +6,23 @@
 namespace cw::appliance {
 namespace {
 
-Result<std::string> read_answer(const httplib::Result& result, const std::string& socket_path) {
+// It is not there, or it is and says nothing: an operator does something else about each.
+std::unexpected<Error> no_answer(httplib::Error error, const std::string& socket_path,
+                                 std::int64_t patience_s) {
+    const std::string evidence = " (" + httplib::to_string(error) + ")";
+    if (error == httplib::Error::Connection) {
+        return fail(Errc::unreachable, "no daemon listens on " + socket_path + evidence +
+                                           ": systemctl start causewayd");
+    }
+    return fail(Errc::unreachable, "the daemon of " + socket_path + " gave no answer within " +
+                                       std::to_string(patience_s) + " s" + evidence +
+                                       ": systemctl status causewayd");
+}
+
+Result<std::string> read_answer(const httplib::Result& result, const std::string& socket_path,
+                                std::int64_t patience_s) {
     if (!result) {
-        return fail(Errc::unreachable, "no daemon answers on " + socket_path + " (" +
-                                           httplib::to_string(result.error()) + ")");
+        return no_answer(result.error(), socket_path, patience_s);
     }
     if (result->status == 200) {
         return result->body;
@@ -22,23 +35,25 @@ Result<std::string> read_answer(const httplib::Result& result, const std::string
     return fail(Errc::internal, "HTTP status " + std::to_string(result->status));
 }
 
-httplib::Client make_client(const std::string& socket_path) {
+httplib::Client make_client(const std::string& socket_path, std::int64_t patience_s) {
     httplib::Client client(socket_path, 80);
     client.set_address_family(AF_UNIX);
-    client.set_read_timeout(120);
+    client.set_connection_timeout(patience_s);
+    client.set_read_timeout(patience_s);
     return client;
 }
 
 }  // namespace
 
 Result<std::string> ControlClient::get(const std::string& name) const {
-    auto client = make_client(socket_path);
-    return read_answer(client.Get("/v1/" + name), socket_path);
+    auto client = make_client(socket_path, question_s);
+    return read_answer(client.Get("/v1/" + name), socket_path, question_s);
 }
 
 Result<std::string> ControlClient::post(const std::string& name, const std::string& json) const {
-    auto client = make_client(socket_path);
-    return read_answer(client.Post("/v1/" + name, json, "application/json"), socket_path);
+    auto client = make_client(socket_path, order_s_max);
+    return read_answer(client.Post("/v1/" + name, json, "application/json"), socket_path,
+                       order_s_max);
 }
 
 }  // namespace cw::appliance

@@ -1,6 +1,6 @@
 #include "appliance/proof_watch.h"
 
-#include "appliance/site_records.h"
+#include "appliance/read_access.h"
 
 #include <chrono>
 #include <tuple>
@@ -69,7 +69,8 @@ void ProofWatch::run() {
                 const auto store = access->stores->make();
                 MachineRecords records(*store, access->identity);
                 // A vault that cannot be read has conditions of its own.
-                if (const auto machines = machines_of_site(settings_, *store)) {
+                const auto site = make_site(settings_, seams_, *access, *store);
+                if (const auto machines = site->machines()) {
                     std::ignore = look_for_overdue_proofs(
                         *machines, records, static_cast<std::int64_t>(limit_ms) * 1000,
                         seams_.clock->wall(), conditions_);

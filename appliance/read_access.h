@@ -23,7 +23,7 @@ public:
     // Those that have points here, or may have. Errors: those of listing.
     virtual Result<std::vector<MachineId>> machines() const = 0;
     // What there is of one of them now. Errors: those of opening it.
-    virtual Result<recovery::Catalog> open(const MachineId& machine) const = 0;
+    virtual Result<recovery::Catalog> open(const MachineId& machine, bool accept_stale) const = 0;
     // What a failover has made of this site itself is given up: its disks take the machine's writes
     // again. Errors: target_switching, unreachable (the daemon).
     virtual Result<void> give_up_failover(const MachineId& /*machine*/) const { return {}; }
@@ -41,7 +41,8 @@ struct OpenedCatalog {
 Result<OpenedCatalog> open_catalog(const config::Settings& settings, SystemSeams& seams,
                                    const std::string& machine_text, bool accept_stale);
 
-// The site whose records, or whose vault, `access` opens. Everything outlives it.
+// The site whose records, or whose vault, `access` opens. Everything outlives it. It is for one
+// verb: where the daemon of a master target has not answered once it is not asked again.
 std::unique_ptr<const Site> make_site(const config::Settings& settings, SystemSeams& seams,
                                       const VaultAccess& access, blob::BlobStore& store);
 

@@ -39,10 +39,4 @@ Result<std::vector<MachineId>> machines_with_targets(const config::Settings& set
     return out;
 }
 
-Result<std::vector<MachineId>> machines_of_site(const config::Settings& settings,
-                                                blob::BlobStore& store) {
-    return is_master_target(settings) ? machines_with_targets(settings)
-                                      : vault::list_machines(store);
-}
-
 }  // namespace cw::appliance

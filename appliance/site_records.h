@@ -22,9 +22,4 @@ Result<void> make_site_records(const config::Settings& settings, SystemSeams& se
 // Machines with a [[target]], in their order. Errors: usage.
 Result<std::vector<MachineId>> machines_with_targets(const config::Settings& settings);
 
-// Machines that have points here: those with a history in the vault, or with a [[target]].
-// Errors: those of the store.
-Result<std::vector<MachineId>> machines_of_site(const config::Settings& settings,
-                                                blob::BlobStore& store);
-
 }  // namespace cw::appliance

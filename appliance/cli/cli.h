@@ -40,10 +40,11 @@ struct OpenedVault {
     config::Settings settings;
     VaultAccess access;
     std::unique_ptr<blob::BlobStore> store;
+    std::unique_ptr<const Site> site;
 };
 // Errors: config_invalid, and those of open_vault_access.
 Result<OpenedVault> open_vault(Cli& cli);
-// The machine of this id, or every machine with a history if it is empty. Errors: usage, those of
+// The machine of this id, or every machine of the site if it is empty. Errors: usage, those of
 // the store.
 Result<std::vector<MachineId>> chosen_machines(const OpenedVault& vault,
                                                const std::string& machine_text);

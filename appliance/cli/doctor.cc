@@ -4,7 +4,6 @@
 #include "appliance/cli/cli.h"
 #include "appliance/cli/job_text.h"
 #include "appliance/control_client.h"
-#include "appliance/site_records.h"
 #include "base/log.h"
 
 #include <cstdio>
@@ -84,7 +83,7 @@ json all_records(Cli& cli, const config::Settings& settings) {
         return to_string(access.error());
     }
     const auto store = access->stores->make();
-    const auto machines = machines_of_site(settings, *store);
+    const auto machines = make_site(settings, cli.seams, *access, *store)->machines();
     if (!machines) {
         return to_string(machines.error());
     }

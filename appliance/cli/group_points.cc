@@ -14,7 +14,7 @@ using nlohmann::json;
 using recovery::GroupTable;
 
 void add_machine(GroupTable& table, const Site& site, const MachineId& machine) {
-    const auto catalog = site.open(machine);
+    const auto catalog = site.open(machine, false);
     if (catalog) {
         table.add(*catalog);
     } else {
@@ -77,11 +77,10 @@ Result<GroupTable> read_groups(const OpenedCatalog& opened) {
 Result<void> group_points(Cli& cli, const std::string& group_text) {
     CW_TRY_ASSIGN(const GroupId group, parse_id<GroupId>(group_text));
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
-    const auto site = make_site(vault.settings, cli.seams, vault.access, *vault.store);
-    CW_TRY_ASSIGN(const auto machines, site->machines());
+    CW_TRY_ASSIGN(const auto machines, vault.site->machines());
     GroupTable table;
     for (const MachineId& machine : machines) {
-        add_machine(table, *site, machine);
+        add_machine(table, *vault.site, machine);
     }
     const GroupTable::Verdict verdict = table.judge(group);
     if (verdict.with.empty()) {

@@ -3,7 +3,6 @@
 #include "appliance/cli/point.h"
 #include "appliance/cli/second_site.h"
 #include "appliance/operator/record_json.h"
-#include "appliance/site_records.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
 #include "recovery/verify.h"
@@ -44,17 +43,16 @@ Result<void> create(Cli& cli) {
 
 Result<void> machines(Cli& cli) {
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
-    CW_TRY_ASSIGN(const auto ids, chosen_machines(vault, ""));
+    CW_TRY_ASSIGN(const auto ids, vault.site->machines());
     json out = json::array();
     Result<void> result;  // One damaged machine must not hide the others.
     for (const MachineId& id : ids) {
-        const auto opened = open_catalog(cli, to_string(id), false);
-        if (!opened) {
-            out.push_back({{"id", to_string(id)}, {"error", to_string(opened.error())}});
-            result = fail(opened.error().code, "machine " + to_string(id) + " cannot be read");
+        const auto catalog = vault.site->open(id, false);
+        if (!catalog) {
+            out.push_back({{"id", to_string(id)}, {"error", to_string(catalog.error())}});
+            result = fail(catalog.error().code, "machine " + to_string(id) + " cannot be read");
             continue;
         }
-        const recovery::Catalog* const catalog = opened->catalog.get();
         const vault::Manifest& newest = catalog->state().newest;
         out.push_back({{"id", to_string(id)},
                        {"name", newest.machine_name},
@@ -214,13 +212,14 @@ Result<OpenedVault> open_vault(Cli& cli) {
     CW_TRY_ASSIGN(vault.settings, cli.settings());
     CW_TRY_ASSIGN(vault.access, open_vault_access(vault.settings, cli.seams));
     vault.store = vault.access.stores->make();
+    vault.site = make_site(vault.settings, cli.seams, vault.access, *vault.store);
     return vault;
 }
 
 Result<std::vector<MachineId>> chosen_machines(const OpenedVault& vault,
                                                const std::string& machine_text) {
     if (machine_text.empty()) {
-        return machines_of_site(vault.settings, *vault.store);
+        return vault.site->machines();
     }
     CW_TRY_ASSIGN(const MachineId machine, parse_id<MachineId>(machine_text));
     return std::vector{machine};

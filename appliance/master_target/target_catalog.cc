@@ -72,12 +72,6 @@ void note_received(vault::DiskEntry& disk, const json& targets, const std::strin
     }
 }
 
-json targets_of_daemon(const config::Settings& settings) {
-    const auto text = ControlClient{settings.server_state_dir + "/control.sock"}.get("status");
-    const json status = text ? json::parse(*text, nullptr, false) : json();
-    return status.is_object() && status.contains("targets") ? status["targets"] : json::array();
-}
-
 vault::ChainState state_of(const MachineId& machine, const std::vector<TargetOptions>& targets,
                            const Lists& lists, const json& daemon) {
     vault::ChainState state;
@@ -128,22 +122,20 @@ public:
         return machines_with_targets(settings_);
     }
 
-    Result<recovery::Catalog> open(const MachineId& machine) const override {
+    Result<recovery::Catalog> open(const MachineId& machine, bool /*accept_stale*/) const override {
         CW_TRY_ASSIGN(const auto targets, target_options_of(settings_, machine));
         CW_TRY_ASSIGN(const Lists lists, list_all_points(targets, *seams_.disk));
         // Nothing outlives this process that is compared by it.
         FingerprintSecret secret{};
         seams_.random->fill(secret);
         return recovery::Catalog::of_points(
-            records_, machine, state_of(machine, targets, lists, targets_of_daemon(settings_)),
-            secret);
+            records_, machine, state_of(machine, targets, lists, targets_of_daemon()), secret);
     }
 
     // Those that have become a point are targets again: what they hold now is compared with the
     // machine.
     Result<void> give_up_failover(const MachineId& machine) const override {
         CW_TRY_ASSIGN(const auto targets, target_options_of(settings_, machine));
-        const ControlClient daemon{settings_.server_state_dir + "/control.sock"};
         for (const TargetOptions& target : targets) {
             const auto state =
                 volume::read_volume_state(*seams_.disk, target.work_directory + "/state");
@@ -155,15 +147,30 @@ public:
                 continue;
             }
             const json order{{"machine", to_string(machine)}, {"disk", target.disk}};
-            CW_TRY(daemon.post("target/cancel", order.dump()));
+            CW_TRY(daemon(question_s_max).post("target/cancel", order.dump()));
         }
         return {};
     }
 
 private:
+    // Only for what it has taken since its newest points: a daemon that stands still is asked once.
+    json targets_of_daemon() const {
+        if (daemon_silent_) {
+            return json::array();
+        }
+        const auto text = daemon(short_question_s_max).get("status");
+        daemon_silent_ = !text;
+        const json status = text ? json::parse(*text, nullptr, false) : json();
+        return status.is_object() && status.contains("targets") ? status["targets"] : json::array();
+    }
+    ControlClient daemon(std::int64_t question_s) const {
+        return {settings_.server_state_dir + "/control.sock", question_s};
+    }
+
     const config::Settings settings_;
     SystemSeams& seams_;
     const vault::VaultIdentity records_;
+    mutable bool daemon_silent_ = false;
 };
 
 }  // namespace

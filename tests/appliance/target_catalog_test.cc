@@ -1,6 +1,7 @@
 // What a master target holds, as the verbs see it: points of all targets, names, order; records.
 #include "appliance/master_target/target_catalog.h"
 
+#include "appliance/control_client.h"
 #include "appliance/operator/jobs.h"
 #include "appliance/site_records.h"
 #include "egress/volume/undo_log.h"
@@ -11,12 +12,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 namespace cw::appliance {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
+using testing::HasSubstr;
 
 class TargetCatalogTest : public testing::Test {
 protected:
@@ -157,7 +162,7 @@ TEST_F(TargetCatalogTest, AGroupsPointIsOneWhileEveryMemberHoldsItsPart) {
     const std::vector<MachineId> machines = catalog->site->machines().value();
     EXPECT_THAT(machines, ElementsAre(machine_, other));
     for (const MachineId& machine : machines) {
-        table.add(catalog->site->open(machine).value());
+        table.add(catalog->site->open(machine, false).value());
     }
     EXPECT_TRUE(table.judge(whole).whole);
     EXPECT_EQ(table.point_of(machine_, whole)->id, one.id);
@@ -172,8 +177,67 @@ TEST_F(TargetCatalogTest, AMachineWithoutATargetIsNotFound) {
     const auto other =
         open_catalog(settings_, seams_, to_string(make_id<MachineId>(*seams_.random)), false);
     EXPECT_EQ(other.error().code, Errc::not_found);
-    const auto store = opened()->access.stores->make();
-    EXPECT_THAT(machines_of_site(settings_, *store).value(), ElementsAre(machine_));
+    EXPECT_THAT(opened()->site->machines().value(), ElementsAre(machine_));
+}
+
+// Listens as a daemon does that was stopped: the kernel takes connections, and nobody answers.
+class StoppedDaemon {
+public:
+    explicit StoppedDaemon(const std::string& path)
+        : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0)) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        EXPECT_LT(path.size(), sizeof address.sun_path);
+        path.copy(address.sun_path, path.size());
+        EXPECT_EQ(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+        EXPECT_EQ(::listen(fd_, 16), 0);
+    }
+    ~StoppedDaemon() { ::close(fd_); }
+    StoppedDaemon(const StoppedDaemon&) = delete;
+    StoppedDaemon& operator=(const StoppedDaemon&) = delete;
+    int times_asked() {
+        for (int one = ::accept(fd_, nullptr, nullptr); one >= 0;
+             one = ::accept(fd_, nullptr, nullptr)) {
+            ::close(one);
+            ++asked_;
+        }
+        return asked_;
+    }
+
+private:
+    int fd_;
+    int asked_ = 0;
+};
+
+TEST_F(TargetCatalogTest, ADaemonThatStandsStillIsAskedOnceAndNotForLong) {
+    ASSERT_TRUE(make_site_records(settings_, seams_));
+    const MachineId other = make_id<MachineId>(*seams_.random);
+    settings_.targets[1].machine = to_string(other);
+    const auto one = point(1), two = point(2);
+    collected("root", {one});
+    collected("data", {two}, other);
+    StoppedDaemon daemon(settings_.server_state_dir + "/control.sock");
+    const Nanos begun = seams_.clock->boot();
+    const auto catalog = opened();
+    ASSERT_TRUE(catalog) << to_string(catalog.error());
+    EXPECT_EQ(catalog->catalog->points().size(), 1U);
+    EXPECT_EQ(catalog->site->open(other, false)->points().size(), 1U);
+    EXPECT_EQ(daemon.times_asked(), 1);
+    EXPECT_LT(seams_.clock->boot() - begun, (order_s_max - 1) * ns_per_s);
+}
+
+TEST_F(TargetCatalogTest, AnErrorSaysWhetherThereIsNoDaemonOrItStandsStill) {
+    ASSERT_TRUE(seams_.disk->create_directories(settings_.server_state_dir));
+    const ControlClient client{settings_.server_state_dir + "/control.sock", 1};
+    const auto none = client.get("status");
+    EXPECT_EQ(none.error().code, Errc::unreachable);
+    EXPECT_THAT(none.error().detail, AllOf(HasSubstr("no daemon listens on " + client.socket_path),
+                                           HasSubstr("systemctl start causewayd")));
+    StoppedDaemon daemon(client.socket_path);
+    const auto silent = client.get("status");
+    EXPECT_EQ(silent.error().code, Errc::unreachable);
+    EXPECT_THAT(silent.error().detail, AllOf(HasSubstr("gave no answer within 1 s"),
+                                             HasSubstr("systemctl status causewayd")));
 }
 
 }  // namespace

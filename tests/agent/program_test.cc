@@ -319,6 +319,23 @@ TEST_F(Program, ARefusedCertificateIsCalledThat) {
     EXPECT_TRUE(said);
 }
 
+// Nothing is touched, so that the agent that wrote it goes on where it was.
+TEST_F(Program, DoesNotStartOnTheStateOfANewerAgent) {
+    fs::create_directories(state());
+    const std::string file = state() + "/agent.json";
+    const std::string newer = R"({"version": 2, "else": "unknown"})";
+    std::ofstream(file) << newer;
+    start({});
+    EXPECT_EQ(end(0), 1);
+    EXPECT_EQ(run("grep -q 'FORMAT_UNSUPPORTED.*agent.json has format version 2' " + directory_ +
+                  "/log"),
+              0);
+    std::ifstream in(file);
+    std::string said;
+    std::getline(in, said);
+    EXPECT_EQ(said, newer);
+}
+
 TEST_F(Program, ExitCodesAreStable) {
     EXPECT_EQ(run(std::string(CAUSEWAY_AGENT) + " --help"), 0);
     EXPECT_EQ(run(CAUSEWAY_AGENT), 2);

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/crash_point.h"
+#include "base/full_disk.h"
 #include "recovery/block_digests.h"
 #include "recovery/failback_fetch.h"
 #include "recovery/failback_records.h"
@@ -278,6 +279,25 @@ private:
     FailbackReport report_;
 };
 
+// Completes a switch that was interrupted.
+Result<FailbackReport> resume(FailbackContext context, const FailbackTarget& target) {
+    CW_TRY_ASSIGN(const volume::VolumeState state,
+                  volume::read_volume_state(context.disk, target.work_directory + "/state"));
+    CW_ASSERT(state.phase == Phase::switching);
+    CW_TRY_ASSIGN(auto writer, VolumeWriter::open({.work_directory = target.work_directory,
+                                                   .target_path = target.path,
+                                                   .disk = state.disk,
+                                                   .size_bytes = state.size_bytes,
+                                                   .expected_identity = target.expected_identity},
+                                                  {context.disk, context.probe}));
+    FailbackReport report = report_of(*writer, state.size_bytes, state.disk);
+    report.resumed = true;
+    CW_TRY(apply(*writer));
+    writer.reset();
+    CW_TRY(volume::clear_work_directory(context.disk, target.work_directory));
+    return report;
+}
+
 }  // namespace
 
 Result<std::optional<Phase>> failback_phase(Disk& disk, const std::string& work_directory) {
@@ -302,25 +322,11 @@ Result<FailbackReport> failback_disk(const PointSource& source, const Catalog& c
         CW_TRY(volume::clear_work_directory(context.disk, work));
     }
     Run run(source, catalog, context, request, progress);
-    return run.run();
+    return name_full_disk(run.run(), work, "failback");
 }
 
 Result<FailbackReport> resume_failback(FailbackContext context, const FailbackTarget& target) {
-    CW_TRY_ASSIGN(const volume::VolumeState state,
-                  volume::read_volume_state(context.disk, target.work_directory + "/state"));
-    CW_ASSERT(state.phase == Phase::switching);
-    CW_TRY_ASSIGN(auto writer, VolumeWriter::open({.work_directory = target.work_directory,
-                                                   .target_path = target.path,
-                                                   .disk = state.disk,
-                                                   .size_bytes = state.size_bytes,
-                                                   .expected_identity = target.expected_identity},
-                                                  {context.disk, context.probe}));
-    FailbackReport report = report_of(*writer, state.size_bytes, state.disk);
-    report.resumed = true;
-    CW_TRY(apply(*writer));
-    writer.reset();
-    CW_TRY(volume::clear_work_directory(context.disk, target.work_directory));
-    return report;
+    return name_full_disk(resume(context, target), target.work_directory, "failback");
 }
 
 Result<bool> cancel_failback(Disk& disk, const std::string& work_directory) {

@@ -65,7 +65,7 @@ public:
         return *result;
     }
 
-    // What the reads have cost so far.
+    // What the reads have brought from a vault so far.
     [[nodiscard]] virtual std::uint64_t fetched_bytes() const noexcept = 0;
     [[nodiscard]] virtual std::uint64_t requests() const noexcept = 0;
 };

@@ -1,6 +1,7 @@
 #include "recovery/output_file.h"
 
 #include "base/assert.h"
+#include "base/full_disk.h"
 #include "base/log.h"
 #include "egress/volume/target_probe.h"
 
@@ -25,6 +26,11 @@ Result<bool> is_block_device(const std::string& path) {
 std::string parent_of(const std::string& path) {
     const auto slash = path.rfind('/');
     return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+template <typename T>
+Result<T> at_output(const std::string& path, Result<T> result) {
+    return name_full_disk(std::move(result), parent_of(path), "a restore");
 }
 
 }  // namespace
@@ -71,13 +77,14 @@ Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::
         }
     }
     CW_TRY_ASSIGN(out.file_,
-                  disk.open(out.written_to_, {.write = true, .create = true, .exclusive = true}));
-    CW_TRY(disk.resize(*out.file_, bytes, false));
+                  at_output(path, disk.open(out.written_to_,
+                                            {.write = true, .create = true, .exclusive = true})));
+    CW_TRY(at_output(path, disk.resize(*out.file_, bytes, false)));
     return out;
 }
 
 Result<void> OutputFile::write(std::uint64_t offset, Bytes bytes) {
-    return write_at(*disk_, *file_, offset, bytes, false);
+    return at_output(path_, write_at(*disk_, *file_, offset, bytes, false));
 }
 
 Result<void> OutputFile::read(std::uint64_t offset, MutableBytes out) {
@@ -89,7 +96,7 @@ Result<void> OutputFile::read(std::uint64_t offset, MutableBytes out) {
 }
 
 Result<void> OutputFile::sync() {
-    return sync_file(*disk_, *file_);
+    return at_output(path_, sync_file(*disk_, *file_));
 }
 
 Result<void> OutputFile::finish() {

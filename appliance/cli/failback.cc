@@ -4,8 +4,10 @@
 #include "appliance/cli/changes.h"
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
+#include "appliance/cli/written_disks.h"
 #include "appliance/operator/failback_hint.h"
 #include "base/crash_point.h"
+#include "base/full_disk.h"
 #include "base/log.h"
 
 #include <cerrno>
@@ -108,14 +110,12 @@ void print_report(const Cli& cli, const FailbackResult& result, const std::strin
         return;
     }
     std::printf(
-        "%llu blocks of 64 KiB compared by fingerprint, %llu had none; %llu differed: %s "
-        "moved, %s of chunks and %s of indexes fetched\n",
+        "%llu blocks of 64 KiB compared by fingerprint, %llu had none; %llu differed: %s moved%s\n",
         static_cast<unsigned long long>(report.blocks_compared),
         static_cast<unsigned long long>(report.blocks_unknown),
         static_cast<unsigned long long>(report.blocks_different),
         config::format_bytes(report.moved_bytes).c_str(),
-        config::format_bytes(report.fetched_bytes).c_str(),
-        config::format_bytes(report.index_bytes).c_str());
+        fetched_text(report.fetched_bytes, report.index_bytes).c_str());
     if (!result.hint.empty() && result.hint != hint_used) {
         std::printf("the hint was %s; everything was compared\n", result.hint.c_str());
     } else if (report.hint_refuted) {
@@ -272,7 +272,7 @@ Result<void> failback(Cli& cli, const FailbackOptions& options) {
     if (options.cancel && !std::filesystem::is_directory(work)) {
         return cancel(cli, work);
     }
-    CW_TRY(cli.seams.disk->create_directories(work));
+    CW_TRY(name_full_disk(cli.seams.disk->create_directories(work), options.target, "failback"));
     CW_TRY_ASSIGN(const WorkLock lock, WorkLock::take(work));
     if (options.cancel) {
         return cancel(cli, work);

@@ -1,10 +1,13 @@
 // causeway hrl: what a disk became between two recovery points, as a Hyper-V replica log.
 #include "agent/hrl/hrl_file.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/written_disks.h"
+#include "base/full_disk.h"
 #include "recovery/point_diff.h"
 #include "recovery/restore.h"
 
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -46,19 +49,24 @@ Result<WrittenLog> write_log(Cli& cli, const OpenedCatalog& opened, const PointP
     // A name of its own: whatever lies beside the output is somebody's.
     const std::string part =
         output + "." + to_string(make_id<Uuid<struct PartTag>>(*cli.seams.random)) + ".part";
-    CW_TRY_ASSIGN(auto log,
-                  agent::HrlFile::begin(*cli.seams.disk, part, written.header, clock.wall()));
+    const auto at_output = [&output](auto result) {
+        const std::string directory = std::filesystem::path(output).parent_path();
+        return name_full_disk(std::move(result), directory.empty() ? "." : directory,
+                              "the replica log");
+    };
+    CW_TRY_ASSIGN(auto log, at_output(agent::HrlFile::begin(*cli.seams.disk, part, written.header,
+                                                            clock.wall())));
     ProgressLine progress(clock, "written");
     CW_TRY_ASSIGN(written.diff,
                   recovery::diff_points(
                       *opened.source, points, {.download_threads = opened.download_threads},
                       [&](std::uint64_t offset, Bytes data) {
-                          return log.write(offset, data, to.point->source_time);
+                          return at_output(log.write(offset, data, to.point->source_time));
                       },
                       [&](std::uint64_t done, std::uint64_t all) { progress.update(done, all); }));
     progress.finish();
-    CW_TRY(log.close(to.point->source_time));
-    CW_TRY(log.publish(output));
+    CW_TRY(at_output(log.close(to.point->source_time)));
+    CW_TRY(at_output(log.publish(output)));
     written.entries = log.entries();
     return written;
 }
@@ -79,13 +87,12 @@ void print_log(const Cli& cli, const WrittenLog& log, const PointPair& points,
                     {"index_bytes", log.diff.index_bytes}});
         return;
     }
-    std::printf("%s: log %s, continues %s\n  %llu writes of %s; %s fetched, and %s of indexes\n",
-                output.c_str(), agent::hrl_id_text(log.header.id).c_str(),
+    std::printf("%s: log %s, continues %s\n  %llu writes of %s%s\n", output.c_str(),
+                agent::hrl_id_text(log.header.id).c_str(),
                 agent::hrl_id_text(log.header.previous).c_str(),
                 static_cast<unsigned long long>(log.entries),
                 config::format_bytes(log.diff.differing_bytes).c_str(),
-                config::format_bytes(log.diff.fetched_bytes).c_str(),
-                config::format_bytes(log.diff.index_bytes).c_str());
+                fetched_text(log.diff.fetched_bytes, log.diff.index_bytes).c_str());
 }
 
 Result<void> hrl(Cli& cli, const HrlOptions& options) {

@@ -25,19 +25,28 @@ nlohmann::json disk_json(const WrittenDisk& written) {
 
 void print_disk(const WrittenDisk& written) {
     const recovery::RestoreReport& report = written.report;
-    std::printf("%s: %s as of %s, write %llu of disk %s; %s written, %s fetched\n",
-                written.output.c_str(), config::format_bytes(report.written.image_bytes).c_str(),
+    const std::string fetched =
+        report.fetched_bytes == 0 ? std::string()
+                                  : ", " + config::format_bytes(report.fetched_bytes) + " fetched";
+    std::printf("%s: %s as of %s, write %llu of disk %s; %s written%s\n", written.output.c_str(),
+                config::format_bytes(report.written.image_bytes).c_str(),
                 recovery::time_text(report.point.source_time).c_str(),
                 static_cast<unsigned long long>(raw(report.disk.cut)),
                 to_string(report.disk.disk).c_str(),
-                config::format_bytes(report.written.written_bytes).c_str(),
-                config::format_bytes(report.fetched_bytes).c_str());
+                config::format_bytes(report.written.written_bytes).c_str(), fetched.c_str());
     if (report.written.sha256) {
         std::printf("sha256 %s\n", to_hex(*report.written.sha256).c_str());
     }
 }
 
 }  // namespace
+
+std::string fetched_text(std::uint64_t chunk_bytes, std::uint64_t index_bytes) {
+    return chunk_bytes + index_bytes == 0
+               ? std::string()
+               : ", " + config::format_bytes(chunk_bytes) + " of chunks and " +
+                     config::format_bytes(index_bytes) + " of indexes fetched";
+}
 
 void print_written(const Cli& cli, const std::vector<WrittenDisk>& disks, const std::string& format,
                    const std::string& machine, const MachineRecord* record) {

@@ -17,4 +17,8 @@ struct WrittenDisk {
 void print_written(const Cli& cli, const std::vector<WrittenDisk>& disks, const std::string& format,
                    const std::string& machine, const MachineRecord* record);
 
+// What was fetched from a vault, to go on with after a comma's place. Empty where nothing was: a
+// master target reads its points from its own disks.
+std::string fetched_text(std::uint64_t chunk_bytes, std::uint64_t index_bytes);
+
 }  // namespace cw::appliance

@@ -1,6 +1,7 @@
 #include "appliance/master_target/target_source.h"
 
 #include "appliance/master_target/target_settings.h"
+#include "base/full_disk.h"
 #include "egress/volume/point_changes.h"
 #include "egress/volume/point_view.h"
 
@@ -13,7 +14,9 @@ public:
     static Result<std::unique_ptr<recovery::Image>> open(
         const volume::PointView::Options& options) {
         auto image = std::make_unique<TargetImage>();
-        CW_TRY_ASSIGN(image->view_, volume::PointView::open(*image->disk_, options));
+        CW_TRY_ASSIGN(image->view_,
+                      name_full_disk(volume::PointView::open(*image->disk_, options),
+                                     options.work_directory, "who reads a target's point"));
         return image;
     }
 
@@ -29,7 +32,6 @@ public:
             if (result) {
                 result = read_sectors(one.offset, one.out);
             }
-            bytes_ += one.out.size();
             ++requests_;
         }
         ended_.push_back({std::move(done), std::move(result)});
@@ -42,7 +44,7 @@ public:
         return now.size();
     }
     void wait(std::int64_t /*timeout_ns*/) override {}  // Nothing is ever under way.
-    [[nodiscard]] std::uint64_t fetched_bytes() const noexcept override { return bytes_; }
+    [[nodiscard]] std::uint64_t fetched_bytes() const noexcept override { return 0; }
     [[nodiscard]] std::uint64_t requests() const noexcept override { return requests_; }
 
 private:
@@ -67,7 +69,7 @@ private:
     std::unique_ptr<Disk> disk_ = make_posix_disk();
     std::unique_ptr<volume::PointView> view_;
     std::vector<Ended> ended_;
-    std::uint64_t bytes_ = 0, requests_ = 0;
+    std::uint64_t requests_ = 0;
 };
 
 class TargetSource final : public recovery::PointSource {

@@ -1,6 +1,7 @@
 // VolumeWriter's ways back and out: a lost merge, cancel, and the switch with what it may have to
 // return to first.
 #include "base/crash_point.h"
+#include "base/full_disk.h"
 #include "egress/volume/point_readers.h"
 #include "egress/volume/volume_writer.h"
 
@@ -158,11 +159,14 @@ Result<bool> VolumeWriter::apply_some(std::uint64_t budget_bytes) {
     if (state_.phase != Phase::switching) {
         return fail(Errc::usage, "nothing was switched");
     }
+    const auto room_at_target = [this](Result<void> written) {
+        return name_full_disk(std::move(written), options_.target_path, "the switch");
+    };
     ByteVector piece(copy_bytes);
     for (std::uint64_t done = 0; done < budget_bytes;) {
         const Overlay::Run run = overlay_->next_run(applied_to_, copy_bytes);
         if (run.length == 0) {
-            CW_TRY(target_->sync());
+            CW_TRY(room_at_target(target_->sync()));
             CW_CRASH_POINT("volume.copied");
             VolumeState after = state_;
             after.phase = Phase::done;
@@ -176,14 +180,14 @@ Result<bool> VolumeWriter::apply_some(std::uint64_t budget_bytes) {
         }
         const MutableBytes part = MutableBytes(piece).first(run.length);
         CW_TRY(overlay_->read(run.offset, part));
-        CW_TRY(target_->write(run.offset, part));
+        CW_TRY(room_at_target(target_->write(run.offset, part)));
         CW_CRASH_POINT("volume.piece_copied");
         applied_to_ = run.offset + run.length;
         done += run.length;
         switch_work_.done_bytes += run.length;
     }
     // Or one sync of everything at the end would take too long for one call.
-    CW_TRY(target_->sync());
+    CW_TRY(room_at_target(target_->sync()));
     return false;
 }
 

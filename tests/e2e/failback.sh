@@ -54,6 +54,17 @@ check "a target that is not there is not found" exit_code_is 4 \
 check "refused disks are as they were" is_old
 check "nothing to cancel is fine" exit_code_is 0 failback --cancel
 
+# No room for what differs: it is said where there is none, and what to look at.
+mkdir "$demo/small"
+names_full_disk() {
+    unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=128k small "$0" && exec "$@"' "$demo/small" \
+        causeway --config "$demo/causeway.toml" failback "$demo_machine" --point "$point" --target "$demo/old.img" --work-dir "$demo/small/work" \
+        >"$demo/last.out" 2>&1 && return 1
+    said "this is no server's cache: free some space on the file system of $demo/small/work,.*df -h $demo/small/work"
+}
+check "a work directory without room is named" names_full_disk
+check "and the disk is as it was" is_old
+
 # Once in peace: what moves, and how long it takes.
 started=$(date +%s%N)
 report=$(failback)

@@ -140,6 +140,17 @@ protected:
     FailbackRequest request_;
 };
 
+TEST_F(Failback, OnAFullDiskSaysWhichDiskThatIsAndLeavesTheTargetAsItWas) {
+    Site site(64 * mib);
+    begin(site, site.old_disk(10));
+    storage_->plan().capacity_bytes = 64 * mib + 100 * kib;  // Not enough for ten blocks.
+    const auto report = run();
+    ASSERT_EQ(report.error().code, Errc::spool_full);
+    EXPECT_TRUE(report.error().detail.starts_with("this is no server's cache: free some"));
+    EXPECT_TRUE(report.error().detail.ends_with("df -h /beside")) << report.error().detail;
+    EXPECT_TRUE(target_is(old_));
+}
+
 TEST_F(Failback, MovesOnlyWhatDiffers) {
     Site site(64 * mib);
     begin(site, site.old_disk(10));  // 1 % of 1,024 blocks.

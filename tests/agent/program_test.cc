@@ -327,9 +327,9 @@ TEST_F(Program, DoesNotStartOnTheStateOfANewerAgent) {
     std::ofstream(file) << newer;
     start({});
     EXPECT_EQ(end(0), 1);
-    EXPECT_EQ(run("grep -q 'FORMAT_UNSUPPORTED.*agent.json has format version 2' " + directory_ +
-                  "/log"),
-              0);
+    EXPECT_EQ(
+        run("grep -q 'FORMAT_UNSUPPORTED.*agent.json has format version 2' " + directory_ + "/log"),
+        0);
     std::ifstream in(file);
     std::string said;
     std::getline(in, said);

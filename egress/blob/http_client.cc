@@ -44,6 +44,13 @@ bool is_tls(CURLcode code) {
            code == CURLE_SSL_CACERT_BADFILE;
 }
 
+const char* text_of(CURLcode code) {
+    // Of itself no proof that the account is gone: the name service may be what failed.
+    return code == CURLE_COULDNT_RESOLVE_HOST ? "its name is not known: the account is gone or "
+                                                "misspelt, or the name service is away"
+                                              : curl_easy_strerror(code);
+}
+
 }  // namespace
 
 struct HttpClient::State {
@@ -173,7 +180,7 @@ void HttpClient::State::finish(CURL* easy, CURLcode code, std::string_view cause
         reply.detail = transfer->request.origin + ": " +
                        (!cause.empty()        ? std::string(cause)
                         : transfer->too_large ? std::string("the reply is too large")
-                                              : std::string(curl_easy_strerror(code)));
+                                              : std::string(text_of(code)));
     }
     // Removing an unfinished transfer closes its connection: nothing is left to answer late.
     curl_multi_remove_handle(multi.handle, easy);

@@ -200,6 +200,18 @@ TEST_F(AzureErrors, NothingListeningIsARefusalNotADoubt) {
     EXPECT_EQ(name_of(result.error->code), name_of(Errc::blob_unavailable));
 }
 
+TEST_F(AzureErrors, D10_AnAccountThatNobodyKnowsIsToldFromOneThatDoesNotAnswer) {
+    AzureOptions options = shared_key();
+    // Too long for a label: refused by the resolver at once, without asking anybody.
+    options.url = "https://account." + std::string(64, 'x') + ".invalid/site";
+    const auto store = open(std::move(options));
+    const PutResult result = put_and_wait(*store, put_of("x", "y"));
+    EXPECT_EQ(result.outcome, refused);
+    EXPECT_EQ(name_of(result.error->code), name_of(Errc::blob_unavailable));
+    EXPECT_NE(result.error->detail.find("its name is not known"), std::string::npos)
+        << result.error->detail;
+}
+
 TEST_F(AzureErrors, RetentionLockRefusesOverwriteAndRemoval) {
     ASSERT_EQ(put_and_wait(*store_, put_of("x", "locked")).outcome, PutOutcome::stored);
     fake_.set_worm("data", 3600);

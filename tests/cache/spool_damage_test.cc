@@ -277,6 +277,23 @@ TEST_F(SpoolDamageTest, RefusesAForeignOrIncompleteSpool) {
     EXPECT_EQ(refusal(), Errc::spool_tampered);
 }
 
+TEST_F(SpoolDamageTest, B16_AFileThatSomebodyEditedOrDeletedIsRefusedAndNeverMadeAnew) {
+    fill(4, true);
+    const auto is_tampered = [&] {
+        const auto process = start();
+        return process->refused && process->refused->code == Errc::spool_tampered;
+    };
+    // Both superblocks: one alone is repaired from the other.
+    storage_.flip_bit(log_file, 16, 3);
+    storage_.flip_bit(log_file, region_bytes / 2 + 16, 3);
+    const ByteVector edited = storage_.contents(log_file);
+    EXPECT_TRUE(is_tampered());
+    EXPECT_EQ(storage_.contents(log_file), edited);  // Evidence, and perhaps still of use.
+    storage_.erase(log_file);
+    EXPECT_TRUE(is_tampered());
+    EXPECT_FALSE(storage_.exists(log_file));
+}
+
 TEST_F(SpoolDamageTest, NoSpaceForTheFileIsAnErrorAndLeavesNothingHalfDone) {
     storage_.plan().capacity_bytes = mib;
     {

@@ -133,14 +133,17 @@ TEST_F(Verify, D19AnArchivedSegmentIsToldBeforeItIsNeededAndIsNotDamage) {
     EXPECT_EQ(verify(VerifyDepth::full).verdict(), Verdict::intact);
 }
 
-TEST_F(Verify, UnreadableIsUnknownNotUnusable) {
+TEST_F(Verify, F6_UnreadableIsUnknownNotUnusable) {
     const Catalog catalog = world_.catalog();
     world_.memory.script(BlobOp::get, BlobFault::unavailable, 100'000);
     const auto report = verify_machine(*world_.store, catalog, {}, *world_.random, {});
     ASSERT_TRUE(report);
     EXPECT_EQ(report->verdict(), Verdict::unknown);
+    ASSERT_FALSE(report->points.empty());
     for (const PointVerdict& point : report->points) {
-        EXPECT_NE(point.verdict, Verdict::unusable);
+        EXPECT_EQ(point.verdict, Verdict::unknown);
+        ASSERT_FALSE(point.findings.empty());
+        EXPECT_EQ(name_of(point.findings[0].error.code), name_of(Errc::blob_unavailable));
     }
 }
 

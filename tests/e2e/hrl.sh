@@ -92,6 +92,13 @@ refused() { ! "$1" >"$demo/said" 2>"$demo/refused" && says "$2" < "$demo/refused
 check "a log between a point and itself is refused" refused same_point USAGE
 again() { causeway --config "$demo/causeway.toml" hrl "$demo_machine" --from "$(point_of 1)" --output "$demo/vault.1.3.hrl"; }
 check "a log that is there is not replaced" refused again FILE_EXISTS
+mkdir "$demo/small"
+on_small_disk() {
+    unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=8k small "$0" && exec "$@"' "$demo/small" \
+        causeway --config "$demo/causeway.toml" hrl "$demo_machine" --disk disk --from "$(point_of 1)" --to "$(point_of 3)" --output "$demo/small/log.hrl"
+}
+names_full_disk() { refused on_small_disk "this is no server's cache: free some space on the file system of $demo/small,.*df -h $demo/small"; }
+check "a log for which there is no room says where there is none" names_full_disk
 other=$(cat /proc/sys/kernel/random/uuid)
 causeway pki issue "$demo/pki" --role machine --id "$other" --name other --out "$demo/pki/other" >/dev/null
 cp "$demo/state.1" "$demo/other.img"

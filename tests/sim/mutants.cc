@@ -79,6 +79,10 @@ std::span<const MutantRow> mutant_rows() {
     return rows;
 }
 
+Mutant mutant_of_tools(Mutant mutant) {
+    return mutant == Mutant::opener_ignores_note ? Mutant::none : mutant;
+}
+
 std::optional<Mutant> find_mutant(std::string_view name) {
     const auto found = std::ranges::find(rows, name, &MutantRow::name);
     return found == rows.end() ? std::nullopt : std::optional(found->mutant);

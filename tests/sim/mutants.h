@@ -54,6 +54,8 @@ struct MutantRow {
 };
 
 std::span<const MutantRow> mutant_rows();
+// The same for whoever only reads or collects: they read the note that an opener ignores.
+Mutant mutant_of_tools(Mutant mutant);
 std::optional<Mutant> find_mutant(std::string_view name);
 
 }  // namespace cw::sim

@@ -16,11 +16,6 @@ T& any(World& world, std::vector<std::unique_ptr<T>>& all) {
     return *all[world.random->below(all.size())];
 }
 
-// The collector reads its own note, too: it is not the one that must not see it.
-Mutant mutant_of_tools(Mutant mutant) {
-    return mutant == Mutant::opener_ignores_note ? Mutant::none : mutant;
-}
-
 }  // namespace
 
 Operator::Operator(World& world)

@@ -36,7 +36,8 @@ World::World(const Settings& wanted, Mutant planted, bool print)
       network(clock, *random,
               {.latency_ns_max = wanted.latency_ns_max, .dribble_bytes = wanted.dribble_bytes}),
       oracles(std::make_unique<Oracles>(*this)),
-      readers(make_process_stores(vault.factory(), readers_life, *oracles, planted)) {
+      readers(
+          make_process_stores(vault.factory(), readers_life, *oracles, mutant_of_tools(planted))) {
     const auto store = vault.factory()->make();
     depth_ = depth_max;  // Nobody else is there yet.
     const auto made = vault::create_vault(*store, *kek, *keys_random);

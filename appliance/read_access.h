@@ -24,6 +24,9 @@ public:
     virtual Result<std::vector<MachineId>> machines() const = 0;
     // What there is of one of them now. Errors: those of opening it.
     virtual Result<recovery::Catalog> open(const MachineId& machine, bool accept_stale) const = 0;
+    // Whether what was opened tells of all that the site has taken. If not, there may be more than
+    // its points show: whoever decides by that must not go on.
+    virtual bool knows_all_received() const { return true; }
     // What a failover has made of this site itself is given up: its disks take the machine's writes
     // again. Errors: target_switching, unreachable (the daemon).
     virtual Result<void> give_up_failover(const MachineId& /*machine*/) const { return {}; }

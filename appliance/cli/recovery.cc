@@ -74,7 +74,8 @@ std::optional<std::string> not_in(const recovery::Catalog& catalog,
     return std::nullopt;
 }
 
-// The source is stopped: waits until the newest point holds all that the vault has of it.
+// The source is stopped: waits until the newest point holds all that the site has of it, and the
+// site can tell.
 // Errors: transition_refused, after `wait`.
 Result<OpenedCatalog> open_planned(Cli& cli, const FailoverOptions& options) {
     CW_TRY_ASSIGN(const std::uint64_t wait_ms, config::parse_duration_ms(options.wait));
@@ -82,7 +83,10 @@ Result<OpenedCatalog> open_planned(Cli& cli, const FailoverOptions& options) {
     while (true) {
         CW_TRY_ASSIGN(OpenedCatalog opened, open_catalog(cli, options.from));
         CW_TRY_ASSIGN(const auto* point, opened.catalog->find_point("latest"));
-        const auto missing = not_in(*opened.catalog, *point);
+        auto missing = not_in(*opened.catalog, *point);
+        if (!opened.site->knows_all_received()) {
+            missing = "the daemon does not answer: what it has taken since is not known";
+        }
         if (!missing) {
             return opened;
         }

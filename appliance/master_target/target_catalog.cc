@@ -132,6 +132,8 @@ public:
             records_, machine, state_of(machine, targets, lists, targets_of_daemon()), secret);
     }
 
+    bool knows_all_received() const override { return !daemon_silent_; }
+
     // Those that have become a point are targets again: what they hold now is compared with the
     // machine.
     Result<void> give_up_failover(const MachineId& machine) const override {

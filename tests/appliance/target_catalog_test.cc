@@ -222,6 +222,8 @@ TEST_F(TargetCatalogTest, ADaemonThatStandsStillIsAskedOnceAndNotForLong) {
     ASSERT_TRUE(catalog) << to_string(catalog.error());
     EXPECT_EQ(catalog->catalog->points().size(), 1U);
     EXPECT_EQ(catalog->site->open(other, false)->points().size(), 1U);
+    // Nobody may take what its points show for all there is.
+    EXPECT_FALSE(catalog->site->knows_all_received());
     EXPECT_EQ(daemon.times_asked(), 1);
     EXPECT_LT(seams_.clock->boot() - begun, (order_s_max - 1) * ns_per_s);
 }

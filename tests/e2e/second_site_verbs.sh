@@ -125,6 +125,12 @@ pass "a drill ends PROOF_OVERDUE"
 # Failover to files: another point may be chosen until the commit.
 write_until 240
 point six; six=$point six_truth=$ordered_truth
+# What the daemon holds above the newest point is known to it alone.
+kill -STOP "$demo_server_pid"
+check "a planned failover beside a daemon that stands still is refused" refused failover "$demo_machine" --planned --wait 1s --output "$demo/planned.img"
+kill -CONT "$demo_server_pid"
+check "because nobody knows what it would lose" said "what it has taken since is not known"
+check "and nothing was written" test ! -e "$demo/planned.img"
 check "failover to a file" exit_code_is 0 cli failover "$demo_machine" --point "$five" --output "$demo/over.img"
 check "it is the point" is_same "$demo/over.img" "$five_truth"
 check "the machine is failed over" state_is failed-over

@@ -67,9 +67,8 @@ void keep_events(const std::stop_token& stop, EventLog& events) {
 
 }  // namespace
 
-Result<config::Settings> Process::load() {
-    CW_TRY_ASSIGN(config::Settings settings,
-                  config::load_settings(*seams_.disk, arguments_.config_path));
+Result<config::Settings> Process::load(Disk& disk) const {
+    CW_TRY_ASSIGN(config::Settings settings, config::load_settings(disk, arguments_.config_path));
     if (!arguments_.role.empty()) {
         settings.server_role = arguments_.role;
     }
@@ -105,7 +104,7 @@ Result<void> Process::start() {
     const StartWatch watch(signals_);
     CW_TRY(arm_crash_point_from_environment());
 
-    CW_TRY_ASSIGN(settings_, load());
+    CW_TRY_ASSIGN(settings_, load(*seams_.disk));
     CW_TRY_ASSIGN(const LogLevel level, parse_log_level(settings_.log_level));
     set_log_level(level);
     CW_TRY_ASSIGN(state_lock_, lock_directory(*seams_.disk, settings_.server_state_dir));
@@ -254,13 +253,15 @@ void Process::drain(int signals) {
 }
 
 Result<std::string> Process::reload() {
-    CW_TRY_ASSIGN(const config::Settings wanted, load());
+    // Asked for by a signal or over the control port, from whatever thread.
+    const std::unique_ptr<Disk> disk = make_posix_disk();
     const std::lock_guard lock(mutex_);
+    CW_TRY_ASSIGN(const config::Settings wanted, load(*disk));
     CW_TRY(config::check_reload(settings_, wanted));
     CW_TRY_ASSIGN(const LogLevel level, parse_log_level(wanted.log_level));
     // What may refuse comes before what takes effect.
     CW_TRY(TlsContext::server(control_tls(wanted)));
-    CW_TRY(revoked_->reload(*seams_.disk, wanted.security_revoked_file));
+    CW_TRY(revoked_->reload(*disk, wanted.security_revoked_file));
     CW_TRY(control_->reload_tls(control_tls(wanted)));
     set_log_level(level);
     server_->apply(wanted);

@@ -38,7 +38,7 @@ public:
     int run();  // Until a signal; returns the exit code.
 
 private:
-    Result<config::Settings> load();
+    Result<config::Settings> load(Disk& disk) const;
     Result<config::Settings> fit_connections();
     Result<std::string> reload();
     [[nodiscard]] TlsFiles control_tls(const config::Settings& settings) const;

@@ -77,6 +77,25 @@ check "a reload is taken" reloaded
 check "and changes it" wait_for 60 "fewer connections" connections_are 5
 check "people are told in words" eval 'cli config reload | says "read again"'
 check "programs in JSON" eval 'cli --json config reload | says "\"reloaded\": true"'
+# Each request has a thread of its own.
+reload_often() {
+    local i
+    for i in $(seq 300); do
+        curl -sS -o /dev/null --max-time 60 --unix-socket "$demo/state/control.sock" -X POST --data '' http://causeway/v1/reload 2>>"$demo/cli.log" || return
+    done
+}
+reload_from_four() {
+    local pids=() pid good=0
+    for _ in 1 2 3 4; do
+        reload_often &
+        pids+=($!)
+    done
+    for pid in "${pids[@]}"; do
+        wait "$pid" || good=1
+    done
+    return $good
+}
+check "four clients reload 300 times each, at once" reload_from_four
 sed -i 's/^total_connections = 5/bandwidth = "512Kbps"\n&/' "$demo/causeway.toml"
 check "a limit of the bandwidth is taken" reloaded
 check "then points wait" some_point_waits

@@ -268,6 +268,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
         return open_fence(disk, answer);
     }
     if (waits) {
+        disk.capture->abandon();  // What is logged follows sequences that the server lacks.
         return disk.capture->committed(answer.committed);
     }
     disk.begin_anew = false;

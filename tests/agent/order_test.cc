@@ -54,6 +54,29 @@ TEST_F(OrderedResync, HalfOfADiskMissedWaitsAndIsToldAgainAndAgain) {
     expect_whole_point();
 }
 
+// The leap of a clean start follows what the server has lost: it must not be sent.
+TEST_F(OrderedResync, WhatIsLoggedAboveAHoleDoesNotWaitForTheOrder) {
+    h.server.features |= wire::feature_own_sequences;
+    h.server.auto_commit = false;
+    h.random_write();
+    h.replicator->begin_stop(false, 60 * ns_per_s);
+    ASSERT_TRUE(h.run_until([&] { return h.replicator->ended(); }));
+    const Seq next = h.captures[0]->position().next;
+    h.kill();
+    h.server.take_over();
+    h.start(true, false, next);
+    BlockSet recorded;
+    recorded.add_range(0, 20 * mib);
+    ASSERT_TRUE(h.captures[0]->miss(recorded));
+    ASSERT_TRUE(h.run_until([&] { return h.server.times_asked >= 3; }));
+    h.expect_no_violations();
+    h.server.order_resyncs = true;
+    h.server.auto_commit = true;
+    h.server.crash();
+    ASSERT_TRUE(h.run_until_protected());
+    expect_whole_point();
+}
+
 TEST_F(OrderedResync, LessThanHalfIsCaughtUpWithAtOnce) {
     miss(20);  // Some of it is in memory.
     ASSERT_TRUE(h.run_until_protected());

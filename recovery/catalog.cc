@@ -100,18 +100,18 @@ Result<void> Catalog::stand_on_what_was_told(blob::BlobStore& store) {
     if (announced.gone.empty()) {
         return {};
     }
-    const auto next = vault::manifest_blob(machine(), state_.newest.number + 1);
-    const auto moved = blob::head_and_wait(store, next);
-    if (moved || moved.error().code != Errc::blob_not_found) {
-        return moved ? fail(Errc::blob_unavailable, to_string(next) + " was made meanwhile")
-                     : Result<void>(std::unexpected(moved.error()));
-    }
     auto told = told_state(store, vault_, keys_, state_, announced);
     if (!told && !means_loss(told.error().code)) {
         return std::unexpected(std::move(told).error());
     }
     if (!told || !*told) {
         return {};  // Damage: whoever reads what is missing is told.
+    }
+    const auto next = vault::manifest_blob(machine(), state_.newest.number + 1);
+    const auto moved = blob::head_and_wait(store, next);
+    if (moved || moved.error().code != Errc::blob_not_found) {
+        return moved ? fail(Errc::blob_unavailable, to_string(next) + " was made meanwhile")
+                     : Result<void>(std::unexpected(moved.error()));
     }
     for (const auto& [name, ref] : state_.segments) {
         if (!(**told).segments.contains(name)) {

@@ -205,8 +205,7 @@ Result<void> complete(SeedCommand& command, const Medium& medium) {
     }
     const bool other = !command.disk_name.empty() && command.disk_name != manifest.disk_name;
     if (other || manifest.disk != disk_id_of(machine, manifest.disk_name)) {
-        return fail(Errc::target_unsafe,
-                    "the seed is of disk " + escape_for_display(manifest.disk_name));
+        return fail(Errc::target_unsafe, "the seed is of disk " + manifest.disk_name);
     }
     if (command.point && !manifest.still) {
         return fail(Errc::source_unfrozen, "the disk was written while it was exported");

@@ -61,7 +61,9 @@ Result<void> issue_token(Cli& cli, const ControlClient& daemon, const TokenOptio
     if (!options.machine.empty()) {
         request["machine"] = options.machine;
     }
-    CW_TRY_ASSIGN(const std::string text, daemon.post("enrol-token", request.dump()));
+    CW_TRY_ASSIGN(
+        const std::string text,
+        daemon.post("enrol-token", request.dump(-1, ' ', false, json::error_handler_t::replace)));
     CW_TRY_ASSIGN(json answer, parse_answer(text));
     const std::string until = utc(answer.value("expires_s", std::int64_t{0}));
     if (!options.out.empty()) {
@@ -91,7 +93,9 @@ Result<void> enrol_token(Cli& cli, const TokenOptions& options) {
         return list_tokens(cli, daemon);
     }
     if (!options.revoke.empty()) {
-        CW_TRY(daemon.post("enrol-token-revoke", json{{"id", options.revoke}}.dump()));
+        CW_TRY(daemon.post(
+            "enrol-token-revoke",
+            json{{"id", options.revoke}}.dump(-1, ' ', false, json::error_handler_t::replace)));
         std::fprintf(stderr, "token %s is worth nothing from now on\n",
                      escape_for_display(options.revoke).c_str());
         return {};

@@ -93,13 +93,13 @@ std::string fault_in(const CLI::ParseError& error, const CLI::App& app, int argc
         }
         if (best_distance > 0) {
             const std::string guess = best.empty() ? "" : "; did you mean " + best + "?";
-            return "no command " + escape_for_display(word) + guess;
+            return "no command " + std::string(word) + guess;
         }
         break;
     }
     std::string text = error.what();
     std::ranges::replace(text, '\n', ' ');
-    return escape_for_display(text);
+    return text;
 }
 
 }  // namespace

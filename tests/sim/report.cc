@@ -223,7 +223,7 @@ bool run_mutants(unsigned processes, Mutant only) {
         ++all;
         if (row.seeds_max == 0 && row.equivalent.empty()) {
             ++open;
-            std::printf("open mutant %s: no seed is known to catch it\n",
+            std::printf("open mutant %s: not within a budget of seeds\n",
                         std::string(row.name).c_str());
             continue;
         }

@@ -28,7 +28,7 @@ listen = "127.0.0.1:0"'
 causeway pki issue "$demo/pki" --role operator --name olga --host localhost --out "$demo/pki/operator" >/dev/null
 causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
 demo_start_server
-control_port=$(causeway --config "$demo/causeway.toml" --json status | json_number control_port)
+demo_find_control_port
 causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
     --key "$demo/pki/machine.key" --state "$demo/agent" --image "$demo_image" --machine-name "$name" --interval 1s \
     --pre-hook "$demo/pre-hook" --post-hook "$demo/post-hook" 2>>"$demo/agent.log" &

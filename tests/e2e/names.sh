@@ -44,7 +44,7 @@ listen = "127.0.0.1:0"'
 sed -i "s|^\[security\]$|&\nenrol_ca = \"$demo/pki\"|" "$demo/causeway.toml"
 cli vault create >/dev/null
 demo_start_server
-control_port=$(cli --json status | json_number control_port)
+demo_find_control_port
 
 while read -r line; do
     echo "$line"

@@ -108,7 +108,7 @@ check "a point is committed" note_point one committed
 
 # A machine enrols: neither its token nor its key may be seen anywhere.
 emit causeway --config "$demo/causeway.toml" enrol-token --out "$demo/secret/enrol"
-control_port=$(causeway --config "$demo/causeway.toml" --json status | json_number control_port)
+demo_find_control_port
 emit causeway-agent enrol --server "127.0.0.1:$control_port" --token-file "$demo/secret/enrol" --state "$demo/enrolled"
 check "a machine is enrolled" test -s "$demo/enrolled/machine.pem"
 emit causeway-agent enrol --server "127.0.0.1:$control_port" --token-file "$demo/secret/enrol" --state "$demo/refused"

@@ -24,6 +24,15 @@ says() {
     [ -n "$text" ] && grep -q "$@" <<<"$text"
 }
 
+# demo_find_control_port: sets $control_port. The daemon answers at its socket a moment before it listens there.
+demo_find_control_port() {
+    wait_for 60 "the control port" demo_control_listens
+}
+demo_control_listens() {
+    control_port=$(causeway --config "$demo/causeway.toml" --json status 2>/dev/null | json_number control_port)
+    [ "${control_port:-0}" -gt 0 ]
+}
+
 # The command line of the demonstration's server, and what the server said.
 cli() { causeway --config "$demo/causeway.toml" "$@"; }
 logged() { grep -q "$@" "$demo/server.log"; }

@@ -6,7 +6,7 @@ cw_fuzz(qmp SOURCES qmp_fuzz.cc ${agent}/qemu/qmp_message.cc DEPENDS base)
 cw_fuzz(agent_files
   SOURCES
     agent_files_fuzz.cc ${agent}/stream/digest_table.cc ${agent}/stream/dirty_map.cc
-    ${agent}/stream/range_set.cc ${agent}/state_file.cc
+    ${agent}/stream/range_set.cc ${agent}/state_file.cc ${agent}/state_format.cc
   DEPENDS wire pipeline base fakes_disk)
 cw_fuzz(hrl
   SOURCES

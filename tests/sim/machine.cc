@@ -1,6 +1,7 @@
 #include "tests/sim/machine.h"
 
 #include "tests/sim/group.h"
+#include "tests/sim/mutant_parts.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
@@ -13,7 +14,6 @@ namespace {
 
 constexpr std::size_t log_slabs = 24, base_slabs = 12;
 const std::string state_directory = "/agent";
-constexpr Seq no_leaps_from{1ULL << 61};  // See own_sequences.h.
 
 // What one disk starts with.
 struct DiskStart {
@@ -145,9 +145,6 @@ void Machine::start() {
         agent::DiskState& disk = before.disks[i];
         disk.id = disk_id(i);
         disk.size_bytes = images_[i]->size();
-        if (world_.mutant == Mutant::no_own_sequences) {
-            disk.limit = std::max(disk.limit, no_leaps_from);
-        }
         const agent::DirtyMap::Target target{state_directory + "/map" + std::to_string(i), disk.id,
                                              disk.size_bytes};
         auto map = provable ? agent::DirtyMap::open(*disk_, target)
@@ -171,10 +168,11 @@ void Machine::start() {
     ++before.boot_counter;
     before.clean = false;
     CW_ASSERT(state_->update([&](agent::AgentState& s) { s = before; }).has_value());
+    same_leaps_ = make_agent_random(world_, *random_);
     replicator_ = std::make_unique<agent::Replicator>(
         agent::Replicator::Options{id_, "machine", "simulated", 20 * ns_per_ms},
-        agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, clock_, *random_,
-                                   gate_.get()});
+        agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, clock_,
+                                   same_leaps_ ? *same_leaps_ : *random_, gate_.get()});
     for (std::size_t i = 0; i < images_.size(); ++i) {
         const bool holds = raw(before.disks[i].generation) != 0;
         captures_.push_back(std::make_unique<agent::DiskCapture>(
@@ -207,6 +205,13 @@ void Machine::kill(bool power_cut) {
         storage_->kill();
     }
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(3000)) * ns_per_ms;
+}
+
+bool Machine::at_rest() {
+    const auto committed = [](const auto& capture) {
+        return capture->position().uncommitted_bytes == 0;
+    };
+    return consistent() && replicator_->all_spooled() && std::ranges::all_of(captures_, committed);
 }
 
 // As agent::Agent::leave_state(); without waiting for the server.
@@ -284,8 +289,9 @@ void Machine::restore_state() {
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(300)) * ns_per_ms;
 }
 
-void Machine::rest(std::int64_t ns) {
-    start_at_ = std::max(start_at_, world_.clock.boot() + ns);
+void Machine::start_in(std::int64_t ns) {
+    CW_ASSERT(!up());
+    start_at_ = world_.clock.boot() + ns;
 }
 
 void Machine::tend() {

@@ -35,6 +35,9 @@ public:
     // kill -9, or the power: then the images may lose what was written last.
     void kill(bool power_cut);
     void stop_cleanly();
+    // All of it is in the vault: the start after a clean stop goes on without a fence, and one
+    // after a kill has only what was written since to send.
+    [[nodiscard]] bool at_rest();
     // Its state directory is gone, and sometimes is gone again as soon as it has made a new one:
     // then one history begins over another that may not be named yet.
     void lose_state();
@@ -43,8 +46,8 @@ public:
     void restore_state();
     void aim_at(std::size_t server) noexcept { server_ = server; }
     [[nodiscard]] std::size_t server() const noexcept { return server_; }
-    // Does not start the agent again before so much time has passed.
-    void rest(std::int64_t ns);
+    // While the agent does not run: when it starts again.
+    void start_in(std::int64_t ns);
     // Starts the agent if it does not run and its time has come.
     void tend();
 
@@ -107,7 +110,7 @@ private:
 
     std::int64_t clock_ahead_us_ = 0;
     HostClock clock_;
-    std::unique_ptr<Random> random_;
+    std::unique_ptr<Random> random_, same_leaps_;  // The second for a planted bug.
     std::unique_ptr<Disk> disk_;
     std::unique_ptr<agent::StateFile> state_;
     pipeline::SlabPool *pool_, *base_pool_;

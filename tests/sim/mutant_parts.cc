@@ -49,7 +49,29 @@ private:
     upload::RecordReader& inner_;
 };
 
+// Leaves out one sequence where the distance should be random. What else an agent draws, its count
+// of starts first, stays its own.
+class SameLeaps final : public Random {
+public:
+    explicit SameLeaps(Random& own) : own_(own) {}
+    void fill(std::span<std::byte> out) override {
+        if (std::exchange(counted_, true) && out.size() == sizeof(std::uint64_t)) {
+            std::ranges::fill(out, std::byte{0});
+        } else {
+            own_.fill(out);
+        }
+    }
+
+private:
+    Random& own_;
+    bool counted_ = false;
+};
+
 }  // namespace
+
+std::unique_ptr<Random> make_agent_random(const World& world, Random& own) {
+    return world.mutant == Mutant::no_own_sequences ? std::make_unique<SameLeaps>(own) : nullptr;
+}
 
 std::unique_ptr<Random> make_process_random(World& world, ServerState& state) {
     const std::uint64_t fresh = world.random->next_u64();

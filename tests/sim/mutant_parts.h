@@ -15,6 +15,8 @@ class World;
 struct ServerState;
 
 std::unique_ptr<Random> make_process_random(World& world, ServerState& state);
+// Of one start of an agent. Null: the machine's own does.
+std::unique_ptr<Random> make_agent_random(const World& world, Random& own);
 std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
                                        const bool& starting);
 std::unique_ptr<cache::Spool> wrap_spool(World& world, std::unique_ptr<cache::Spool> spool);

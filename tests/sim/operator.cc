@@ -54,7 +54,12 @@ void Operator::disturb() {
         clone_server(world_, world_.random->below(world_.servers.size()));
     }
     if (world_.hit(s.agent_clone)) {
-        clone_machine(world_, world_.random->below(world_.machines.size()));
+        const std::uint64_t which = world_.random->below(world_.machines.size());
+        if (world_.random->below(2) == 0) {
+            clone_machine(world_, which);
+        } else {
+            to_copy_ = which;
+        }
     }
     disturb_clocks();
 }

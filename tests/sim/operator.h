@@ -5,9 +5,11 @@
 #include "egress/upload/ports.h"
 #include "recovery/gc.h"
 #include "recovery/space.h"
+#include "tests/sim/clone.h"
 #include "tests/sim/store.h"
 
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -53,9 +55,11 @@ private:
 
     World& world_;
     std::uint64_t segments_seen_ = 0, manifests_seen_ = 0;
-    std::uint64_t keks_ = 0;  // Of the vault, made since the first.
-    bool to_kill_ = false;    // All servers, with the next manifest.
-    ProcessLife life_;        // Of the collector and planner; they do not die.
+    std::uint64_t keks_ = 0;              // Of the vault, made since the first.
+    bool to_kill_ = false;                // All servers, with the next manifest.
+    std::optional<std::size_t> to_copy_;  // This machine, once it can be shut down at rest.
+    std::optional<CopyTurns> turns_;
+    ProcessLife life_;  // Of the collector and planner; they do not die.
     std::unique_ptr<blob::StoreFactory> stores_;
     vault::ServerSigner signer_;
     std::map<MachineId, recovery::GcMemory> gc_memory_;

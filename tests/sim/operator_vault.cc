@@ -36,6 +36,15 @@ void Operator::collect(Machine& machine, std::int64_t grace_us) {
 }
 
 void Operator::after_round() {
+    if (to_copy_ && world_.machines[*to_copy_]->at_rest()) {
+        const std::size_t original = *std::exchange(to_copy_, std::nullopt);
+        if (clone_at_rest(world_, original) && world_.random->below(4) != 0) {
+            turns_.emplace(world_, world_.machines.size() - 1, original);
+        }
+    }
+    if (turns_) {
+        turns_->tend();
+    }
     const std::uint64_t manifests = world_.oracles->manifests_stored;
     const bool named = manifests != std::exchange(manifests_seen_, manifests);
     if (named && std::exchange(to_kill_, false)) {

@@ -23,10 +23,19 @@ struct Window {
     std::optional<Result<void>> read;
 };
 
+Result<void> not_cancelled(const std::function<bool()>& cancelled) {
+    return cancelled && cancelled() ? fail(Errc::cancelled, "before the disk was whole")
+                                    : Result<void>{};
+}
+
 class ImageCopy {
 public:
-    ImageCopy(Image& image, OutputFile& out, bool hash, const Progress& progress)
-        : image_(image), out_(out), hash_(hash), progress_(progress) {}
+    ImageCopy(Image& image, OutputFile& out, const WriteOptions& options, const Progress& progress)
+        : image_(image),
+          out_(out),
+          hash_(options.verify),
+          cancelled_(options.cancelled),
+          progress_(progress) {}
 
     Result<void> run() {
         auto result = pump();
@@ -48,8 +57,10 @@ private:
             }
             Window& front = windows_.front();
             while (!front.read) {
+                CW_TRY(not_cancelled(cancelled_));
                 advance();
             }
+            CW_TRY(not_cancelled(cancelled_));
             CW_TRY(*front.read);
             CW_TRY(take(front));
             if (progress_) {
@@ -128,6 +139,7 @@ private:
     Image& image_;
     OutputFile& out_;
     bool hash_;
+    const std::function<bool()>& cancelled_;
     const Progress& progress_;
     std::deque<Window> windows_;
     std::vector<ByteVector> spare_;
@@ -137,10 +149,12 @@ private:
     std::uint64_t written_ = 0;
 };
 
-Result<Sha256> digest_of(OutputFile& file, std::uint64_t length) {
+Result<Sha256> digest_of(OutputFile& file, std::uint64_t length,
+                         const std::function<bool()>& cancelled) {
     Sha256Stream sha;
     ByteVector buffer(window_bytes);
     for (std::uint64_t at = 0; at < length; at += window_bytes) {
+        CW_TRY(not_cancelled(cancelled));
         const MutableBytes part = MutableBytes(buffer).first(std::min(window_bytes, length - at));
         CW_TRY(file.read(at, part));
         sha.update(part);
@@ -159,7 +173,7 @@ Result<WriteReport> write_image(Image& image, Disk& disk, const WriteOptions& op
         vhd ? vhd_disk_bytes(report.image_bytes) + vhd_footer_bytes : report.image_bytes;
     CW_TRY_ASSIGN(OutputFile out,
                   OutputFile::create(disk, options.path, report.file_bytes, options.force));
-    ImageCopy copy(image, out, options.verify, progress);
+    ImageCopy copy(image, out, options, progress);
     CW_TRY(copy.run());
     report.written_bytes = copy.written();
     if (vhd) {
@@ -174,7 +188,7 @@ Result<WriteReport> write_image(Image& image, Disk& disk, const WriteOptions& op
     CW_TRY(out.sync());
     if (options.verify) {
         report.sha256 = copy.digest();
-        CW_TRY_ASSIGN(const Sha256 seen, digest_of(out, report.image_bytes));
+        CW_TRY_ASSIGN(const Sha256 seen, digest_of(out, report.image_bytes, options.cancelled));
         if (seen != *report.sha256) {
             return fail(Errc::restore_mismatch, options.path + ": read back " + to_hex(seen) +
                                                     ", restored " + to_hex(*report.sha256));

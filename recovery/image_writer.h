@@ -21,6 +21,7 @@ struct WriteOptions {
     bool verify = false;                   // Read everything back and compare.
     std::array<std::byte, 16> image_id{};  // VHD: its unique id.
     WallMicros created{};                  // VHD: its time.
+    std::function<bool()> cancelled = {};  // Asked often; true ends the work.
 };
 
 struct WriteReport {
@@ -34,7 +35,8 @@ struct WriteReport {
 using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
 
 // Blocking. Nothing appears under `path` unless everything succeeded (a device is written in
-// place). Errors: those of reading; file_exists, target_unsafe, io_error; restore_mismatch.
+// place). Errors: those of reading; file_exists, in_use, target_unsafe, io_error; restore_mismatch;
+// cancelled.
 Result<WriteReport> write_image(Image& image, Disk& disk, const WriteOptions& options,
                                 const Progress& progress);
 

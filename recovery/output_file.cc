@@ -33,6 +33,16 @@ Result<T> at_output(const std::string& path, Result<T> result) {
     return name_full_disk(std::move(result), parent_of(path), "a restore");
 }
 
+// A restore that was killed has left it: its lock is gone with it.
+Result<void> remove_left_over(Disk& disk, const std::string& partial) {
+    CW_TRY_ASSIGN(const bool exists, disk.exists(partial));
+    if (!exists) {
+        return {};
+    }
+    CW_TRY_ASSIGN(const auto held, disk.open(partial, {.lock = true}));
+    return disk.remove(partial);
+}
+
 }  // namespace
 
 OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force)
@@ -70,15 +80,12 @@ Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::
         }
         return out;
     }
-    if (force) {
-        CW_TRY_ASSIGN(const bool left_over, disk.exists(out.written_to_));
-        if (left_over) {
-            CW_TRY(disk.remove(out.written_to_));
-        }
-    }
-    CW_TRY_ASSIGN(out.file_,
-                  at_output(path, disk.open(out.written_to_,
-                                            {.write = true, .create = true, .exclusive = true})));
+    CW_TRY(remove_left_over(disk, out.written_to_));
+    CW_TRY_ASSIGN(
+        out.file_,
+        at_output(path,
+                  disk.open(out.written_to_,
+                            {.write = true, .create = true, .exclusive = true, .lock = true})));
     CW_TRY(at_output(path, disk.resize(*out.file_, bytes, false)));
     return out;
 }

@@ -14,11 +14,12 @@ namespace cw::recovery {
 
 class OutputFile {
 public:
-    // Opens `<path>.partial` for a file of `bytes`, or the device at `path` itself.
+    // Opens `<path>.partial` for a file of `bytes`, or the device at `path` itself. What a restore
+    // that was killed has left under that name is removed, one that somebody still writes is not.
     // Without `force` an existing path is refused; a device is always an existing path.
-    // Errors: file_exists; target_unsafe (a device that is in use, as TargetProbe::check_unused()
-    // says, or smaller than `bytes`; something that is neither file nor block device, whatever
-    // `force` says); spool_full (no room), io_error.
+    // Errors: file_exists; in_use (another restore writes it); target_unsafe (a device that is in
+    // use, as TargetProbe::check_unused() says, or smaller than `bytes`; something that is neither
+    // file nor block device, whatever `force` says); spool_full (no room), io_error.
     static Result<OutputFile> create(Disk& disk, const std::string& path, std::uint64_t bytes,
                                      bool force);
     OutputFile(OutputFile&&) noexcept = default;

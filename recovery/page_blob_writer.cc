@@ -221,6 +221,9 @@ Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store,
     PageWrites writes(store, options);
     ByteVector buffer(window_bytes);
     for (std::uint64_t at = 0; at < report.image_bytes; at += window_bytes) {
+        if (options.cancelled && options.cancelled()) {
+            return fail(Errc::cancelled, "before the disk was whole");
+        }
         const std::uint64_t length = std::min(window_bytes, report.image_bytes - at);
         const auto extents = image.extents(at, length, 2);
         if (extents.size() != 1 || !extents.front().zero) {

@@ -17,10 +17,11 @@ struct PageBlobOptions {
     std::array<std::byte, 16> image_id{};
     WallMicros created{};
     std::size_t writes_in_flight = 4;
+    std::function<bool()> cancelled = {};  // Asked often; true ends the work.
 };
 
 // Blocking. Errors: those of reading; file_exists; target_unsafe (a managed disk of another size);
-// those of the store after bounded retries.
+// those of the store after bounded retries; cancelled.
 Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store,
                                     const PageBlobOptions& options, const Progress& progress);
 

@@ -5,6 +5,7 @@
 #include "agent/nbd/nbd_reader.h"
 #include "appliance/cli/point.h"
 #include "appliance/operator/failback_hint.h"
+#include "appliance/operator/scratch_directory.h"
 #include "appliance/operator/subprocess.h"
 #include "base/log.h"
 
@@ -80,34 +81,6 @@ Result<ImageBitmap> find_bitmap(Cli& cli, const std::string& image) {
     }
 }
 
-// A directory that ends with its object.
-class PrivateDirectory {
-public:
-    static Result<PrivateDirectory> make() {
-        std::error_code ignored;
-        std::string name =
-            (std::filesystem::temp_directory_path(ignored) / "causeway-changes.XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) {
-            return fail_errno(Errc::io_error, "make " + name, errno);
-        }
-        return PrivateDirectory(std::move(name));
-    }
-    PrivateDirectory(PrivateDirectory&& other) noexcept : path_(std::exchange(other.path_, "")) {}
-    PrivateDirectory(const PrivateDirectory&) = delete;
-    PrivateDirectory& operator=(const PrivateDirectory&) = delete;
-    ~PrivateDirectory() {
-        std::error_code ignored;
-        if (!path_.empty()) {
-            std::filesystem::remove_all(path_, ignored);
-        }
-    }
-    [[nodiscard]] const std::string& path() const noexcept { return path_; }
-
-private:
-    explicit PrivateDirectory(std::string path) : path_(std::move(path)) {}
-    std::string path_;
-};
-
 // Neighbours joined; the last one ends with the disk.
 std::vector<ByteRange> ranges_of(const agent::BlockSet& blocks, std::uint64_t size_bytes) {
     std::vector<ByteRange> ranges;
@@ -131,7 +104,8 @@ std::vector<ByteRange> ranges_of(const agent::BlockSet& blocks, std::uint64_t si
 Result<std::vector<ByteRange>> read_bitmap(Cli& cli, const std::string& image,
                                            const ImageBitmap& bitmap) {
     Clock& clock = *cli.seams.clock;
-    CW_TRY_ASSIGN(const PrivateDirectory directory, PrivateDirectory::make());
+    CW_TRY_ASSIGN(const ScratchDirectory directory,
+                  ScratchDirectory::make(temporary_directory(), "changes"));
     const std::string socket = directory.path() + "/socket";
     CW_TRY_ASSIGN(Subprocess server,
                   Subprocess::start({"qemu-nbd", "--read-only", "--format=qcow2",

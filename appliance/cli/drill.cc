@@ -3,6 +3,8 @@
 
 #include "appliance/cli/cli.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/stop_signal.h"
+#include "appliance/operator/scratch_directory.h"
 #include "base/log.h"
 
 #include <cstdio>
@@ -41,9 +43,7 @@ Result<void> check(Cli& cli, const std::string& path) {
 }
 
 std::string scratch_of(const DrillArguments& arguments) {
-    std::error_code ignored;
-    return arguments.scratch.empty() ? std::filesystem::temp_directory_path(ignored).string()
-                                     : arguments.scratch;
+    return arguments.scratch.empty() ? temporary_directory() : arguments.scratch;
 }
 
 std::string receipt_path(const DrillArguments& arguments, const config::Settings& settings,
@@ -95,10 +95,12 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
                                                    .point = point->id,
                                                    .point_time = point->source_time},
                                                   "drilled"));
+    stop_on_signals();  // From here on there is something to tidy up.
     DrillOptions options;
     options.scratch = scratch_of(arguments);
     options.boot = arguments.boot;
     options.expect = arguments.expect;
+    options.cancelled = stop_requested;
     options.boot_timeout_ns = static_cast<std::int64_t>(timeout_ms) * ns_per_ms;
     CW_TRY_ASSIGN(
         const auto report,

@@ -95,12 +95,14 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
                     .point = to_string(point->id),
                     .disk = to_string(report.disk.disk),
                     .accept_stale = true};  // The catalog above has been judged already.
+    mount.cancelled = request.write.cancelled;
     CW_TRY_ASSIGN(const auto server, MountServer::start(mount, *cli.seams.clock));
     const std::string partial = path + ".partial";
     const auto remove_partial = [&] { std::filesystem::remove(partial, ignored); };
     remove_partial();
     CommandLimits limits;
     limits.timeout_ns = convert_ns;
+    limits.cancelled = request.write.cancelled;
     limits.watch = [&](std::string_view output) {
         if (progress) {
             const double share = percent_of(output) / 100;
@@ -166,6 +168,7 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
     options.image_id = recovery::image_id(point->id, report.disk.disk);
     options.created = point->source_time;
     options.writes_in_flight = opened.download_threads;
+    options.cancelled = request.write.cancelled;
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     std::unique_ptr<blob::PageBlobStore> pages;
     options.existing = format == "managed-disk";

@@ -1,6 +1,7 @@
 // causeway hrl: what a disk became between two recovery points, as a Hyper-V replica log.
 #include "agent/hrl/hrl_file.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/stop_signal.h"
 #include "appliance/cli/written_disks.h"
 #include "base/full_disk.h"
 #include "recovery/point_diff.h"
@@ -56,11 +57,15 @@ Result<WrittenLog> write_log(Cli& cli, const OpenedCatalog& opened, const PointP
     };
     CW_TRY_ASSIGN(auto log, at_output(agent::HrlFile::begin(*cli.seams.disk, part, written.header,
                                                             clock.wall())));
+    stop_on_signals();  // From here on there is something to tidy up.
     ProgressLine progress(clock, "written");
     CW_TRY_ASSIGN(written.diff,
                   recovery::diff_points(
                       *opened.source, points, {.download_threads = opened.download_threads},
-                      [&](std::uint64_t offset, Bytes data) {
+                      [&](std::uint64_t offset, Bytes data) -> Result<void> {
+                          if (stop_requested()) {
+                              return fail(Errc::cancelled, "before the log was whole");
+                          }
                           return at_output(log.write(offset, data, to.point->source_time));
                       },
                       [&](std::uint64_t done, std::uint64_t all) { progress.update(done, all); }));

@@ -65,6 +65,7 @@ Result<void> mount(Cli& cli, const MountOptions& options) {
     request.writable = options.writable;
     request.socket_path = options.socket_path;
     stop_on_signals();
+    request.cancelled = stop_requested;
     CW_TRY_ASSIGN(const auto server, MountServer::start(request, *cli.seams.clock));
     if (!options.run.empty()) {
         return run_in_shell(options.run, *server);

@@ -2,6 +2,7 @@
 #include "appliance/operator/plan.h"
 
 #include "appliance/cli/point.h"
+#include "appliance/cli/stop_signal.h"
 #include "appliance/operator/outputs.h"
 #include "base/log.h"
 
@@ -90,11 +91,15 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
         .random = *cli.seams.random,
         .program = std::filesystem::read_symlink("/proc/self/exe", ignored).string(),
         .config_path = cli.config_path,
-        .told = [](const PlanStep& step, StepState state, const std::string& detail) {
-            std::fprintf(stderr, "%s: %s: %s%s%s\n", escape_for_display(step.group).c_str(),
-                         escape_for_display(step.name).c_str(), std::string(name_of(state)).c_str(),
-                         detail.empty() ? "" : ": ", escape_for_display(detail).c_str());
-        }};
+        .told =
+            [](const PlanStep& step, StepState state, const std::string& detail) {
+                std::fprintf(stderr, "%s: %s: %s%s%s\n", escape_for_display(step.group).c_str(),
+                             escape_for_display(step.name).c_str(),
+                             std::string(name_of(state)).c_str(), detail.empty() ? "" : ": ",
+                             escape_for_display(detail).c_str());
+            },
+        .cancelled = stop_requested};
+    stop_on_signals();
     CW_TRY_ASSIGN(const PlanRun done,
                   run_plan(plan, *opened.runs, context, arguments.confirmed, arguments.restart));
     print_run(cli, plan, done);

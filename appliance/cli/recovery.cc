@@ -4,6 +4,7 @@
 #include "appliance/cli/formats.h"
 #include "appliance/cli/point.h"
 #include "appliance/cli/second_site.h"
+#include "appliance/cli/stop_signal.h"
 #include "appliance/cli/written_disks.h"
 #include "appliance/operator/outputs.h"
 #include "base/log.h"
@@ -55,6 +56,7 @@ recovery::RestoreRequest request_of(const RestoreOptions& options, const OpenedC
     request.reader.download_threads = opened.download_threads;
     request.write.force = options.force;
     request.write.verify = options.verify;
+    request.write.cancelled = stop_requested;
     return request;
 }
 
@@ -210,6 +212,7 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
                                                    .point = point->id,
                                                    .point_time = point->source_time},
                                                   "restored"));
+    stop_on_signals();  // From here on there is something to tidy up.
     CW_TRY_ASSIGN(const auto disks,
                   job->outcome(write_disks(cli, opened, options, *point, outputs, *job)));
     JobEnd end;
@@ -227,6 +230,7 @@ Result<void> export_disk(Cli& cli, const ExportOptions& options) {
     CW_TRY(check_output(cli, options, options.output));
     ProgressLine progress(*cli.seams.clock, "exported");
     CW_TRY_ASSIGN(const auto* point, find_point(opened, options.from.point));
+    stop_on_signals();  // From here on there is something to tidy up.
     recovery::RestoreRequest request = request_of(options, opened);
     request.point = to_string(point->id);
     request.write.path = options.output;

@@ -14,8 +14,13 @@ static_assert(std::atomic<bool>::is_always_lock_free);  // It is set by a signal
 void stop_on_signals() {
     struct sigaction action{};
     action.sa_handler = [](int) { requested = true; };
+    action.sa_flags = SA_RESETHAND;
     ::sigaction(SIGINT, &action, nullptr);
     ::sigaction(SIGTERM, &action, nullptr);
+    struct sigaction before{};
+    if (::sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN) {
+        ::sigaction(SIGHUP, &action, nullptr);
+    }
 }
 
 bool stop_requested() noexcept {

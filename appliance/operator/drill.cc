@@ -1,12 +1,10 @@
 #include "appliance/operator/drill.h"
 
 #include "appliance/operator/file_system_check.h"
+#include "appliance/operator/scratch_directory.h"
 #include "appliance/operator/subprocess.h"
 
-#include <filesystem>
-
 #include <nlohmann/json.hpp>
-#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
@@ -16,31 +14,6 @@ using nlohmann::json;
 struct ScratchDisk {
     recovery::DiskAtPoint disk;
     std::string path;
-};
-
-// Everything in it goes with it.
-class ScratchDirectory {
-public:
-    static Result<ScratchDirectory> make(const std::string& parent) {
-        std::string path = parent + "/causeway-drill.XXXXXX";
-        if (::mkdtemp(path.data()) == nullptr) {
-            return fail_errno(Errc::io_error, "mkdtemp " + path, errno);
-        }
-        return ScratchDirectory(path);
-    }
-    ScratchDirectory(ScratchDirectory&& other) noexcept : path(std::exchange(other.path, {})) {}
-    ScratchDirectory(const ScratchDirectory&) = delete;
-    ScratchDirectory& operator=(const ScratchDirectory&) = delete;
-    ~ScratchDirectory() {
-        if (!path.empty()) {
-            std::error_code ignored;
-            std::filesystem::remove_all(path, ignored);
-        }
-    }
-    std::string path;
-
-private:
-    explicit ScratchDirectory(std::string made) : path(std::move(made)) {}
 };
 
 // What speaks against the point is a failed drill; what only hinders stays what it is.
@@ -86,13 +59,14 @@ Result<DrillFinding> boot(const std::vector<ScratchDisk>& disks, SystemSeams& se
     bool seen = false;
     CommandLimits limits;
     limits.timeout_ns = options.boot_timeout_ns;
+    limits.cancelled = options.cancelled;
     limits.watch = [&](std::string_view console) {
         seen = console.find(options.expect) != std::string_view::npos;
         return !seen;
     };
     const Nanos began = seams.clock->boot();
     const auto ran = run_command(argv, *seams.clock, limits);
-    if (!ran && ran.error().code == Errc::not_found) {
+    if (!ran && (ran.error().code == Errc::not_found || ran.error().code == Errc::cancelled)) {
         return std::unexpected(ran.error());
     }
     if (!seen && ran) {
@@ -117,11 +91,11 @@ Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
     DrillReport report;
     report.point = point;
     report.began = seams.clock->wall();
-    CW_TRY_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make(options.scratch));
+    CW_TRY_ASSIGN(const ScratchDirectory scratch, ScratchDirectory::make(options.scratch, "drill"));
     std::vector<ScratchDisk> disks;
     for (const vault::PointEntry::Cut& cut : point.cuts) {
         ScratchDisk one{opened.catalog->disk_at(cut),
-                        scratch.path + "/" + to_string(cut.disk) + ".raw"};
+                        scratch.path() + "/" + to_string(cut.disk) + ".raw"};
         const std::string step = "restore of disk " + to_string(cut.disk);
         recovery::ReaderOptions reading;
         reading.download_threads = opened.download_threads;
@@ -132,6 +106,7 @@ Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
         recovery::WriteOptions writing;
         writing.path = one.path;
         writing.verify = true;
+        writing.cancelled = options.cancelled;
         const auto written = recovery::write_image(
             **image, *seams.disk, writing,
             [&](std::uint64_t done, std::uint64_t all) { progress(step, done, all); });
@@ -148,7 +123,7 @@ Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
     for (const ScratchDisk& disk : disks) {
         const std::string step = "check of disk " + to_string(disk.disk.disk);
         progress(step, 0, 0);
-        const auto checked = check_file_systems(disk.path, *seams.clock);
+        const auto checked = check_file_systems(disk.path, *seams.clock, options.cancelled);
         if (!checked) {
             return std::unexpected(judged(checked.error(), step));
         }

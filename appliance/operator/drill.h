@@ -22,6 +22,7 @@ struct DrillOptions {
     std::string expect;  // boot: what the serial console must say.
     std::int64_t boot_timeout_ns = 120 * ns_per_s;
     std::uint64_t boot_memory_mib = 512;
+    std::function<bool()> cancelled = {};  // Asked often.
 };
 
 // One thing that was looked at, and what it was.
@@ -41,8 +42,8 @@ struct DrillReport {
 using DrillProgress =
     std::function<void(const std::string& step, std::uint64_t done, std::uint64_t total)>;
 
-// Errors: drill_failed naming the step; what only hinders (a vault that cannot be reached, no room)
-// as itself, because it says nothing of the point.
+// Errors: drill_failed naming the step; what only hinders (a vault that cannot be reached, no room,
+// cancelled) as itself, because it says nothing of the point.
 Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
                                 const vault::PointEntry& point, const DrillOptions& options,
                                 const DrillProgress& progress);

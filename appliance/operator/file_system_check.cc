@@ -18,15 +18,30 @@ struct Part {
     std::uint64_t size = 0;  // 0: to the end.
 };
 
+// Runs the tools of others, until they end, are out of time or are not wanted any more.
+class Tools {
+public:
+    Tools(Clock& clock, std::function<bool()> cancelled)
+        : clock_(clock), cancelled_(std::move(cancelled)) {}
+    [[nodiscard]] Result<CommandResult> run(const std::vector<std::string>& argv,
+                                            std::int64_t timeout_ns) const {
+        return run_command(argv, clock_,
+                           {.timeout_ns = timeout_ns, .watch = {}, .cancelled = cancelled_});
+    }
+
+private:
+    Clock& clock_;
+    std::function<bool()> cancelled_;
+};
+
 std::string tail_of(const std::string& text) {
     constexpr std::size_t shown = 400;
     return text.size() > shown ? text.substr(text.size() - shown) : text;
 }
 
 // The partitions; the whole disk if it has no table.
-Result<std::vector<Part>> parts_of(const std::string& image, Clock& clock) {
-    CW_TRY_ASSIGN(const CommandResult got,
-                  run_command({"sfdisk", "--json", image}, clock, {.timeout_ns = probe_ns}));
+Result<std::vector<Part>> parts_of(const std::string& image, const Tools& tools) {
+    CW_TRY_ASSIGN(const CommandResult got, tools.run({"sfdisk", "--json", image}, probe_ns));
     const auto begin = got.output.find('{');
     if (got.exit_code != 0 || begin == std::string::npos) {
         return std::vector<Part>{{"whole disk", 0, 0}};
@@ -49,14 +64,14 @@ Result<std::vector<Part>> parts_of(const std::string& image, Clock& clock) {
     return parts;
 }
 
-Result<std::string> kind_of(const std::string& image, const Part& part, Clock& clock) {
+Result<std::string> kind_of(const std::string& image, const Part& part, const Tools& tools) {
     std::vector<std::string> argv{"blkid", "-p",   "-o",       "value",
                                   "-s",    "TYPE", "--offset", std::to_string(part.offset)};
     if (part.size != 0) {
         argv.insert(argv.end(), {"--size", std::to_string(part.size)});
     }
     argv.push_back(image);
-    CW_TRY_ASSIGN(const CommandResult got, run_command(argv, clock, {.timeout_ns = probe_ns}));
+    CW_TRY_ASSIGN(const CommandResult got, tools.run(argv, probe_ns));
     constexpr int nothing_found = 2;
     if (got.exit_code != 0 && got.exit_code != nothing_found) {
         return fail(Errc::drill_failed, "blkid of " + part.where + ": " + tail_of(got.output));
@@ -86,13 +101,13 @@ public:
     PartitionCopy(const PartitionCopy&) = delete;
     PartitionCopy& operator=(const PartitionCopy&) = delete;
 
-    Result<void> make(const std::string& image, const Part& part, Clock& clock) {
+    Result<void> make(const std::string& image, const Part& part, const Tools& tools) {
         CW_TRY_ASSIGN(
             const CommandResult got,
-            run_command({"dd", "if=" + image, "of=" + path_, "bs=1M", "conv=sparse",
-                         "iflag=skip_bytes,count_bytes", "skip=" + std::to_string(part.offset),
-                         "count=" + std::to_string(part.size), "status=none"},
-                        clock, {.timeout_ns = check_ns}));
+            tools.run({"dd", "if=" + image, "of=" + path_, "bs=1M", "conv=sparse",
+                       "iflag=skip_bytes,count_bytes", "skip=" + std::to_string(part.offset),
+                       "count=" + std::to_string(part.size), "status=none"},
+                      check_ns));
         return got.exit_code == 0
                    ? Result<void>{}
                    : fail(Errc::io_error, "copy of " + part.where + ": " + tail_of(got.output));
@@ -106,15 +121,14 @@ private:
 // As at boot: replay, make safe repairs. Exit codes above 2 say that a person is needed. e2fsck
 // opens a file system again after it replayed its journal, and forgets the offset then: such a one
 // is looked at in a file of its own.
-Result<std::string> check_ext(const std::string& image, const Part& part, Clock& clock) {
+Result<std::string> check_ext(const std::string& image, const Part& part, const Tools& tools) {
     std::string where = image + "?offset=" + std::to_string(part.offset);
     PartitionCopy copy(image, part);
     if (part.offset != 0 && needs_recovery(image, part)) {
-        CW_TRY(copy.make(image, part, clock));
+        CW_TRY(copy.make(image, part, tools));
         where = copy.path();
     }
-    CW_TRY_ASSIGN(const CommandResult got,
-                  run_command({"e2fsck", "-f", "-p", where}, clock, {.timeout_ns = check_ns}));
+    CW_TRY_ASSIGN(const CommandResult got, tools.run({"e2fsck", "-f", "-p", where}, check_ns));
     if (got.exit_code > 2) {
         return fail(Errc::drill_failed, "e2fsck of " + part.where + " ended with " +
                                             std::to_string(got.exit_code) + ": " +
@@ -123,9 +137,8 @@ Result<std::string> check_ext(const std::string& image, const Part& part, Clock&
     return got.exit_code == 0 ? "clean" : "repaired as at boot";
 }
 
-Result<std::string> check_xfs(const std::string& image, Clock& clock) {
-    CW_TRY_ASSIGN(const CommandResult got,
-                  run_command({"xfs_repair", "-n", "-f", image}, clock, {.timeout_ns = check_ns}));
+Result<std::string> check_xfs(const std::string& image, const Tools& tools) {
+    CW_TRY_ASSIGN(const CommandResult got, tools.run({"xfs_repair", "-n", "-f", image}, check_ns));
     if (got.exit_code != 0) {
         return fail(Errc::drill_failed, "xfs_repair -n ended with " +
                                             std::to_string(got.exit_code) + ": " +
@@ -136,17 +149,19 @@ Result<std::string> check_xfs(const std::string& image, Clock& clock) {
 
 }  // namespace
 
-Result<std::vector<FileSystemFinding>> check_file_systems(const std::string& image, Clock& clock) {
-    CW_TRY_ASSIGN(const std::vector<Part> parts, parts_of(image, clock));
+Result<std::vector<FileSystemFinding>> check_file_systems(const std::string& image, Clock& clock,
+                                                          const std::function<bool()>& cancelled) {
+    const Tools tools(clock, cancelled);
+    CW_TRY_ASSIGN(const std::vector<Part> parts, parts_of(image, tools));
     std::vector<FileSystemFinding> findings;
     for (const Part& part : parts) {
         FileSystemFinding finding{.where = part.where, .kind = {}, .result = {}};
-        CW_TRY_ASSIGN(finding.kind, kind_of(image, part, clock));
+        CW_TRY_ASSIGN(finding.kind, kind_of(image, part, tools));
         Result<std::string> result = "recognised, not checked";
         if (finding.kind.starts_with("ext")) {
-            result = check_ext(image, part, clock);
+            result = check_ext(image, part, tools);
         } else if (finding.kind == "xfs" && part.offset == 0) {
-            result = check_xfs(image, clock);
+            result = check_xfs(image, tools);
         } else if (finding.kind.empty()) {
             result = "empty or unknown";
         }

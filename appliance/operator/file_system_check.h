@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ struct FileSystemFinding {
 };
 
 // Writes to the image. Errors: drill_failed (a file system needs a person), not_found (blkid or
-// sfdisk is missing), io_error.
-Result<std::vector<FileSystemFinding>> check_file_systems(const std::string& image, Clock& clock);
+// sfdisk is missing), io_error, cancelled (as `cancelled` says, which is asked often).
+Result<std::vector<FileSystemFinding>> check_file_systems(
+    const std::string& image, Clock& clock, const std::function<bool()>& cancelled = {});
 
 }  // namespace cw::appliance

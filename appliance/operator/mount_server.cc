@@ -1,15 +1,10 @@
 #include "appliance/operator/mount_server.h"
 
-#include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 #include <utility>
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -76,59 +71,17 @@ std::vector<std::string> command_line(const MountRequest& request, const std::st
     return argv;
 }
 
-constexpr std::string_view directory_prefix = "causeway-mount.";
-
-// A lock on the directory that ends with its holder. Invalid: somebody else's, or it is gone.
-Fd hold_directory(const std::string& path) {
-    Fd held(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    struct stat opened{}, named{};
-    const bool ours = held.valid() && ::flock(held.get(), LOCK_EX | LOCK_NB) == 0 &&
-                      ::fstat(held.get(), &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
-                      opened.st_ino == named.st_ino && opened.st_uid == ::geteuid();
-    return ours ? std::move(held) : Fd{};
-}
-
-// What mounts that were killed have left: nobody holds it, and nobody will ask for it again.
-void remove_left_over(const std::filesystem::path& temporary) {
-    std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator(temporary, ignored)) {
-        const std::string path = entry.path().string();
-        if (entry.path().filename().string().starts_with(directory_prefix) &&
-            hold_directory(path).valid()) {
-            ::unlink((path + "/nbd.sock").c_str());
-            ::rmdir(path.c_str());
-        }
-    }
-}
-
 }  // namespace
-
-Result<void> MountServer::make_directory() {
-    constexpr int tries_max = 10;  // Another mount may take it for left over before it is held.
-    std::error_code ignored;
-    const std::filesystem::path temporary = std::filesystem::temp_directory_path(ignored);
-    remove_left_over(temporary);
-    for (int i = 0; i < tries_max && !directory_lock_.valid(); ++i) {
-        directory_ = (temporary / (std::string(directory_prefix) + "XXXXXX")).string();
-        if (::mkdtemp(directory_.data()) == nullptr) {  // Mode 0700: it is the access control.
-            const int error = errno;
-            return fail_errno(Errc::io_error, "mkdtemp " + std::exchange(directory_, {}), error);
-        }
-        directory_lock_ = hold_directory(directory_);
-    }
-    if (!directory_lock_.valid()) {
-        return fail(Errc::io_error, "cannot hold " + directory_);
-    }
-    socket_path_ = directory_ + "/nbd.sock";
-    return {};
-}
 
 Result<std::unique_ptr<MountServer>> MountServer::start(const MountRequest& request, Clock& clock) {
     CW_TRY_ASSIGN(const std::string plugin, find_plugin());
     std::unique_ptr<MountServer> server(new MountServer);
     std::error_code ignored;
     if (request.socket_path.empty()) {
-        CW_TRY(server->make_directory());
+        CW_TRY_ASSIGN(ScratchDirectory made,
+                      ScratchDirectory::make(temporary_directory(), "mount"));
+        server->directory_.emplace(std::move(made));
+        server->socket_path_ = server->directory_->path() + "/nbd.sock";
     } else {
         server->socket_path_ = std::filesystem::absolute(request.socket_path).string();
         if (std::filesystem::exists(server->socket_path_, ignored)) {
@@ -141,17 +94,20 @@ Result<std::unique_ptr<MountServer>> MountServer::start(const MountRequest& requ
     CW_TRY_ASSIGN(Subprocess child,
                   Subprocess::start(command_line(request, plugin, server->socket_path_), false));
     server->child_.emplace(std::move(child));
-    CW_TRY(server->wait_ready(clock));
+    CW_TRY(server->wait_ready(clock, request.cancelled));
     return server;
 }
 
-Result<void> MountServer::wait_ready(Clock& clock) {
+Result<void> MountServer::wait_ready(Clock& clock, const std::function<bool()>& cancelled) {
     const Nanos deadline = clock.boot() + ready_ns;
     constexpr std::int64_t pause_ns = 20 * ns_per_ms;
     while (!answers(socket_path_)) {
         if (child_->poll(pause_ns)) {
             return fail(Errc::io_error,
                         "nbdkit ended with code " + std::to_string(child_->exit_code()));
+        }
+        if (cancelled && cancelled()) {
+            return fail(Errc::cancelled, "before the mount was ready");
         }
         if (clock.boot() - deadline >= 0) {
             return fail(Errc::io_error, "nbdkit did not answer in time");
@@ -163,9 +119,6 @@ Result<void> MountServer::wait_ready(Clock& clock) {
 MountServer::~MountServer() {
     child_.reset();
     ::unlink(socket_path_.c_str());
-    if (!directory_.empty()) {
-        ::rmdir(directory_.c_str());
-    }
 }
 
 }  // namespace cw::appliance

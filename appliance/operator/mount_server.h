@@ -3,24 +3,28 @@
 #pragma once
 
 #include "appliance/operator/mount_pump.h"
+#include "appliance/operator/scratch_directory.h"
 #include "appliance/operator/subprocess.h"
-#include "base/net.h"
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace cw::appliance {
 
 struct MountRequest {
     MountSource source;
-    bool writable = false;    // Writes go to a scratch file that ends with the mount.
-    std::string socket_path;  // Empty: in a directory of its own, removed at the end.
+    bool writable = false;                 // Writes go to a scratch file that ends with the mount.
+    std::string socket_path;               // Empty: in a directory of its own, removed at the end.
+    std::function<bool()> cancelled = {};  // Asked until it is ready.
 };
 
 class MountServer {
 public:
     // Ready when it returns. Errors: not_found (no nbdkit, no plugin), usage (socket path too
-    // long), in_use (the socket exists), io_error (nbdkit ended; it has said why on stderr).
+    // long), in_use (the socket exists), io_error (nbdkit ended; it has said why on stderr),
+    // cancelled.
     static Result<std::unique_ptr<MountServer>> start(const MountRequest& request, Clock& clock);
     ~MountServer();
     MountServer(const MountServer&) = delete;
@@ -33,12 +37,9 @@ public:
 
 private:
     MountServer() = default;
-    Result<void> wait_ready(Clock& clock);
+    Result<void> wait_ready(Clock& clock, const std::function<bool()>& cancelled);
 
-    Result<void> make_directory();
-
-    std::string directory_;  // Ours, or empty.
-    Fd directory_lock_;      // Tells others that it is in use, as long as this process lives.
+    std::optional<ScratchDirectory> directory_;  // None: the socket is where the caller wants it.
     std::string socket_path_;
     std::optional<Subprocess> child_;
 };

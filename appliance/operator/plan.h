@@ -84,9 +84,12 @@ struct PlanContext {
     Random& random;
     std::string program, config_path;  // Of `causeway` itself, for failover steps.
     std::function<void(const PlanStep&, StepState, const std::string&)> told;
+    std::function<bool()> cancelled = {};  // Asked often.
 };
 // Runs what is not done yet. `confirmed`: manual steps that a person has done.
-// Errors: plan_failed naming the step; transition_refused (a manual step waits, it runs elsewhere).
+// A step that was interrupted, by `cancelled` or because its runner was killed, is run again.
+// Errors: plan_failed naming the step; transition_refused (a manual step waits, it runs elsewhere);
+// cancelled.
 Result<PlanRun> run_plan(const Plan& plan, PlanRuns& runs, const PlanContext& context,
                          const std::vector<std::string>& confirmed, bool restart);
 

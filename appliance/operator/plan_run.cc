@@ -71,6 +71,9 @@ public:
         CommandLimits limits;
         limits.timeout_ns = step.timeout_ns;
         limits.cancelled = [&] {
+            if (asked_to_stop()) {
+                return true;
+            }
             if (context_.clock.boot() - noted > job_note_pause_ns) {
                 noted = context_.clock.boot();
                 return !mark(step.name, StepState::running, "").has_value();
@@ -83,6 +86,25 @@ public:
                                                cut(result.output));
         }
         return cut(result.output);
+    }
+
+    [[nodiscard]] bool asked_to_stop() const { return context_.cancelled && context_.cancelled(); }
+
+    // The step stays as one that is running: the next run begins it again.
+    Result<void> interrupted(const std::string& step) {
+        CW_TRY(mark(step, StepState::running, "interrupted", JobState::interrupted));
+        return fail(Errc::cancelled, "in step " + step +
+                                         "; the plan goes on with it, from its "
+                                         "beginning, when it is run again");
+    }
+
+    // Between two steps.
+    Result<void> stop_if_asked(const PlanStep& next) {
+        if (!asked_to_stop()) {
+            return {};
+        }
+        CW_TRY(mark("", StepState::pending, "", JobState::interrupted));
+        return fail(Errc::cancelled, "before step " + next.name);
     }
 
     Result<void> step(const PlanStep& step, const StepRun& before,
@@ -100,8 +122,12 @@ public:
             return {};
         }
         CW_TRY(mark(step.name, StepState::running, ""));
-        context_.told(step, StepState::running, "");
+        context_.told(step, StepState::running,
+                      before.state == StepState::running ? "again: it was interrupted" : "");
         const auto done = execute(step, before.state != StepState::pending);
+        if (!done && done.error().code == Errc::cancelled && asked_to_stop()) {
+            return interrupted(step.name);
+        }
         if (!done) {
             const std::string& why = done.error().detail;
             CW_TRY(mark(step.name, StepState::failed, why, JobState::failed));
@@ -314,6 +340,7 @@ Result<PlanRun> run_plan(const Plan& plan, PlanRuns& runs, const PlanContext& co
         const StepRun* before = run.find(step.name);
         CW_ASSERT(before != nullptr);  // The file is the one that the run was begun with.
         if (before->state != StepState::done) {
+            CW_TRY(runner.stop_if_asked(step));
             CW_TRY(runner.step(step, *before, confirmed));
         }
     }

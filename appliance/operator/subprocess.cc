@@ -1,14 +1,11 @@
 #include "appliance/operator/subprocess.h"
 
-#include "base/assert.h"
-
 #include <cerrno>
 #include <csignal>
 #include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,89 +14,40 @@ namespace {
 
 constexpr int term_wait_ms = 10'000, slice_ms = 20;
 
-struct SpawnSettings {
-    SpawnSettings() {
-        posix_spawn_file_actions_init(&actions);
-        posix_spawnattr_init(&attributes);
-        posix_spawnattr_setflags(
-            &attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        posix_spawnattr_setpgroup(&attributes, 0);
-        sigset_t none, defaults;
-        ::sigemptyset(&none);
-        ::sigemptyset(&defaults);
-        for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGHUP}) {
-            ::sigaddset(&defaults, number);
-        }
-        posix_spawnattr_setsigmask(&attributes, &none);
-        posix_spawnattr_setsigdefault(&attributes, &defaults);
-        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    }
-    ~SpawnSettings() {
-        posix_spawnattr_destroy(&attributes);
-        posix_spawn_file_actions_destroy(&actions);
-    }
-    SpawnSettings(const SpawnSettings&) = delete;
-    SpawnSettings& operator=(const SpawnSettings&) = delete;
-
-    posix_spawn_file_actions_t actions{};
-    posix_spawnattr_t attributes{};
-};
-
 }  // namespace
 
 Result<Subprocess> Subprocess::start(const std::vector<std::string>& argv, bool capture) {
-    CW_ASSERT(!argv.empty());
-    int ends[2] = {-1, -1};
-    SpawnSettings settings;
+    Fd ours, theirs;
     if (capture) {
+        int ends[2] = {-1, -1};
         if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
             return fail_errno(Errc::io_error, "pipe", errno);
         }
+        ours = Fd(ends[0]);
+        theirs = Fd(ends[1]);
         ::fcntl(ends[1], F_SETFL, 0);  // Ours is read without blocking, the child's is plain.
-        posix_spawn_file_actions_adddup2(&settings.actions, ends[1], STDOUT_FILENO);
-        posix_spawn_file_actions_adddup2(&settings.actions, ends[1], STDERR_FILENO);
     }
-    std::vector<char*> arguments;
-    arguments.reserve(argv.size() + 1);
-    for (const std::string& argument : argv) {
-        arguments.push_back(const_cast<char*>(argument.c_str()));
-    }
-    arguments.push_back(nullptr);
-    pid_t pid = -1;
-    const int error = ::posix_spawnp(&pid, arguments.front(), &settings.actions,
-                                     &settings.attributes, arguments.data(), environ);
-    if (ends[1] >= 0) {
-        ::close(ends[1]);
-    }
-    if (error != 0) {
-        if (ends[0] >= 0) {
-            ::close(ends[0]);
-        }
-        return error == ENOENT ? fail(Errc::not_found, "program " + argv.front())
-                               : fail_errno(Errc::io_error, "start " + argv.front(), error);
-    }
-    return Subprocess(pid, ends[0]);
+    CW_TRY_ASSIGN(GuardedChild child, start_guarded(argv, theirs.get()));
+    return Subprocess(std::move(child), std::move(ours));
 }
 
 Subprocess::Subprocess(Subprocess&& other) noexcept
     : pid_(std::exchange(other.pid_, -1)),
-      fd_(std::exchange(other.fd_, -1)),
+      life_(std::move(other.life_)),
+      fd_(std::move(other.fd_)),
       ended_(other.ended_),
       exit_code_(other.exit_code_),
       output_(std::move(other.output_)) {}
 
 Subprocess::~Subprocess() {
     end();
-    if (fd_ >= 0) {
-        ::close(fd_);
-    }
 }
 
 bool Subprocess::read_some() {
     bool any = false;
     char buffer[8192];
-    while (fd_ >= 0) {
-        const ssize_t n = ::read(fd_, buffer, sizeof buffer);
+    while (fd_.valid()) {
+        const ssize_t n = ::read(fd_.get(), buffer, sizeof buffer);
         if (n > 0) {
             output_.append(buffer, static_cast<std::size_t>(n));
             any = true;
@@ -109,7 +57,7 @@ bool Subprocess::read_some() {
             continue;
         }
         if (n == 0) {
-            ::close(std::exchange(fd_, -1));
+            fd_.reset();
         }
         break;
     }
@@ -147,8 +95,8 @@ bool Subprocess::poll(std::int64_t timeout_ns) {
         if (any || left_ms <= 0) {
             return false;
         }
-        pollfd wanted{.fd = fd_, .events = POLLIN, .revents = 0};
-        ::poll(&wanted, fd_ >= 0 ? 1 : 0, slice_ms);
+        pollfd wanted{.fd = fd_.get(), .events = POLLIN, .revents = 0};
+        ::poll(&wanted, fd_.valid() ? 1 : 0, slice_ms);
     }
 }
 

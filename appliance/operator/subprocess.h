@@ -1,9 +1,12 @@
 // Other people's programs (qemu-img, fsck, nbdkit, scripts of a recovery plan) as children of an
-// operator's command: in a process group of their own, bounded in time and in output.
+// operator's command: in a process group of their own, bounded in time and in output. However the
+// command ends, its children end with it, and those of their process group (child_guard.h).
 #pragma once
 
+#include "appliance/operator/child_guard.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/net.h"
 
 #include <functional>
 #include <string>
@@ -28,7 +31,6 @@ public:
     Subprocess& operator=(const Subprocess&) = delete;
     ~Subprocess();
 
-    [[nodiscard]] pid_t pid() const noexcept { return pid_; }
     // Takes what it wrote and whether it has ended; waits at most `timeout_ns` for either.
     // True: it has ended.
     bool poll(std::int64_t timeout_ns);
@@ -39,12 +41,14 @@ public:
     void end();                              // As the destructor does.
 
 private:
-    Subprocess(pid_t pid, int output_fd) : pid_(pid), fd_(output_fd) {}
+    Subprocess(GuardedChild child, Fd output)
+        : pid_(child.pid), life_(std::move(child.life)), fd_(std::move(output)) {}
     bool read_some();
     bool reap(bool block);
 
-    pid_t pid_ = -1;
-    int fd_ = -1;
+    pid_t pid_ = -1;  // The guard's, and the group's.
+    Fd life_;
+    Fd fd_;
     bool ended_ = false;
     int exit_code_ = -1;
     std::string output_;

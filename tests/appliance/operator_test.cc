@@ -2,13 +2,22 @@
 // are read exactly and go on where they stopped, children that end.
 #include "appliance/operator/drill.h"
 #include "appliance/operator/plan.h"
+#include "appliance/operator/scratch_directory.h"
 #include "appliance/operator/subprocess.h"
 #include "appliance/proof_watch.h"
 #include "recovery/vault_points.h"
 #include "tests/recovery/world.h"
 
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
@@ -30,15 +39,21 @@ protected:
                "[[group.step]]\nname = \"two\"\nscript = [\"" +
                second + "\"]\n";
     }
-    Result<PlanRun> run(const std::string& text, bool restart = false) {
+    Result<PlanRun> run(const std::string& text, bool restart = false,
+                        std::function<bool()> cancelled = {}) {
         PlanRuns runs(*world_.store, world_.rig.vault, signer());
         CW_TRY_ASSIGN(const Plan plan, parse_plan(text, "plan.toml"));
         told_.clear();
         const PlanContext context{
-            *clock_, *world_.random, "causeway", "none",
-            [&](const PlanStep& step, StepState state, const std::string&) {
-                told_.push_back(step.name + " " + std::string(name_of(state)));
-            }};
+            .clock = *clock_,
+            .random = *world_.random,
+            .program = "causeway",
+            .config_path = "none",
+            .told =
+                [&](const PlanStep& step, StepState state, const std::string&) {
+                    told_.push_back(step.name + " " + std::string(name_of(state)));
+                },
+            .cancelled = std::move(cancelled)};
         return run_plan(plan, runs, context, {}, restart);
     }
 
@@ -178,6 +193,36 @@ TEST(Plan, AMachineHasOneStepThatPlacesAllItsDisks) {
     }
 }
 
+TEST_F(OperatorTest, AnInterruptedStepIsBegunAgainByTheNextRun) {
+    const std::string mended = testing::TempDir() + "plan_mended";
+    ::unlink(mended.c_str());
+    const std::string text =
+        "name = \"p\"\n[[group]]\nname = \"g\"\n"
+        "[[group.step]]\nname = \"one\"\nscript = [\"/bin/true\"]\n"
+        "[[group.step]]\nname = \"two\"\nscript = [\"/bin/sh\", \"-c\", \"test -e " +
+        mended + " || sleep 600\"]\n";
+    const auto in_step_two = [&] { return !told_.empty() && told_.back() == "two running"; };
+    const auto stopped = run(text, false, in_step_two);
+    ASSERT_FALSE(stopped);
+    EXPECT_EQ(stopped.error().code, Errc::cancelled);
+    EXPECT_THAT(stopped.error().detail, HasSubstr("two"));
+    const auto between = run(text, false, [] { return true; });
+    ASSERT_FALSE(between);
+    EXPECT_EQ(between.error().code, Errc::cancelled);
+    EXPECT_TRUE(told_.empty());  // Asked before it began anything.
+    PlanRuns runs(*world_.store, world_.rig.vault);
+    auto stored = runs.load("p");
+    ASSERT_TRUE(stored && *stored);
+    EXPECT_EQ((*stored)->state, JobState::interrupted);
+    EXPECT_EQ((*stored)->find("one")->state, StepState::done);
+    EXPECT_EQ((*stored)->find("two")->state, StepState::running);
+    std::ofstream(mended) << "yes";
+    const auto done = run(text);
+    ASSERT_TRUE(done) << to_string(done.error());
+    EXPECT_THAT(told_, testing::ElementsAre("two running", "two done"));
+    ::unlink(mended.c_str());
+}
+
 TEST_F(OperatorTest, APlanWithAnErrorIsRefusedByName) {
     const std::array<std::pair<const char*, const char*>, 7> wrong{{
         {"name = ", "plan.toml:1"},
@@ -221,6 +266,105 @@ TEST_F(OperatorTest, AChildThatHangsIsEndedWithItsChildren) {
     const auto missing = run_command({"no-such-program-anywhere"}, *clock_, {});
     ASSERT_FALSE(missing);
     EXPECT_EQ(missing.error().code, Errc::not_found);
+}
+
+// The pids that a child has written, one per line.
+std::vector<pid_t> pids_in(const std::string& path) {
+    std::vector<pid_t> pids;
+    std::ifstream in(path);
+    for (pid_t pid = 0; in >> pid;) {
+        pids.push_back(pid);
+    }
+    return pids;
+}
+
+bool runs(pid_t pid) {
+    std::ifstream in("/proc/" + std::to_string(pid) + "/stat");
+    std::string line;
+    std::getline(in, line);
+    const std::size_t name_end = line.rfind(") ");
+    return name_end != std::string::npos && line[name_end + 2] != 'Z';
+}
+
+TEST_F(OperatorTest, AKilledRunnerTakesItsChildAndWhatThatStartedWithIt) {
+    const std::string file = testing::TempDir() + "killed_runner_pids";
+    ::unlink(file.c_str());
+    const pid_t runner = ::fork();
+    if (runner == 0) {
+        const auto child = Subprocess::start(
+            {"/bin/sh", "-c",
+             "sleep 600 & printf '%s\n' $$ $! > \"$0.new\"; mv \"$0.new\" \"$0\"; wait", file},
+            false);
+        while (::access(file.c_str(), F_OK) != 0) {
+            ::poll(nullptr, 0, 1);
+        }
+        ::kill(::getpid(), SIGKILL);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(runner, &status, 0), runner);
+    EXPECT_TRUE(WIFSIGNALED(status));
+    const auto pids = pids_in(file);
+    ASSERT_EQ(pids.size(), 2U);
+    const Nanos deadline = clock_->boot() + 60 * ns_per_s;
+    for (const pid_t pid : pids) {
+        while (runs(pid) && clock_->boot() - deadline < 0) {
+            ::poll(nullptr, 0, 5);
+        }
+        EXPECT_FALSE(runs(pid)) << pid;
+        ::kill(pid, SIGKILL);
+    }
+    ::unlink(file.c_str());
+}
+
+TEST_F(OperatorTest, AChildHasNoDescriptorOfOursAndNoSignalOfOursBlockedOrIgnored) {
+    const int ours = ::open("/dev/null", O_RDONLY);  // Without O_CLOEXEC.
+    ASSERT_GE(ours, 0);
+    const auto before = ::signal(SIGHUP, SIG_IGN);
+    const auto said = run_command(
+        {"/bin/sh", "-c", "ls /proc/self/fd | wc -l; grep -E '^Sig(Blk|Ign)' /proc/self/status"},
+        *clock_, {});
+    ::signal(SIGHUP, before);
+    ::close(ours);
+    ASSERT_TRUE(said) << to_string(said.error());
+    // 0, 1, 2 and the directory that is listed.
+    EXPECT_THAT(said->output, testing::StartsWith("4\n"));
+    EXPECT_THAT(said->output, HasSubstr("SigBlk:\t0000000000000000"));
+    EXPECT_THAT(said->output, HasSubstr("SigIgn:\t0000000000000000"));
+}
+
+TEST_F(OperatorTest, AChildsEndByASignalIsTold) {
+    const auto killed = run_command({"/bin/sh", "-c", "kill -9 $$"}, *clock_, {});
+    ASSERT_TRUE(killed) << to_string(killed.error());
+    EXPECT_EQ(killed->exit_code, 128 + SIGKILL);
+}
+
+TEST_F(OperatorTest, AScratchDirectoryRemovesThoseOfItsKindThatNobodyHolds) {
+    namespace fs = std::filesystem;
+    const std::string parent = testing::TempDir() + "scratch_test";
+    fs::remove_all(parent);
+    for (const char* name : {"causeway-drill.left/inner", "causeway-mount.left", "unrelated"}) {
+        fs::create_directories(parent + "/" + name);
+    }
+    std::ofstream(parent + "/causeway-drill.left/disk.raw") << "secret";
+    std::ofstream(parent + "/causeway-drill.file") << "no directory";
+    std::string first_path;
+    {
+        auto first = ScratchDirectory::make(parent, "drill");
+        ASSERT_TRUE(first) << to_string(first.error());
+        EXPECT_FALSE(fs::exists(parent + "/causeway-drill.left"));
+        first_path = first->path();
+        std::ofstream(first_path + "/disk.raw") << "ours";
+        const auto second = ScratchDirectory::make(parent, "drill");
+        ASSERT_TRUE(second) << to_string(second.error());
+        EXPECT_TRUE(fs::exists(first_path + "/disk.raw"));  // It is held.
+        const ScratchDirectory moved = std::move(*first);
+        EXPECT_TRUE(fs::exists(first_path));
+    }
+    EXPECT_FALSE(fs::exists(first_path));
+    for (const char* name : {"causeway-mount.left", "unrelated", "causeway-drill.file"}) {
+        EXPECT_TRUE(fs::exists(parent + "/" + name)) << name;
+    }
+    fs::remove_all(parent);
 }
 
 TEST_F(OperatorTest, AChildsOutputIsBoundedAndItsCodeKept) {

@@ -60,6 +60,35 @@ TEST_F(ImageWriter, RefusesToReplaceAFileUnlessForced) {
     EXPECT_EQ(content("/out/a"), truth());
 }
 
+TEST_F(ImageWriter, LeavesNothingBehindWhenItIsCancelled) {
+    unsigned asked = 0;
+    const auto report = write_image(
+        *reader_, *disk_, {.path = "/out/a", .cancelled = [&] { return ++asked > 2; }}, {});
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, Errc::cancelled);
+    EXPECT_TRUE(disk_->list("/out")->empty());
+}
+
+TEST(OutputFile, RemovesWhatAKilledRestoreLeftAndNotWhatIsStillWritten) {
+    const auto disk = make_posix_disk();
+    const std::string directory = testing::TempDir() + "output_file_left_test";
+    const std::string path = directory + "/disk";
+    ASSERT_TRUE(disk->create_directories(directory));
+    ASSERT_TRUE(write_file_atomically(*disk, path + ".partial", as_bytes("left")));
+    {
+        auto first = OutputFile::create(*disk, path, mib, false);
+        ASSERT_TRUE(first) << to_string(first.error());
+        const auto second = OutputFile::create(*disk, path, mib, true);
+        ASSERT_FALSE(second);
+        EXPECT_EQ(second.error().code, Errc::in_use);
+        ASSERT_TRUE(first->write(0, ByteVector(512)));
+        ASSERT_TRUE(first->finish());
+    }
+    EXPECT_EQ(disk->list(directory)->size(), 1U);
+    ASSERT_TRUE(disk->remove(path));
+    ASSERT_EQ(::rmdir(directory.c_str()), 0);
+}
+
 TEST(OutputFile, ReplacesNeitherDirectoryNorPipeEvenIfForced) {
     const auto disk = make_posix_disk();
     const std::string directory = testing::TempDir() + "output_file_test";

@@ -1,0 +1,159 @@
+#include "appliance/operator/child_guard.h"
+
+#include "base/assert.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+#include <utility>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cw::appliance {
+namespace {
+
+struct Start {
+    char* const* argv;
+    int output;     // -1: ours.
+    int life;       // Ends with the runner.
+    int complaint;  // Takes an errno if the program cannot be started.
+};
+
+// From here to start_guarded() only async-signal-safe calls: the runner may have threads.
+
+void nothing_to_do(int /*signal*/) {}
+
+void keep_descriptors(const Start& start) {
+    const int nothing = ::open("/dev/null", O_RDONLY);
+    if (nothing >= 0) {
+        ::dup2(nothing, STDIN_FILENO);
+    }
+    if (start.output >= 0) {
+        ::dup2(start.output, STDOUT_FILENO);
+        ::dup2(start.output, STDERR_FILENO);
+    }
+    // Copies of the runner's locks and connections, and of its ends of other children's pipes, must
+    // end with the runner.
+    unsigned next = STDERR_FILENO + 1;
+    for (const int kept :
+         {std::min(start.life, start.complaint), std::max(start.life, start.complaint)}) {
+        if (static_cast<unsigned>(kept) > next) {
+            ::close_range(next, static_cast<unsigned>(kept) - 1, 0);
+        }
+        next = std::max(next, static_cast<unsigned>(kept) + 1);
+    }
+    ::close_range(next, ~0U, 0);
+}
+
+[[noreturn]] void be_program(const Start& start, pid_t guard) {
+    // Should somebody kill the guard alone. It has one thread, so the signal means what it says.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != guard) {
+        ::_exit(127);
+    }
+    for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGHUP}) {
+        ::signal(number, SIG_DFL);  // Also if the runner ignores it.
+    }
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::execvp(start.argv[0], start.argv);
+    const int error = errno;
+    [[maybe_unused]] const ssize_t said = ::write(start.complaint, &error, sizeof error);
+    ::_exit(127);
+}
+
+// All signals are blocked: those to the group are the program's, and what the program makes of them
+// is its own business.
+[[noreturn]] void be_guard(const Start& start) {
+    ::setpgid(0, 0);
+    ::prctl(PR_SET_NAME, "causeway-guard");
+    keep_descriptors(start);
+    struct sigaction action{};
+    action.sa_handler = nothing_to_do;
+    ::sigaction(SIGCHLD, &action, nullptr);
+    const pid_t self = ::getpid();
+    const pid_t program = ::fork();
+    if (program == 0) {
+        be_program(start, self);
+    }
+    if (program < 0) {
+        const int error = errno;
+        [[maybe_unused]] const ssize_t said = ::write(start.complaint, &error, sizeof error);
+        ::_exit(127);
+    }
+    ::close(start.complaint);
+    sigset_t but_children;
+    ::sigfillset(&but_children);
+    ::sigdelset(&but_children, SIGCHLD);
+    while (true) {
+        int status = 0;
+        if (::waitpid(program, &status, WNOHANG) == program) {
+            ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+        }
+        pollfd runner{.fd = start.life, .events = POLLIN, .revents = 0};
+        if (::ppoll(&runner, 1, nullptr, &but_children) > 0) {
+            ::kill(0, SIGKILL);  // The group: ourselves too.
+        }
+    }
+}
+
+// A pipe that no program inherits, as its end to read and its end to write.
+Result<std::pair<Fd, Fd>> make_pipe() {
+    int ends[2] = {-1, -1};
+    if (::pipe2(ends, O_CLOEXEC) != 0) {
+        return fail_errno(Errc::io_error, "pipe", errno);
+    }
+    return std::pair(Fd(ends[0]), Fd(ends[1]));
+}
+
+// The errno with which the program could not be started; none: it was.
+std::optional<int> read_complaint(const Fd& complaint) {
+    int error = 0;
+    ssize_t n = 0;
+    do {
+        n = ::read(complaint.get(), &error, sizeof error);
+    } while (n < 0 && errno == EINTR);
+    return n == sizeof error ? std::optional(error) : std::nullopt;
+}
+
+}  // namespace
+
+Result<GuardedChild> start_guarded(const std::vector<std::string>& argv, int output) {
+    CW_ASSERT(!argv.empty());
+    std::vector<char*> words;
+    words.reserve(argv.size() + 1);
+    for (const std::string& word : argv) {
+        words.push_back(const_cast<char*>(word.c_str()));  // execvp() does not write to them.
+    }
+    words.push_back(nullptr);
+    CW_TRY_ASSIGN(auto life, make_pipe());
+    CW_TRY_ASSIGN(auto complaint, make_pipe());
+    sigset_t all, before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);  // No handler of ours runs in the guard.
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+        be_guard({words.data(), output, life.first.get(), complaint.second.get()});
+    }
+    const int error = errno;
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    if (pid < 0) {
+        return fail_errno(Errc::io_error, "start " + argv.front(), error);
+    }
+    ::setpgid(pid, pid);  // Whoever comes first.
+    complaint.second.reset();
+    if (const auto reason = read_complaint(complaint.first)) {
+        ::waitpid(pid, nullptr, 0);
+        return *reason == ENOENT ? fail(Errc::not_found, "program " + argv.front())
+                                 : fail_errno(Errc::io_error, "start " + argv.front(), *reason);
+    }
+    return GuardedChild{pid, std::move(life.second)};
+}
+
+}  // namespace cw::appliance

@@ -1,0 +1,89 @@
+#include "appliance/operator/scratch_directory.h"
+
+#include "base/log.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <utility>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace cw::appliance {
+namespace {
+
+// A lock on the directory that ends with its holder. Invalid: somebody else's, or it is gone.
+Fd hold(const std::string& path) {
+    Fd held(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    struct stat opened{}, named{};
+    const bool ours = held.valid() && ::flock(held.get(), LOCK_EX | LOCK_NB) == 0 &&
+                      ::fstat(held.get(), &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
+                      opened.st_ino == named.st_ino && opened.st_uid == ::geteuid();
+    return ours ? std::move(held) : Fd{};
+}
+
+void remove_with_all(const std::string& path) {
+    std::error_code error;
+    std::filesystem::remove_all(path, error);
+    if (error) {
+        log_warning("scratch.left", {{"path", path}, {"error", error.message()}});
+    }
+}
+
+// What was left by those that were killed: nobody holds it, and nobody will ask for it again.
+void remove_left_over(const std::string& parent, const std::string& prefix) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(parent, ignored)) {
+        const std::string path = entry.path().string();
+        if (!entry.path().filename().string().starts_with(prefix)) {
+            continue;
+        }
+        if (const Fd held = hold(path); held.valid()) {
+            remove_with_all(path);
+        }
+    }
+}
+
+}  // namespace
+
+Result<ScratchDirectory> ScratchDirectory::make(const std::string& parent, std::string_view kind) {
+    constexpr int tries_max = 10;  // Another one may take it for left over before it is held.
+    const std::string prefix = "causeway-" + std::string(kind) + ".";
+    remove_left_over(parent, prefix);
+    std::string path;
+    for (int i = 0; i < tries_max; ++i) {
+        path = parent + "/" + prefix + "XXXXXX";
+        if (::mkdtemp(path.data()) == nullptr) {  // Mode 0700: it is the access control.
+            return fail_errno(Errc::io_error, "mkdtemp " + path, errno);
+        }
+        if (Fd held = hold(path); held.valid()) {
+            return ScratchDirectory(std::move(path), std::move(held));
+        }
+    }
+    return fail(Errc::io_error, "cannot hold " + path);
+}
+
+ScratchDirectory::ScratchDirectory(ScratchDirectory&& other) noexcept
+    : path_(std::exchange(other.path_, {})), held_(std::move(other.held_)) {}
+
+ScratchDirectory& ScratchDirectory::operator=(ScratchDirectory&& other) noexcept {
+    std::swap(path_, other.path_);
+    std::swap(held_, other.held_);
+    return *this;
+}
+
+ScratchDirectory::~ScratchDirectory() {
+    if (!path_.empty()) {
+        remove_with_all(path_);
+    }
+}
+
+std::string temporary_directory() {
+    std::error_code ignored;
+    return std::filesystem::temp_directory_path(ignored).string();
+}
+
+}  // namespace cw::appliance

@@ -35,6 +35,25 @@ pipeline::RecordType record_type_of(wire::FrameType type) {
     return {};
 }
 
+// What a NAK is called in the log: the protocol's numbers mean nothing to an operator.
+Errc code_of(wire::NakReason reason) noexcept {
+    switch (reason) {
+        case wire::NakReason::gap:
+            return Errc::seq_gap;
+        case wire::NakReason::corrupt:
+            return Errc::payload_corrupt;
+        case wire::NakReason::generation:
+            return Errc::generation_mismatch;
+        case wire::NakReason::size:
+            return Errc::size_mismatch;
+        case wire::NakReason::quota:
+            return Errc::quota_exceeded;
+        case wire::NakReason::conflict:
+            return Errc::seq_conflict;
+    }
+    return Errc::internal;
+}
+
 bool carries_credit(wire::FrameType type) noexcept {
     return type == write || type == base;
 }
@@ -309,7 +328,7 @@ void Session::nak(DiskStream& stream, wire::NakReason reason, std::string_view d
     const auto slot = static_cast<std::uint16_t>(&stream - streams_.data());
     log_warning("ingest.nak", {{"machine", machine_},
                                {"disk", stream.id()},
-                               {"reason", reason},
+                               {"code", name_of(code_of(reason))},
                                {"expected", stream.next_seq()},
                                {"detail", detail}});
     send(wire::FrameType::nak,

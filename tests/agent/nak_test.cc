@@ -94,5 +94,23 @@ TEST(AgentNak, ARecordThatIsRefusedAgainAndAgainIsTriedInANewSession) {
     h.expect_no_violations();
 }
 
+TEST(AgentNak, C3_AGapThatDoesNotCloseIsShownAsSuchAndClosesInANewSession) {
+    Harness h({.disks = 2, .disk_bytes = 4 * mib});
+    ASSERT_TRUE(h.run_until_protected());
+    h.server.naks = {h.id_of(0), NakReason::gap, 6};
+    h.write(0, 0, 4096, 7);
+    bool shown = false;
+    ASSERT_TRUE(h.run_until([&] {
+        const auto error = h.replicator->status().last_error;
+        shown = shown || (error && error->code == Errc::seq_gap);
+        return shown;
+    }));
+    ASSERT_TRUE(h.run_until_protected());
+    EXPECT_FALSE(h.replicator->status().last_error.has_value());
+    EXPECT_TRUE(point_reaches_the_vault(h));
+    EXPECT_GE(h.check_points(), 1U);
+    h.expect_no_violations();
+}
+
 }  // namespace
 }  // namespace cw::agent::test

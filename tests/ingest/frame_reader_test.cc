@@ -76,7 +76,7 @@ TEST_F(FrameReaderTest, WithoutEnoughSlabsNoneIsTaken) {
     EXPECT_EQ(pool->free_count(), 0U);
 }
 
-TEST_F(FrameReaderTest, MalformedHeaderIsRefusedBeforeMemoryIsTaken) {
+TEST_F(FrameReaderTest, H1_MalformedHeaderIsRefusedBeforeMemoryIsTaken) {
     ByteVector frame = write_frame({.session = SessionId{1}, .seq = Seq{1}}, {{0, 3 * mib, 9}});
     frame[9] ^= std::byte{0x40};
     const auto fed = feed(Bytes(frame).first(wire::frame_header_bytes), frame.size());

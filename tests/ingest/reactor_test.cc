@@ -78,7 +78,7 @@ TEST_P(ReactorTest, FullSpoolRingStopsReadingAndLosesNothing) {
     EXPECT_EQ(rig.backend().headers()[19].seq, Seq{20});
 }
 
-TEST_P(ReactorTest, ConnectionsWaitForMemoryAndThenGoOn) {
+TEST_P(ReactorTest, A8_ConnectionsWaitForMemoryAndThenGoOn) {
     RigOptions small = options();
     small.slabs = 8;
     small.records_capacity = 64;

@@ -247,7 +247,7 @@ TEST(Limits, C11_SlowHandshakeHeadAndHelloAreCutOff) {
     EXPECT_EQ(error->as<wire::ErrorMessage>().code, raw(Errc::peer_slow));
 }
 
-TEST(Limits, SlowlorisWithinAFrameIsCutOffAndOthersAreServed) {
+TEST(Limits, C11_SlowlorisWithinAFrameIsCutOffAndOthersAreServed) {
     RigOptions options;
     options.limits.rate_grace_ns = 200 * ns_per_ms;
     ListenerRig rig(options);
@@ -264,7 +264,7 @@ TEST(Limits, SlowlorisWithinAFrameIsCutOffAndOthersAreServed) {
     EXPECT_TRUE(eventually([&] { return rig.pool->free_count() == rig.pool->count(); }));
 }
 
-TEST(Limits, ConnectionsBeyondTheLimitAreToldToComeBackOrReset) {
+TEST(Limits, C12_ConnectionsBeyondTheLimitAreToldToComeBackOrReset) {
     RigOptions options;
     options.limits.connections = 2;
     ListenerRig rig(options);
@@ -286,7 +286,40 @@ TEST(Limits, ConnectionsBeyondTheLimitAreToldToComeBackOrReset) {
     EXPECT_LE(rig.listener->connection_count(), 2U + 16U);
 }
 
-TEST(Limits, OneIdentityThatKeepsComingIsToldToWait) {
+// A token for each handshake, and as many at once as are earned in a second.
+TEST(Limits, C12_HandshakesBeyondTheTokensWaitAndAreTakenAsTheyAreEarned) {
+    RigOptions options;
+    options.limits.handshakes_per_s = 2;
+    options.clock_stands = true;
+    ListenerRig rig(options);
+    const auto taken = [&] {
+        return rig.metrics->counter("causeway_ingest_accepted_total").value();
+    };
+    auto served = rig.session();
+    ASSERT_TRUE(served) << to_string(served.error());
+    std::vector<TestClient> storm;
+    for (int i = 0; i < 6; ++i) {
+        auto client = TestClient::connect(rig.port(), nullptr);
+        ASSERT_TRUE(client);
+        storm.push_back(std::move(*client));
+    }
+    EXPECT_TRUE(eventually([&] { return taken() >= 2; }));
+    // Round after round of the reactor, and none of them takes a third.
+    for (std::uint64_t seq = 1; seq <= 20; ++seq) {
+        ASSERT_TRUE(served->send(write_frame(served->at(seq), {{}})));
+        ASSERT_TRUE(served->receive(FrameType::ack));
+    }
+    EXPECT_EQ(taken(), 2.);
+    for (const double earned : {4., 6., 7.}) {
+        rig.clock->advance(ns_per_s);
+        EXPECT_TRUE(eventually([&] { return taken() >= earned; }));
+        EXPECT_EQ(taken(), earned);
+    }
+    // Put off, and not turned away.
+    EXPECT_EQ(rig.metrics->counter("causeway_ingest_refusals_total").value(), 0.);
+}
+
+TEST(Limits, H7_OneIdentityThatKeepsComingIsToldToWait) {
     RigOptions options;
     options.limits.attempts_burst = 3;
     ListenerRig rig(options);

@@ -104,6 +104,9 @@ TestCertificates& ListenerRig::certificates() {
 
 ListenerRig::ListenerRig(const RigOptions& options) {
     set_log_level(LogLevel::error);  // Refusals are what these tests are about.
+    if (options.clock_stands) {
+        clock->stop();
+    }
     pool = std::move(*pipeline::SlabPool::create("ingest", options.slabs));
     runner = std::make_unique<pipeline::Runner>("model", *clock);
     std::vector<ingest::ReactorPorts> ports;

@@ -54,16 +54,24 @@ private:
     std::uint32_t data_crc_ = 0;
 };
 
-// The system's clock, whose wall time a test may move.
+// The system's clock, whose wall time a test may move, and which it may stop.
 class ShiftedClock final : public Clock {
 public:
-    Nanos boot() override { return system_->boot(); }
+    Nanos boot() override {
+        const std::int64_t stands_at = stands_at_;
+        return stands_at != 0 ? Nanos{stands_at} : system_->boot();
+    }
     WallMicros wall() override { return WallMicros{raw(system_->wall()) + shift_us}; }
+
+    // From here on boot time moves only by advance().
+    void stop() { stands_at_ = raw(system_->boot()); }
+    void advance(std::int64_t ns) { stands_at_ += ns; }
 
     std::atomic<std::int64_t> shift_us{0};
 
 private:
     std::unique_ptr<Clock> system_ = make_system_clock();
+    std::atomic<std::int64_t> stands_at_{0};  // 0: it goes.
 };
 
 struct RigOptions {
@@ -74,6 +82,7 @@ struct RigOptions {
     ingest::Limits limits{};
     ingest::Authorise authorise{};
     std::shared_ptr<const RevocationList> revoked{};
+    bool clock_stands = false;
 };
 
 class ListenerRig {

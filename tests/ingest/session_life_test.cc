@@ -16,7 +16,7 @@ protected:
     ServerRig server;
 };
 
-TEST_F(LifeTest, HelloThatCannotBeAcceptedIsToldWhy) {
+TEST_F(LifeTest, G9_HelloThatCannotBeAcceptedIsToldWhy) {
     server.authorise = [](const Identity&, const wire::Hello& hello) -> Result<void> {
         return hello.machine_name == "evil" ? fail(Errc::authz_denied, "not admitted")
                                             : Result<void>{};
@@ -46,7 +46,7 @@ TEST_F(LifeTest, HelloThatCannotBeAcceptedIsToldWhy) {
     EXPECT_EQ(server.table.live_count(), 0U);
 }
 
-TEST_F(LifeTest, UnknownOptionalFeaturesAndNewerRangesAreAccepted) {
+TEST_F(LifeTest, G9_UnknownOptionalFeaturesAndNewerRangesAreAccepted) {
     SessionRig rig(server);
     wire::Hello hello = plain_hello();
     hello.features = 0xffff;
@@ -67,7 +67,29 @@ TEST_F(LifeTest, RefusalOfTheControlReachesTheAgentWithRetryAfter) {
     EXPECT_EQ(error.detail, "being moved");
 }
 
-TEST_F(LifeTest, NewerSessionDropsWhatTheOlderStillSends) {
+TEST_F(LifeTest, H5_FramesThatWereRecordedAndComeAgainInANewSessionStoreNothing) {
+    SessionRig older(server), newer(server);
+    older.open(plain_hello(1, 1));
+    (void)older.answers();
+    std::vector<ByteVector> recorded;
+    for (std::uint64_t seq = 1; seq <= 3; ++seq) {
+        recorded.push_back(write_frame(older.at(seq), {{0, 4096, 7}}));
+    }
+    older.feed(recorded[0]);
+    EXPECT_EQ(older.records.size(), 1U);
+    newer.open(plain_hello(1, 2));
+    for (const ByteVector& frame : recorded) {
+        newer.feed(frame);
+    }
+    EXPECT_TRUE(newer.records.empty());
+    EXPECT_EQ(newer.session->credit().in_flight(), 0U);
+    older.feed(recorded[1]);
+    EXPECT_EQ(older.error_code(), Errc::stale_session);
+    newer.feed(write_frame(newer.at(1), {{0, 4096, 7}}));
+    EXPECT_EQ(newer.records.size(), 1U);
+}
+
+TEST_F(LifeTest, C4_NewerSessionDropsWhatTheOlderStillSends) {
     SessionRig older(server), newer(server);
     older.open(plain_hello(1, 1));
     (void)older.answers();
@@ -108,7 +130,7 @@ TEST_F(LifeTest, EverySessionThatWasOpenedIsReportedClosedOnce) {
     EXPECT_EQ(closed(never), 0);
 }
 
-TEST_F(LifeTest, SilentPeerIsPingedThenClosed) {
+TEST_F(LifeTest, C1_SilentPeerIsPingedThenClosed) {
     SessionRig rig(server);
     rig.open(plain_hello());
     (void)rig.answers();

@@ -1,4 +1,5 @@
 // The stream of a session: sequences, duplicates, gaps, corruption, credit, acknowledgement.
+#include "base/log.h"
 #include "tests/ingest/session_rig.h"
 
 #include <gtest/gtest.h>
@@ -157,10 +158,15 @@ TEST_F(SessionTest, C2_DuplicateIsAcknowledgedAgainAndNotStored) {
 TEST_F(SessionTest, C3_GapStopsOneDiskUntilTheExpectedSequenceArrives) {
     rig.open(plain_hello(2));
     (void)rig.answers();
+    set_log_level(LogLevel::info);
+    testing::internal::CaptureStderr();
     rig.feed(write_frame(rig.at(1), {{}}));
     rig.feed(write_frame(rig.at(3), {{}}));
     rig.feed(write_frame(rig.at(4), {{}}));  // Discarded without another NAK.
     rig.feed(write_frame(rig.at(1, 1), {{}}));
+    const std::string log = testing::internal::GetCapturedStderr();
+    const std::string code(name_of(Errc::seq_gap));
+    EXPECT_NE(log.find(" code=" + code + " expected=2 "), std::string::npos) << log;
     EXPECT_EQ(rig.records.size(), 2U);
     EXPECT_EQ(rig.records[1].key.disk, id_of<DiskId>(2));
     const auto frames = rig.answers();
@@ -203,7 +209,12 @@ TEST_F(SessionTest, C13_CorruptExtentIsNakedAndTheResendIsTaken) {
     rig.open(plain_hello());
     ByteVector bad = write_frame(rig.at(1), {{0, 8192, 3}});
     bad.back() ^= std::byte{1};
+    set_log_level(LogLevel::info);
+    testing::internal::CaptureStderr();
     rig.feed(bad);
+    const std::string log = testing::internal::GetCapturedStderr();
+    const std::string code(name_of(Errc::payload_corrupt));
+    EXPECT_NE(log.find(" code=" + code + " expected=1 "), std::string::npos) << log;
     EXPECT_TRUE(rig.records.empty());
     const auto nak = rig.answer_of(FrameType::nak).as<wire::Nak>();
     EXPECT_EQ(nak.reason, wire::NakReason::corrupt);

@@ -226,7 +226,7 @@ TEST(SpoolCrash, KillThenRestartThenPowerCutLosesNothing) {
 }
 
 // A2: recovery itself is cut short ten times, at whatever it was doing.
-TEST(SpoolCrash, RecoveryMayBeKilledTenTimesOver) {
+TEST(SpoolCrash, A2_RecoveryMayBeKilledTenTimesOver) {
     set_log_level(LogLevel::error);
     for (std::uint64_t seed = 1; seed <= fakes::seeds(60); ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));

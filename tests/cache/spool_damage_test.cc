@@ -60,7 +60,7 @@ protected:
 };
 
 // Machine 1 has sequences 1 … 10 in batches 1, 3, 5 …; machine 2 in batches 2, 4, 6 ….
-TEST_F(SpoolDamageTest, ALostHeaderInTheMiddleIsReportedAndItsNeighboursAreKept) {
+TEST_F(SpoolDamageTest, B8_ALostHeaderInTheMiddleIsReportedAndItsNeighboursAreKept) {
     fill(20, false);
     storage_.overwrite(log_file, batches().at(9), ByteVector(block_bytes));
     const auto process = start();
@@ -170,7 +170,7 @@ TEST_F(SpoolDamageTest, ADamagedTableNamesExactlyItsRecord) {
     EXPECT_EQ(process->spool->stream_table().state(key(9)).durable, Seq{4});
 }
 
-TEST_F(SpoolDamageTest, DamagedDataIsFoundWhenItIsRead) {
+TEST_F(SpoolDamageTest, B5_DamagedDataIsFoundWhenItIsRead) {
     fill(4, true);
     storage_.flip_bit(log_file, batches().at(2) + 2 * block_bytes + 5000, 1);
     const auto process = start();
@@ -187,19 +187,21 @@ TEST_F(SpoolDamageTest, DamagedDataIsFoundWhenItIsRead) {
     }
 }
 
-TEST_F(SpoolDamageTest, TheLastBatchIsATornTailUnlessTheMarkCoversIt) {
+TEST_F(SpoolDamageTest, B9_TheLastBatchIsATornTailUnlessTheMarkCoversIt) {
     fill(20, false);
     storage_.overwrite(log_file, batches().at(20), ByteVector(block_bytes));
     {
         const auto process = start();  // No mark was put down: it may never have been acknowledged.
         EXPECT_EQ(process->recovered().size(), 19U);
         EXPECT_TRUE(process->spool->damaged().empty());
+        EXPECT_TRUE(process->conditions->list().empty());
         ASSERT_TRUE(process->spool->close());
     }
     storage_.overwrite(log_file, batches().at(19), ByteVector(block_bytes));
     const auto process = start();  // Now it was promised.
     EXPECT_EQ(process->recovered().size(), 18U);
     EXPECT_TRUE(names(process->spool->damaged(), key(0), Seq{10}));
+    EXPECT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
 }
 
 TEST_F(SpoolDamageTest, AnIdleSpoolPutsItsMarkDown) {
@@ -256,25 +258,43 @@ TEST_F(SpoolDamageTest, OneSuperblockSufficesAndIsRepaired) {
     EXPECT_EQ(process->refused->code, Errc::spool_tampered);
 }
 
-TEST_F(SpoolDamageTest, RefusesAForeignOrIncompleteSpool) {
+TEST_F(SpoolDamageTest, B14_AnEmptyDirectoryIsAMissingMountAndNothingIsMadeThere) {
     fill(4, true);
-    const auto refusal = [&](SpoolOptions options = small_options()) {
-        const auto process = start(std::move(options));
-        return process->refused ? process->refused->code : Errc::internal;
-    };
-    SpoolOptions other = small_options();
-    other.expected_id.bytes[3] = std::byte{9};
-    EXPECT_EQ(refusal(other), Errc::spool_tampered);
-    EXPECT_EQ(refusal(small_options(24)), Errc::config_invalid);  // Its own, with another size.
     SpoolOptions elsewhere = small_options();
     elsewhere.path = "/not-mounted";
     elsewhere.may_create = false;
-    EXPECT_EQ(refusal(elsewhere), Errc::spool_tampered);
+    const auto process = start(elsewhere);
+    ASSERT_TRUE(process->refused);
+    EXPECT_EQ(process->refused->code, Errc::spool_tampered);
+    EXPECT_FALSE(storage_.exists("/not-mounted/spool.log"));
+    EXPECT_FALSE(storage_.exists("/not-mounted/spool.id"));
+}
+
+TEST_F(SpoolDamageTest, B17_AnotherServersCacheIsRefusedAndLeftAsItIs) {
+    fill(4, true);
+    const ByteVector before = storage_.contents(log_file);
+    SpoolOptions other = small_options();
+    other.expected_id.bytes[3] = std::byte{9};
+    {
+        const auto process = start(other);
+        ASSERT_TRUE(process->refused);
+        EXPECT_EQ(process->refused->code, Errc::spool_tampered);
+        EXPECT_EQ(process->spool, nullptr);  // Nothing of it can be uploaded.
+    }
+    EXPECT_EQ(storage_.contents(log_file), before);
+    EXPECT_EQ(start()->recovered().size(), 4U);  // Its own server finds all of it.
+}
+
+TEST_F(SpoolDamageTest, RefusesAnotherSizeThanItWasMadeWith) {
+    fill(4, true);
+    const auto refusal = [&](SpoolOptions options) {
+        const auto process = start(std::move(options));
+        return process->refused ? process->refused->code : Errc::internal;
+    };
+    EXPECT_EQ(refusal(small_options(24)), Errc::config_invalid);
     SpoolOptions odd = small_options();
     odd.size_bytes += block_bytes;
     EXPECT_EQ(refusal(odd), Errc::usage);
-    storage_.erase(log_file);
-    EXPECT_EQ(refusal(), Errc::spool_tampered);
 }
 
 TEST_F(SpoolDamageTest, B16_AFileThatSomebodyEditedOrDeletedIsRefusedAndNeverMadeAnew) {
@@ -307,7 +327,7 @@ TEST_F(SpoolDamageTest, NoSpaceForTheFileIsAnErrorAndLeavesNothingHalfDone) {
     ASSERT_FALSE(process->refused);
 }
 
-TEST_F(SpoolDamageTest, AMisdirectedWriteIsDetectedAtBothPlaces) {
+TEST_F(SpoolDamageTest, B7_AMisdirectedWriteIsDetectedAtBothPlaces) {
     fill(20, false);
     const auto at = batches();
     const ByteVector bytes = storage_.contents(log_file);

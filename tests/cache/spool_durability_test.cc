@@ -145,7 +145,9 @@ TEST_F(SpoolDurabilityTest, B3AFailedSyncIsFinalAndItsPhantomsAreNotBelieved) {
                 }
             }
             EXPECT_EQ(acknowledged.size(), 2U);
-            EXPECT_TRUE(process->spool->failed());
+            ASSERT_TRUE(process->spool->failed());
+            EXPECT_EQ(process->spool->failed()->code, Errc::io_error);
+            EXPECT_TRUE(process->conditions->standing(Errc::io_error));
             storage.plan().sync_error = 0;
             EXPECT_FALSE(process->spool->close());  // Nor does an orderly end try again.
             storage.kill();
@@ -189,6 +191,117 @@ TEST_F(SpoolDurabilityTest, NoRegionIsWrittenBeforeADurableCheckpointNamesIt) {
         storage.kill();
     }
     EXPECT_GT(regions_seen, 6 * fakes::seeds(15));
+}
+
+// After every acknowledgement, whatever order the device finished its writes in, the power may go.
+TEST_F(SpoolDurabilityTest, B11_WhatIsAcknowledgedIsOnThePlatterInAnyOrderOfCompletions) {
+    // So large that several batches are under way at once.
+    SpoolOptions options = small_options();
+    options.region_bytes = mib;
+    options.size_bytes = 16 * mib;
+    options.batch_bytes_max = 600 * kib;
+    std::uint64_t compared = 0;
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(8); ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        fakes::SimStorage storage(seed, {.delay_polls_max = 8, .only_path = ""});
+        const auto process = start(storage, options);
+        ASSERT_FALSE(process->refused);
+        Held acknowledged;
+        std::uint64_t seq = 1;
+        for (int i = 0; i < 1000 && acknowledged.size() < 150; ++i) {
+            bool taken = true;
+            while (taken && seq <= 200) {
+                Record record = make_write(make_key(1, 1), Seq{seq}, 8);
+                taken = process->spool->append(record);
+                seq += taken ? 1 : 0;
+            }
+            process->spool->step(1);
+            const std::size_t before = acknowledged.size();
+            while (const auto stored = process->spool->take_durable()) {
+                acknowledged.emplace(stored->record.header.key, stored->record.header.seq);
+            }
+            if (acknowledged.size() == before) {
+                continue;
+            }
+            fakes::SimStorage copy(seed);
+            storage.copy_to(copy);
+            copy.power_cut();
+            const auto next = start(copy, options);
+            ASSERT_FALSE(next->refused);
+            ASSERT_TRUE(std::ranges::includes(held_by(*next), acknowledged));
+            EXPECT_TRUE(next->spool->damaged().empty());
+            ++compared;
+        }
+        storage.kill();
+    }
+    EXPECT_GT(compared, 20U);
+}
+
+// Beyond the promise, and yet never silent: what is gone below something that is there is named.
+TEST_F(SpoolDurabilityTest, B10_ADeviceThatLiedIsFoundOutAndNothingWrongIsGivenBack) {
+    int found_out = 0;
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(40); ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        fakes::SimStorage storage(seed);
+        Held acknowledged;
+        {
+            const auto process = start(storage);
+            for (std::uint64_t seq = 1; seq <= 16; ++seq) {
+                storage.plan().sync_ignored = storage.plan().durable_ignored = seq > 4;
+                Record record = make_write(make_key(1, 1), Seq{seq}, 1);
+                ASSERT_TRUE(process->spool->append(record));
+                for (const StoredRecord& stored : process->settle()) {
+                    acknowledged.emplace(stored.record.header.key, stored.record.header.seq);
+                }
+            }
+            storage.power_cut();
+        }
+        ASSERT_EQ(acknowledged.size(), 16U);
+        storage.plan() = {};
+        const auto process = start(storage);
+        ASSERT_FALSE(process->refused);
+        const std::vector<DamagedRange> damaged = process->spool->damaged();
+        Held found;
+        for (StoredRecord& stored : process->recovered()) {
+            found.emplace(stored.record.header.key, stored.record.header.seq);
+            if (process->read_back(stored.lsn, stored.record)) {
+                EXPECT_TRUE(payload_is_genuine(stored.record));
+            }
+        }
+        ASSERT_FALSE(found.empty());  // The four that were written before it lied.
+        bool gap = false;
+        for (const auto& [key, seq] : acknowledged) {
+            if (!found.contains({key, seq}) && seq < found.rbegin()->second) {
+                gap = true;
+                EXPECT_TRUE(std::ranges::any_of(damaged, [&](const DamagedRange& range) {
+                    return range.key == key && range.first <= seq && seq <= range.last;
+                })) << raw(seq);
+            }
+        }
+        EXPECT_TRUE(!gap || process->conditions->standing(Errc::spool_lost_durable));
+        found_out += gap ? 1 : 0;
+    }
+    EXPECT_GT(found_out, 0);
+}
+
+// The fake keeps a name only if its directory was synced, or by chance.
+TEST_F(SpoolDurabilityTest, B15_TheFilesOfACacheThatWasJustMadeOutliveThePower) {
+    for (std::uint64_t seed = 1; seed <= fakes::seeds(20); ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        fakes::SimStorage storage(seed);
+        {
+            const auto process = start(storage);
+            Record record = make_write(make_key(1, 1), Seq{1}, 1);
+            ASSERT_TRUE(process->spool->append(record));
+            ASSERT_EQ(process->settle().size(), 1U);
+            storage.power_cut();
+        }
+        SpoolOptions options = small_options();
+        options.may_create = false;
+        const auto process = start(storage, options);
+        ASSERT_FALSE(process->refused) << to_string(*process->refused);
+        EXPECT_EQ(process->recovered().size(), 1U);
+    }
 }
 
 }  // namespace

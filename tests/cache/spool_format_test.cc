@@ -120,7 +120,7 @@ TEST(SpoolFormat, EveryFlippedBitOfAHeaderIsNoticed) {
     }
 }
 
-TEST(SpoolFormat, NewerVersionsAreRefusedAsSuch) {
+TEST(SpoolFormat, G8_NewerVersionsAreRefusedAsSuch) {
     ByteVector bytes(golden_batch().header_bytes());
     encode_batch_header(golden_batch(), bytes);
     bytes[4] = std::byte{2};

@@ -138,7 +138,7 @@ TEST_F(SpoolStageTest, RefusesAGapAndNamesWhatItExpects) {
     EXPECT_EQ(stored().size(), 1U);
 }
 
-TEST_F(SpoolStageTest, DropsADuplicateAndAcknowledgesItAgain) {
+TEST_F(SpoolStageTest, C15_DropsADuplicateAndAcknowledgesItAgain) {
     open(SessionId{1});
     send(make_write(key_, Seq{1}, 1));
     run();

@@ -285,7 +285,7 @@ TEST_F(SpoolTest, AFailedSyncAcknowledgesNothingAndIsNotRetried) {
     EXPECT_EQ(process->spool->streams().at(0).durable, Seq{1});
 }
 
-TEST_F(SpoolTest, RaisesAndClearsSpoolSlow) {
+TEST_F(SpoolTest, B13_RaisesAndClearsSpoolSlow) {
     fakes::SimStorage storage(3, {}, &clock_);
     Process process(storage, clock_, *random_, small_options());
     storage.plan().durable_delay_ns = 3 * ns_per_s;

@@ -84,7 +84,28 @@ TEST(Compressor, StaysWithinTheMemoryItAnnouncesAtEveryLevel) {
     }
 }
 
-TEST(Compressor, SurvivesHostileBytes) {
+// What unpacks to more than was declared: a thousandfold, and one byte.
+TEST(Compressor, H2_ABombUnpacksToNoMoreThanWasDeclared) {
+    Compressor compressor;
+    const ByteVector zeros(chunk_bytes_max);
+    ByteVector packed(compress_bound(zeros.size())), out(zeros.size(), std::byte{0xee});
+    for (const CodecChoice& choice : {CodecChoice{Codec::lz4, 1}, CodecChoice{Codec::zstd, 1}}) {
+        const std::size_t bytes = compressor.compress(zeros, choice, packed).bytes;
+        ASSERT_GT(bytes, 0U);
+        ASSERT_LT(bytes, zeros.size() / 100);
+        for (const std::size_t declared : {zeros.size() / 1000, zeros.size() - 1}) {
+            std::ranges::fill(out, std::byte{0xee});
+            const auto done = compressor.decompress(choice.codec, Bytes(packed).first(bytes),
+                                                    MutableBytes(out).first(declared));
+            ASSERT_FALSE(done);
+            EXPECT_EQ(done.error().code, Errc::object_corrupt);
+            EXPECT_TRUE(std::ranges::all_of(MutableBytes(out).subspan(declared),
+                                            [](std::byte b) { return b == std::byte{0xee}; }));
+        }
+    }
+}
+
+TEST(Compressor, H2_SurvivesHostileBytes) {
     Compressor compressor;
     const auto random = make_seeded_random(11);
     ByteVector packed(compress_bound(chunk_bytes_max)), out(64 * 1024);

@@ -61,7 +61,7 @@ TEST_F(Assembly, WritesBetweenBarriersShareASegmentAndOverwrittenBytesStayHere) 
     EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
-TEST_F(Assembly, AnOutageCostsDiskNotMemory) {
+TEST_F(Assembly, C10_AnOutageCostsDiskNotMemory) {
     protect();
     // The store refuses everything for a while, and no memory is left for sealed segments; writes
     // go on.

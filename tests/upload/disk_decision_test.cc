@@ -38,14 +38,14 @@ TEST_F(DiskDecision, ContinuesAfterWhatTheCacheHolds) {
     EXPECT_FALSE(welcome.resync_open);
 }
 
-TEST_F(DiskDecision, ANewServerLetsTheAgentResendFromCommitted) {
+TEST_F(DiskDecision, E6_ANewServerLetsTheAgentResendFromCommitted) {
     hello.oldest_held = Seq{91};
     const auto welcome = decide(false);
     EXPECT_EQ(welcome.action, DiskAction::continue_);
     EXPECT_EQ(welcome.durable, Seq{90});
 }
 
-TEST_F(DiskDecision, ANewServerCatchesUpWhatTheAgentFreed) {
+TEST_F(DiskDecision, C8_ANewServerCatchesUpWhatTheAgentFreed) {
     hello.oldest_held = Seq{95};
     hello.catch_up_possible = true;
     const auto welcome = decide(false);
@@ -67,7 +67,7 @@ TEST_F(DiskDecision, G5AFenceThatLostWhatWasAcknowledgedBeginsAnew) {
     EXPECT_EQ(decide().action, DiskAction::resync);
 }
 
-TEST_F(DiskDecision, NeverInventsWhatNobodyHolds) {
+TEST_F(DiskDecision, C8_NeverInventsWhatNobodyHolds) {
     hello.oldest_held = Seq{95};
     const auto welcome = decide(false);
     EXPECT_EQ(welcome.action, DiskAction::resync);
@@ -83,7 +83,7 @@ TEST_F(DiskDecision, DamageInTheCacheIsCaughtUpFromTheAgent) {
     EXPECT_EQ(welcome.durable, Seq{90});
 }
 
-TEST_F(DiskDecision, AnAgentThatWentBackInTimeBeginsANewHistory) {
+TEST_F(DiskDecision, C7_AnAgentThatWentBackInTimeBeginsANewHistory) {
     hello.next_seq = hello.oldest_held = Seq{60};
     const auto welcome = decide();
     EXPECT_EQ(welcome.action, DiskAction::resync);

@@ -335,7 +335,7 @@ TEST_F(Publish, AManifestBelowTheBoundaryMeansFenced) {
     EXPECT_FALSE(server.cache.records.empty());
 }
 
-TEST_F(Publish, AVaultOlderThanTheWitnessIsRefused) {
+TEST_F(Publish, F4_AVaultOlderThanTheWitnessIsRefused) {
     protect();
     server.crash();
     const std::uint64_t number = chain().newest.number;

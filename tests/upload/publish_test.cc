@@ -46,7 +46,7 @@ TEST_F(Publish, NoPointWhileAFenceIsOpen) {
     EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
-TEST_F(Publish, AGroupPointWaitsForItsResult) {
+TEST_F(Publish, C16_AGroupPointWaitsForItsResult) {
     protect();
     const GroupId group = make_id<GroupId>(*world.random);
     source.write(server, source.disks[0]);

@@ -43,7 +43,7 @@ TEST(GroupPoint, IsMadeWhenEverybodyHeldAtOneMoment) {
     expect_settled(rig, 4);
 }
 
-TEST(GroupPoint, WithAnyOneMessageLostEndsWholeOrAsPlainPointsAndHoldsNobody) {
+TEST(GroupPoint, C16_WithAnyOneMessageLostEndsWholeOrAsPlainPointsAndHoldsNobody) {
     std::uint64_t messages = 1;
     for (std::uint64_t lost = 0; lost < messages; ++lost) {
         GroupRig rig(3);

@@ -99,7 +99,7 @@ protected:
     std::unique_ptr<NbdServer> server_;
 };
 
-TEST_F(Nbd, SocketIsForItsOwnerOnly) {
+TEST_F(Nbd, H10_SocketIsForItsOwnerOnly) {
     struct stat st{};
     ASSERT_EQ(::stat(path_.c_str(), &st), 0);
     EXPECT_EQ(st.st_mode & 0777U, 0600U);

@@ -145,7 +145,7 @@ TEST(Replicator, ADiskSpoolThatClosesTakesBackWhatItReadForTheQueue) {
     }));
 }
 
-TEST(Replicator, WithADiskSpoolAnOutageKeepsEveryWriteAndEveryPointInOrder) {
+TEST(Replicator, C14_WithADiskSpoolAnOutageKeepsEveryWriteAndEveryPointInOrder) {
     Harness h({.disk_bytes = 16 * mib, .memory_slabs = 12});
     open_spool(h);
     ASSERT_TRUE(h.run_until_protected());

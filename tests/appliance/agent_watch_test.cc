@@ -38,7 +38,7 @@ TEST_F(AgentWatchTest, AMachineThatIsNotHeardAfterAStartIsSilent) {
     EXPECT_FALSE(silent_after(0));
 }
 
-TEST_F(AgentWatchTest, SilenceBeginsWhenTheLastSessionEnds) {
+TEST_F(AgentWatchTest, C14_SilenceBeginsWhenTheLastSessionEnds) {
     hear(AgentNotice::Kind::connected, 1);
     EXPECT_FALSE(silent_after(10 * limit));
     hear(AgentNotice::Kind::closed, 1);

@@ -51,7 +51,7 @@ TEST_F(MachineRecordsTest, AJobAndItsStateAreSeenByWhoeverReadsTheVault) {
     EXPECT_EQ(seen->state, MachineState::failed_over);
 }
 
-TEST_F(MachineRecordsTest, TheSecondOfTwoFailoversIsRefusedWhileTheFirstLives) {
+TEST_F(MachineRecordsTest, E10_TheSecondOfTwoFailoversIsRefusedWhileTheFirstLives) {
     MachineRecords mine = records(), theirs = records();
     auto first = begin(mine, Verb::failover);
     ASSERT_TRUE(first);

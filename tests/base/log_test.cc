@@ -31,7 +31,7 @@ TEST(Log, WritesOneLineWithUtcTimeLevelEventAndFields) {
     EXPECT_TRUE(std::regex_match(line, form)) << line;
 }
 
-TEST(Log, CannotBeForgedByAHostileName) {
+TEST(Log, H3_CannotBeForgedByAHostileName) {
     const std::string line = logged([] {
         log_warning("x", {{"name", "a\n2026-01-01T00:00:00.000Z error \"forged\" = \x1b[2J"}});
     });

@@ -40,7 +40,7 @@ TEST_F(TransferTest, EndsWhenEverythingMovedAtOnce) {
     EXPECT_EQ(request_.result, static_cast<std::int64_t>(4 * block_bytes));
 }
 
-TEST_F(TransferTest, GoesOnAfterAShortWriteWithExactlyTheRest) {
+TEST_F(TransferTest, B12_GoesOnAfterAShortWriteWithExactlyTheRest) {
     begin(DiskOp::write, false);
     EXPECT_FALSE(transfer_.advance(1000));
     EXPECT_EQ(transfer_.offset(), 8 * block_bytes + 1000);
@@ -93,7 +93,7 @@ TEST_F(TransferTest, TriesAgainAfterAnInterruptionButNotForEver) {
     }
 }
 
-TEST_F(TransferTest, ACancelledOperationIsNeverASuccess) {
+TEST_F(TransferTest, B12_ACancelledOperationIsNeverASuccess) {
     for (const DiskOp op : {DiskOp::read, DiskOp::write, DiskOp::sync}) {
         begin(op, false);
         EXPECT_TRUE(transfer_.advance(-ECANCELED));

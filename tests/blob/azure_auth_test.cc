@@ -240,7 +240,7 @@ TEST_F(AzureKeys, SasRightsAreTheServicesBusiness) {
     EXPECT_EQ(name_of(list_all(*one, Container::keys, "").error().code), name_of(Errc::blob_auth));
 }
 
-TEST_F(AzureKeys, SecretsNeverAppearInErrorsOrNames) {
+TEST_F(AzureKeys, H9_SecretsNeverAppearInErrorsOrNames) {
     const std::string signature = fake_.account_sas("r");
     const auto store = open(sas(signature));
     const std::string secret = signature.substr(signature.find("sig=") + 4);

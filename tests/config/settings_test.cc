@@ -43,7 +43,7 @@ TEST(Settings, TakesEachKindAsWritten) {
     EXPECT_EQ(settings->pipeline_zstd_level, -5);
 }
 
-TEST(Settings, AnErrorNamesLineColumnAndKey) {
+TEST(Settings, G6_AnErrorNamesLineColumnAndKey) {
     EXPECT_EQ(refusal("[egress]\nupload_threads_per_vm = 33\n"),
               "f.toml:2:25: egress.upload_threads_per_vm: 33 is outside 1 … 32");
     EXPECT_EQ(refusal("[cache]\nsize = \"12 parsecs\"\n").substr(0, 23), "f.toml:2:8: cache.size:");

@@ -151,21 +151,21 @@ check "a token outlives kill -9 of the server" enrol "$demo/token2" "$demo/secon
 # G2: every certificate has expired. Only an operator's token for this very machine helps.
 wait_for 180 "protection" agent_protects
 demo_stop_agent
-check "the certificate is made to have expired" expire_certificate
+check "G2: the certificate is made to have expired" expire_certificate
 renew_fails() { ! causeway-agent enrol --renew --state "$demo/agent" >"$demo/enrol.out" 2>&1 && enrol_says CERTIFICATE_EXPIRED; }
-check "an expired certificate does not renew itself" renew_fails
-check "a token for anybody does not make another machine of this one" refused TOKEN_REFUSED "$demo/token2" "$demo/agent"
-check "a token for this machine is made" token_into "$demo/token5" --machine "$demo_machine"
-check "it is of no use to another machine" refused TOKEN_REFUSED "$demo/token5" "$demo/second"
+check "G2: an expired certificate does not renew itself" renew_fails
+check "G2: a token for anybody does not make another machine of this one" refused TOKEN_REFUSED "$demo/token2" "$demo/agent"
+check "G2: a token for this machine is made" token_into "$demo/token5" --machine "$demo_machine"
+check "G2: it is of no use to another machine" refused TOKEN_REFUSED "$demo/token5" "$demo/second"
 same_machine() { enrol - "$demo/agent" < "$demo/token5" && enrol_says "^machine $demo_machine,"; }
-check "the machine is enrolled again as what it was" same_machine
+check "G2: the machine is enrolled again as what it was" same_machine
 protect
 wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 wait_for 180 "protection" agent_protects
 wait_for 180 "a session" agent_live
 writer_go
-check "its history goes on" note_point again committed
-check "every point is byte-identical" restore_all
+check "G2: its history goes on" note_point again committed
+check "G2: every point is byte-identical" restore_all
 
 # H7: whoever guesses is locked out, and the server says so.
 guesses() {

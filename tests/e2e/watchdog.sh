@@ -39,11 +39,11 @@ hang_at() {
     # What the cache holds goes on without the agent, which is not welcomed by a server that hangs before.
     wait_for 180 "the agent to come back, or the hang" back_or_stalled "$2"
     stalls "$2" || make_point
-    check "$2: the hang is logged" wait_for 180 "the line of the log" stalls "$2"
+    check "A9: $2: the hang is logged" wait_for 180 "the line of the log" stalls "$2"
     # Said before the line was written: nothing comes after it, however slow this machine is.
     wait_for 60 "the condition" stall_is_shown "$2"
-    pass "$2: the status says so"
-    check "$2: health is critical" shown '"level": "critical"'
+    pass "A9: $2: the status says so"
+    check "A9: $2: health is critical" shown '"level": "critical"'
     [ "$2" != spool ] || hears_nothing
     kill -ABRT "$demo_server_pid"
     wait "$demo_server_pid" 2>/dev/null
@@ -52,7 +52,7 @@ hears_nothing() {
     local before
     before=$(signs_of_life)
     sleep 10  # WATCHDOG_USEC: what the service manager waits for.
-    check "the service manager hears no more signs of life" test "$(signs_of_life)" -eq "$before"
+    check "A9: the service manager hears no more signs of life" test "$(signs_of_life)" -eq "$before"
 }
 
 demo_begin
@@ -85,8 +85,8 @@ hang_at upload.before_claim:1 open
 demo_start_server
 wait_for 180 "the agent to come back" agent_live
 make_point
-check "every point reaches the vault" wait_for 180 "all points" all_committed
-check "no hang makes a resync" test "$(grep -c 'agent.fence.open' "$demo/agent.log")" -eq "$fences"
+check "A9: every point reaches the vault" wait_for 180 "all points" all_committed
+check "A9: no hang makes a resync" test "$(grep -c 'agent.fence.open' "$demo/agent.log")" -eq "$fences"
 writer_pause
-check "every point restores what the disk was at its moment" restore_all
+check "A9: every point restores what the disk was at its moment" restore_all
 cases_end

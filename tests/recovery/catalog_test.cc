@@ -30,7 +30,7 @@ TEST(Catalog, FindsPointsByWhatPeopleSay) {
     EXPECT_EQ(catalog.find_point("2023-11-14 22:14").error().code, Errc::usage);
 }
 
-TEST(Catalog, RefusesARolledBackVaultUnlessTold) {  // F4
+TEST(Catalog, F4_RefusesARolledBackVaultUnlessTold) {  // F4
     World world(6);
     world.model.publish_point();
     world.model.publish_point();

@@ -278,7 +278,7 @@ TEST_F(Failback, AHintBeyondTheDiskIsRefused) {
     }
 }
 
-TEST_F(Failback, MovesNothingWhenNothingDiffers) {
+TEST_F(Failback, E9_MovesNothingWhenNothingDiffers) {
     Site site(8 * mib + 37 * sector_bytes);
     begin(site, site.truth);
     const auto report = run();
@@ -340,7 +340,7 @@ TEST_F(Failback, FillsAnOddDiskThatHasNothingInCommon) {
     EXPECT_EQ(report->moved_bytes, site.truth.size());
 }
 
-TEST_F(Failback, ACancelAtAnyMomentLeavesTheTargetAsItWas) {
+TEST_F(Failback, E9_ACancelAtAnyMomentLeavesTheTargetAsItWas) {
     Site site(48 * mib);
     begin(site, site.old_disk(60));
     std::uint64_t questions = 0;
@@ -443,7 +443,7 @@ TEST_F(Failback, BeginsAnewWhenTheTargetChangedAfterAnInterruptedRun) {
     EXPECT_TRUE(target_is(site.truth));
 }
 
-TEST_F(Failback, RefusesUnsafeTargets) {
+TEST_F(Failback, E11_RefusesUnsafeTargets) {
     Site site(2 * mib);
     begin(site, site.old_disk(2));
     probe_.used = true;

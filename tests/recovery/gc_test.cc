@@ -93,7 +93,7 @@ TEST_F(Gc, AnnouncesTheSweepBeforeItDeletes) {
     EXPECT_EQ((*note)->sweep_epoch, world_.rig.state.newest.epoch);
 }
 
-TEST_F(Gc, ASegmentThatIsNamedMeanwhileIsRescued) {
+TEST_F(Gc, E5_ASegmentThatIsNamedMeanwhileIsRescued) {
     const auto late = orphan();
     ASSERT_TRUE(collect(0));
     vault::Manifest manifest = world_.rig.next();
@@ -105,7 +105,7 @@ TEST_F(Gc, ASegmentThatIsNamedMeanwhileIsRescued) {
     EXPECT_TRUE(memory_.unnamed_since.empty());
 }
 
-TEST_F(Gc, StopsAtAListThatFails) {
+TEST_F(Gc, D16_StopsAtAListThatFails) {
     const auto lost = orphan();
     ASSERT_TRUE(collect(0));
     world_.memory.script(BlobOp::list, BlobFault::unavailable, 1000);
@@ -136,7 +136,7 @@ TEST_F(Gc, D13LeavesWhatSomebodyLeasedForLater) {
     EXPECT_FALSE(present(lost));
 }
 
-TEST_F(Gc, DeletesManifestsBelowThePublishedBoundaryOnly) {
+TEST_F(Gc, E5_DeletesManifestsBelowThePublishedBoundaryOnly) {
     world_.rig.publish(make_checkpoint(world_.rig.state));
     vault::Manifest bounded = world_.rig.next();
     bounded.boundary = bounded.checkpoint;

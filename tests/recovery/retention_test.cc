@@ -98,7 +98,7 @@ TEST(Retention, NeverPrunesTheNewestPointOrTheNewestAppPoint) {
     EXPECT_EQ(after[1].point.id, later.point.id);
 }
 
-TEST(Retention, AJumpingClockPrunesNothingExtra) {  // G5 of the catalogue
+TEST(Retention, G5_AJumpingClockPrunesNothingExtra) {  // G5 of the catalogue
     Rig rig;
     std::vector<RetentionPoint> points;
     for (int i = 0; i < 24; ++i) {

@@ -119,7 +119,7 @@ TEST_F(Verify, IndexSeesDamagedHeadersIndexesAndTrailers) {
     }
 }
 
-TEST_F(Verify, AMissingSegmentSpoilsOnlyThePointsThatNeedIt) {
+TEST_F(Verify, F2_AMissingSegmentSpoilsOnlyThePointsThatNeedIt) {
     const Victim hurt = victim();
     world_.memory.erase(segment_blob(hurt.ref.name));
     expect_verdict(verify(VerifyDepth::index), hurt, Verdict::unusable, Errc::blob_not_found);

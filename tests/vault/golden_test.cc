@@ -170,7 +170,7 @@ void expect_read(const std::string& version, std::uint64_t newest, std::size_t r
     }
 }
 
-TEST(Golden, Version1IsStillRead) {
+TEST(Golden, G8_Version1IsStillRead) {
     expect_read("v1", 4, 0);
 }
 

@@ -61,7 +61,7 @@ TEST_F(Keys, SaysSoWhenThereIsNoVault) {
     EXPECT_EQ(open_vault(*store_).error().code, Errc::vault_missing);
 }
 
-TEST_F(Keys, WrongKekIsUnavailableNotCorrupt) {
+TEST_F(Keys, F8_WrongKekIsUnavailableNotCorrupt) {
     ASSERT_TRUE(create_vault(*store_, *kek_, *random_));
     const auto vault = open_vault(*store_);
     ASSERT_TRUE(open_machine_keys(*store_, *kek_, *vault, machine_, random_.get()));

@@ -104,7 +104,7 @@ TEST_F(Manifests, HeaderCanBeCheckedWithoutAnyKey) {
     EXPECT_EQ(header->certificate.server, rig_.signer.certificate.server);
 }
 
-TEST_F(Manifests, EveryFlippedByteIsSeen) {
+TEST_F(Manifests, H8_EveryFlippedByteIsSeen) {
     const SealedManifest sealed = rig_.seal_manifest(full());
     for (std::size_t at = 0; at < sealed.bytes.size(); ++at) {
         ByteVector bad = sealed.bytes;
@@ -137,7 +137,7 @@ TEST_F(Manifests, OfAnotherMachineDoNotOpen) {
               Errc::object_corrupt);
 }
 
-TEST_F(Manifests, SignedByAServerOfAnotherVaultAreRefused) {  // F5
+TEST_F(Manifests, F5_SignedByAServerOfAnotherVaultAreRefused) {  // F5
     fakes::MemoryVault foreign(clock_, {});
     const auto factory = foreign.factory();
     const auto store = factory->make();

@@ -195,7 +195,7 @@ TEST_F(ReadChain, TakesNothingUnreadableForLost) {
     EXPECT_EQ(chain.error().code, Errc::blob_unavailable);
 }
 
-TEST_F(ReadChain, SeesSwappedAndMissingManifests) {  // F3
+TEST_F(ReadChain, F3_SeesSwappedAndMissingManifests) {  // F3
     publish(5);
     ASSERT_TRUE(memory_.swap(manifest(3), manifest(4)));
     EXPECT_EQ(read().error().code, Errc::object_corrupt);

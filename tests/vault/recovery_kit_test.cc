@@ -31,7 +31,7 @@ TEST(RecoveryKit, IsTheKeyAgainWhenTyped) {
               some_key().reveal());
 }
 
-TEST(RecoveryKit, EverySlipOfOneDigitIsSeenAndItsLineNamed) {
+TEST(RecoveryKit, F9_EverySlipOfOneDigitIsSeenAndItsLineNamed) {
     // "key 1  0123 4567 89ab cdef  check 0f1e"
     constexpr std::string_view form = "key _  xxxx xxxx xxxx xxxx  check xxxx\n";
     const std::string lines = kit_lines(some_key()).reveal();

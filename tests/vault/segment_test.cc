@@ -174,7 +174,7 @@ TEST_F(Segments, ChunksDoNotOpenInEachOthersPlace) {
     EXPECT_TRUE(open_chunk(*keys, sealed.chunks[0], first, out));
 }
 
-TEST_F(Segments, DecompressionStopsAtTheAuthenticatedLength) {
+TEST_F(Segments, F10_DecompressionStopsAtTheAuthenticatedLength) {
     for (const Codec codec : {Codec::lz4, Codec::zstd}) {
         fakes::RigSegment plan = plan_;
         plan.extents = {{0, fakes::text_bytes(3, 1 * mib), Seq{10}, codec, 0}};

@@ -177,7 +177,7 @@ TEST_F(VolumeTest, AfterTheSwitchNothingIsCancelledAndNothingElseIsTaken) {
     EXPECT_EQ(target(), stream.steps.back().image);
 }
 
-TEST_F(VolumeTest, UnsafeTargetsAreRefused) {
+TEST_F(VolumeTest, E11_UnsafeTargetsAreRefused) {
     const Stream stream(7);
     begin(stream, 1);
     probe_.used = true;

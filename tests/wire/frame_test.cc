@@ -120,7 +120,7 @@ TEST(Frame, HeaderOfWrongLengthIsRefused) {
     }
 }
 
-TEST(Frame, FieldsOutOfTheirBoundsAreRefusedEvenWithARightChecksum) {
+TEST(Frame, H1_FieldsOutOfTheirBoundsAreRefusedEvenWithARightChecksum) {
     struct Case {
         const char* name;
         std::function<void(FrameHeader&)> spoil;

@@ -4,8 +4,12 @@
 #include "base/log.h"
 
 #include <algorithm>
+#include <set>
 
 namespace cw::agent {
+
+using pipeline::StreamKey;
+
 namespace {
 
 constexpr std::size_t read_slabs = 8;  // One record of the largest size at a time.
@@ -46,6 +50,7 @@ Result<std::unique_ptr<Spiller>> Spiller::open(const std::string& directory,
         if (raw(entry.spill.lsn) != 0) {
             raw_spiller->spool_->release(entry.spill.lsn);
             --raw_spiller->held_;
+            raw_spiller->gone(entry.record.header.key);
         }
     });
     return spiller;
@@ -76,7 +81,8 @@ Spiller::~Spiller() {
 bool Spiller::step() {
     if (spool_->failed()) {
         give_up();
-        return false;
+        reader_->poll();
+        return settle_loaded();
     }
     bool worked = move_out();
     if (busy() || held_ > 0) {
@@ -98,48 +104,84 @@ void Spiller::give_up() {
     moving_.clear();
 }
 
+// One record less of this history lies in the spool.
+void Spiller::gone(const StreamKey& key) {
+    Stretch& stretch = stretches_.at(key);
+    CW_ASSERT(stretch.held > 0);
+    --stretch.held;
+}
+
 // From half of memory in use, the oldest first: what the server takes soon stays where it is.
 bool Spiller::move_out() {
     bool worked = false;
+    std::set<std::uint16_t> waiting;  // Slots: what follows of these must not overtake.
     context_.outbox.collect();
     for (OutboxEntry& entry : context_.outbox.entries()) {
         if (context_.pool.free_count() * 2 >= context_.pool.count()) {
             break;
         }
-        if (entry.spill.place != SpillState::Place::memory || entry.slot == wire::machine_slot) {
+        if (entry.spill.place != SpillState::Place::memory || entry.slot == wire::machine_slot ||
+            waiting.contains(entry.slot)) {
             continue;
         }
-        if (!append(entry)) {
+        const Appended appended = append(entry);
+        if (appended == Appended::full) {
             break;
+        }
+        if (appended == Appended::held) {
+            waiting.insert(entry.slot);
+            continue;
         }
         worked = true;
     }
     return worked;
 }
 
-bool Spiller::append(OutboxEntry& entry) {
+Spiller::Appended Spiller::append(OutboxEntry& entry) {
     const pipeline::RecordHeader header = entry.record.header;
-    const auto end = ends_.find(header.key);
-    if (end == ends_.end() || next(end->second) != header.seq) {
-        if (held_ > 0 || !moving_.empty()) {
-            return false;  // Another stretch of the log begins when this one is empty.
-        }
-        spool_->forget_stream(header.key);
-        spool_->settle_stream(header.key, Seq{raw(header.seq) - 1}, Seq{});
+    if (!may_follow(header)) {
+        return Appended::held;
     }
     if (!is_write(entry)) {  // A fence's end has no payload to move, but its sequence counts.
         pipeline::Record copy;
         copy.header = header;
         if (!spool_->append(copy)) {
-            return false;
+            return Appended::full;
         }
     } else if (!spool_->append(entry.record)) {
-        return false;
+        return Appended::full;
     }
     entry.record.header = header;
     entry.spill.place = SpillState::Place::moving;
-    moving_.push_back({entry.slot, header.seq});
-    ends_[header.key] = entry.last_seq();
+    moving_.push_back({entry.slot, header.key, header.seq});
+    Stretch& stretch = stretches_[header.key];
+    stretch.end = entry.last_seq();
+    ++stretch.held;
+    return Appended::yes;
+}
+
+// The spool takes the records of a history without gaps; a fence may leave sequences out. Anywhere
+// else a stretch begins only when nothing of the one before it is left.
+bool Spiller::may_follow(const pipeline::RecordHeader& header) {
+    const auto before = stretches_.find(header.key);
+    if (before != stretches_.end()) {
+        const Seq end = before->second.end;
+        if (header.seq == next(end) ||
+            (header.type == pipeline::RecordType::resync_begin && header.seq > end)) {
+            return true;
+        }
+        if (before->second.held > 0) {
+            return false;
+        }
+    }
+    std::erase_if(stretches_, [&](const auto& each) {
+        const bool over = each.first.disk == header.key.disk && each.second.held == 0;
+        if (over) {  // Of an earlier generation, too.
+            spool_->forget_stream(each.first);
+        }
+        return over;
+    });
+    spool_->settle_stream(header.key, Seq{raw(header.seq) - 1}, Seq{});
     return true;
 }
 
@@ -153,9 +195,10 @@ bool Spiller::settle_moved() {
         worked = true;
         const Ticket ticket = moving_.front();
         moving_.pop_front();
-        OutboxEntry* const entry = find(ticket.slot, ticket.seq);
+        OutboxEntry* const entry = find(ticket.key, ticket.slot, ticket.seq);
         if (entry == nullptr || entry->spill.place != SpillState::Place::moving) {
             spool_->release(stored->lsn);  // Acknowledged or dropped meanwhile.
+            gone(ticket.key);
             continue;
         }
         CW_CRASH_POINT("agent.spool.moved");
@@ -176,7 +219,6 @@ bool Spiller::load_next() {
     }
     auto load = std::make_unique<Load>();
     load->slot = entry->slot;
-    load->seq = entry->record.header.seq;
     load->record.header = entry->record.header;
     for (std::size_t i = 0; i < load->record.slab_count(); ++i) {
         load->record.slabs[i] = read_pool_->try_take();
@@ -196,7 +238,8 @@ bool Spiller::settle_loaded() {
         return false;
     }
     const auto load = std::move(loading_);
-    OutboxEntry* const entry = find(load->slot, load->seq);
+    const pipeline::RecordHeader& header = load->record.header;
+    OutboxEntry* const entry = find(header.key, load->slot, header.seq);
     if (entry == nullptr || entry->spill.place != SpillState::Place::loading) {
         return true;
     }
@@ -212,10 +255,10 @@ bool Spiller::settle_loaded() {
     return true;
 }
 
-OutboxEntry* Spiller::find(std::uint16_t slot, Seq seq) {
+OutboxEntry* Spiller::find(const StreamKey& key, std::uint16_t slot, Seq seq) {
     auto& entries = context_.outbox.entries();
     const auto entry = std::ranges::find_if(entries, [&](const OutboxEntry& each) {
-        return each.slot == slot && each.record.header.seq == seq;
+        return each.slot == slot && each.record.header.seq == seq && each.record.header.key == key;
     });
     return entry == entries.end() ? nullptr : &*entry;
 }

@@ -1,6 +1,10 @@
 // Spiller: moves the oldest payload of the outbox to a spool on disk when memory runs short, and
 // reads it back when its turn comes, so that an outage costs disk and keeps every write in order.
 //
+// All disks share the room, record by record: what fits goes in, whose it is does not matter. The
+// records of a disk lie there in order; only where its own do not follow each other (a history that
+// began anew) does it wait, and only for what lies there of its own.
+//
 // The spool serves this run only: after a restart the dirty maps say what the server lacks, and
 // what lies in the spool is released. Thread-safety: none; the agent's loop. Never waits.
 #pragma once
@@ -36,22 +40,34 @@ public:
 private:
     struct Ticket {  // One append under way.
         std::uint16_t slot;
+        pipeline::StreamKey key;
         Seq seq;
+    };
+    // What lies in the spool, or is on its way there, of one history.
+    struct Stretch {
+        Seq end;
+        std::size_t held = 0;  // Records. None: the next may begin anywhere.
+    };
+    enum class Appended : std::uint8_t {
+        yes,
+        full,  // Nobody's fits now.
+        held,  // This disk's must wait until what lies there of its own is gone.
     };
     struct Load {
         std::uint16_t slot;
-        Seq seq;
         pipeline::Record record;
         std::optional<Result<void>> done;
     };
     explicit Spiller(Context context) : context_(context) {}
     void give_up();
+    void gone(const pipeline::StreamKey& key);
     bool move_out();
     bool settle_moved();
     bool load_next();
     bool settle_loaded();
-    bool append(OutboxEntry& entry);
-    OutboxEntry* find(std::uint16_t slot, Seq seq);
+    Appended append(OutboxEntry& entry);
+    bool may_follow(const pipeline::RecordHeader& header);
+    OutboxEntry* find(const pipeline::StreamKey& key, std::uint16_t slot, Seq seq);
 
     Context context_;
     std::unique_ptr<Conditions> conditions_;
@@ -62,8 +78,8 @@ private:
     std::unique_ptr<cache::SpoolReader> reader_;
     std::deque<Ticket> moving_;
     std::unique_ptr<Load> loading_;
-    std::map<pipeline::StreamKey, Seq> ends_;  // Last sequence appended, while anything lies there.
-    std::size_t held_ = 0;                     // Entries whose copy lies in the spool.
+    std::map<pipeline::StreamKey, Stretch> stretches_;  // At most one per disk with nothing held.
+    std::size_t held_ = 0;                              // Entries whose copy lies in the spool.
 };
 
 }  // namespace cw::agent

@@ -1,0 +1,294 @@
+// The disk spool of a machine of several disks: one room for all, whoever writes what and when.
+#include "tests/agent/harness.h"
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+namespace cw::agent::test {
+namespace {
+
+constexpr std::uint64_t piece = 256 * kib;
+
+class SpillerOfDisks : public testing::Test {
+protected:
+    // Protected, with a spool; then nobody can be reached any more.
+    void begin(std::size_t disks, std::uint64_t spool_bytes = 256 * mib, std::uint64_t seed = 1) {
+        h.reset();  // Before the next one has its directory.
+        h = std::make_unique<Harness>(Harness::Options{
+            .seed = seed, .disks = disks, .disk_bytes = 16 * mib, .memory_slabs = 12});
+        spool_bytes_ = spool_bytes;
+        open_spool();
+        ASSERT_TRUE(h->run_until_protected());
+        begins_ = h->server.begins.size();
+        outage();
+    }
+    void open_spool() {
+        h->spiller = Spiller::open(h->directory + "/spool", spool_bytes_,
+                                   {*h->outbox, *h->pool, h->clock, *h->random})
+                         .value();
+    }
+    void outage() {
+        h->connector.up = false;
+        h->server.crash();
+        h->steps(2);
+    }
+    void connect() {
+        h->connector.up = true;
+        h->clock.advance(3600 * ns_per_s);
+    }
+    // The device is real, the clock is not: a round ends when the device has, however slow it is.
+    void round() {
+        const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+        do {
+            h->steps(1);
+            h->spiller->step();
+            std::this_thread::yield();
+        } while (h->spiller->busy() && std::chrono::steady_clock::now() < give_up);
+    }
+    // One write, and what the spool makes of it: finding pressure, moving, freeing.
+    void write(std::size_t disk) {
+        ByteVector data(piece);
+        h->random->fill(data);
+        ASSERT_TRUE(h->captures[disk]->write(h->random->below(60) * piece, data));
+        for (int i = 0; i < 4; ++i) {
+            round();
+        }
+    }
+    void point() { ASSERT_TRUE(h->point().has_value()); }
+    [[nodiscard]] bool logging(std::size_t disk) { return h->captures[disk]->position().logging; }
+    void all_arrives() {
+        ASSERT_TRUE(h->run_until([&] {
+            round();
+            return h->outbox->empty() && h->replicator->consistent();
+        }));
+        h->expect_no_violations();
+    }
+    // Nothing was missed: no disk had to catch up.
+    void expect_no_fence() { EXPECT_EQ(h->server.begins.size(), begins_); }
+    // Nobody left anything there: all of the room can be had again.
+    void expect_empty_spool(std::size_t disk) {
+        outage();
+        for (std::uint64_t written = 0; written < spool_bytes_ / 4; written += piece) {
+            write(disk);
+        }
+        EXPECT_TRUE(logging(disk));
+        connect();
+        all_arrives();
+    }
+
+    std::unique_ptr<Harness> h;
+    std::uint64_t spool_bytes_ = 0;
+    std::size_t begins_ = 0;
+};
+
+TEST_F(SpillerOfDisks, AnOutageKeepsEveryWriteOfEveryDiskAndEveryPointInOrder) {
+    for (const std::size_t disks : {2U, 3U}) {
+        SCOPED_TRACE(disks);
+        begin(disks);
+        for (int i = 0; i < 160; ++i) {  // 40 MiB through 12 MiB of memory.
+            write(h->random->below(disks));
+            if (i % 20 == 19) {
+                point();
+            }
+        }
+        for (std::size_t disk = 0; disk < disks; ++disk) {
+            EXPECT_TRUE(logging(disk)) << disk;
+        }
+        connect();
+        all_arrives();
+        expect_no_fence();
+        EXPECT_EQ(h->check_points(), 8U);
+    }
+}
+
+TEST_F(SpillerOfDisks, ADiskThatWasQuietFindsRoomBesideTheOthers) {
+    begin(3);
+    for (std::size_t disk = 0; disk < 3; ++disk) {  // Each after all of the one before it.
+        for (int i = 0; i < 60; ++i) {
+            write(disk);
+        }
+        point();
+    }
+    EXPECT_TRUE(logging(0) && logging(1) && logging(2));
+    connect();
+    all_arrives();
+    expect_no_fence();
+    EXPECT_EQ(h->check_points(), 3U);
+}
+
+// Part of what a disk writes is sent out of memory: what lies in the spool of it is not without
+// gaps, while another disk's records never leave it empty.
+TEST_F(SpillerOfDisks, EachDiskGoesInAndOutAtItsOwnPace) {
+    begin(2);
+    for (int i = 0; i < 60; ++i) {
+        write(0);
+    }
+    point();
+    connect();
+    h->server.window = 2 * mib;  // A slow line.
+    h->server.auto_sync = false;
+    for (int i = 0; i < 200; ++i) {
+        write(i % 7 == 0 ? 0 : 1);
+        if (i % 25 == 24) {
+            h->server.sync();
+            point();
+        }
+    }
+    EXPECT_TRUE(logging(0) && logging(1));
+    h->server.window = 64 * mib;
+    h->server.auto_sync = true;
+    all_arrives();
+    expect_no_fence();
+    EXPECT_EQ(h->check_points(), 9U);
+}
+
+// Its history goes on with a fence, at sequences that do not follow what lies in the spool.
+TEST_F(SpillerOfDisks, ADiskThatCatchesUpTakesRoomAgainWhileOthersLieThere) {
+    begin(2);
+    for (int i = 0; i < 100; ++i) {
+        write(static_cast<std::size_t>(i % 2));
+    }
+    for (OutboxEntry& entry : h->outbox->entries()) {  // As a damaged spool says.
+        if (entry.slot == 0 && entry.spill.place == SpillState::Place::disk) {
+            entry.spill.place = SpillState::Place::lost;
+            break;
+        }
+    }
+    h->server.window = 0;  // It hears what became of disk 0, and takes nothing.
+    connect();
+    h->steps(3);
+    h->clock.advance(3600 * ns_per_s);
+    ASSERT_TRUE(h->run_until([&] {
+        round();
+        return h->server.begins.size() > begins_ || h->captures[0]->fence_open();
+    }));
+    for (int i = 0; i < 100; ++i) {
+        write(static_cast<std::size_t>(i % 2));
+    }
+    EXPECT_TRUE(logging(0) && logging(1));
+    h->server.window = 64 * mib;
+    outage();
+    connect();
+    all_arrives();
+    point();
+    all_arrives();
+    EXPECT_EQ(h->check_points(), 1U);
+}
+
+TEST_F(SpillerOfDisks, OnlyWhoWritesWhenTheRoomIsGoneIsOnlyNoted) {
+    begin(3, 128 * mib);
+    write(2);
+    std::uint64_t written = 0;
+    std::size_t turn = 0;
+    for (; logging(0) && logging(1) && written < 2 * spool_bytes_; written += piece) {
+        write(turn++ % 2);
+    }
+    EXPECT_GT(written, spool_bytes_ / 2);  // Its index and what it keeps free take the rest.
+    const std::size_t first = logging(0) ? 1 : 0, other = 1 - first;
+    ASSERT_FALSE(logging(first));
+    EXPECT_TRUE(logging(2));  // It writes nothing.
+    for (int i = 0; i < 64 && logging(other); ++i) {
+        write(other);
+    }
+    EXPECT_FALSE(logging(other));
+    const auto owed =
+        h->captures[0]->position().missed_bytes + h->captures[1]->position().missed_bytes;
+    EXPECT_LE(owed, 4 * piece);
+    EXPECT_EQ(h->point().error().code, Errc::not_ready);
+    connect();
+    const auto read = [&] {
+        return h->replicator->base(0).read_bytes() + h->replicator->base(1).read_bytes();
+    };
+    const std::uint64_t before = read();
+    all_arrives();
+    EXPECT_EQ(read() - before, owed);
+    EXPECT_EQ(h->replicator->base(2).read_bytes(), 16 * mib);  // Once, when it began.
+    EXPECT_TRUE(logging(0) && logging(1) && logging(2));
+    point();
+    all_arrives();
+    EXPECT_EQ(h->check_points(), 1U);
+    expect_empty_spool(2);
+}
+
+// What a killed agent left there is of several disks, some of it released, some not.
+TEST_F(SpillerOfDisks, AKilledAgentBeginsAgainOnWhatItLeft) {
+    begin(3);
+    for (int life = 0; life < 3; ++life) {
+        for (int i = 0; i < 90; ++i) {
+            write(h->random->below(3));
+        }
+        connect();
+        h->server.window = 4 * mib;
+        for (int i = 0; i < 20; ++i) {
+            round();
+        }
+        h->kill();
+        h->server.crash();
+        h->server.window = 64 * mib;
+        h->start();
+        open_spool();
+        ASSERT_TRUE(h->run_until([&] {
+            round();
+            return h->replicator->status().link == LinkState::live && h->replicator->consistent();
+        }));
+        outage();
+        for (int i = 0; i < 60; ++i) {
+            write(h->random->below(3));
+        }
+        EXPECT_TRUE(logging(0) && logging(1) && logging(2)) << life;
+        point();
+        connect();
+        all_arrives();
+        EXPECT_EQ(h->check_points(), static_cast<std::size_t>(life + 1));
+        EXPECT_EQ(raw(h->server.disks.at(h->id_of(0)).generation), 1U);
+        outage();
+    }
+}
+
+TEST_F(SpillerOfDisks, ManySeedsOfOutagesKillsAndTakeoversAreTheDisksAtEveryPoint) {
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+        SCOPED_TRACE(seed);
+        const std::size_t disks = 2 + seed % 2;
+        begin(disks, 128 * mib, seed);
+        for (int i = 0; i < 8; ++i) {
+            for (std::uint64_t writes = h->random->below(40); writes > 0; --writes) {
+                write(h->random->below(disks));
+                if (h->random->below(8) == 0) {
+                    (void)h->point();
+                }
+            }
+            switch (h->random->below(5)) {
+                case 0:
+                    h->server.take_over();
+                    connect();
+                    break;
+                case 1:
+                    h->kill();
+                    h->server.crash();
+                    h->start();
+                    open_spool();
+                    break;
+                case 2:
+                    outage();
+                    break;
+                default:
+                    connect();
+                    h->server.window = (1 + h->random->below(8)) * mib;
+            }
+            for (std::uint64_t rounds = h->random->below(60); rounds > 0; --rounds) {
+                round();
+            }
+        }
+        h->server.window = 64 * mib;
+        outage();
+        connect();
+        all_arrives();
+        point();
+        all_arrives();
+        EXPECT_GE(h->check_points(), 1U);
+    }
+}
+
+}  // namespace
+}  // namespace cw::agent::test

@@ -9,7 +9,8 @@ namespace {
 
 // What an entry costs outside the slabs.
 std::uint64_t cost_of(const OutboxEntry& entry) noexcept {
-    return sizeof(OutboxEntry) + entry.record.header.table_bytes;
+    const bool spilled = raw(entry.spill.lsn) != 0;
+    return sizeof(OutboxEntry) + (spilled ? 0 : entry.record.header.table_bytes);
 }
 
 std::uint64_t payload_of(const OutboxEntry& entry) noexcept {
@@ -138,6 +139,13 @@ void Outbox::drop(std::uint16_t slot, Seq from) {
         return is_point(entry) || (is_result(entry) && points.contains(entry.point)) ||
                (entry.slot == slot && entry.record.header.seq >= from);
     });
+}
+
+void Outbox::spilled(OutboxEntry& entry, pipeline::Lsn lsn) {
+    CW_ASSERT(raw(entry.spill.lsn) == 0 && raw(lsn) != 0);
+    account(entry, false);
+    entry.spill.lsn = lsn;
+    account(entry, true);
 }
 
 void Outbox::drop_lost() {

@@ -38,7 +38,9 @@ struct OutboxEntry {
 class Outbox {
 public:
     static constexpr std::size_t results_told_max = 16;
-    // `table_bytes_max` bounds the memory of tables and points, which lie outside the slab pool.
+    // `table_bytes_max` bounds the memory of tables and points, which lie outside the slab pool. A
+    // table whose copy lies in the disk spool does not count: it is here for the moment that it is
+    // sent in.
     explicit Outbox(std::uint64_t table_bytes_max) : table_bytes_max_(table_bytes_max) {}
 
     // Called (from any thread) after a push, to wake the loop. Set once, before threads start.
@@ -81,6 +83,8 @@ public:
     // Forgets a disk's records from sequence `from` on, and with them all points and what became of
     // them.
     void drop(std::uint16_t slot, Seq from);
+    // A copy of the entry lies in the disk spool now: its table costs memory no longer.
+    void spilled(OutboxEntry& entry, pipeline::Lsn lsn);
     // Forgets the records of disks of which the disk spool lost one: their dirty maps have it all.
     void drop_lost();
     // First sequence still held of a disk.

@@ -202,7 +202,7 @@ bool Spiller::settle_moved() {
             continue;
         }
         CW_CRASH_POINT("agent.spool.moved");
-        entry->spill.lsn = stored->lsn;
+        context_.outbox.spilled(*entry, stored->lsn);
         entry->spill.place = is_write(*entry) ? SpillState::Place::disk : SpillState::Place::kept;
         ++held_;
     }

@@ -176,6 +176,30 @@ TEST_F(SpillerOfDisks, ADiskThatCatchesUpTakesRoomAgainWhileOthersLieThere) {
     EXPECT_EQ(h->check_points(), 1U);
 }
 
+// What lies on the disk costs memory no longer, its table neither.
+TEST_F(SpillerOfDisks, MemoryForTablesDoesNotEndAnOutageBeforeTheRoomDoes) {
+    begin(2);
+    constexpr int records = 3 * 1024;  // Three times what all tables together may take.
+    for (int i = 0; i < records; ++i) {
+        h->write(static_cast<std::size_t>(i % 2), h->random->below(4096) * 512, 512,
+                 static_cast<std::uint8_t>(i));
+        h->captures[static_cast<std::size_t>(i % 2)]->close_older_than(0);  // A record of its own.
+        if (i % 4 == 3) {
+            round();
+            round();
+        }
+        if (i % 512 == 511) {
+            point();
+        }
+    }
+    EXPECT_TRUE(logging(0) && logging(1));
+    EXPECT_GE(h->outbox->entries().size(), std::size_t{records});
+    connect();
+    all_arrives();
+    expect_no_fence();
+    EXPECT_EQ(h->check_points(), 6U);
+}
+
 TEST_F(SpillerOfDisks, OnlyWhoWritesWhenTheRoomIsGoneIsOnlyNoted) {
     begin(3, 128 * mib);
     write(2);

@@ -1,7 +1,10 @@
 // causeway commit | undo-failover | reprotect: verbs that only move a machine's state.
 #include "appliance/cli/job_text.h"
 #include "appliance/cli/point.h"
+#include "base/log.h"
+#include "egress/upload/disk_decision.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -42,26 +45,53 @@ Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
     return {};
 }
 
+constexpr const char* start_there =
+    "start the agent on the machine that runs now, with this machine's certificate and an empty "
+    "--state";
+
+// The point that was brought back; if it was pruned since, the newest of those before it.
+const vault::PointEntry* point_before(const recovery::Catalog& catalog,
+                                      const MachineRecord& record) {
+    if (const auto exact = catalog.find_point(to_string(record.point))) {
+        return *exact;
+    }
+    const vault::PointEntry* newest = nullptr;
+    for (const vault::PointEntry* point : catalog.points()) {
+        if (point->manifest <= record.manifest && point->source_time <= record.point_time &&
+            (newest == nullptr || point->manifest > newest->manifest)) {
+            newest = point;
+        }
+    }
+    return newest;
+}
+
 // The machine at the other site counts as protected once it has a recovery point of its own: a
-// newer one than the failover's, of a new generation of each disk (the old source, should it still
-// run, goes on with the old generation).
+// newer one than the failover's, by an agent that began without any state. The old source, should
+// it still run, has its state and goes on with the old generation of each disk, or, if it could not
+// prove its history, with a new one of the same origin.
 std::optional<std::string> still_missing(const recovery::Catalog& catalog,
                                          const MachineRecord& record) {
     const auto newest = catalog.find_point("latest");
     if (!newest || (*newest)->manifest <= record.manifest) {
-        return "no recovery point since the failover was committed: start the agent on the "
-               "machine that runs now, with this machine's certificate and an empty --state";
+        return std::string("no recovery point since the failover was committed: ") + start_there;
     }
-    const auto before = catalog.find_point(to_string(record.point));
-    if (!before) {
-        return std::nullopt;  // Pruned since: what is newer than the commit must do.
+    const vault::PointEntry* const before = point_before(catalog, record);
+    if (before == nullptr) {
+        return std::nullopt;  // All pruned: what is newer than the commit must do.
     }
     for (const vault::PointEntry::Cut& cut : (*newest)->cuts) {
-        for (const vault::PointEntry::Cut& old : (*before)->cuts) {
-            if (cut.disk == old.disk && cut.generation == old.generation) {
-                return "disk " + to_string(cut.disk) +
-                       " is still sent by the old source: stop its agent";
-            }
+        const auto old = std::ranges::find(before->cuts, cut.disk, &vault::PointEntry::Cut::disk);
+        if (old != before->cuts.end() &&
+            upload::origin_of(cut.generation) == upload::origin_of(old->generation)) {
+            const bool anew = cut.generation != old->generation;
+            return "the newest point, " + to_string((*newest)->id) + " of " +
+                   recovery::time_text((*newest)->source_time) +
+                   ", is not of the machine that runs now: disk " + to_string(cut.disk) +
+                   " is still sent by the old source, whose agent, " +
+                   escape_for_display(catalog.state().newest.machine_name) +
+                   (anew ? ", was started anew with the state that it had before the failover"
+                         : ", still runs") +
+                   "; stop that agent, then " + start_there;
         }
     }
     return std::nullopt;

@@ -58,6 +58,16 @@ bool has_content(const DiskHello& hello, const vault::DiskEntry* entry) {
            (raw(entry->committed) > 0 || raw(entry->parent_generation) != 0);
 }
 
+// Above every one that may have been used, by the rule of origin_of().
+Generation unused_generation(const DiskHello& hello, const DiskKnowledge& known) {
+    const Generation committed =
+        known.committed != nullptr ? known.committed->generation : Generation{};
+    const Generation newest = std::max({hello.generation, committed, known.newest_cached});
+    const bool without_state = raw(hello.generation) == 0 && raw(hello.next_seq) == 1;
+    return without_state && raw(newest) != 0 ? Generation{((origin_of(newest) + 1) << 32) + 1}
+                                             : Generation{raw(newest) + 1};
+}
+
 // Everything again, compared with what there is. Sequences that the agent has used in its history
 // must never come again with other content (an older server's cache may still hold them), so unless
 // the history is unused the agent begins a new one.
@@ -67,10 +77,7 @@ DiskWelcome begin_history(const DiskHello& hello, const DiskKnowledge& known, bo
         has_content(hello, known.committed) ? DiskAction::resync : DiskAction::initial;
     DiskWelcome welcome = answer(hello, action, std::move(reason));
     if (!unused) {
-        const Generation committed =
-            known.committed != nullptr ? known.committed->generation : Generation{};
-        welcome.generation =
-            Generation{raw(std::max({hello.generation, committed, known.newest_cached})) + 1};
+        welcome.generation = unused_generation(hello, known);
     }
     return welcome;
 }

@@ -14,6 +14,13 @@ struct DiskKnowledge {
     bool damaged = false;  // What the cache holds beyond committed cannot be published.
 };
 
+// Whose history it is: the high half of a generation grows with each agent that begins without any
+// state (generation 0, next sequence 1) on a disk that has a history already, and with nothing
+// else. An agent that has lost only its proof goes on in the half that is there.
+constexpr std::uint64_t origin_of(Generation generation) noexcept {
+    return raw(generation) >> 32;
+}
+
 // A HELLO of generation 0 has no history it can prove: it is given an unused one.
 //
 // The welcome's `generation` is the one the agent continues with: it differs from HELLO's when the

@@ -83,6 +83,19 @@ check "reprotect waits for the other site" exit_code_is 0 cli reprotect "$demo_m
 check "it says for what" said 'start the agent'
 check "the machine is reprotecting" state_is reprotecting
 
+# The old source's agent, started anew with the state that it had, is not the machine that runs now, although it begins a
+# new history, because it cannot prove the old one.
+had=$(demo_point_ids | wc -l)
+rm "$demo"/agent/*.map
+demo_agent
+demo_wait_points $((had + 1))
+demo_stop_agent
+check "the old source has begun a new history" test "$(cli --json points "$demo_machine" | grep -o '"generation": *[0-9]*' | sort -u | wc -l)" -gt 1
+check "reprotect goes on waiting" exit_code_is 0 cli reprotect "$demo_machine"
+check "it says whom it sees" said 'still sent by the old source, whose agent, demo-machine, was started anew'
+check "and what to do" said 'stop that agent, then start the agent on the machine that runs now'
+check "the old source is not taken for the machine that runs now" state_is reprotecting
+
 # The machine that runs now is protected from the other site: its own state, the same certificate.
 cp "$demo/planned.raw" "$demo/disk.img"
 rm -rf "$demo/agent"

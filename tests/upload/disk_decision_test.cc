@@ -102,6 +102,26 @@ TEST_F(DiskDecision, AnUnusedHistoryIsComparedWithTheOneBefore) {
     EXPECT_EQ(decide(false).action, DiskAction::initial);
 }
 
+TEST_F(DiskDecision, AnAgentWithoutAnyStateIsToldFromOneThatLostItsProof) {
+    hello.generation = {};
+    hello.next_seq = hello.oldest_held = Seq{5000};  // It has used sequences before.
+    EXPECT_EQ(decide().generation, Generation{4});
+    hello.next_seq = hello.oldest_held = Seq{1};
+    const Generation first = decide().generation;
+    EXPECT_EQ(origin_of(first), origin_of(entry.generation) + 1);
+    entry.generation = first;
+    hello.next_seq = hello.oldest_held = Seq{5000};
+    EXPECT_EQ(decide().generation, Generation{raw(first) + 1});
+    hello.next_seq = hello.oldest_held = Seq{1};
+    EXPECT_EQ(origin_of(decide().generation), origin_of(first) + 1);
+    // The first history of a disk has nobody before it.
+    EXPECT_EQ(decide_disk(hello, {}).generation, Generation{1});
+    // What only the cache knows of counts as well.
+    const auto cached =
+        decide_disk(hello, {.committed = &entry, .newest_cached = Generation{3ULL << 32}});
+    EXPECT_EQ(origin_of(cached.generation), 4U);
+}
+
 TEST_F(DiskDecision, ASeedIsNamedAsWhatANewAgentIsComparedWith) {
     hello.generation = {};
     hello.next_seq = hello.oldest_held = Seq{1};

@@ -3,6 +3,7 @@
 #include "appliance/cli/second_site.h"
 
 #include "appliance/control_client.h"
+#include "appliance/patient_question.h"
 #include "appliance/site_records.h"
 #include "base/crash_point.h"
 #include "base/log.h"
@@ -21,11 +22,11 @@ namespace {
 using nlohmann::json;
 
 constexpr int poll_ms = 200;
+constexpr std::int64_t silence_ns_max = 600 * ns_per_s;
 
-Result<json> targets_of(Cli& cli, const std::string& machine) {
+// The machine's, of an answer of the daemon.
+Result<json> targets_in(const std::string& text, const std::string& machine) {
     CW_TRY_ASSIGN(const auto id, parse_id<MachineId>(machine));
-    CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
-    CW_TRY_ASSIGN(const std::string text, ControlClient{socket}.get("status"));
     const json status = json::parse(text, nullptr, false);
     if (!status.is_object() || !status.contains("targets")) {
         return fail(Errc::not_found, "the daemon of this configuration is no master target");
@@ -40,6 +41,12 @@ Result<json> targets_of(Cli& cli, const std::string& machine) {
         return fail(Errc::not_found, "no target for machine " + to_string(id));
     }
     return out;
+}
+
+Result<json> targets_of(Cli& cli, const std::string& machine) {
+    CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
+    CW_TRY_ASSIGN(const std::string text, ControlClient{socket}.get("status"));
+    return targets_in(text, machine);
 }
 
 // Of one target, newest first.
@@ -93,16 +100,29 @@ Result<void> switch_all(Cli& cli, const json& targets, const vault::PointEntry& 
         const json order{{"machine", target["machine"]},
                          {"disk", target["disk"]},
                          {"point", to_string(point.id)}};
-        CW_TRY(ControlClient{socket}.post("target/switch", order.dump()));
+        CW_TRY(ControlClient{socket}.post(
+            "target/switch", order.dump(-1, ' ', false, json::error_handler_t::replace)));
     }
     CW_CRASH_POINT("second_site.ordered");
     return {};
 }
 
-// Errors: those that stop a target.
+// Errors: those that stop a target, and of PatientQuestion.
 Result<void> wait_until_done(Cli& cli, const std::string& machine, ShownJob& job) {
+    CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
+    PatientQuestion question(ControlClient{socket}, *cli.seams.clock, silence_ns_max);
     while (true) {
-        CW_TRY_ASSIGN(const json targets, targets_of(cli, machine));
+        const bool was_silent = question.silent();
+        CW_TRY_ASSIGN(const auto answer, question.get("status"));
+        if (!answer) {
+            if (!was_silent) {
+                std::fputs("the daemon does not answer; the switch is decided: waiting for it\n",
+                           stderr);
+            }
+            ::poll(nullptr, 0, poll_ms);
+            continue;
+        }
+        CW_TRY_ASSIGN(const json targets, targets_in(*answer, machine));
         std::uint64_t done_bytes = 0, total_bytes = 0;
         std::size_t done = 0;
         for (const json& target : targets) {

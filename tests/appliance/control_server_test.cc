@@ -1,6 +1,7 @@
 // The control port as strangers and operators find it.
 #include "appliance/control_server.h"
 
+#include "appliance/patient_question.h"
 #include "tests/base/tls_fixture.h"
 
 #include <algorithm>
@@ -170,6 +171,41 @@ TEST_F(ControlServerTest, ItsSocketIsForItsOwnerWhateverTheMaskSays) {
     struct stat status{};
     ASSERT_EQ(::stat(socket_path_.c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777, 0600U);
+}
+
+TEST(PatientQuestionTest, SilenceIsBorneUntilItIsTooLongAndAnAnswerBeginsItAnew) {
+    const std::string path = testing::TempDir() + "patient.sock";
+    ::unlink(path.c_str());
+    ManualClock clock;
+    PatientQuestion question({.socket_path = path}, clock, 600 * ns_per_s);
+    const auto silent = question.get("status");  // Nobody listens.
+    ASSERT_TRUE(silent) << to_string(silent.error());
+    EXPECT_FALSE(*silent);
+    EXPECT_TRUE(question.silent());
+    clock.advance(599 * ns_per_s);
+    EXPECT_TRUE(question.get("status"));
+    {
+        httplib::Server daemon;
+        daemon.set_address_family(AF_UNIX);
+        daemon.Get("/v1/status", [](const httplib::Request&, httplib::Response& response) {
+            response.set_content("fine", "text/plain");
+        });
+        ASSERT_TRUE(daemon.bind_to_port(path, 80));
+        const std::jthread listening([&] { daemon.listen_after_bind(); });
+        const auto answer = question.get("status");
+        daemon.stop();
+        ASSERT_TRUE(answer) << to_string(answer.error());
+        EXPECT_EQ(*answer, "fine");
+        EXPECT_FALSE(question.silent());
+    }
+    ::unlink(path.c_str());
+    clock.advance(599 * ns_per_s);
+    EXPECT_TRUE(question.get("status"));
+    clock.advance(ns_per_s);
+    const auto given_up = question.get("status");
+    ASSERT_FALSE(given_up);
+    EXPECT_EQ(given_up.error().code, Errc::unreachable);
+    EXPECT_NE(given_up.error().detail.find("say the same command again"), std::string::npos);
 }
 
 }  // namespace

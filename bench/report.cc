@@ -27,7 +27,8 @@ void print_json(const CaseReport& report) {
     line["peak_rss_mib"] = report.peak_rss_mib;
     line["dsync_p99_ms"] = report.dsync_p99_ms;
     line["load_average"] = report.load_average;
-    std::printf("%s\n", line.dump().c_str());
+    std::printf("%s\n",
+                line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
     std::fflush(stdout);
 }
 

@@ -152,7 +152,7 @@ Result<Enrolment> keep(Disk& disk, const std::string& state, const wire::EnrolAn
         {"control", to_string(enrolment.control)},
         {"replication", to_string(enrolment.replication)},
         {"machine",
-         to_string(machine)}}.dump();
+         to_string(machine)}}.dump(-1, ' ', false, json::error_handler_t::replace);
     CW_TRY(write_file_atomically(disk, state + "/enrolment.json", as_bytes(note + '\n')));
     CW_TRY(disk.remove(key_path(state)));
     return enrolment;

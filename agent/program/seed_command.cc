@@ -50,7 +50,7 @@ public:
                            {"total_bytes", total},
                            {"sent_bytes", sent},
                            {"error", std::string(error)}};
-            std::printf("%s\n", out.dump().c_str());
+            std::printf("%s\n", out.dump(-1, ' ', false, json::error_handler_t::replace).c_str());
             std::fflush(stdout);
             return;
         }

@@ -32,7 +32,7 @@ std::string explained_json(const std::string& text) {
                        {"value", value == "\"\"" ? "" : value},
                        {"default", from_table}});
     }
-    return out.dump(2) + "\n";
+    return out.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 // Machines that this server has seen, or that it has targets for.

@@ -75,7 +75,9 @@ Result<void> list_keys(Cli& cli) {
 Result<void> rotate_data_keys(Cli& cli, const std::string& machine) {
     CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
     CW_TRY_ASSIGN(const std::string answer,
-                  ControlClient{socket}.post("rotate-data-key", json{{"machine", machine}}.dump()));
+                  ControlClient{socket}.post("rotate-data-key",
+                                             json{{"machine", machine}}.dump(
+                                                 -1, ' ', false, json::error_handler_t::replace)));
     const json told = json::parse(answer, nullptr, false);
     if (cli.json) {
         print_json(told);

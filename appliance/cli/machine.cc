@@ -73,7 +73,8 @@ Result<void> policy(Cli& cli, const std::string& machine_text) {
     }
     std::printf("in force for %s (causeway config reload takes changes):\n", of.c_str());
     for (const auto& [key, value] : out.items()) {
-        std::printf("  %-24s %s\n", key.c_str(), value.dump().c_str());
+        std::printf("  %-24s %s\n", key.c_str(),
+                    value.dump(-1, ' ', false, json::error_handler_t::replace).c_str());
     }
     return {};
 }

@@ -82,7 +82,7 @@ Result<std::string> EnrolmentDesk::issue(const std::string& body) {
                 {"token", token_text(token).reveal()},
                 {"expires_s", entry.expires_s},
                 {"uses", entry.uses}}
-        .dump();
+        .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 std::string EnrolmentDesk::list() {
@@ -100,7 +100,7 @@ std::string EnrolmentDesk::list() {
                        {"machine", entry.machine ? to_string(*entry.machine) : ""},
                        {"enrolled", machines}});
     }
-    return out.dump();
+    return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 Result<std::string> EnrolmentDesk::revoke(const std::string& body) {

@@ -149,7 +149,9 @@ public:
                 continue;
             }
             const json order{{"machine", to_string(machine)}, {"disk", target.disk}};
-            CW_TRY(daemon(question_s_max).post("target/cancel", order.dump()));
+            CW_TRY(daemon(question_s_max)
+                       .post("target/cancel",
+                             order.dump(-1, ' ', false, json::error_handler_t::replace)));
         }
         return {};
     }

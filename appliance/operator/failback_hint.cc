@@ -93,7 +93,7 @@ std::string print_hint(const HintOrigin& origin, const std::vector<ByteRange>& r
                    {"disk", to_string(origin.disk)}, {"size_bytes", origin.size_bytes},
                    {"since", std::move(since)},      {"until", mark_json(origin.until)},
                    {"extents", std::move(extents)}};
-    return out.dump() + "\n";
+    return out.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 Result<std::optional<std::string>> judge_hint(const HintOrigin& origin, const HintUse& use) {

@@ -56,6 +56,24 @@ TEST(Shape, NoScriptPipesIntoAReaderThatStopsEarly) {
     }
 }
 
+// nlohmann's dump() throws at bytes that are not UTF-8, and names are other people's bytes. The
+// handler is its fourth argument.
+TEST(Shape, NoJsonIsWrittenThatThrowsAtForeignBytes) {
+    const std::regex dump(R"([.>]dump\(([^;]*?)\))");
+    const std::regex handled(R"(^[^,]*,[^,]*,[^,]*,\s*(\w*::)*(error_handler_t::)?replace$)");
+    for (const std::string& file : cpp_files()) {
+        if (file.starts_with("tests/architecture/")) {
+            continue;
+        }
+        const std::string text = read_text(file);
+        for (auto at = std::sregex_iterator(text.begin(), text.end(), dump);
+             at != std::sregex_iterator(); ++at) {
+            EXPECT_TRUE(std::regex_match((*at)[1].str(), handled))
+                << file << ": " << at->str() << ": name error_handler_t::replace";
+        }
+    }
+}
+
 TEST(Shape, TheTopHoldsOnlyWhatIsKnown) {
     static const std::set<std::string> known{
         // Rooms.

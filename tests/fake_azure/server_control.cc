@@ -10,7 +10,7 @@ namespace {
 
 Reply json_reply(int status, const nlohmann::json& json) {
     Reply reply(status);
-    reply.text = json.dump();
+    reply.text = json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     reply.from_service = false;
     return reply.with("Content-Type", "application/json");
 }

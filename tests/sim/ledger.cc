@@ -93,7 +93,8 @@ bool report_to_ledger(const std::string& path, const std::string& commit,
                          {"violations", result.findings.size()},
                          {"seconds", result.seconds},
                          {"counts", result.counts}};
-        std::ofstream(path, std::ios::app) << entry.dump() << "\n";
+        std::ofstream(path, std::ios::app)
+            << entry.dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
     }
     print_fault_report(read_ledger(path));
     return good;

@@ -45,6 +45,7 @@ pipeline::Progress SpoolStage::step(std::size_t budget) {
     worked |= progress == pipeline::Progress::worked;
     worked |= deliver_recovered();
     worked |= take_durable();
+    worked |= answer_some();
     worked |= flush();
     update_room();
     if (spool_.failed()) {
@@ -75,18 +76,34 @@ void SpoolStage::on(const OpenStreams& command) {
     Machine& machine = machines_[command.machine];
     machine.session = command.session;
     machine.reactor = command.reactor;
-    StreamsOpened answer{.machine = command.machine,
-                         .session = command.session,
-                         .reactor = command.reactor,
-                         .token = command.token,
+    questions_.push_back(command);
+}
+
+// What an older session left on its way into the cache is part of what the new one is told of: a
+// copy of the machine would take for its own what ends where both have been.
+bool SpoolStage::answer(const OpenStreams& question) {
+    StreamsOpened answer{.machine = question.machine,
+                         .session = question.session,
+                         .reactor = question.reactor,
+                         .token = question.token,
                          .streams = {}};
     const auto& all = spool_.stream_table().all();
-    const StreamKey first{.machine = command.machine, .disk = {}, .generation = {}};
-    for (auto it = all.lower_bound(first); it != all.end() && it->first.machine == command.machine;
+    const StreamKey first{.machine = question.machine, .disk = {}, .generation = {}};
+    for (auto it = all.lower_bound(first); it != all.end() && it->first.machine == question.machine;
          ++it) {
+        const Stream& stream = it->second;
+        if (stream.durable.seq < stream.appended.seq) {
+            return false;
+        }
         answer.streams.push_back(spool_.stream_table().state(it->first));
     }
     answers_.push_back(std::move(answer));
+    return true;
+}
+
+bool SpoolStage::answer_some() {
+    return std::erase_if(questions_,
+                         [this](const OpenStreams& question) { return answer(question); }) > 0;
 }
 
 void SpoolStage::on(const SettleStreams& command) {
@@ -382,7 +399,7 @@ Nanos SpoolStage::next_deadline() const {
         return Nanos{std::numeric_limits<std::int64_t>::max()};
     }
     const bool waiting = !notes_.empty() || !backlog_.empty() || !answers_.empty() ||
-                         draining_.load(std::memory_order_relaxed);
+                         !questions_.empty() || draining_.load(std::memory_order_relaxed);
     const Nanos spool = spool_.next_deadline();
     return waiting ? std::min(spool, clock_.boot() + retry_ns) : spool;
 }

@@ -129,6 +129,9 @@ private:
     void on(const SettleStreams& command);
     void on(const CloseStreams& command);
     void on(const ForgetStreams& command);
+    // False while records of an older session of the machine are not durable yet.
+    bool answer(const OpenStreams& question);
+    bool answer_some();
     bool take_releases();
     bool take_records(std::size_t budget);
     // False if the spool has no room now: the record stays.
@@ -157,6 +160,7 @@ private:
     std::vector<std::optional<Record>> held_;  // By reactor: popped, no room yet.
     SpooledNotes notes_;
     StoredBacklog backlog_;
+    std::vector<OpenStreams> questions_;  // Of machines, not answered yet.
     std::deque<StreamsOpened> answers_;
     std::uint64_t room_told_ = UINT64_MAX;
     bool recovered_read_ = false, closed_ = false;

@@ -163,6 +163,24 @@ TEST_F(SpoolStageTest, DropsRecordsOfAnOlderSession) {
     EXPECT_EQ(stored().size(), 1U);
 }
 
+TEST_F(SpoolStageTest, AHelloIsToldOfWhatAnOlderSessionLeftOnItsWay) {
+    open(SessionId{1});
+    send(make_write(key_, Seq{1}, 1));
+    stage_->step(16);  // Taken into the log, and not durable yet.
+    ASSERT_EQ(notes().durable, Seq{0});
+    StreamsOpened answer;
+    while (opened_.try_pop(answer)) {
+    }
+    commands_.try_push(SpoolCommand(OpenStreams{key_.machine, SessionId{2}, 0, 1}));
+    int steps = 0;
+    for (; steps < 50 && !opened_.try_pop(answer); ++steps) {
+        stage_->step(16);
+    }
+    EXPECT_LT(steps, 50);
+    ASSERT_EQ(answer.streams.size(), 1U);
+    EXPECT_EQ(answer.streams[0].durable, Seq{1});
+}
+
 TEST_F(SpoolStageTest, ContinuesBehindWhatTheVaultHolds) {
     open(SessionId{1}, Seq{500});
     send(make_write(key_, Seq{501}, 1));

@@ -2,6 +2,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "ingest/session.h"
+#include "pipeline/fence.h"
 
 #include <algorithm>
 
@@ -243,6 +244,10 @@ Result<void> Session::on_mark(DiskStream& stream, InFrame&& frame) {
     }
     if (header.type == resize) {
         stream.resize(record.header.aux);
+    }
+    if (header.type == resync_begin && begin.kind == wire::ResyncKind::catch_up) {
+        static_assert(raw(wire::ResyncKind::catch_up) == pipeline::resync_kind_catch_up);
+        record.header.ordinal = pipeline::followed_by_resume(stream.received());
     }
     stream.take(header.type, header.seq, 1);
     note_mark(stream, header.type, std::move(begin));

@@ -162,11 +162,15 @@ DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
         return begin_history(hello, known, false,
                              resized ? size_text(hello, *entry) : unproven_text(entry));
     }
-    if (entry != nullptr && hello.generation < entry->generation) {
-        return begin_history(
-            hello, known, false,
-            "the agent's history (generation " + std::to_string(raw(hello.generation)) +
-                ") was replaced by generation " + std::to_string(raw(entry->generation)));
+    // Replaced in the vault, or by what waits here to get there: a copy of the machine has sent it,
+    // or this agent itself, whose state is an old one.
+    const Generation newest =
+        std::max(entry != nullptr ? entry->generation : Generation{}, known.newest_cached);
+    if (hello.generation < newest) {
+        return begin_history(hello, known, false,
+                             "the agent's history (generation " +
+                                 std::to_string(raw(hello.generation)) +
+                                 ") was replaced by generation " + std::to_string(raw(newest)));
     }
     if (entry != nullptr && hello.generation == entry->generation) {
         return decide_same_history(hello, known);

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "pipeline/fence.h"
 
 #include <algorithm>
 
@@ -189,9 +190,10 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
         skip(disk, waiting_of(stored));
         return;
     }
-    // A fence may begin above a hole if what is missing lies beneath it as BASE.
-    const bool in_place =
-        begin ? pipeline::may_follow(header, disk.assembled) : header.seq == next(disk.assembled);
+    // A fence may begin above a hole if what is missing lies beneath it as BASE; the one that is to
+    // repair the disk was asked for with the vault's end of the history.
+    const bool in_place = begin ? disk.damaged || pipeline::covers_above(header, disk.assembled)
+                                : header.seq == next(disk.assembled);
     if (!in_place) {
         report_gap(disk, stored);
         return;

@@ -1,4 +1,5 @@
 // What a session tells and asks of a resync: orders, reasons, digests of two levels.
+#include "pipeline/fence.h"
 #include "tests/ingest/session_rig.h"
 
 #include <gtest/gtest.h>
@@ -83,6 +84,16 @@ TEST_F(ResyncTest, AFenceThatResumesIsTakenWhereItFollows) {
         EXPECT_EQ(rig->answer_of(FrameType::nak).as<wire::Nak>().reason, wire::NakReason::gap);
         EXPECT_EQ(rig->records.size(), 3U);
     }
+}
+
+TEST_F(ResyncTest, G5ACatchUpIsKeptWithTheEndThatItsAgentWasToldOf) {
+    open();
+    rig->feed(write_frame(rig->at(1), {{}}));
+    rig->feed(resync_begin_frame(rig->at(2), wire::ResyncKind::catch_up));
+    ASSERT_EQ(rig->records.size(), 2U);
+    EXPECT_TRUE(pipeline::covers_above(rig->records[1], Seq{1}));
+    EXPECT_FALSE(pipeline::covers_above(rig->records[1], Seq{0}));
+    EXPECT_FALSE(pipeline::covers_above(rig->records[1], Seq{2}));
 }
 
 TEST_F(ResyncTest, AFenceThatResumesIsNoAnswerToADemandForOne) {

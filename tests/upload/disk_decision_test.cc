@@ -92,6 +92,18 @@ TEST_F(DiskDecision, C7_AnAgentThatWentBackInTimeBeginsANewHistory) {
     EXPECT_EQ(decide().generation, Generation{4});
 }
 
+// Its records would be dropped behind those of the later one, which go to the vault first.
+TEST_F(DiskDecision, AHistoryIsNotContinuedThatALaterOneInTheCacheReplaces) {
+    hello.oldest_held = Seq{200};
+    hello.next_seq = Seq{200};
+    hello.catch_up_possible = true;
+    const auto welcome =
+        decide_disk(hello, {.committed = &entry, .cached = &mark, .newest_cached = Generation{4}});
+    EXPECT_EQ(welcome.action, DiskAction::resync);
+    EXPECT_EQ(welcome.generation, Generation{5});
+    EXPECT_NE(welcome.reason.find("replaced by generation 4"), std::string::npos) << welcome.reason;
+}
+
 TEST_F(DiskDecision, AnUnusedHistoryIsComparedWithTheOneBefore) {
     hello.generation = Generation{4};
     hello.next_seq = hello.oldest_held = Seq{1};

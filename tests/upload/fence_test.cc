@@ -84,6 +84,29 @@ TEST_P(Fence, G5ThatResumesRepairsNoDamage) {
     expect_repaired_by_catch_up();
 }
 
+TEST_P(Fence, ThatCatchesUpStandsWhereItsAgentWasTold) {
+    source.write(server, disk);
+    source.catch_up(server, disk, Seq{raw(disk.next) - 1}, GetParam());
+    source.send_base(server, disk);
+    source.end_sync(server, disk, 1);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_TRUE(server.listener.damage.empty());
+    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 2U);
+}
+
+// Another server has published what a copy of the machine sent, while this one held the fence.
+TEST_P(Fence, G5ThatCatchesUpIsNotBelievedWhereTheHistoryWentOn) {
+    const Seq told{raw(disk.next) - 1};
+    source.write(server, disk);
+    source.catch_up(server, disk, told, GetParam());
+    source.end_sync(server, disk, 0);
+    source.write(server, disk);
+    expect_dropped(source.point(server));
+    expect_repaired_by_catch_up();
+}
+
 INSTANTIATE_TEST_SUITE_P(Leap, Fence, testing::Values(0U, 1000U, (1ULL << 40) + 7));
 
 }  // namespace

@@ -160,6 +160,8 @@ public:
     void begin_sync(Server& server, SourceDisk& disk);
     // The whole disk, or with `only` the blocks in it, as BASE beneath its open fence.
     void send_base(Server& server, SourceDisk& disk);
+    // The same over what changed since `told`, so many sequences above the last one.
+    void catch_up(Server& server, SourceDisk& disk, Seq told, std::uint64_t leap);
     // A fence with nothing beneath it, so many sequences above the last one.
     void resume(Server& server, SourceDisk& disk, std::uint64_t leap);
     // `super_chunks`: what it counts beneath the fence.

@@ -1,5 +1,6 @@
 // The modelled machine, and readers of what became of it.
 #include "base/assert.h"
+#include "pipeline/fence.h"
 #include "tests/upload/rig.h"
 
 #include <algorithm>
@@ -68,6 +69,16 @@ void Source::resume(Server& server, SourceDisk& disk, std::uint64_t leap) {
     begin.seq = disk.fence = advance(disk.next, leap);
     begin.seq_count = 1;
     begin.aux |= pipeline::resync_kind_resume;
+    disk.next = next(disk.fence);
+    send(server, begin, {}, {});
+}
+
+void Source::catch_up(Server& server, SourceDisk& disk, Seq told, std::uint64_t leap) {
+    RecordHeader begin = header(server, disk, RecordType::resync_begin);
+    begin.ordinal = pipeline::followed_by_resume(told);
+    begin.seq = disk.fence = advance(disk.next, leap);
+    begin.seq_count = 1;
+    begin.aux |= pipeline::resync_kind_catch_up;
     disk.next = next(disk.fence);
     send(server, begin, {}, {});
 }

@@ -95,9 +95,7 @@ void draw_faults(Settings& s, Dice& dice) {
     s.agent_lost_state = dice.one_in(4) ? dice.rate(500) : 0;
     s.agent_old_state = dice.one_in(4) ? dice.rate(500) : 0;
     s.server_clone = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
-    // Copies of both at once do not always converge: track_record.md, seed 7511.
-    const bool clone_agents = dice.one_in(5) && s.server_clone == 0;
-    s.agent_clone = clone_agents ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
+    s.agent_clone = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(200, 1000)) : 0;
     if (s.agent_clone > 0) {  // What copies have in common they use when they start.
         s.agent_kill = std::max(s.agent_kill, 500U);
     }

@@ -106,6 +106,7 @@ TEST(Takeover, E7_TakeoversAreDecidedAlikeWhateverTheServersClocksSay) {
         WrongWall wrong(world.clock, hours * us_per_hour);
         Server right(world, publish_options(), 1), other(world, publish_options(), 2);
         other.engine_clock = &wrong;
+        right.options.ownership_check_ns = 2 * ns_per_s;
         Source source(world, {1 * mib});
         right.start();
         other.start();

@@ -45,6 +45,68 @@ TEST_F(Publish, A6_WhoSleptThroughATakeoverIsFencedWhenItWakesAndWritesNothing) 
     EXPECT_FALSE(server.cache.records.empty());  // Kept, for whoever wants to look.
 }
 
+// The agent goes on sending: what is acknowledged is kept, and it is said that nothing is
+// committed.
+TEST_F(Publish, E2_CutOffFromTheVaultAloneAServerKeepsWhatComesAndSaysSo) {
+    protect();
+    world.vault->set_rates({.unavailable = 1.0});
+    std::vector<PointId> points;
+    for (int i = 0; i < 5; ++i) {
+        source.write(server, source.disks[0]);
+        points.push_back(source.point(server));
+        for (int k = 0; k < 20; ++k) {
+            server.step();
+        }
+    }
+    ASSERT_TRUE(
+        server.run_until([this] { return server.conditions->standing(Errc::blob_unavailable); }));
+    EXPECT_GE(server.cache.records.size(), 10U);  // Five writes and five points.
+    for (const PointId& point : points) {
+        const auto told = server.listener.points.find(point);
+        EXPECT_TRUE(told == server.listener.points.end() ||
+                    told->second.state != PointState::committed);
+    }
+    EXPECT_FALSE(server.conditions->standing(Errc::fenced));
+    world.vault->set_rates({});
+    ASSERT_TRUE(server.settle());
+    EXPECT_FALSE(server.conditions->standing(Errc::blob_unavailable));
+    EXPECT_EQ(state_of(points.back()), PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 6U);
+}
+
+// What was acknowledged and not committed is with the agent, which frees nothing before.
+TEST_F(Publish, E6_ACacheThatIsLostForGoodCostsNothingThatTheAgentStillHolds) {
+    source.keep_log = true;
+    protect();
+    source.write(server, source.disks[0]);
+    const PointId stored = source.point(server);
+    ASSERT_TRUE(server.settle());
+    world.vault->set_rates({.unavailable = 1.0});
+    const Seq committed = source.disks[0].next;
+    source.write(server, source.disks[0]);
+    source.write(server, source.disks[0]);
+    const PointId held = source.point(server);
+    for (int i = 0; i < 50; ++i) {
+        server.step();
+    }
+    server.crash();
+    server.cache.records.clear();
+    world.vault->set_rates({});
+    ASSERT_TRUE(chain().points.contains(stored));
+    ASSERT_FALSE(chain().points.contains(held));
+    Server other(world, publish_options(), 2);
+    other.start();
+    const Seq not_committed{raw(source.disks[0].next) - raw(committed)};
+    const auto answer = other.hello(source.machine, source.disks, not_committed);
+    ASSERT_FALSE(answer.refused.has_value());
+    EXPECT_EQ(answer.disks[0].action, pipeline::DiskAction::continue_) << answer.disks[0].reason;
+    other.listener.strict = false;  // Points that the first one published come again.
+    source.resend(other, answer);
+    ASSERT_TRUE(other.settle());
+    EXPECT_TRUE(chain().points.contains(held));
+    EXPECT_EQ(check_points(world, source, chain()), 3U);
+}
+
 // The same identity, the same cache, the same memory of the chain.
 TEST_F(Publish, A7_OfAServerAndItsCloneOneIsFencedAndNoKeyIsUsedTwice) {
     protect();

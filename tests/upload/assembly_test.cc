@@ -93,7 +93,7 @@ TEST_F(Assembly, C10_AnOutageCostsDiskNotMemory) {
     EXPECT_EQ(server.ingest->free_count(), server.ingest->count());
 }
 
-TEST_F(Assembly, G6WhatChangesInMemoryBetweenVerifyAndStoreIsBuiltAgain) {
+TEST_F(Assembly, D6_WhatChangesInMemoryBetweenVerifyAndStoreIsBuiltAgain) {
     protect();
     // The pool gives first what came home last: here the next body begins.
     std::byte* const body = server.segment->try_take().data();

@@ -149,7 +149,7 @@ TEST_F(Scan, OfSomethingUnfrozenMakesNoPointAndSaysSo) {
     EXPECT_EQ(h_.server.write_bytes, map_block_bytes);  // The difference is sent all the same.
 }
 
-TEST_F(Scan, OfADiskThatGrewMakesNoPointAndSaysSo) {
+TEST_F(Scan, C9_ADiskThatGrewMakesNoPointAndSaysSo) {
     const std::string mark = h_.directory + "/post";
     make({.pre = {"true"}, .post = {"touch", mark}});
     h_.images[0]->grown_by = mib;

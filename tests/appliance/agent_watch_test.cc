@@ -45,6 +45,11 @@ TEST_F(AgentWatchTest, C14_SilenceBeginsWhenTheLastSessionEnds) {
     EXPECT_FALSE(watch_.agent_of(machine_.machine).connected);
     EXPECT_FALSE(silent_after(limit - 1));
     EXPECT_TRUE(silent_after(1));
+    ASSERT_EQ(conditions_.list().size(), 1U);
+    EXPECT_EQ(conditions_.list().front().code, Errc::agent_silent);
+    hear(AgentNotice::Kind::connected, 2);
+    EXPECT_FALSE(silent_after(0));
+    EXPECT_TRUE(conditions_.list().empty());
 }
 
 TEST_F(AgentWatchTest, TheLateEndOfAReplacedSessionSilencesNobody) {

@@ -50,7 +50,7 @@ TEST(Descriptors, MoreUploadsLeaveRoomForFewerPeers) {
     EXPECT_NEAR(static_cast<double>(*before - *after), 800, 8);
 }
 
-TEST(Descriptors, ALimitThatServesNobodyIsNamedWithOneThatDoes) {
+TEST(Descriptors, A11_ALimitThatServesNobodyIsNamedWithOneThatDoes) {
     for (const std::int64_t wanted : {1, 15, 512}) {
         const config::Settings settings = settings_of(wanted, 1);
         const auto refused = connections_within(settings, descriptors_kept(settings) + 16);

@@ -26,7 +26,7 @@ TEST_F(TlsTest, BothSidesLearnEachOthersIdentity) {
     EXPECT_EQ(SSL_session_reused(server_.get()), 0);
 }
 
-TEST_F(TlsTest, AClientWithoutACertificateIsRefused) {
+TEST_F(TlsTest, H4_AClientWithoutACertificateIsRefused) {
     server_context_ = TlsContext::server(files("server")).value();
     const SslContext bare = bare_client();
     const Outcome outcome = handshake(bare.get(), server_context_->get());
@@ -36,7 +36,7 @@ TEST_F(TlsTest, AClientWithoutACertificateIsRefused) {
     EXPECT_EQ(peer_identity(server_.get()).error().code, Errc::identity_refused);
 }
 
-TEST_F(TlsTest, AClientOfAnotherCaIsRefused) {
+TEST_F(TlsTest, H4_AClientOfAnotherCaIsRefused) {
     const Outcome outcome = handshake(files("stranger"), files("server"));
     ASSERT_FALSE(outcome.server);
     EXPECT_EQ(outcome.server.error().code, Errc::tls_failed);

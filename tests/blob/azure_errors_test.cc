@@ -212,7 +212,7 @@ TEST_F(AzureErrors, D10_AnAccountThatNobodyKnowsIsToldFromOneThatDoesNotAnswer) 
         << result.error->detail;
 }
 
-TEST_F(AzureErrors, RetentionLockRefusesOverwriteAndRemoval) {
+TEST_F(AzureErrors, D14_RetentionLockRefusesOverwriteAndRemoval) {
     ASSERT_EQ(put_and_wait(*store_, put_of("x", "locked")).outcome, PutOutcome::stored);
     fake_.set_worm("data", 3600);
     expect_error("remove", remove_and_wait(*store_, {Container::data, "x"}), Errc::blob_immutable);

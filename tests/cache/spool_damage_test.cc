@@ -170,6 +170,24 @@ TEST_F(SpoolDamageTest, ADamagedTableNamesExactlyItsRecord) {
     EXPECT_EQ(process->spool->stream_table().state(key(9)).durable, Seq{4});
 }
 
+TEST_F(SpoolDamageTest, B5_AChangedBitOfAHeaderIsALossAndIsShown) {
+    fill(6, true);
+    const std::uint64_t header = batches().at(3);
+    for (const std::uint64_t byte : {0, 9, 40, 90}) {
+        SCOPED_TRACE("byte " + std::to_string(byte));
+        storage_.flip_bit(log_file, header + byte, 2);
+        {
+            const auto process = start();
+            ASSERT_FALSE(process->refused);
+            EXPECT_EQ(process->recovered().size(), 5U);
+            EXPECT_TRUE(names(process->spool->damaged(), key(0), Seq{2}));
+            EXPECT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
+            storage_.kill();
+        }
+        storage_.flip_bit(log_file, header + byte, 2);
+    }
+}
+
 TEST_F(SpoolDamageTest, B5_DamagedDataIsFoundWhenItIsRead) {
     fill(4, true);
     storage_.flip_bit(log_file, batches().at(2) + 2 * block_bytes + 5000, 1);

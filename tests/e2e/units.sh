@@ -18,6 +18,10 @@ systemd-analyze verify "$units"/*.service >"$demo/verify.log" 2>&1
 check "the units have no line that is ignored" eval '! grep "^$units/.*ignoring" "$demo/verify.log"'
 
 check "stopping an agent kills no tool of LVM and no hook halfway" grep -qx "KillMode=process" "$units/causeway-agent@.service"
+few_deaths() { for unit in causewayd causeway-master-target; do
+    for line in StartLimitIntervalSec=600 StartLimitBurst=5 Restart=on-failure; do grep -qx "$line" "$units/$unit.service" || return 1; done
+done; }
+check "A10: whoever dies five times within ten minutes stays down" few_deaths
 cmake --install "$build" --prefix "$demo/usr" >"$demo/install.log" 2>&1 || fail "what was built can be installed"
 for file in bin/causewayd bin/causeway bin/causeway-agent bin/causeway-restore lib/causeway/nbdkit-causeway-plugin.so \
     lib/systemd/system/causewayd.service "lib/systemd/system/causeway-volume@.service" lib/sysusers.d/causeway.conf share/doc/causeway/operations.md; do

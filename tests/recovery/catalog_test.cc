@@ -2,6 +2,9 @@
 
 #include "tests/recovery/world.h"
 
+#include <algorithm>
+#include <set>
+
 #include <gtest/gtest.h>
 
 namespace cw::recovery {
@@ -45,6 +48,67 @@ TEST(Catalog, F4_RefusesARolledBackVaultUnlessTold) {  // F4
     const auto stale = Catalog::open(*world.store, *world.kek, world.machine, options);
     ASSERT_TRUE(stale);
     EXPECT_EQ(stale->points().size(), 1U);
+}
+
+// As a secondary region is when the first one fails: without some of the newest objects, and in no
+// order. What can be had is whole, what cannot is named, and that something is lost is said.
+TEST(Catalog, D20_OfAVaultThatIsBehindEveryPointIsWholeOrNamesWhatIsMissing) {
+    int stale = 0, whole = 0, broken = 0;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        SCOPED_TRACE("seed " + std::to_string(seed));
+        World world(seed);
+        const auto points = [&world] { return world.model.truth().size(); };
+        for (int i = 0; i < 200 && points() < 6; ++i) {
+            world.model.step();
+        }
+        world.model.publish_point();
+        std::set<PointId> old;
+        for (const auto& [id, truth] : world.model.truth()) {
+            old.insert(id);
+        }
+        const auto before = world.memory.names();
+        for (int i = 0; i < 200 && points() < old.size() + 4; ++i) {
+            world.model.step();
+        }
+        world.model.publish_point();
+        for (const blob::BlobName& name : world.memory.names()) {
+            const bool arrived = std::ranges::find(before, name) != before.end();
+            if (!arrived && world.random->below(3) == 0) {
+                world.memory.erase(name);
+            }
+        }
+        CatalogOptions options;
+        options.witness = {world.rig.state.newest.number, world.rig.state.hash};
+        auto catalog = Catalog::open(*world.store, *world.kek, world.machine, options);
+        if (!catalog) {
+            EXPECT_TRUE(catalog.error().code == Errc::vault_rolled_back ||
+                        catalog.error().code == Errc::blob_not_found)
+                << to_string(catalog.error());
+            options.accept_stale = true;
+            catalog = Catalog::open(*world.store, *world.kek, world.machine, options);
+            ASSERT_TRUE(catalog) << to_string(catalog.error());
+            EXPECT_TRUE(catalog->lost().has_value());
+            ++stale;
+        }
+        for (const auto* point : catalog->points()) {
+            ByteVector seen(world.model.truth().at(point->id).size());
+            const auto reader = world.reader(*catalog, point->id);
+            const Result<void> read =
+                reader ? (*reader)->read(0, seen) : Result<void>(std::unexpected(reader.error()));
+            if (read) {
+                EXPECT_EQ(seen, world.model.truth().at(point->id));
+                ++whole;
+            } else {
+                EXPECT_EQ(read.error().code, Errc::blob_not_found) << to_string(read.error());
+                EXPECT_NE(read.error().detail.find("data/"), std::string::npos);
+                EXPECT_FALSE(old.contains(point->id));  // All of it had arrived.
+                ++broken;
+            }
+        }
+    }
+    EXPECT_GT(stale, 3);
+    EXPECT_GT(whole, 20);
+    EXPECT_GT(broken, 3);
 }
 
 TEST(TimeText, ComesBack) {

@@ -20,6 +20,16 @@ bool is_write(const OutboxEntry& entry) noexcept {
     return entry.record.header.type == pipeline::RecordType::write;
 }
 
+// The words are those of a server's cache, whose content must not be lost.
+template <typename T>
+Result<T> name_spool(Result<T> opened, const std::string& directory) {
+    if (!opened && opened.error().code != Errc::io_error) {
+        opened.error().detail = "--spool-size: " + opened.error().detail + "; nothing in " +
+                                directory + " is needed: without it the agent begins a new one";
+    }
+    return opened;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Spiller>> Spiller::open(const std::string& directory,
@@ -35,9 +45,9 @@ Result<std::unique_ptr<Spiller>> Spiller::open(const std::string& directory,
     options.size_bytes = align_up(size_bytes, region_bytes);
     options.region_bytes = region_bytes;
     options.prewrite = false;  // Used in outages only: not worth a write of all of it.
-    CW_TRY_ASSIGN(spiller->spool_,
-                  cache::Spool::open(options, {*spiller->disk_, context.clock, context.random,
-                                               *spiller->conditions_, *spiller->metrics_}));
+    auto spool = cache::Spool::open(options, {*spiller->disk_, context.clock, context.random,
+                                              *spiller->conditions_, *spiller->metrics_});
+    CW_TRY_ASSIGN(spiller->spool_, name_spool(std::move(spool), directory));
     while (const auto old = spiller->spool_->next_recovered()) {
         spiller->spool_->release(old->lsn);
     }

@@ -235,6 +235,20 @@ TEST_F(SpillerOfDisks, OnlyWhoWritesWhenTheRoomIsGoneIsOnlyNoted) {
     expect_empty_spool(2);
 }
 
+TEST_F(SpillerOfDisks, OfAnotherSizeItSaysWhichOptionAndThatNothingInItIsNeeded) {
+    begin(1);
+    h->spiller.reset();
+    const auto other = Spiller::open(h->directory + "/spool", 128 * mib,
+                                     {*h->outbox, *h->pool, h->clock, *h->random});
+    ASSERT_FALSE(other.has_value());
+    EXPECT_EQ(other.error().code, Errc::config_invalid);
+    const std::string& detail = other.error().detail;
+    EXPECT_TRUE(detail.starts_with("--spool-size: ")) << detail;
+    EXPECT_TRUE(detail.ends_with("; nothing in " + h->directory +
+                                 "/spool is needed: without it the agent begins a new one"))
+        << detail;
+}
+
 // What a killed agent left there is of several disks, some of it released, some not.
 TEST_F(SpillerOfDisks, AKilledAgentBeginsAgainOnWhatItLeft) {
     begin(3);

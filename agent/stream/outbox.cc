@@ -210,6 +210,7 @@ void Outbox::trim() {
             remove(entries_.front());
         }
         entries_.pop_front();
+        ++first_number_;
         next_ -= next_ > 0 ? 1 : 0;
     }
 }
@@ -225,6 +226,7 @@ void Outbox::keep_told(OutboxEntry entry) {
 
 template <typename Predicate>
 void Outbox::remove_if(Predicate&& predicate) {
+    first_number_ += entries_.size() + 1;
     std::erase_if(entries_, [&](const OutboxEntry& entry) {
         const bool gone = predicate(entry);
         if (gone) {

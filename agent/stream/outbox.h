@@ -61,6 +61,9 @@ public:
     // --- the loop ---
     // Told of every entry that leaves the queue, so that the disk spool can free its copy.
     void on_removed(std::function<void(const OutboxEntry&)> told) { removed_ = std::move(told); }
+    // The number of the front entry; those behind it count on. An entry keeps its number until
+    // others than the front ones leave: then all get higher ones than were ever given.
+    [[nodiscard]] std::uint64_t first_number() const noexcept { return first_number_; }
     // Moves what was pushed into the queue. Called by the others; cheap.
     void collect();
     // The oldest entry not yet sent, or nullptr. Valid until the next call that removes.
@@ -123,6 +126,7 @@ private:
     std::deque<OutboxEntry> entries_;
     std::vector<Seq> spooled_;  // By slot
     std::size_t next_ = 0;      // Everything before it is sent.
+    std::uint64_t first_number_ = 0;
 };
 
 }  // namespace cw::agent

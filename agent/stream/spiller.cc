@@ -123,26 +123,32 @@ void Spiller::gone(const StreamKey& key) {
 
 // From half of memory in use, the oldest first: what the server takes soon stays where it is.
 bool Spiller::move_out() {
-    bool worked = false;
+    bool worked = false, all_seen = true;
     std::set<std::uint16_t> waiting;  // Slots: what follows of these must not overtake.
     context_.outbox.collect();
-    for (OutboxEntry& entry : context_.outbox.entries()) {
+    auto& entries = context_.outbox.entries();
+    const std::uint64_t first = context_.outbox.first_number();
+    seen_ = std::max(seen_, first);
+    // An outage of days is a long queue: only its end is looked at.
+    for (std::size_t i = seen_ - first; i < entries.size(); ++i) {
+        OutboxEntry& entry = entries[i];
         if (context_.pool.free_count() * 2 >= context_.pool.count()) {
             break;
         }
-        if (entry.spill.place != SpillState::Place::memory || entry.slot == wire::machine_slot ||
-            waiting.contains(entry.slot)) {
-            continue;
-        }
-        const Appended appended = append(entry);
+        const bool here_alone =
+            entry.spill.place == SpillState::Place::memory && entry.slot != wire::machine_slot;
+        const Appended appended = !here_alone                    ? Appended::before
+                                  : waiting.contains(entry.slot) ? Appended::held
+                                                                 : append(entry);
         if (appended == Appended::full) {
             break;
         }
         if (appended == Appended::held) {
             waiting.insert(entry.slot);
-            continue;
         }
-        worked = true;
+        worked = worked || appended == Appended::yes;
+        all_seen = all_seen && appended != Appended::held;
+        seen_ = all_seen ? first + i + 1 : seen_;
     }
     return worked;
 }
@@ -163,7 +169,7 @@ Spiller::Appended Spiller::append(OutboxEntry& entry) {
     }
     entry.record.header = header;
     entry.spill.place = SpillState::Place::moving;
-    moving_.push_back({entry.slot, header.key, header.seq});
+    moving_.push_back(header);
     Stretch& stretch = stretches_[header.key];
     stretch.end = entry.last_seq();
     ++stretch.held;
@@ -203,12 +209,12 @@ bool Spiller::settle_moved() {
             break;
         }
         worked = true;
-        const Ticket ticket = moving_.front();
+        const pipeline::RecordHeader header = moving_.front();
         moving_.pop_front();
-        OutboxEntry* const entry = find(ticket.key, ticket.slot, ticket.seq);
+        OutboxEntry* const entry = find(header, true);
         if (entry == nullptr || entry->spill.place != SpillState::Place::moving) {
             spool_->release(stored->lsn);  // Acknowledged or dropped meanwhile.
-            gone(ticket.key);
+            gone(header.key);
             continue;
         }
         CW_CRASH_POINT("agent.spool.moved");
@@ -228,7 +234,6 @@ bool Spiller::load_next() {
         return false;
     }
     auto load = std::make_unique<Load>();
-    load->slot = entry->slot;
     load->record.header = entry->record.header;
     for (std::size_t i = 0; i < load->record.slab_count(); ++i) {
         load->record.slabs[i] = read_pool_->try_take();
@@ -248,8 +253,7 @@ bool Spiller::settle_loaded() {
         return false;
     }
     const auto load = std::move(loading_);
-    const pipeline::RecordHeader& header = load->record.header;
-    OutboxEntry* const entry = find(header.key, load->slot, header.seq);
+    OutboxEntry* const entry = find(load->record.header, false);
     if (entry == nullptr || entry->spill.place != SpillState::Place::loading) {
         return true;
     }
@@ -265,11 +269,16 @@ bool Spiller::settle_loaded() {
     return true;
 }
 
-OutboxEntry* Spiller::find(const StreamKey& key, std::uint16_t slot, Seq seq) {
+OutboxEntry* Spiller::find(const pipeline::RecordHeader& header, bool newest_first) {
     auto& entries = context_.outbox.entries();
-    const auto entry = std::ranges::find_if(entries, [&](const OutboxEntry& each) {
-        return each.slot == slot && each.record.header.seq == seq && each.record.header.key == key;
-    });
+    const auto same = [&](const OutboxEntry& each) {
+        return each.record.header.seq == header.seq && each.record.header.key == header.key;
+    };
+    if (newest_first) {
+        const auto entry = std::find_if(entries.rbegin(), entries.rend(), same);
+        return entry == entries.rend() ? nullptr : &*entry;
+    }
+    const auto entry = std::ranges::find_if(entries, same);
     return entry == entries.end() ? nullptr : &*entry;
 }
 

@@ -38,11 +38,6 @@ public:
     [[nodiscard]] bool busy() const noexcept { return !moving_.empty() || loading_; }
 
 private:
-    struct Ticket {  // One append under way.
-        std::uint16_t slot;
-        pipeline::StreamKey key;
-        Seq seq;
-    };
     // What lies in the spool, or is on its way there, of one history.
     struct Stretch {
         Seq end;
@@ -50,11 +45,11 @@ private:
     };
     enum class Appended : std::uint8_t {
         yes,
-        full,  // Nobody's fits now.
-        held,  // This disk's must wait until what lies there of its own is gone.
+        before,  // It is there, or does not go there.
+        full,    // Nobody's fits now.
+        held,    // This disk's must wait until what lies there of its own is gone.
     };
     struct Load {
-        std::uint16_t slot;
         pipeline::Record record;
         std::optional<Result<void>> done;
     };
@@ -67,7 +62,7 @@ private:
     bool settle_loaded();
     Appended append(OutboxEntry& entry);
     bool may_follow(const pipeline::RecordHeader& header);
-    OutboxEntry* find(const pipeline::StreamKey& key, std::uint16_t slot, Seq seq);
+    OutboxEntry* find(const pipeline::RecordHeader& header, bool newest_first);
 
     Context context_;
     std::unique_ptr<Conditions> conditions_;
@@ -76,10 +71,11 @@ private:
     std::unique_ptr<pipeline::SlabPool> read_pool_;
     std::unique_ptr<cache::Spool> spool_;
     std::unique_ptr<cache::SpoolReader> reader_;
-    std::deque<Ticket> moving_;
+    std::deque<pipeline::RecordHeader> moving_;  // Appends under way.
     std::unique_ptr<Load> loading_;
     std::map<pipeline::StreamKey, Stretch> stretches_;  // At most one per disk with nothing held.
-    std::size_t held_ = 0;                              // Entries whose copy lies in the spool.
+    std::uint64_t seen_ = 0;  // No entry of a lower number lies in memory alone.
+    std::size_t held_ = 0;    // Entries whose copy lies in the spool.
 };
 
 }  // namespace cw::agent

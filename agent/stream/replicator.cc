@@ -364,7 +364,7 @@ Replicator::Status Replicator::status() {
         DiskStatus status{.name = disk.name,
                           .id = disk.capture->disk(),
                           .phase = std::string(disk.phase),
-                          .reason = disk.reason,
+                          .reason = disk.base->active() ? disk.fence_reason : disk.reason,
                           .generation = at.generation,
                           .next = at.next,
                           .spooled = disk.spooled,

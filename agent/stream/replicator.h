@@ -148,7 +148,8 @@ private:
         bool announced = false;  // This session has seen the fence's RESYNC_BEGIN.
         bool untouched = false;  // This session has seen nothing of it yet.
         OwnSequences own;
-        std::string reason;
+        std::string reason;        // WELCOME's, or why it waits for an order.
+        std::string fence_reason;  // Why the last fence was opened.
         std::string_view phase = "connecting";
         std::string_view fence_phase = "catching up";  // While the fence is open.
         Seq hello_next{}, spooled{}, committed{};

@@ -285,6 +285,7 @@ Result<void> Replicator::welcome_disk(Disk& disk, const wire::Welcome::Disk& ans
     if (disk.capture->fence_open()) {
         // The server lost sight of the fence: the blocks beneath it are read again under a new one.
         CW_TRY_ASSIGN(auto fence, disk.capture->resume_logging());
+        disk.fence_reason = answer.reason;
         read_missed(disk, std::move(fence));
     }
     return disk.capture->committed(answer.committed);
@@ -341,6 +342,7 @@ Result<void> Replicator::open_fence(Disk& disk, const wire::Welcome::Disk& answe
                                                                   : wire::ResyncKind::initial;
     CW_TRY_ASSIGN(auto fence, disk.capture->open_fence(kind, answer.generation, at, leap_of(disk)));
     note_leap(disk, fence);
+    disk.fence_reason = answer.reason;
     // An agent that was killed in a resync has lost sight of what was equal: a large part of a
     // large disk is sooner compared than sent.
     const std::uint64_t blocks = fence.blocks.bytes(), size = disk.capture->image().size();

@@ -47,7 +47,8 @@ Result<bool> Replicator::send_logged() {
         const auto kind = static_cast<wire::ResyncKind>(header.aux);
         Disk& disk = disks_.at(entry->slot);
         CW_TRY(session_->send(wire::FrameType::resync_begin, entry->slot, header.seq,
-                              wire::encode(wire::ResyncBegin{kind, disk.reason}), header.ordinal));
+                              wire::encode(wire::ResyncBegin{kind, disk.fence_reason}),
+                              header.ordinal));
         disk.announced = disk.announced || header.seq == disk.base->fence();
     } else if (header.type == pipeline::RecordType::resync_end) {
         CW_TRY(session_->send(wire::FrameType::resync_end, entry->slot, header.seq, {},
@@ -154,6 +155,9 @@ Result<void> Replicator::tend_fences() {
             note_leap(disk, fence);
             disk.announced = false;
             disk.fence_phase = "catching up";
+            if (!at.logging) {
+                disk.fence_reason = std::string(at.missed_why) + ": what was noted is read";
+            }
             read_missed(disk, std::move(fence));
         }
         disk.phase = disk.base->active() ? disk.fence_phase

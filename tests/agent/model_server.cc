@@ -174,6 +174,9 @@ void ModelServer::welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Dis
         answer.action = wire::DiskAction::resync;
         disk.generation = Generation{raw(disk.generation) + 1};
     }
+    if (!welcome_reason.empty()) {
+        answer.reason = welcome_reason;
+    }
     answer.generation = disk.generation;
     answer.durable = disk.durable;
     answer.committed = disk.committed;
@@ -260,7 +263,9 @@ void ModelServer::on_resync(const wire::FrameHeader& header, Bytes payload) {
         return;
     }
     if (header.type == wire::FrameType::resync_begin) {
-        begins.push_back(wire::decode<wire::ResyncBegin>(payload)->kind);
+        const auto begin = wire::decode<wire::ResyncBegin>(payload).value();
+        begins.push_back(begin.kind);
+        begin_reasons.push_back(begin.reason);
         const bool resumes = begins.back() == wire::ResyncKind::resume;
         if (resumes
                 ? disk->must_begin || header.ordinal != pipeline::followed_by_resume(disk->received)

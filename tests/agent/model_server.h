@@ -73,6 +73,8 @@ public:
     bool goodbye = false;
     std::uint64_t boot_counter = 0;  // The last HELLO's.
     std::vector<wire::ResyncKind> begins;
+    std::vector<std::string> begin_reasons;
+    std::string welcome_reason;  // Said of every disk, if anything.
     FingerprintSecret secret{};
 
     // --- the wire ---

@@ -197,6 +197,25 @@ TEST_F(Modes, TheServerIsToldOfEveryStepDownAndOfTheWayBack) {
     EXPECT_EQ(h->replicator->status().mode.mode, ReplicationMode::data);
 }
 
+TEST_F(Modes, TheFenceThatLeadsBackSaysWhatLedThereAndNotWhatTheServerSaidBefore) {
+    begin();
+    h->server.welcome_reason = "welcome back";
+    h->server.crash();
+    h->clock.advance(60 * ns_per_s);
+    ASSERT_TRUE(h->run_until([&] { return h->replicator->status().link == LinkState::live; }));
+    drive_to(ReplicationMode::metadata);
+    h->server.hold_fences = true;
+    relieve();
+    ASSERT_TRUE(h->run_until([&] { return h->captures[0]->fence_open(); }));
+    const std::string why = "the queue is full: what was noted is read";
+    EXPECT_EQ(h->replicator->status().disks[0].reason, why);
+    die(Death::server);  // In the next session it is still the same fence, and the same reason.
+    EXPECT_NE(h->server.begin_reasons.back(), "welcome back");
+    h->server.hold_fences = false;
+    make_whole();
+    EXPECT_EQ(h->server.begin_reasons.back(), why);
+}
+
 TEST_F(Modes, ANewSessionIsToldAgain) {
     begin();
     drive_to(ReplicationMode::metadata);

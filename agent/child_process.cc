@@ -47,8 +47,6 @@ Result<std::vector<std::string>> split_command(std::string_view line) {
 
 namespace {
 
-constexpr std::int64_t stubborn_ns = 5 * ns_per_s;
-
 // As execve() takes it; it does not write to them.
 std::vector<char*> pointers_to(const std::vector<std::string>& words) {
     std::vector<char*> pointers;

@@ -14,6 +14,9 @@
 
 namespace cw::agent {
 
+// Who was killed and has not ended by then waits for a disk that hangs, and is given up.
+inline constexpr std::int64_t stubborn_ns = 5 * ns_per_s;
+
 // Words separated by blanks; '…' and "…" keep blanks, \ takes the next character as it is. Nothing
 // is expanded. Errors: usage (unbalanced quote, no words).
 Result<std::vector<std::string>> split_command(std::string_view line);

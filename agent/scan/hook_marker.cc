@@ -1,5 +1,6 @@
 #include "agent/scan/hook_marker.h"
 
+#include "agent/child_process.h"
 #include "base/log.h"
 
 #include <csignal>
@@ -8,7 +9,6 @@
 namespace cw::agent {
 namespace {
 
-constexpr std::int64_t stubborn_ns = 5 * ns_per_s;
 constexpr std::string_view frozen_word = "frozen ", hook_word = "\nhook ";
 
 }  // namespace

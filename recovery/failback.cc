@@ -39,17 +39,14 @@ Result<void> apply(VolumeWriter& writer) {
     return {};
 }
 
-class Run {
+class Run final : public CollectedFailback {
 public:
     Run(const PointSource& source, const Catalog& catalog, FailbackContext context,
-        const FailbackRequest& request, const Progress& progress)
-        : source_(source),
-          catalog_(catalog),
-          context_(context),
-          request_(request),
-          progress_(progress) {}
+        const FailbackRequest& request)
+        : source_(source), catalog_(catalog), context_(context), request_(request) {}
 
-    Result<FailbackReport> run() {
+    // Once, before the rest.
+    Result<void> collect(const Progress& progress) {
         CW_TRY_ASSIGN(point_, catalog_.find_point(request_.point));
         CW_TRY_ASSIGN(disk_, catalog_.find_disk(*point_, request_.disk));
         if (disk_.size_bytes == 0) {
@@ -62,28 +59,29 @@ public:
                           FailbackHint::create(*request_.hint, disk_.size_bytes, *request_.random));
             CW_TRY(find_since());
         }
-        auto collected = collect();
+        auto collected = collect_once(progress);
         if (collected && report_.hint_refuted) {
             CW_TRY(begin_without_hint());
-            collected = collect();
+            collected = collect_once(progress);
         }
-        if (collected) {
-            collected = stop_if_cancelled();
-        }
-        if (!collected || report_.blocks_different == 0) {
-            writer_.reset();
-            const auto dropped =
-                volume::clear_work_directory(context_.disk, request_.target.work_directory);
+        if (!collected) {
+            const auto dropped = drop();
             CW_TRY(collected);
             CW_TRY(dropped);
-            return finish();
         }
-        CW_TRY(writer_->begin_switch(point_->id));
-        CW_TRY(apply(*writer_));
+        finish_report();
+        return {};
+    }
+
+    [[nodiscard]] const FailbackReport& report() const noexcept override { return report_; }
+
+    Result<void> complete() override {
+        return name_full_disk(switch_over(), request_.target.work_directory, "failback");
+    }
+
+    Result<void> drop() override {
         writer_.reset();
-        CW_CRASH_POINT("failback.applied");
-        CW_TRY(volume::clear_work_directory(context_.disk, request_.target.work_directory));
-        return finish();
+        return volume::clear_work_directory(context_.disk, request_.target.work_directory);
     }
 
 private:
@@ -91,6 +89,19 @@ private:
         return request_.cancelled && request_.cancelled()
                    ? fail(Errc::cancelled, "the target is as it was")
                    : Result<void>{};
+    }
+
+    Result<void> switch_over() {
+        const auto wanted = stop_if_cancelled();
+        if (!wanted || report_.blocks_different == 0) {
+            const auto dropped = drop();
+            CW_TRY(wanted);
+            return dropped;
+        }
+        CW_TRY(writer_->begin_switch(point_->id));
+        CW_TRY(apply(*writer_));
+        CW_CRASH_POINT("failback.applied");
+        return drop();  // It is applied: what is left of it is.
     }
 
     Result<void> find_since() {
@@ -115,7 +126,7 @@ private:
     }
 
     // Everything up to the switch: the target is read only.
-    Result<void> collect() {
+    Result<void> collect_once(const Progress& progress) {
         const FailbackTarget& target = request_.target;
         CW_TRY_ASSIGN(writer_, VolumeWriter::open({.work_directory = target.work_directory,
                                                    .target_path = target.path,
@@ -143,9 +154,9 @@ private:
             if (next < supers && fetch.has_room()) {
                 CW_TRY(compare(fetch, static_cast<std::uint32_t>(next)));
                 ++next;
-                if (progress_) {
-                    progress_(std::min(next * pipeline::super_chunk_bytes, disk_.size_bytes),
-                              disk_.size_bytes);
+                if (progress) {
+                    progress(std::min(next * pipeline::super_chunk_bytes, disk_.size_bytes),
+                             disk_.size_bytes);
                 }
             }
             CW_TRY_ASSIGN(const auto arrived, fetch.poll(next == supers || !fetch.has_room()));
@@ -254,20 +265,18 @@ private:
         return {};
     }
 
-    FailbackReport finish() {
+    void finish_report() {
         report_.point = point_->id;
         report_.disk = disk_.disk;
         report_.cut = disk_.cut;
         report_.point_time = point_->source_time;
         report_.disk_bytes = disk_.size_bytes;
-        return report_;
     }
 
     const PointSource& source_;
     const Catalog& catalog_;
     FailbackContext context_;
     const FailbackRequest& request_;
-    const Progress& progress_;
     const vault::PointEntry* point_ = nullptr;
     DiskAtPoint disk_;
     std::unique_ptr<VolumeWriter> writer_;
@@ -310,19 +319,35 @@ Result<std::optional<Phase>> failback_phase(Disk& disk, const std::string& work_
     return state.phase;
 }
 
-Result<FailbackReport> failback_disk(const PointSource& source, const Catalog& catalog,
-                                     FailbackContext context, const FailbackRequest& request,
-                                     const Progress& progress) {
+Result<std::unique_ptr<CollectedFailback>> collect_failback(const PointSource& source,
+                                                            const Catalog& catalog,
+                                                            FailbackContext context,
+                                                            const FailbackRequest& request,
+                                                            const Progress& progress) {
     const std::string& work = request.target.work_directory;
     CW_TRY_ASSIGN(const auto phase, failback_phase(context.disk, work));
     if (phase == Phase::switching) {
-        return resume_failback(context, request.target);
+        return fail(Errc::target_switching, work);
     }
     if (phase) {  // Of a run that was killed: the target may have changed since.
         CW_TRY(volume::clear_work_directory(context.disk, work));
     }
-    Run run(source, catalog, context, request, progress);
-    return name_full_disk(run.run(), work, "failback");
+    auto run = std::make_unique<Run>(source, catalog, context, request);
+    CW_TRY(name_full_disk(run->collect(progress), work, "failback"));
+    return run;
+}
+
+Result<FailbackReport> failback_disk(const PointSource& source, const Catalog& catalog,
+                                     FailbackContext context, const FailbackRequest& request,
+                                     const Progress& progress) {
+    CW_TRY_ASSIGN(const auto phase, failback_phase(context.disk, request.target.work_directory));
+    if (phase == Phase::switching) {
+        return resume_failback(context, request.target);
+    }
+    CW_TRY_ASSIGN(const auto collected,
+                  collect_failback(source, catalog, context, request, progress));
+    CW_TRY(collected->complete());
+    return collected->report();
 }
 
 Result<FailbackReport> resume_failback(FailbackContext context, const FailbackTarget& target) {

@@ -23,6 +23,7 @@
 #include "recovery/point_source.h"
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -85,6 +86,27 @@ Result<std::optional<volume::Phase>> failback_phase(Disk& disk, const std::strin
 Result<FailbackReport> failback_disk(const PointSource& source, const Catalog& catalog,
                                      FailbackContext context, const FailbackRequest& request,
                                      const Progress& progress);
+
+// The same in two steps, so that of several disks none is switched before all could be: what
+// differs is collected, and the target was only read. What a destroyed one has collected is dropped
+// by the next run. Lifetime: everything that it was made of outlives it.
+class CollectedFailback {
+public:
+    virtual ~CollectedFailback() = default;
+    // What the target is when it is completed.
+    [[nodiscard]] virtual const FailbackReport& report() const noexcept = 0;
+    // The target becomes the point, once. Errors: cancelled (it is as it was); those of
+    // VolumeWriter.
+    virtual Result<void> complete() = 0;
+    // Instead: forgets what was collected; the target is as it was.
+    virtual Result<void> drop() = 0;
+};
+// Errors: those of failback_disk(); target_switching (resume_failback() comes first).
+Result<std::unique_ptr<CollectedFailback>> collect_failback(const PointSource& source,
+                                                            const Catalog& catalog,
+                                                            FailbackContext context,
+                                                            const FailbackRequest& request,
+                                                            const Progress& progress);
 // Completes a switch that was interrupted; needs no vault. The phase is `switching`.
 Result<FailbackReport> resume_failback(FailbackContext context, const FailbackTarget& target);
 // Drops what a killed failback has collected; its target is as it was. False: there was nothing.

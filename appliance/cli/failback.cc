@@ -1,208 +1,33 @@
-// causeway failback: an old disk becomes a machine's disk at a point; only differences travel.
+// causeway failback: old disks become a machine's disks at a point; only differences travel.
 #include "recovery/failback.h"
 
 #include "appliance/cli/changes.h"
+#include "appliance/cli/failback_hint.h"
+#include "appliance/cli/failback_report.h"
+#include "appliance/cli/failback_work.h"
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
-#include "appliance/cli/written_disks.h"
-#include "appliance/operator/failback_hint.h"
+#include "appliance/operator/outputs.h"
 #include "base/crash_point.h"
 #include "base/full_disk.h"
 #include "base/log.h"
 
-#include <cerrno>
-#include <cstdio>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 
 #include <CLI/CLI.hpp>
-#include <fcntl.h>
-#include <nlohmann/json.hpp>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
 
 struct FailbackOptions {
     PointChoice from;
-    std::string target, work_directory, identity, hint;
+    bool point_given = false;
+    FailbackWork work;
+    std::vector<std::string> hints, without;
     bool cancel = false, trust_hint = false;
 };
-
-constexpr std::size_t hint_file_max = 64 * mib;
-constexpr const char* hint_used = "used";
-
-// One failback per work directory; the kernel gives the lock back however the process ends.
-class WorkLock {
-public:
-    static Result<WorkLock> take(const std::string& directory) {
-        const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0) {
-            return fail_errno(Errc::io_error, "open " + directory, errno);
-        }
-        WorkLock lock(fd);
-        if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
-            return fail(Errc::target_unsafe, "another failback works in " + directory);
-        }
-        return lock;
-    }
-    WorkLock(WorkLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    WorkLock(const WorkLock&) = delete;
-    WorkLock& operator=(const WorkLock&) = delete;
-    ~WorkLock() {
-        if (fd_ >= 0) {
-            ::close(fd_);
-        }
-    }
-
-private:
-    explicit WorkLock(int fd) : fd_(fd) {}
-    int fd_;
-};
-
-Result<std::string> work_directory_of(const FailbackOptions& options) {
-    if (!options.work_directory.empty()) {
-        return options.work_directory;
-    }
-    std::error_code ignored;
-    if (std::filesystem::is_block_file(options.target, ignored)) {
-        return fail(Errc::usage, "--work-dir is needed for a device: a directory on another one");
-    }
-    return options.target + ".failback";
-}
-
-struct FailbackResult {
-    recovery::FailbackReport report;
-    std::string hint;  // What became of it; empty: there was none.
-};
-
-void print_report(const Cli& cli, const FailbackResult& result, const std::string& target) {
-    const recovery::FailbackReport& report = result.report;
-    if (cli.json) {
-        const nlohmann::json out{{"target", target},
-                                 {"point", to_string(report.point)},
-                                 {"point_time", recovery::time_text(report.point_time)},
-                                 {"disk", to_string(report.disk)},
-                                 {"sequence", raw(report.cut)},
-                                 {"resumed", report.resumed},
-                                 {"disk_bytes", report.disk_bytes},
-                                 {"blocks_compared", report.blocks_compared},
-                                 {"blocks_unknown", report.blocks_unknown},
-                                 {"blocks_different", report.blocks_different},
-                                 {"blocks_skipped", report.blocks_skipped},
-                                 {"blocks_sampled", report.blocks_sampled},
-                                 {"hint", result.hint},
-                                 {"hint_refuted", report.hint_refuted},
-                                 {"moved_bytes", report.moved_bytes},
-                                 {"fetched_bytes", report.fetched_bytes},
-                                 {"index_bytes", report.index_bytes}};
-        print_json(out);
-        return;
-    }
-    std::printf("%s: %s as of %s, write %llu of disk %s\n", target.c_str(),
-                config::format_bytes(report.disk_bytes).c_str(),
-                recovery::time_text(report.point_time).c_str(),
-                static_cast<unsigned long long>(raw(report.cut)), to_string(report.disk).c_str());
-    if (report.resumed) {
-        std::puts("an interrupted switch was completed; run again for another point");
-        return;
-    }
-    std::printf(
-        "%llu blocks of 64 KiB compared by fingerprint, %llu had none; %llu differed: %s moved%s\n",
-        static_cast<unsigned long long>(report.blocks_compared),
-        static_cast<unsigned long long>(report.blocks_unknown),
-        static_cast<unsigned long long>(report.blocks_different),
-        config::format_bytes(report.moved_bytes).c_str(),
-        fetched_text(report.fetched_bytes, report.index_bytes).c_str());
-    if (!result.hint.empty() && result.hint != hint_used) {
-        std::printf("the hint was %s; everything was compared\n", result.hint.c_str());
-    } else if (report.hint_refuted) {
-        std::puts("the hint was wrong: a block that it left out differed; everything was compared");
-    } else if (report.blocks_skipped > 0) {
-        std::printf("%llu blocks left out by the hint, %llu of the others compared as a sample\n",
-                    static_cast<unsigned long long>(report.blocks_skipped),
-                    static_cast<unsigned long long>(report.blocks_sampled));
-    }
-}
-
-void remove_if_empty(const std::string& work_directory) {
-    std::error_code ignored;
-    std::filesystem::remove(work_directory + "/readers", ignored);  // Of egress/volume.
-    std::filesystem::remove(work_directory, ignored);
-}
-
-Result<void> cancel(Cli& cli, const std::string& work_directory) {
-    CW_TRY_ASSIGN(const bool dropped, recovery::cancel_failback(*cli.seams.disk, work_directory));
-    remove_if_empty(work_directory);
-    if (cli.json) {
-        print_json({{"cancelled", dropped}});
-    } else {
-        std::puts(dropped ? "cancelled: the target is as it was" : "nothing to cancel");
-    }
-    return {};
-}
-
-// nullopt: a device, or it cannot be told.
-std::optional<WallMicros> last_written(const std::string& path) {
-    struct stat status{};
-    if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) {
-        return std::nullopt;
-    }
-    return WallMicros{std::int64_t{status.st_mtim.tv_sec} * 1'000'000 +
-                      status.st_mtim.tv_nsec / 1'000};
-}
-
-// The newest point that lacks writes of the disk which `since` has.
-std::optional<WallMicros> time_before(const recovery::Catalog& catalog, const HintOrigin& origin) {
-    std::optional<WallMicros> time;
-    Seq most{};
-    for (const vault::PointEntry* point : catalog.points()) {
-        for (const vault::PointEntry::Cut& cut : point->cuts) {
-            if (cut.disk == origin.disk && cut.generation == origin.since_mark.generation &&
-                cut.cut < origin.since_mark.cut && cut.cut >= most) {
-                most = cut.cut;
-                time = point->source_time;
-            }
-        }
-    }
-    return time;
-}
-
-// Puts the hint into `request` if it can be believed; says what became of it.
-// Errors: usage (it is of another disk), not_found, those of reading the file.
-Result<std::string> take_hint(Cli& cli, const FailbackOptions& options,
-                              const recovery::Catalog& catalog,
-                              recovery::FailbackRequest& request) {
-    CW_TRY_ASSIGN(const ByteVector text, read_file(*cli.seams.disk, options.hint, hint_file_max));
-    CW_TRY_ASSIGN(FailbackHintFile file, parse_failback_hint(as_text(text), options.hint));
-    std::optional<std::string> doubt;
-    if (file.origin) {
-        CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
-        CW_TRY_ASSIGN(const recovery::DiskAtPoint disk, catalog.find_disk(*point, request.disk));
-        request.hint_since = to_string(file.origin->since);
-        CW_TRY_ASSIGN(
-            doubt, judge_hint(*file.origin,
-                              {.machine = catalog.machine(),
-                               .disk = disk.disk,
-                               .size_bytes = disk.size_bytes,
-                               .point = {disk.generation, disk.cut},
-                               .since_is_there = catalog.find_point(request.hint_since).has_value(),
-                               .target_written = last_written(options.target),
-                               .earlier_point = time_before(catalog, *file.origin),
-                               .target_trusted = options.trust_hint}));
-    } else if (!options.trust_hint) {
-        doubt = "nobody can tell since when it was recorded";
-    }
-    if (doubt) {
-        request.hint_since.clear();
-        return "ignored: " + *doubt;
-    }
-    request.hint = std::move(file.ranges);
-    request.random = cli.seams.random.get();
-    return hint_used;
-}
 
 // What a master target collects lies over its target: nobody else may write it.
 Result<void> check_own_targets(Cli& cli, const std::string& path) {
@@ -222,95 +47,377 @@ Result<void> check_own_targets(Cli& cli, const std::string& path) {
     return {};
 }
 
-Result<FailbackResult> fail_back(Cli& cli, const FailbackOptions& options,
-                                 recovery::FailbackRequest& request) {
-    const auto probe = volume::make_system_probe();
-    const recovery::FailbackContext context{*cli.seams.disk, *probe};
-    CW_TRY_ASSIGN(const auto phase,
-                  recovery::failback_phase(context.disk, request.target.work_directory));
-    if (phase == volume::Phase::switching) {  // Before anything else, and without the vault.
-        CW_TRY_ASSIGN(auto resumed, recovery::resume_failback(context, request.target));
-        return FailbackResult{resumed, ""};
+// One old disk on its way.
+struct OldDisk {
+    DiskOutput place;
+    recovery::FailbackRequest request;
+    std::string hint;                                 // What became of it.
+    std::optional<recovery::FailbackReport> resumed;  // An interrupted switch made it the point.
+    std::unique_ptr<recovery::CollectedFailback> collected;
+    bool back = false;
+
+    [[nodiscard]] const recovery::FailbackReport& report() const {
+        return resumed ? *resumed : collected->report();
     }
-    // Before the vault is asked: a wrong target should be told at once.
-    CW_TRY(probe->check_unused(request.target.path));
-    CW_TRY(check_own_targets(cli, request.target.path));
-    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
-    CW_TRY_ASSIGN(const auto* point, find_point(opened, request.point));
-    request.point = to_string(point->id);  // A group's point is judged once.
-    request.reader.download_threads = opened.download_threads;
-    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
-    std::string hint;
-    if (!options.hint.empty()) {
-        CW_TRY_ASSIGN(hint, take_hint(cli, options, *opened.catalog, request));
+};
+
+// The point that some disks already are, unless another one is asked for: begin_job() refuses that.
+// Errors: those of find_point().
+Result<const vault::PointEntry*> choose_point(const OpenedCatalog& opened,
+                                              const FailbackOptions& options,
+                                              const ReturnedDisks& returned) {
+    if (options.point_given || !returned.half()) {
+        return find_point(opened, options.from.point);
     }
-    CW_TRY_ASSIGN(const auto job,
-                  ShownJob::begin(cli, *records,
-                                  {.machine = opened.catalog->machine(), .verb = Verb::failback},
-                                  "compared"));
-    CW_TRY_ASSIGN(const auto report, job->outcome(recovery::failback_disk(
-                                         *opened.source, *opened.catalog, context, request,
-                                         job->progress("comparing " + request.target.path))));
+    auto point = opened.catalog->find_point(to_string(returned.point));
+    if (!point) {
+        point.error().detail += "; " + half_text(returned) +
+                                ": to choose another point for all of them, first give that one "
+                                "up: causeway failback MACHINE --cancel";
+    }
+    return point;
+}
+
+// What the failover brought back comes back, unless somebody says that the machine goes on without:
+// a point of a machine of which one disk was not protected any more would leave it as it was
+// before. Errors: usage.
+Result<void> check_none_is_left(const FailbackOptions& options, const recovery::Catalog& catalog,
+                                const PointId& failed_over_to, const vault::PointEntry& point) {
+    const auto before = catalog.find_point(to_string(failed_over_to));
+    if (failed_over_to.is_nil() || !before) {
+        return {};
+    }
+    for (const vault::PointEntry::Cut& cut : (*before)->cuts) {
+        const recovery::DiskAtPoint disk = catalog.disk_at(cut);
+        const auto said = [&](const std::string& word) {
+            return word == to_string(disk.disk) || (!disk.name.empty() && word == disk.name);
+        };
+        if (std::ranges::find(point.cuts, cut.disk, &vault::PointEntry::Cut::disk) ==
+                point.cuts.end() &&
+            std::ranges::none_of(options.without, said)) {
+            return fail(Errc::usage,
+                        "point " + to_string(point.id) + " has not disk " +
+                            escape_for_display(disk.name) + " (" + to_string(disk.disk) +
+                            "), which the failover brought back: protect it where the machine "
+                            "runs, and take a later point; or, if the machine goes on without "
+                            "it: --without " +
+                            to_string(disk.disk));
+        }
+    }
+    return {};
+}
+
+// Errors: target_unsafe, usage: nothing was touched.
+Result<void> check_targets(Cli& cli, volume::TargetProbe& probe,
+                           const std::vector<DiskOutput>& places) {
+    for (const DiskOutput& place : places) {
+        CW_TRY(probe.check_unused(place.path));
+        CW_TRY(check_own_targets(cli, place.path));
+        for (const DiskOutput& other : places) {
+            if (&other != &place && volume::share_storage(place.path, other.path)) {
+                return fail(Errc::usage, place.path + " and " + other.path + " share storage");
+            }
+        }
+    }
+    return {};
+}
+
+// Of every disk that has a place. Errors: those of placing, of the targets, of the hints.
+Result<std::vector<OldDisk>> prepare(Cli& cli, const FailbackOptions& options,
+                                     const OpenedCatalog& opened, const vault::PointEntry& point,
+                                     const std::vector<DiskOutput>& places) {
+    std::vector<recovery::DiskAtPoint> disks;
+    std::ranges::transform(places, std::back_inserter(disks), &DiskOutput::disk);
+    CW_TRY_ASSIGN(const auto hints, assign_to_disks(disks, options.hints, "--hint"));
+    CW_TRY_ASSIGN(const auto names, assign_to_disks(disks, options.work.identities, "--identity"));
+    std::vector<OldDisk> out(places.size());
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        OldDisk& old = out[i];
+        old.place = places[i];
+        recovery::FailbackRequest& request = old.request;
+        request.point = to_string(point.id);  // A group's point is judged once.
+        request.disk = to_string(places[i].disk.disk);
+        request.target.path = places[i].path;
+        request.target.expected_identity = names[i].path;
+        CW_TRY_ASSIGN(request.target.work_directory,
+                      work_directory_of(options.work, places[i].path, places[i].disk.disk,
+                                        places.size() > 1));
+        request.reader.download_threads = opened.download_threads;
+        request.cancelled = stop_requested;
+        if (!hints[i].path.empty()) {
+            CW_TRY_ASSIGN(old.hint, take_hint(cli, {hints[i].path, options.trust_hint},
+                                              *opened.catalog, request));
+        }
+    }
+    return out;
+}
+
+// All of them, so that none is switched before each could be. Errors: those of collect_failback().
+Result<void> collect_all(std::vector<OldDisk>& disks, const OpenedCatalog& opened,
+                         recovery::FailbackContext context, ShownJob& job) {
+    for (OldDisk& old : disks) {
+        if (!old.resumed) {
+            CW_TRY_ASSIGN(old.collected, recovery::collect_failback(
+                                             *opened.source, *opened.catalog, context, old.request,
+                                             job.progress("comparing " + old.request.target.path)));
+        }
+    }
+    return {};
+}
+
+ReturnedDisks wanted_of(const recovery::Catalog& catalog, const vault::PointEntry& point) {
+    ReturnedDisks wanted{.point = point.id, .point_time = point.source_time, .disks = {}};
+    for (const recovery::DiskAtPoint& disk : disks_of(catalog, point)) {
+        wanted.disks.push_back({disk.disk, disk.name, DiskReturn::missing});
+    }
+    return wanted;
+}
+
+// One after the other, each noted before its first byte is written and when it is the point.
+Result<void> switch_all(std::vector<OldDisk>& disks, const ReturnedDisks& wanted, ShownJob& job) {
+    for (OldDisk& old : disks) {
+        const DiskId& disk = old.place.disk.disk;
+        if (old.collected && old.collected->report().blocks_different > 0) {
+            if (stop_requested()) {
+                return fail(Errc::cancelled, old.place.path + " is as it was");
+            }
+            CW_TRY(job.run().note_return(wanted, disk, DiskReturn::switching));
+            CW_CRASH_POINT("failback.noted");
+        }
+        if (old.collected) {
+            CW_TRY(old.collected->complete());
+            CW_CRASH_POINT("failback.switched");
+        }
+        old.back = true;
+        CW_TRY(job.run().note_return(wanted, disk, DiskReturn::back));
+        CW_CRASH_POINT("failback.disk_back");
+    }
+    return {};
+}
+
+// Whatever was not switched is as it was, and what was collected for it is forgotten.
+Result<void> bring_back(std::vector<OldDisk>& disks, const OpenedCatalog& opened,
+                        const vault::PointEntry& point, recovery::FailbackContext context,
+                        ShownJob& job) {
+    auto result = collect_all(disks, opened, context, job);
+    if (result) {
+        result = switch_all(disks, wanted_of(*opened.catalog, point), job);
+    }
+    if (result) {
+        return {};
+    }
+    for (OldDisk& old : disks) {
+        const auto phase =
+            recovery::failback_phase(context.disk, old.request.target.work_directory);
+        if (old.collected && phase && *phase == volume::Phase::collecting) {
+            std::ignore = old.collected->drop();
+        }
+    }
+    return result;
+}
+
+std::string paths_of(const std::vector<OldDisk>& disks, bool back_only) {
+    std::string out;
+    for (const OldDisk& old : disks) {
+        if (old.back || !back_only) {
+            out += (out.empty() ? "" : " ") + old.place.path;
+        }
+    }
+    return out;
+}
+
+Result<void> lock_directories(Cli& cli, const FailbackWork& work, const std::vector<OldDisk>& disks,
+                              WorkLocks& locks) {
+    for (const OldDisk& old : disks) {
+        const std::string& directory = old.request.target.work_directory;
+        CW_TRY(name_full_disk(cli.seams.disk->create_directories(directory), old.place.path,
+                              "failback"));
+        CW_TRY(locks.take(work, directory));
+    }
+    return {};
+}
+
+std::vector<DiskId> back_of(const ReturnedDisks& returned, const PointId& point) {
+    std::vector<DiskId> out;
+    if (returned.half() && returned.point == point) {
+        for (const ReturnedDisk& disk : returned.back()) {
+            out.push_back(disk.disk);
+        }
+    }
+    return out;
+}
+
+// The disks of one run, in their work directories.
+Result<void> run_disks(Cli& cli, const OpenedCatalog& opened, MachineRecords& records,
+                       const vault::PointEntry& point, std::vector<OldDisk>& disks,
+                       recovery::FailbackContext context) {
+    const MachineId machine = opened.catalog->machine();
+    CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, records,
+                                                  {.machine = machine,
+                                                   .verb = Verb::failback,
+                                                   .point = point.id,
+                                                   .point_time = point.source_time},
+                                                  "compared"));
+    auto done = bring_back(disks, opened, point, context, *job);
+    if (!done) {
+        const auto record = records.load(machine);
+        const std::string back = paths_of(disks, true);
+        done.error().detail += record && record->returned.half()
+                                   ? "; " + half_text(record->returned)
+                               : back.empty() ? ""
+                                              : "; back already: " + back;
+    }
+    CW_TRY(job->outcome(std::move(done)));
     JobEnd end;
-    end.point = report.point;
-    end.point_time = report.point_time;
-    end.detail = request.target.path;
-    CW_TRY(job->end(end));
-    return FailbackResult{report, std::move(hint)};
+    end.point = point.id;
+    end.point_time = point.source_time;
+    end.detail = paths_of(disks, false);
+    CW_TRY_ASSIGN(const MachineRecord record, job->end(end));
+    std::vector<ReturnedTarget> targets;
+    for (OldDisk& old : disks) {
+        targets.push_back({old.place.path, old.place.disk.name, old.report(), old.hint});
+    }
+    print_failback(cli, targets, machine, record);
+    return {};
+}
+
+void take_resumed(std::vector<OldDisk>& disks, const std::vector<ResumedDisk>& resumed,
+                  const PointId& point) {
+    for (OldDisk& old : disks) {
+        for (const ResumedDisk& one : resumed) {
+            if (one.path == old.place.path && one.report.disk == old.place.disk.disk &&
+                one.report.point == point) {
+                old.resumed = one.report;
+            }
+        }
+    }
+}
+
+Result<void> bring_back_all(Cli& cli, const FailbackOptions& options,
+                            recovery::FailbackContext context,
+                            const std::vector<ResumedDisk>& resumed, WorkLocks& locks) {
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
+    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    CW_TRY_ASSIGN(const MachineRecord record, records->load(opened.catalog->machine()));
+    CW_TRY_ASSIGN(const auto* point, choose_point(opened, options, record.returned));
+    CW_TRY(check_none_is_left(options, *opened.catalog, record.point, *point));
+    CW_TRY_ASSIGN(const auto places, place_targets(disks_of(*opened.catalog, *point),
+                                                   {.targets = options.work.targets,
+                                                    .disk = options.from.disk,
+                                                    .back = back_of(record.returned, point->id)}));
+    CW_TRY(check_targets(cli, context.probe, places));
+    note_left_out(*opened.catalog, *point);
+    CW_TRY_ASSIGN(auto disks, prepare(cli, options, opened, *point, places));
+    take_resumed(disks, resumed, point->id);
+    auto done = lock_directories(cli, options.work, disks, locks);
+    if (done) {
+        done = run_disks(cli, opened, *records, *point, disks, context);
+    }
+    for (OldDisk& old : disks) {
+        old.collected.reset();
+        const std::string& directory = old.request.target.work_directory;
+        if (locks.has(options.work, directory)) {  // Else it is another process's.
+            remove_if_empty(options.work, directory);
+        }
+    }
+    return done;
+}
+
+// The state is given up last: while a switch is half done there is nothing to give up.
+Result<void> cancel(Cli& cli, const FailbackOptions& options, recovery::FailbackContext context,
+                    WorkLocks& locks) {
+    GivenUp given_up;
+    CW_TRY_ASSIGN(given_up.dropped, drop_collected(options.work, context, locks));
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.from));
+    CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    const MachineId machine = opened.catalog->machine();
+    CW_TRY_ASSIGN(MachineRecord record, records->load(machine));
+    given_up.returned = record.returned;
+    if (record.state == MachineState::failing_back) {
+        CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
+                                                {.machine = machine, .verb = Verb::failback}));
+        JobEnd end;
+        end.given_up = true;
+        end.detail = "given up";
+        if (record.returned.half()) {
+            end.detail += ": " + half_text(record.returned);
+        }
+        CW_TRY_ASSIGN(record, run.end(end));
+    }
+    given_up.state = record.state;
+    print_given_up(cli, given_up);
+    return {};
 }
 
 Result<void> failback(Cli& cli, const FailbackOptions& options) {
-    recovery::FailbackRequest request;
-    request.point = options.from.point;
-    request.disk = options.from.disk;
-    request.target.path = options.target;
-    request.target.expected_identity = options.identity;
-    request.cancelled = stop_requested;
     CW_TRY(arm_crash_point_from_environment());
-    CW_TRY_ASSIGN(request.target.work_directory, work_directory_of(options));
-    const std::string& work = request.target.work_directory;
-    if (options.cancel && !std::filesystem::is_directory(work)) {
-        return cancel(cli, work);
+    if (options.work.targets.empty() && !options.cancel) {
+        return fail(Errc::usage, "--target is required");
     }
-    CW_TRY(name_full_disk(cli.seams.disk->create_directories(work), options.target, "failback"));
-    CW_TRY_ASSIGN(const WorkLock lock, WorkLock::take(work));
+    const auto probe = volume::make_system_probe();
+    const recovery::FailbackContext context{*cli.seams.disk, *probe};
+    WorkLocks locks;
     if (options.cancel) {
-        return cancel(cli, work);
+        return cancel(cli, options, context, locks);
     }
     // Ctrl-C before the switch drops what was collected; after it the switch is completed first.
     stop_on_signals();
-    const auto report = fail_back(cli, options, request);
-    remove_if_empty(work);
-    CW_TRY(report);
-    print_report(cli, *report, options.target);
-    return {};
+    // Before anything else, and without the vault.
+    CW_TRY_ASSIGN(const auto resumed, resume_switches(options.work, context, locks));
+    auto done = bring_back_all(cli, options, context, resumed, locks);
+    for (const ResumedDisk& one : resumed) {
+        remove_if_empty(options.work, one.directory);
+        if (!done) {
+            done.error().detail += "; its interrupted switch was completed: " + one.path;
+        }
+    }
+    return done;
 }
 
 }  // namespace
 
 void add_failback_command(CLI::App& app, Cli& cli) {
     CLI::App* command = app.add_subcommand(
-        "failback", "Turn an old disk into a machine's disk at a point, moving only what differs");
+        "failback",
+        "Turn a machine's old disks into what it is at a point, moving only what differs");
     auto options = std::make_shared<FailbackOptions>();
     add_point_options(*command, "--point", options->from);
-    command->add_option("--target", options->target, "The old disk: image file or block device")
-        ->required();
-    command->add_option("--work-dir", options->work_directory,
+    // One value each: MACHINE may come last.
+    command
+        ->add_option("--target", options->work.targets,
+                     "The old disk: image file or block device. Of a machine with several disks: "
+                     "DISK=PATH, once for each; or one at a time with --disk: it has failed back "
+                     "when all of them are back at one point")
+        ->allow_extra_args(false);
+    command->add_option("--work-dir", options->work.directory,
                         "Where differences wait for the switch; for a file TARGET.failback");
-    command->add_option("--identity", options->identity,
-                        "Refuse any other target: \"device SERIAL\" or \"file DEVICE INODE\"");
-    command->add_option(
-        "--hint", options->hint,
-        "With --trust-hint: file of `causeway changes`, the rest of the old disk is "
-        "not read. Or by hand: OFFSET LENGTH per line, or nbdinfo's --map --json "
-        "of dirty bitmaps");
+    command
+        ->add_option("--identity", options->work.identities,
+                     "Refuse any other target: \"device SERIAL\" or \"file DEVICE INODE\"; of "
+                     "several DISK=IDENTITY")
+        ->allow_extra_args(false);
+    command
+        ->add_option("--hint", options->hints,
+                     "With --trust-hint: file of `causeway changes`, the rest of the old disk is "
+                     "not read; of several DISK=FILE. Or by hand: OFFSET LENGTH per line, or "
+                     "nbdinfo's --map --json of dirty bitmaps")
+        ->allow_extra_args(false);
     command->add_flag("--trust-hint", options->trust_hint,
                       "You know what cannot be shown: that the old disk is as it was at the "
                       "hint's point (never after a loss of power), or since when a hint made by "
                       "hand was recorded");
+    command
+        ->add_option("--without", options->without,
+                     "A disk that the failover brought back and the point has not: the machine "
+                     "goes on without it")
+        ->allow_extra_args(false);
     command->add_flag("--cancel", options->cancel,
-                      "Drop what an interrupted failback collected; the target is as it was");
-    command->callback([&cli, options] { cli.run([&] { return failback(cli, *options); }); });
+                      "Drop what an interrupted failback collected: a target that was not "
+                      "switched is as it was. If others were, they no longer count");
+    command->callback([&cli, command, options] {
+        options->point_given = command->count("--point") > 0;
+        cli.run([&] { return failback(cli, *options); });
+    });
     add_changes_command(app, cli);
 }
 

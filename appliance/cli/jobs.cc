@@ -110,6 +110,9 @@ Result<void> show_machine(Cli& cli, const std::string& machine_text) {
     for (const json& verb : out["allowed"]) {
         std::printf(" %s", verb.get<std::string>().c_str());
     }
+    if (record.returned.half()) {
+        std::printf("\n  failback: %s", half_text(record.returned).c_str());
+    }
     std::puts("\njobs:");
     for (const json& job : out["jobs"]) {
         print_job(job);

@@ -1,8 +1,10 @@
 #include "appliance/cli/point.h"
 
 #include "appliance/cli/group_points.h"
+#include "base/log.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include <CLI/CLI.hpp>
 
@@ -77,6 +79,16 @@ Result<const vault::PointEntry*> find_point(const OpenedCatalog& opened, const s
         return find_group_point(opened, group);
     }
     return opened.catalog->find_point(which);
+}
+
+void note_left_out(const recovery::Catalog& catalog, const vault::PointEntry& point) {
+    for (const vault::DiskEntry& disk : catalog.state().newest.disks) {
+        if (std::ranges::find(point.cuts, disk.disk, &vault::PointEntry::Cut::disk) ==
+            point.cuts.end()) {
+            std::fprintf(stderr, "note: disk %s is not in this point: it is not brought back\n",
+                         escape_for_display(disk.name).c_str());
+        }
+    }
 }
 
 }  // namespace cw::appliance

@@ -27,4 +27,7 @@ Result<OpenedCatalog> open_catalog(Cli& cli, const PointChoice& choice);
 // group has its part any more: then there is no such point); those of reading the other machines.
 Result<const vault::PointEntry*> find_point(const OpenedCatalog& opened, const std::string& which);
 
+// On stderr: which of the machine's disks a failover or a failback to this point leaves out.
+void note_left_out(const recovery::Catalog& catalog, const vault::PointEntry& point);
+
 }  // namespace cw::appliance

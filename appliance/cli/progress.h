@@ -45,6 +45,7 @@ public:
     void note(const std::string& step, std::uint64_t done, std::uint64_t total);
     // note() for a work of one step; valid as long as the job.
     std::function<void(std::uint64_t, std::uint64_t)> progress(std::string step);
+    [[nodiscard]] JobRun& run() noexcept { return run_; }
     // What the work has come to: a failure ends the job as failed.
     template <typename Report>
     Result<Report> outcome(Result<Report> report) {

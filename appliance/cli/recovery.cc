@@ -148,13 +148,7 @@ Result<std::vector<DiskOutput>> outputs_of(Cli& cli, const FailoverOptions& opti
     for (const DiskOutput& output : outputs) {
         CW_TRY(check_output(cli, options, output.path));
     }
-    for (const vault::DiskEntry& disk : catalog.state().newest.disks) {
-        if (std::ranges::find(point.cuts, disk.disk, &vault::PointEntry::Cut::disk) ==
-            point.cuts.end()) {
-            std::fprintf(stderr, "note: disk %s is not in this point: it is not brought back\n",
-                         escape_for_display(disk.name).c_str());
-        }
-    }
+    note_left_out(catalog, point);
     return outputs;
 }
 

@@ -23,6 +23,22 @@ void print_state(Cli& cli, const MachineId& machine, const MachineRecord& record
                 point_text(record.point, record.point_time).c_str());
 }
 
+// Older programs took one disk for the machine: their record tells a commit not which came back.
+std::optional<Error> untold_disks(const recovery::Catalog& catalog, const MachineRecord& record) {
+    const auto point = catalog.find_point(to_string(record.point));
+    if (record.before != MachineState::failed_back || !record.returned.point.is_nil() || !point ||
+        (*point)->cuts.size() < 2) {
+        return std::nullopt;
+    }
+    return Error{Errc::transition_refused,
+                 "commit: an older program brought back a disk of point " +
+                     to_string(record.point) + ", which has " +
+                     std::to_string((*point)->cuts.size()) +
+                     ": run the failback again, with every disk (what is back already is compared "
+                     "only): causeway failback MACHINE --point " +
+                     to_string(record.point) + " --target DISK=PATH …"};
+}
+
 // Verbs that only move the state: commit, undo.
 Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
@@ -30,6 +46,10 @@ Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
     const MachineId machine = opened.catalog->machine();
     CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
                                             {.machine = machine, .verb = verb}));
+    if (const auto untold = untold_disks(*opened.catalog, run.record());
+        untold && verb == Verb::commit) {
+        return run.failed(*untold);
+    }
     if (verb == Verb::undo) {
         if (const auto given_up = opened.site->give_up_failover(opened.catalog->machine());
             !given_up) {

@@ -107,6 +107,14 @@ void JobRun::note(const std::string& step, std::uint64_t done, std::uint64_t tot
     });
 }
 
+Result<void> JobRun::note_return(const ReturnedDisks& wanted, const DiskId& disk,
+                                 DiskReturn phase) {
+    CW_TRY(records_->update(machine_, [&](MachineRecord& record) {
+        return appliance::note_return(record, id_, wanted, disk, phase);
+    }));
+    return {};
+}
+
 Result<MachineRecord> JobRun::end(JobEnd end) {
     end.at = clock_->wall();
     return records_->update(machine_,

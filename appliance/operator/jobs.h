@@ -37,6 +37,8 @@ public:
     // Says where it is, at most every job_note_pause_ns (a new step at once). Cheap to call often;
     // what cannot be stored is dropped: progress is for show.
     void note(const std::string& step, std::uint64_t done, std::uint64_t total);
+    // A failback: as note_return() has it. Errors: those of it and of MachineRecords::update.
+    Result<void> note_return(const ReturnedDisks& wanted, const DiskId& disk, DiskReturn phase);
     // Errors: those of end_job and MachineRecords::update.
     Result<MachineRecord> end(JobEnd end);
     // Ends it as failed with `error`, as well as that can be done, and gives `error` back.

@@ -29,15 +29,17 @@ constexpr std::array rows{
     Row{Verb::failback, committed, failing_back, failed_back},
     Row{Verb::failback, reprotecting, failing_back, failed_back},
     Row{Verb::failback, reprotected, failing_back, failed_back},
-    Row{Verb::failback, failed_back, failing_back, failed_back},  // Another point, or disk.
+    Row{Verb::failback, failing_back, failing_back, failed_back},  // Of several disks: the rest.
+    Row{Verb::failback, failed_back, failing_back, failed_back},   // Another point.
 };
 
 constexpr std::array all_verbs{Verb::failover, Verb::commit, Verb::reprotect,
                                Verb::failback, Verb::drill,  Verb::undo};
 
 // A state that only a running job may be in.
-bool held_by_a_job(MachineState state) noexcept {
-    return state == failing_over || state == failing_back;
+bool held_by_a_job(const MachineRecord& record) noexcept {
+    return record.state == failing_over ||
+           (record.state == failing_back && !record.returned.half());
 }
 
 std::string allowed_text(MachineState state) {
@@ -48,7 +50,13 @@ std::string allowed_text(MachineState state) {
     return out.empty() ? "nothing" : out;
 }
 
-std::string why_not(MachineState state, Verb verb) {
+std::string why_not(const MachineRecord& record, Verb verb) {
+    const MachineState state = record.state;
+    if (record.returned.half()) {
+        return half_text(record.returned) +
+               "; go on with `causeway failback MACHINE --disk DISK --target PATH` for each, or "
+               "give it up with `causeway failback MACHINE --cancel`";
+    }
     if (verb == Verb::failover && state != failed_over) {
         return "a failover was committed; go on with reprotect or failback";
     }
@@ -74,6 +82,37 @@ void undo_state(MachineRecord& record) {
     record.state = record.before;
     record.point = record.point_before;
     record.point_time = record.point_time_before;
+    if (record.returned.half()) {
+        record.state = failing_back;  // What was written stays written.
+    } else if (record.returned.whole()) {
+        record.state = failed_back;
+        record.point = record.returned.point;
+        record.point_time = record.returned.point_time;
+    }
+}
+
+void forget_return(MachineRecord& record) {
+    record.returned = {};
+    record.away = committed;
+}
+
+void give_up_return(MachineRecord& record) {
+    record.state = record.returned.half() ? record.away : record.before;
+    if (record.returned.half()) {
+        forget_return(record);
+    }
+}
+
+// Some disks are another point already. Errors: transition_refused.
+Result<void> check_same_point(const MachineRecord& record, const Job& job) {
+    if (job.verb != Verb::failback || job.point.is_nil() || !record.returned.half() ||
+        job.point == record.returned.point) {
+        return {};
+    }
+    return fail(Errc::transition_refused,
+                "failback to point " + to_string(job.point) + ": " + half_text(record.returned) +
+                    "; all disks of a machine come back at one point: go on with that one "
+                    "(without --point), or first give it up: causeway failback MACHINE --cancel");
 }
 
 // Marks what dead processes left as interrupted. Errors: transition_refused (one lives).
@@ -93,11 +132,11 @@ Result<void> settle(MachineRecord& record, const Job& wanted, const JobAlive& al
                             ") is at work; allowed now: drill");
         }
         job.state = JobState::interrupted;
-        if (held_by_a_job(record.state) && job.verb != Verb::drill) {
+        if (held_by_a_job(record) && job.verb != Verb::drill) {
             undo_state(record);
         }
     }
-    if (held_by_a_job(record.state) && wanted.verb != Verb::drill) {
+    if (held_by_a_job(record) && wanted.verb != Verb::drill) {
         undo_state(record);  // Its job has left the list.
     }
     return {};
@@ -151,9 +190,10 @@ Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& al
     if (!transition) {
         return fail(Errc::transition_refused, std::string(name_of(job.verb)) + ": the machine is " +
                                                   std::string(name_of(record.state)) + ": " +
-                                                  why_not(record.state, job.verb) +
+                                                  why_not(record, job.verb) +
                                                   "; allowed now: " + allowed_text(record.state));
     }
+    CW_TRY(check_same_point(record, job));
     if (job.verb != Verb::drill) {
         record.before = record.state;
         record.point_before = record.point;
@@ -163,6 +203,29 @@ Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& al
     make_room(record.jobs);
     record.jobs.push_back(job);
     record.jobs.back().state = JobState::running;
+    return {};
+}
+
+Result<void> note_return(MachineRecord& record, const JobId& id, const ReturnedDisks& wanted,
+                         const DiskId& disk, DiskReturn phase) {
+    const Job* job = record.find(id);
+    if (job == nullptr || job->state != JobState::running) {
+        return fail(Errc::transition_refused,
+                    "job " + to_string(id) + " was taken for dead and another has taken over");
+    }
+    CW_ASSERT(job->verb == Verb::failback);
+    if (record.before == protected_) {
+        return {};
+    }
+    if (record.returned.point != wanted.point) {
+        if (record.before != failing_back && record.before != failed_back) {
+            record.away = record.before;
+        }
+        record.returned = wanted;
+    }
+    ReturnedDisk* const noted = record.returned.find(disk);
+    CW_ASSERT(noted != nullptr);
+    noted->phase = phase;
     return {};
 }
 
@@ -202,13 +265,18 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
     const auto transition = transition_of(record.before, job->verb);
     CW_ASSERT(transition.has_value());
     record.state = transition->after;
-    if (!end.point.is_nil() && record.state != protected_) {
+    if (end.given_up) {
+        give_up_return(record);
+    } else if (record.state == failed_back && !record.returned.whole()) {
+        record.state = failing_back;
+    } else if (!end.point.is_nil() && record.state != protected_) {
         record.point = end.point;
         record.point_time = end.point_time;
     }
     if (record.state == protected_) {
         record.point = {};
         record.point_time = {};
+        forget_return(record);
     }
     record.manifest = end.manifest != 0 ? end.manifest : record.manifest;
     return {};

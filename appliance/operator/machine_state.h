@@ -5,6 +5,7 @@
 // appliance/operator/RECORDS.md.
 #pragma once
 
+#include "appliance/operator/returned_disks.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/ids.h"
@@ -24,8 +25,8 @@ enum class MachineState : std::uint8_t {
     committed = 4,     // The choice is final.
     reprotecting = 5,  // The machine at the other site has no recovery point yet.
     reprotected = 6,
-    failing_back = 7,
-    failed_back = 8,
+    failing_back = 7,  // By a job; or of several disks some are the point: see `returned`.
+    failed_back = 8,   // Every disk of the machine is back, at one point.
 };
 // `undo` gives up a failover that was not committed.
 enum class Verb : std::uint8_t {
@@ -94,6 +95,9 @@ struct MachineRecord {
     PointId proven;              // By a drill; nil: none.
     WallMicros proven_time{};    // Source time of that point.
     WallMicros proven_at{};
+    ReturnedDisks returned;  // By a failback of a machine that runs elsewhere.
+    // Where such a failback began, and what giving it up leads back to.
+    MachineState away = MachineState::committed;
     std::vector<Job> jobs;  // Oldest first, at most jobs_max.
 
     [[nodiscard]] const Job* find(const JobId& job) const noexcept;
@@ -107,8 +111,16 @@ using JobAlive = std::function<bool(const Job&)>;
 
 // Enters `job` (its verb says what) as running and moves the state. A dead job that stands in the
 // way is marked interrupted and its state undone first. Doing it twice is doing it once.
-// Errors: transition_refused, with the reason and what is allowed.
+// Errors: transition_refused, with the reason and what is allowed; also of a failback to another
+// point than some disks already have.
 Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& alive);
+
+// What a running failback is about to do to a disk of `wanted`'s point, or has done; `wanted` has
+// every disk of the point, as missing. The first one of another point begins that point's list.
+// Nothing is noted of a machine that was never failed over: it has no state to move.
+// Errors: transition_refused (another job has taken over meanwhile).
+Result<void> note_return(MachineRecord& record, const JobId& job, const ReturnedDisks& wanted,
+                         const DiskId& disk, DiskReturn phase);
 
 struct JobEnd {
     JobState state = JobState::succeeded;  // succeeded, waiting or failed
@@ -118,8 +130,10 @@ struct JobEnd {
     PointId point;  // What was brought back or proven; nil keeps what stands.
     WallMicros point_time{};
     std::uint64_t manifest = 0;
+    bool given_up = false;  // A failback: the disks that are back do not count.
 };
-// Ends a running job: success moves the state on, failure undoes it, waiting leaves it.
+// Ends a running job: success moves the state on, failure undoes it, waiting leaves it. A failback
+// moves it on when every disk is back, and cannot be undone once it may have written one.
 // Errors: transition_refused (another job has taken over meanwhile).
 Result<void> end_job(MachineRecord& record, const JobId& job, const JobEnd& end);
 

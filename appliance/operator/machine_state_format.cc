@@ -7,7 +7,8 @@
 namespace cw::appliance {
 namespace {
 
-constexpr std::uint16_t format_version = 1;
+// A record of which no failback has touched a disk is as version 1 had it, for older programs.
+constexpr std::uint16_t plain_version = 1, returned_version = 2;
 constexpr std::size_t host_name_max = 255;
 
 void put_time(ByteAppender& out, WallMicros time) {
@@ -83,7 +84,8 @@ ByteVector encode_machine_record(const MachineRecord& record) {
     CW_ASSERT(record.jobs.size() <= jobs_max);
     ByteVector bytes;
     ByteAppender out(bytes);
-    out.u16(format_version);
+    const bool returned = !record.returned.point.is_nil();
+    out.u16(returned ? returned_version : plain_version);
     out.u64(record.revision);
     out.u8(raw(record.state));
     out.u8(raw(record.before));
@@ -99,13 +101,17 @@ ByteVector encode_machine_record(const MachineRecord& record) {
     for (const Job& job : record.jobs) {
         put_job(out, job);
     }
+    if (returned) {
+        out.u8(raw(record.away));
+        put_returned_disks(out, record.returned);
+    }
     return bytes;
 }
 
 Result<MachineRecord> decode_machine_record(Bytes payload) {
     ByteReader in(payload, Errc::object_corrupt);
     CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
-    if (version != format_version) {
+    if (version != plain_version && version != returned_version) {
         return fail(Errc::format_unsupported, "machine record version " + std::to_string(version));
     }
     MachineRecord record;
@@ -127,6 +133,10 @@ Result<MachineRecord> decode_machine_record(Bytes payload) {
     for (std::uint16_t i = 0; i < count; ++i) {
         CW_TRY_ASSIGN(Job job, take_job(in));
         record.jobs.push_back(std::move(job));
+    }
+    if (version == returned_version) {
+        CW_TRY_ASSIGN(record.away, take_state(in));
+        CW_TRY_ASSIGN(record.returned, take_returned_disks(in));
     }
     if (!in.at_end()) {
         return fail(Errc::object_corrupt, "the machine record has the wrong length");

@@ -68,33 +68,47 @@ Result<std::vector<DiskOutput>> into_directory(const std::vector<DiskAtPoint>& d
     return out;
 }
 
-Result<std::vector<DiskOutput>> one_by_one(const std::vector<DiskAtPoint>& disks,
-                                           const OutputRequest& request) {
+// Errors: usage.
+Result<void> check_paths_differ(const std::vector<DiskOutput>& outputs) {
+    std::set<std::string_view> paths;
+    for (const DiskOutput& output : outputs) {
+        if (!paths.insert(output.path).second) {
+            return fail(Errc::usage, "two disks would be written to " + output.path);
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::vector<DiskOutput>> assign_to_disks(const std::vector<DiskAtPoint>& disks,
+                                                const std::vector<std::string>& words,
+                                                std::string_view option) {
     std::vector<DiskOutput> out;
     out.reserve(disks.size());
     for (const DiskAtPoint& disk : disks) {
         out.push_back({disk, ""});
     }
-    for (const std::string& output : request.outputs) {
-        const auto named = named_in(disks, output);
-        if (named == disks.end() && disks.size() > 1) {
-            return fail(Errc::usage, "--output " + escape_for_display(output) +
+    for (const std::string& word : words) {
+        const auto named = named_in(disks, word);
+        if (named == disks.end() && disks.size() != 1) {
+            return fail(Errc::usage, std::string(option) + " " + escape_for_display(word) +
                                          " begins with no disk of the point and \"=\": it has " +
                                          list_of(disks));
         }
         const auto at = named == disks.end() ? 0 : named - disks.begin();
         if (!out[at].path.empty()) {
-            return fail(Errc::usage, "two outputs for disk " + shown(disks[at]));
+            return fail(Errc::usage,
+                        "more than one " + std::string(option) + " for disk " + shown(disks[at]));
         }
-        out[at].path = named == disks.end() ? output : std::string(path_in(*named, output));
+        out[at].path = named == disks.end() ? word : std::string(path_in(*named, word));
         if (out[at].path.empty()) {
-            return fail(Errc::usage, "no path for disk " + shown(disks[at]));
+            return fail(Errc::usage,
+                        std::string(option) + " says nothing of disk " + shown(disks[at]));
         }
     }
     return out;
 }
-
-}  // namespace
 
 Result<std::vector<DiskOutput>> place_outputs(const std::vector<DiskAtPoint>& disks,
                                               const OutputRequest& request) {
@@ -115,9 +129,9 @@ Result<std::vector<DiskOutput>> place_outputs(const std::vector<DiskAtPoint>& di
                         "the point has no disk '" + escape_for_display(request.disk) + "'");
         }
     }
-    CW_TRY_ASSIGN(auto out, request.directory.empty() ? one_by_one(disks, request)
-                                                      : into_directory(disks, request));
-    std::set<std::string_view> paths;
+    CW_TRY_ASSIGN(auto out, request.directory.empty()
+                                ? assign_to_disks(disks, request.outputs, "--output")
+                                : into_directory(disks, request));
     for (const DiskOutput& output : out) {
         if (output.path.empty()) {
             return fail(Errc::usage, "no --output for disk " + shown(output.disk) +
@@ -125,22 +139,65 @@ Result<std::vector<DiskOutput>> place_outputs(const std::vector<DiskAtPoint>& di
                                          "here " +
                                          list_of(disks) + "; one disk alone: causeway export");
         }
-        if (!paths.insert(output.path).second) {
-            return fail(Errc::usage, "two disks would be written to " + output.path);
-        }
     }
+    CW_TRY(check_paths_differ(out));
     return out;
 }
 
 Result<std::vector<DiskOutput>> place_outputs(const recovery::Catalog& catalog,
                                               const vault::PointEntry& point,
                                               const OutputRequest& request) {
+    return place_outputs(disks_of(catalog, point), request);
+}
+
+Result<std::vector<DiskOutput>> place_targets(const std::vector<DiskAtPoint>& disks,
+                                              const TargetRequest& request) {
+    if (!request.disk.empty()) {
+        std::vector<DiskAtPoint> wanted;
+        std::ranges::copy_if(disks, std::back_inserter(wanted),
+                             [&](const DiskAtPoint& disk) { return is(disk, request.disk); });
+        if (wanted.size() != 1) {
+            return fail(wanted.empty() ? Errc::not_found : Errc::usage,
+                        "the point has " + std::string(wanted.empty() ? "no" : "more than one") +
+                            " disk '" + escape_for_display(request.disk) + "': it has " +
+                            list_of(disks));
+        }
+        if (request.targets.size() != 1) {
+            return fail(Errc::usage, "--disk is one disk alone: it has one --target");
+        }
+        return assign_to_disks(wanted, request.targets, "--target");
+    }
+    CW_TRY_ASSIGN(auto out, assign_to_disks(disks, request.targets, "--target"));
+    std::erase_if(out, [&](const DiskOutput& output) {
+        return output.path.empty() &&
+               std::ranges::find(request.back, output.disk.disk) != request.back.end();
+    });
+    for (const DiskOutput& output : out) {
+        if (output.path.empty()) {
+            return fail(Errc::usage,
+                        "no --target for disk " + shown(output.disk) +
+                            ": a failback brings back every disk of the machine as of one moment, "
+                            "here " +
+                            list_of(disks) +
+                            ": --target DISK=PATH for each; one at a time: --disk DISK --target "
+                            "PATH");
+        }
+    }
+    if (out.empty()) {
+        return fail(Errc::usage, "--target is required");
+    }
+    CW_TRY(check_paths_differ(out));
+    return out;
+}
+
+std::vector<DiskAtPoint> disks_of(const recovery::Catalog& catalog,
+                                  const vault::PointEntry& point) {
     std::vector<DiskAtPoint> disks;
     disks.reserve(point.cuts.size());
     for (const vault::PointEntry::Cut& cut : point.cuts) {
         disks.push_back(catalog.disk_at(cut));
     }
-    return place_outputs(disks, request);
+    return disks;
 }
 
 }  // namespace cw::appliance

@@ -23,6 +23,17 @@ void put_seconds(json& out, JobState state, WallMicros started, WallMicros updat
         static_cast<double>(std::max<std::int64_t>(0, raw(until) - raw(started))) / 1e6;
 }
 
+json returned_json(const ReturnedDisks& returned) {
+    json out{{"point", to_string(returned.point)},
+             {"point_time", recovery::time_text(returned.point_time)},
+             {"disks", json::array()}};
+    for (const ReturnedDisk& disk : returned.disks) {
+        out["disks"].push_back(
+            {{"disk", to_string(disk.disk)}, {"name", disk.name}, {"state", name_of(disk.phase)}});
+    }
+    return out;
+}
+
 }  // namespace
 
 json job_json(const Job& job, const MachineId& machine, WallMicros now) {
@@ -61,7 +72,16 @@ json record_json(const MachineId& machine, const MachineRecord& record, WallMicr
              {"allowed", json::array()},
              {"jobs", json::array()}};
     for (const Verb verb : allowed_in(record.state)) {
-        out["allowed"].push_back(name_of(verb));
+        // A living failback has the state for itself; of a half one the rest may be brought back.
+        if (verb != Verb::failback || record.state != MachineState::failing_back ||
+            std::ranges::none_of(record.jobs, [&](const Job& job) {
+                return job.verb == verb && state_now(job, now) == JobState::running;
+            })) {
+            out["allowed"].push_back(name_of(verb));
+        }
+    }
+    if (!record.returned.point.is_nil()) {
+        out["returned"] = returned_json(record.returned);
     }
     if (!record.point.is_nil()) {
         out["point"] = to_string(record.point);

@@ -34,10 +34,15 @@ protected:
         out.holder.host_name = "host";
         return out;
     }
-    // Begins and ends a job of `verb`, as its program would.
+    // Begins and ends a job of `verb`, as its program would. A failback brings back the one disk.
     Result<void> run(Verb verb, const JobEnd& end = {}) {
         const Job one = job(verb);
         CW_TRY(begin_job(record_, one, nobody_lives));
+        if (verb == Verb::failback) {
+            const DiskId disk = make_id<DiskId>(*random_);
+            const ReturnedDisks wanted{.point = end.point, .disks = {{disk, "disk"}}};
+            CW_TRY(note_return(record_, one.id, wanted, disk, DiskReturn::back));
+        }
         return end_job(record_, one.id, end);
     }
     JobEnd with_point() {

@@ -54,7 +54,7 @@ TEST(Outputs, EveryDiskOfThePointHasOne) {
     EXPECT_THAT(refusal(place_outputs(two, {.outputs = {"root=/r.img"}})), HasSubstr("data=x"));
     EXPECT_THAT(refusal(place_outputs(two, {.outputs = {"/r.img"}})), HasSubstr("root"));
     EXPECT_THAT(refusal(place_outputs(two, {.outputs = {"root=", "data=x=/d"}})),
-                HasSubstr("no path"));
+                HasSubstr("says nothing of disk"));
 }
 
 TEST(Outputs, OneDiskOfSeveralIsNoFailover) {
@@ -68,6 +68,34 @@ TEST(Outputs, NothingIsWrittenTwice) {
     refusal(place_outputs(one, {.outputs = {"/a", "/b"}}));
     refusal(place_outputs(one, {.outputs = {"/a"}, .directory = "/d"}));
     refusal(place_outputs(one, {}));
+}
+
+TEST(Outputs, AFailbackTakesEveryDiskOrTheOneThatIsAskedFor) {
+    EXPECT_EQ(paths(place_targets(one, {.targets = {"/old=1.img"}})), Paths{"/old=1.img"});
+    EXPECT_EQ(paths(place_targets(two, {.targets = {"data=x=/d.img", "root=/r.img"}})),
+              (Paths{"/r.img", "/d.img"}));
+    const auto half = refusal(place_targets(two, {.targets = {"root=/r.img"}}));
+    EXPECT_THAT(half, HasSubstr("data=x"));
+    EXPECT_THAT(half, HasSubstr("--disk DISK --target PATH"));
+    EXPECT_EQ(paths(place_targets(two, {.targets = {"/r=.img"}, .disk = "root"})),
+              Paths{"/r=.img"});
+    EXPECT_EQ(paths(place_targets(two, {.targets = {"root=/r.img"}, .disk = "root"})),
+              Paths{"/r.img"});
+    refusal(place_targets(two, {.targets = {"/r", "/d"}, .disk = "root"}));
+    refusal(place_targets(two, {.targets = {"/r"}, .disk = "other"}), Errc::not_found);
+    refusal(place_targets(two, {.targets = {"/r"}}));
+    refusal(place_targets(two, {.targets = {"root=/a", "data=x=/a"}}));
+}
+
+TEST(Outputs, OfAFailbackThatIsHalfDoneTheRestIsEnough) {
+    const std::vector<DiskId> back{two[0].disk};
+    EXPECT_EQ(paths(place_targets(two, {.targets = {"data=x=/d.img"}, .back = back})),
+              Paths{"/d.img"});
+    EXPECT_EQ(
+        paths(place_targets(two, {.targets = {"root=/r.img", "data=x=/d.img"}, .back = back})),
+        (Paths{"/r.img", "/d.img"}));
+    EXPECT_THAT(refusal(place_targets(two, {.targets = {"root=/r.img"}, .back = back})),
+                HasSubstr("data=x"));
 }
 
 TEST(Outputs, InADirectoryANameIsAFileNameOnlyIfItCanBeNothingElse) {

@@ -3,6 +3,7 @@
 #include "appliance/master_target/target_welcome.h"
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "egress/volume/point_history.h"
 #include "ingest/wire/messages.h"
 
 #include <algorithm>
@@ -54,7 +55,8 @@ Result<void> TargetDisk::try_open() {
     CW_TRY_ASSIGN(size_bytes_, find_target_size(context_.disk, options_, begun));
     CW_TRY_ASSIGN(identity_, context_.probe.identity(options_.path));
     if (!id_) {
-        return context_.probe.check_unused(options_.path);  // HELLO will tell the id.
+        CW_TRY(context_.probe.check_unused(options_.path));
+        return clear_left_over();  // HELLO will tell the id.
     }
     CW_TRY_ASSIGN(writer_, volume::VolumeWriter::open({.work_directory = options_.work_directory,
                                                        .target_path = options_.path,
@@ -68,6 +70,16 @@ Result<void> TargetDisk::try_open() {
                              {"path", options_.path},
                              {"phase", volume::name_of(writer_->phase())},
                              {"received", writer_->received()}});
+    return {};
+}
+
+// A cancel that was killed has forgotten whose it was, and not yet removed it all.
+Result<void> TargetDisk::clear_left_over() {
+    CW_TRY_ASSIGN(const bool there, context_.disk.exists(options_.work_directory));
+    if (there && !cleared_) {
+        CW_TRY(volume::clear_work_files(context_.disk, options_.work_directory));
+    }
+    cleared_ = true;
     return {};
 }
 

@@ -100,6 +100,7 @@ public:
 
 private:
     Result<void> try_open();
+    Result<void> clear_left_over();
     bool failed(const Error& error);
     [[nodiscard]] TargetWork work() const;
     [[nodiscard]] bool may_begin_fence(const pipeline::RecordHeader& header) const;
@@ -115,6 +116,7 @@ private:
     std::optional<Error> trouble_;  // Not open, and why.
     StreamRepair repair_;
     bool unsynced_ = false;
+    bool cleared_ = false;  // While it waits for its id: nothing of an earlier life is left.
     std::uint64_t taken_bytes_ = 0, blocks_compared_ = 0;
     WorkMeter meter_;  // Of the merge or switch under way.
 };

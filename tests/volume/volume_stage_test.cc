@@ -138,6 +138,27 @@ TEST_F(VolumeStageTest, AnOrderSwitchesToTheNewestOrToAnEarlierPoint) {
     }
 }
 
+TEST_F(VolumeStageTest, WhatAKilledCancelLeftIsClearedAtTheStartAndNotAtTheNextHello) {
+    start(options());
+    hello();
+    for (const Step& step : stream_.steps) {
+        push(step);
+    }
+    stage_.reset();
+    const auto left = [&] {
+        auto names = disk_->list("/beside").value();
+        std::erase(names, "readers");
+        return names;
+    };
+    ASSERT_TRUE(disk_->remove("/beside/state"));  // As volume.cancelled does.
+    ASSERT_FALSE(left().empty());
+    start(options());
+    run();
+    EXPECT_EQ(left(), std::vector<std::string>{});
+    EXPECT_TRUE(target() == stream_.original());
+    EXPECT_EQ(hello().action, DiskAction::resync);
+}
+
 TEST_F(VolumeStageTest, DigestsAreToldOnceTheFenceWasTakenAndForWhatIsSettled) {
     start(options());
     hello();

@@ -30,6 +30,18 @@ Result<T> name_spool(Result<T> opened, const std::string& directory) {
     return opened;
 }
 
+// What was read back for its turn waits behind `first` now, which has to be sent again: it is read
+// once more.
+void give_back(Outbox& outbox, const OutboxEntry& first) {
+    for (OutboxEntry& entry : outbox.entries()) {
+        if (&entry != &first && entry.spill.place == SpillState::Place::kept && is_write(entry)) {
+            entry.record.drop_data();
+            entry.record.table = {};
+            entry.spill.place = SpillState::Place::disk;
+        }
+    }
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Spiller>> Spiller::open(const std::string& directory,
@@ -235,6 +247,9 @@ bool Spiller::load_next() {
     }
     auto load = std::make_unique<Load>();
     load->record.header = entry->record.header;
+    if (read_pool_->free_count() < load->record.slab_count()) {
+        give_back(context_.outbox, *entry);
+    }
     for (std::size_t i = 0; i < load->record.slab_count(); ++i) {
         load->record.slabs[i] = read_pool_->try_take();
         if (!load->record.slabs[i]) {

@@ -284,6 +284,48 @@ TEST_F(SpillerOfDisks, AKilledAgentBeginsAgainOnWhatItLeft) {
     }
 }
 
+// The next record is read back while the one before it is not acknowledged yet. When that has to
+// come again, its turn is first, and so must be the memory to read it back.
+TEST_F(SpillerOfDisks, WhatComesAgainIsReadBackThoughALaterRecordWasReadAlready) {
+    h = std::make_unique<Harness>(
+        Harness::Options{.disks = 1, .disk_bytes = 64 * mib, .memory_slabs = 24});
+    spool_bytes_ = 256 * mib;
+    open_spool();
+    ASSERT_TRUE(h->run_until_protected());
+    begins_ = h->server.begins.size();
+    outage();
+    for (std::uint64_t i = 0; i < 8; ++i) {  // Records of more than half of that memory.
+        ByteVector data(4 * mib);
+        h->random->fill(data);
+        ASSERT_TRUE(h->captures[0]->write(i * 5 * mib, Bytes(data).first(piece)));
+        ASSERT_TRUE(h->captures[0]->write(i * 5 * mib + piece, data));
+        round();
+        round();
+    }
+    ASSERT_TRUE(logging(0));
+    h->server.window = 6 * mib;  // One, and not the next.
+    h->server.auto_sync = h->server.auto_commit = false;
+    connect();
+    const auto live = [&] { return h->replicator->status().link == LinkState::live; };
+    ASSERT_TRUE(h->run_until(live));
+    h->server.window = 0;
+    for (int i = 0; i < 50; ++i) {
+        round();
+    }
+    const auto& entries = h->outbox->entries();
+    ASSERT_TRUE(entries.front().sent);
+    ASSERT_GE(entries.front().record.slab_count(), 5U);
+    ASSERT_EQ(std::ranges::count(entries, SpillState::Place::kept,
+                                 [](const OutboxEntry& entry) { return entry.spill.place; }),
+              1);
+    outage();
+    h->server.window = 64 * mib;
+    h->server.auto_sync = h->server.auto_commit = true;
+    connect();
+    all_arrives();
+    expect_no_fence();
+}
+
 TEST_F(SpillerOfDisks, ManySeedsOfOutagesKillsAndTakeoversAreTheDisksAtEveryPoint) {
     for (std::uint64_t seed = 1; seed <= 3; ++seed) {
         SCOPED_TRACE(seed);

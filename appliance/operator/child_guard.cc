@@ -17,6 +17,8 @@
 namespace cw::appliance {
 namespace {
 
+constexpr int first_of_ours = STDERR_FILENO + 1;
+
 struct Start {
     char* const* argv;
     int output;     // -1: ours.
@@ -29,17 +31,20 @@ struct Start {
 void nothing_to_do(int /*signal*/) {}
 
 void keep_descriptors(const Start& start) {
+    // A runner whose own standard streams are closed got one of their numbers for it.
+    const int output =
+        start.output >= 0 ? ::fcntl(start.output, F_DUPFD, first_of_ours) : start.output;
     const int nothing = ::open("/dev/null", O_RDONLY);
     if (nothing >= 0) {
         ::dup2(nothing, STDIN_FILENO);
     }
-    if (start.output >= 0) {
-        ::dup2(start.output, STDOUT_FILENO);
-        ::dup2(start.output, STDERR_FILENO);
+    if (output >= 0) {
+        ::dup2(output, STDOUT_FILENO);
+        ::dup2(output, STDERR_FILENO);
     }
     // Copies of the runner's locks and connections, and of its ends of other children's pipes, must
     // end with the runner.
-    unsigned next = STDERR_FILENO + 1;
+    unsigned next = first_of_ours;
     for (const int kept :
          {std::min(start.life, start.complaint), std::max(start.life, start.complaint)}) {
         if (static_cast<unsigned>(kept) > next) {
@@ -103,13 +108,24 @@ void keep_descriptors(const Start& start) {
     }
 }
 
-// A pipe that no program inherits, as its end to read and its end to write.
+// A pipe that no program inherits, as its end to read and its end to write. Neither lies where the
+// guard puts the program's standard streams.
 Result<std::pair<Fd, Fd>> make_pipe() {
     int ends[2] = {-1, -1};
     if (::pipe2(ends, O_CLOEXEC) != 0) {
         return fail_errno(Errc::io_error, "pipe", errno);
     }
-    return std::pair(Fd(ends[0]), Fd(ends[1]));
+    std::pair<Fd, Fd> made{Fd(ends[0]), Fd(ends[1])};
+    for (Fd* const end : {&made.first, &made.second}) {
+        if (end->get() < first_of_ours) {
+            Fd moved(::fcntl(end->get(), F_DUPFD_CLOEXEC, first_of_ours));
+            if (!moved.valid()) {
+                return fail_errno(Errc::io_error, "pipe", errno);
+            }
+            *end = std::move(moved);
+        }
+    }
+    return made;
 }
 
 // The errno with which the program could not be started; none: it was.

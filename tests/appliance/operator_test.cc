@@ -332,6 +332,27 @@ TEST_F(OperatorTest, AChildHasNoDescriptorOfOursAndNoSignalOfOursBlockedOrIgnore
     EXPECT_THAT(said->output, HasSubstr("SigIgn:\t0000000000000000"));
 }
 
+TEST_F(OperatorTest, AChildOfARunnerWithoutStandardStreamsRunsAndIsHeard) {
+    for (const int last : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        for (const bool capture : {false, true}) {
+            const pid_t runner = ::fork();
+            if (runner == 0) {
+                for (int fd = 0; fd <= last; ++fd) {
+                    ::close(fd);
+                }
+                auto child = Subprocess::start({"/bin/sh", "-c", "echo word; exit 3"}, capture);
+                while (child && !child->poll(ns_per_s)) {
+                }
+                const bool heard = child && (!capture || child->output() == "word\n");
+                ::_exit(heard ? child->exit_code() : 1);
+            }
+            int status = 0;
+            ASSERT_EQ(::waitpid(runner, &status, 0), runner);
+            EXPECT_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : -1, 3) << last << capture;
+        }
+    }
+}
+
 TEST_F(OperatorTest, AChildsEndByASignalIsTold) {
     const auto killed = run_command({"/bin/sh", "-c", "kill -9 $$"}, *clock_, {});
     ASSERT_TRUE(killed) << to_string(killed.error());

@@ -76,6 +76,9 @@ void SpoolStage::on(const OpenStreams& command) {
     Machine& machine = machines_[command.machine];
     machine.session = command.session;
     machine.reactor = command.reactor;
+    std::erase_if(questions_, [&](const OpenStreams& older) {
+        return older.machine == command.machine;  // Its session is over.
+    });
     questions_.push_back(command);
 }
 

@@ -213,7 +213,12 @@ bool MachineAssembly::base_complete(const Disk& disk, std::uint32_t super_chunks
 }
 
 void MachineAssembly::report_gap(Disk& disk, const pipeline::StoredRecord& stored) {
-    report_damage(disk, stored, next(disk.assembled), "records are missing in the cache");
+    const bool fence = stored.record.header.type == pipeline::RecordType::resync_begin;
+    report_damage(disk, stored, next(disk.assembled),
+                  fence
+                      ? "a fence continues another end of the history: records are missing in the "
+                        "cache, or another server published meanwhile"
+                      : "records are missing in the cache");
 }
 
 // `first`: what is lost reaches from there to before the record, or is beneath the record itself.

@@ -3,7 +3,8 @@ set(appliance ${CMAKE_SOURCE_DIR}/appliance)
 cw_fuzz(records
   SOURCES
     records_fuzz.cc ${appliance}/operator/machine_state.cc ${appliance}/operator/machine_state_format.cc
-    ${appliance}/operator/signed_record.cc ${appliance}/server_state.cc
+    ${appliance}/operator/returned_disks.cc ${appliance}/operator/signed_record.cc
+    ${appliance}/server_state.cc
   DEPENDS vault fakes blob base fakes_disk)
 cw_fuzz(enrolment
   SOURCES enrolment_fuzz.cc ${appliance}/enrolment/token_book_format.cc

@@ -117,8 +117,10 @@ Result<void> MountServer::wait_ready(Clock& clock, const std::function<bool()>& 
 }
 
 MountServer::~MountServer() {
-    child_.reset();
-    ::unlink(socket_path_.c_str());
+    if (child_) {  // Else what lies there is not ours.
+        child_.reset();
+        ::unlink(socket_path_.c_str());
+    }
 }
 
 }  // namespace cw::appliance

@@ -67,7 +67,8 @@ check "and nothing but the disk's data was stored" test "$(($(stat -c %b "$demo/
 rm -f "$demo/copy.img"
 
 check "an unknown point is not found" exit_code_is 4 cli mount "$demo_machine" 00000000
-check "a socket in use is refused" eval ': > "$demo/taken.sock"; exit_code_is 3 cli mount "$demo_machine" --socket "$demo/taken.sock"'
+check "a socket in use is refused" eval 'echo kept > "$demo/taken.sock"; exit_code_is 3 cli mount "$demo_machine" --socket "$demo/taken.sock"'
+check "and what lies there is left alone" grep -qx kept "$demo/taken.sock"
 
 # A machine boots from a mount, as the manual has it. What it writes is forgotten; with an overlay of its own it is kept there.
 mkdir "$demo/site"

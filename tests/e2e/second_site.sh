@@ -79,7 +79,7 @@ two=$ordered_truth
 check "the same verb lists the points of a master target" test "$(points_of_target | wc -l)" -ge 2
 check "the same verb verifies them" cli verify "$demo_machine"
 check "it names each as intact" test "$(cli verify "$demo_machine" | grep -c '  intact$')" -ge 2
-undo=$(find "$home/b/state" -name 'undo.*' | head -n 1)
+undo=$(find "$home/b/state" -name 'undo.*' -printf '%s %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)  # The longest.
 flip() { python3 -c 'import sys
 with open(sys.argv[1], "r+b") as log:
     log.seek(2 * 4096)

@@ -41,7 +41,14 @@ public:
         link_.add_reactor(process.rings_.committed,
                           [&process] { process.door_runner_->doorbell().ring(); });
     }
-    bool opened(pipeline::MachineOpened& opened) override { return link_.opened(opened); }
+    bool opened(pipeline::MachineOpened& opened) override {
+        const pipeline::MachineOpened copy = opened;
+        if (!link_.opened(opened)) {
+            return false;
+        }
+        process_.world_.oracles->durability.on_answered(process_.index_, copy);
+        return true;
+    }
     bool committed(std::uint32_t reactor, pipeline::Committed& committed) override {
         pipeline::Committed copy = committed;
         if (!link_.committed(reactor, committed)) {

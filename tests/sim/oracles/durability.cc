@@ -68,6 +68,14 @@ void DurabilityOracle::on_opened(std::size_t server, const pipeline::MachineOpen
             Seq& newest = committed_[key];
             newest = std::max(newest, disk.committed);
         }
+    }
+}
+
+void DurabilityOracle::on_answered(std::size_t server, const pipeline::MachineOpened& opened) {
+    if (opened.refused) {
+        return;
+    }
+    for (const pipeline::DiskWelcome& disk : opened.disks) {
         const auto known = told_.find({server, {opened.machine, disk.disk, disk.generation}});
         if (known != told_.end() && disk.committed < known->second &&
             disk.action != pipeline::DiskAction::reject) {

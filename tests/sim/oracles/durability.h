@@ -17,6 +17,9 @@ public:
     void on_spooled(std::size_t server, const pipeline::Spooled& notice);
     // The vault holds it: the cache may forget.
     void on_committed(std::size_t server, const pipeline::Committed& committed);
+    // The answer to a HELLO is on its way: never below what was told before. Here and not where the
+    // session takes it: what is committed meanwhile follows it.
+    void on_answered(std::size_t server, const pipeline::MachineOpened& opened);
     // A session is told where it stands; other generations of these disks are over.
     void on_opened(std::size_t server, const pipeline::MachineOpened& opened);
     // `copy` was made of what `original` has on its disk: it owes what that had acknowledged.

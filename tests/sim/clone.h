@@ -20,7 +20,7 @@ bool clone_server(World& world, std::size_t original);
 // after a power cut, with its kernel but without the agent, or while the agent runs. Both run and
 // write what they like; a point is one copy's, or it is wrong. False if it has a copy already.
 bool clone_machine(World& world, std::size_t original);
-// As a template is made: shut down when all it logged is held by the server. What two copies can
+// As a template is made: shut down when all it logged is in the vault. What two copies can
 // take for their own is most where both go on without a fence. False as above.
 bool clone_at_rest(World& world, std::size_t original);
 

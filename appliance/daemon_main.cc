@@ -3,6 +3,7 @@
 #include "base/core_files.h"
 #include "base/crash_point.h"
 #include "base/exit_code.h"
+#include "base/standard_streams.h"
 
 #include <cstdio>
 
@@ -24,6 +25,7 @@ int run_daemon(const DaemonArguments& arguments) {
 }  // namespace cw::appliance
 
 int main(int argc, char** argv) {
+    cw::keep_standard_streams();
     cw::forbid_core_files();
     cw::appliance::DaemonArguments arguments;
     CLI::App app{"Causeway's daemon: process server or master target.", "causewayd"};

@@ -9,6 +9,7 @@
 #include "base/crash_point.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "base/standard_streams.h"
 
 #include <atomic>
 #include <csignal>
@@ -135,6 +136,7 @@ int ask(const agent::AskCommand& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    cw::keep_standard_streams();
     cw::forbid_core_files();
     try {
         auto parsed = agent::parse_command_line(argc, argv);

@@ -3,6 +3,7 @@
 #include "base/core_files.h"
 #include "base/exit_code.h"
 #include "base/log.h"
+#include "base/standard_streams.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -106,6 +107,7 @@ std::string fault_in(const CLI::ParseError& error, const CLI::App& app, int argc
 }  // namespace cw::appliance
 
 int main(int argc, char** argv) {
+    cw::keep_standard_streams();
     cw::forbid_core_files();
     using namespace cw::appliance;
     CLI::App app{"Causeway: provable disaster recovery. Every command takes --json.", "causeway"};

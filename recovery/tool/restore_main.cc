@@ -2,6 +2,7 @@
 // neither the server nor its maker is needed.
 #include "base/core_files.h"
 #include "base/log.h"
+#include "base/standard_streams.h"
 #include "recovery/tool/tool.h"
 
 #include <cstdio>
@@ -207,6 +208,7 @@ int run(int argc, char** argv) {
 }  // namespace cw::recovery::tool
 
 int main(int argc, char** argv) {
+    cw::keep_standard_streams();
     cw::forbid_core_files();
     return cw::recovery::tool::run(argc, argv);
 }

@@ -1,10 +1,8 @@
 // causeway commit | undo-failover | reprotect: verbs that only move a machine's state.
 #include "appliance/cli/job_text.h"
 #include "appliance/cli/point.h"
-#include "base/log.h"
-#include "egress/upload/disk_decision.h"
+#include "appliance/operator/reprotection.h"
 
-#include <algorithm>
 #include <cstdio>
 
 #include <CLI/CLI.hpp>
@@ -23,6 +21,11 @@ void print_state(Cli& cli, const MachineId& machine, const MachineRecord& record
                 point_text(record.point, record.point_time).c_str());
 }
 
+struct StateOptions {
+    std::string machine;
+    std::vector<std::string> without;
+};
+
 // Older programs took one disk for the machine: their record tells a commit not which came back.
 std::optional<Error> untold_disks(const recovery::Catalog& catalog, const MachineRecord& record) {
     const auto point = catalog.find_point(to_string(record.point));
@@ -40,8 +43,8 @@ std::optional<Error> untold_disks(const recovery::Catalog& catalog, const Machin
 }
 
 // Verbs that only move the state: commit, undo.
-Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
-    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
+Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.machine, false));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     const MachineId machine = opened.catalog->machine();
     CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
@@ -65,65 +68,13 @@ Result<void> move_state(Cli& cli, const std::string& machine_text, Verb verb) {
     return {};
 }
 
-constexpr const char* start_there =
-    "start the agent on the machine that runs now, with this machine's certificate and an empty "
-    "--state";
-
-// The point that was brought back; if it was pruned since, the newest of those before it.
-const vault::PointEntry* point_before(const recovery::Catalog& catalog,
-                                      const MachineRecord& record) {
-    if (const auto exact = catalog.find_point(to_string(record.point))) {
-        return *exact;
-    }
-    const vault::PointEntry* newest = nullptr;
-    for (const vault::PointEntry* point : catalog.points()) {
-        if (point->manifest <= record.manifest && point->source_time <= record.point_time &&
-            (newest == nullptr || point->manifest > newest->manifest)) {
-            newest = point;
-        }
-    }
-    return newest;
-}
-
-// The machine at the other site counts as protected once it has a recovery point of its own: a
-// newer one than the failover's, by an agent that began without any state. The old source, should
-// it still run, has its state and goes on with the old generation of each disk, or, if it could not
-// prove its history, with a new one of the same origin.
-std::optional<std::string> still_missing(const recovery::Catalog& catalog,
-                                         const MachineRecord& record) {
-    const auto newest = catalog.find_point("latest");
-    if (!newest || (*newest)->manifest <= record.manifest) {
-        return std::string("no recovery point since the failover was committed: ") + start_there;
-    }
-    const vault::PointEntry* const before = point_before(catalog, record);
-    if (before == nullptr) {
-        return std::nullopt;  // All pruned: what is newer than the commit must do.
-    }
-    for (const vault::PointEntry::Cut& cut : (*newest)->cuts) {
-        const auto old = std::ranges::find(before->cuts, cut.disk, &vault::PointEntry::Cut::disk);
-        if (old != before->cuts.end() &&
-            upload::origin_of(cut.generation) == upload::origin_of(old->generation)) {
-            const bool anew = cut.generation != old->generation;
-            return "the newest point, " + to_string((*newest)->id) + " of " +
-                   recovery::time_text((*newest)->source_time) +
-                   ", is not of the machine that runs now: disk " + to_string(cut.disk) +
-                   " is still sent by the old source, whose agent, " +
-                   escape_for_display(catalog.state().newest.machine_name) +
-                   (anew ? ", was started anew with the state that it had before the failover"
-                         : ", still runs") +
-                   "; stop that agent, then " + start_there;
-        }
-    }
-    return std::nullopt;
-}
-
-Result<void> reprotect(Cli& cli, const std::string& machine_text) {
-    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
+Result<void> reprotect(Cli& cli, const StateOptions& options) {
+    CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.machine, false));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     const MachineId machine = opened.catalog->machine();
     CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
                                             {.machine = machine, .verb = Verb::reprotect}));
-    const auto missing = still_missing(*opened.catalog, run.record());
+    const auto missing = still_missing(*opened.catalog, run.record(), options.without);
     JobEnd end;
     end.state = missing ? JobState::waiting : JobState::succeeded;
     end.detail = missing.value_or("");
@@ -135,28 +86,36 @@ Result<void> reprotect(Cli& cli, const std::string& machine_text) {
     return {};
 }
 
+void add_without_option(CLI::App& command, std::vector<std::string>& without) {
+    command
+        .add_option("--without", without,
+                    "A disk of the failover that the machine goes on without, where it runs now")
+        ->allow_extra_args(false);
+}
+
 }  // namespace
 
 void add_state_commands(CLI::App& app, Cli& cli) {
-    auto machine = std::make_shared<std::string>();
+    auto options = std::make_shared<StateOptions>();
     CLI::App* commit =
         app.add_subcommand("commit", "Make a failover (or failback) final: its point is chosen");
-    add_machine_option(*commit, *machine);
+    add_machine_option(*commit, options->machine);
     commit->callback(
-        [&cli, machine] { cli.run([&] { return move_state(cli, *machine, Verb::commit); }); });
+        [&cli, options] { cli.run([&] { return move_state(cli, *options, Verb::commit); }); });
 
     CLI::App* undo = app.add_subcommand(
         "undo-failover",
         "Give up a failover that was not committed; its disks are yours to delete");
-    add_machine_option(*undo, *machine);
+    add_machine_option(*undo, options->machine);
     undo->callback(
-        [&cli, machine] { cli.run([&] { return move_state(cli, *machine, Verb::undo); }); });
+        [&cli, options] { cli.run([&] { return move_state(cli, *options, Verb::undo); }); });
 
     CLI::App* reprotect_command = app.add_subcommand(
         "reprotect", "After a committed failover: the machine that runs now is to be protected");
-    add_machine_option(*reprotect_command, *machine);
+    add_machine_option(*reprotect_command, options->machine);
+    add_without_option(*reprotect_command, options->without);
     reprotect_command->callback(
-        [&cli, machine] { cli.run([&] { return reprotect(cli, *machine); }); });
+        [&cli, options] { cli.run([&] { return reprotect(cli, *options); }); });
 }
 
 }  // namespace cw::appliance

@@ -96,6 +96,16 @@ check "it says whom it sees" said 'still sent by the old source, whose agent, de
 check "and what to do" said 'stop that agent, then start the agent on the machine that runs now'
 check "the old source is not taken for the machine that runs now" state_is reprotecting
 
+# Nor is it under another name of its disk, whose history is as new as that of the machine that runs now.
+had=$(demo_point_ids | wc -l)
+demo_agent --disk-name other
+demo_wait_points $((had + 1))
+demo_stop_agent
+check "reprotect goes on waiting for every disk of the failover" exit_code_is 0 cli reprotect "$demo_machine"
+check "it names the one that is missing" said 'does not have disk.img ('
+check "and the one that the failover did not have" said 'it has other ('
+check "the renamed disk is not taken for it" state_is reprotecting
+
 # The machine that runs now is protected from the other site: its own state, the same certificate.
 cp "$demo/planned.raw" "$demo/disk.img"
 rm -rf "$demo/agent"

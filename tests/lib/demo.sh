@@ -220,11 +220,12 @@ H
     echo "a copy of $1 ($demo_given_bytes bytes) and one MiB behind it, in which a record changes"
 }
 
+# demo_agent [OPTION…]
 demo_agent() {
     causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
         --key "$demo/pki/machine.key" --state "$demo/agent" --image "$demo_image" --machine-name demo-machine \
         --interval "${demo_interval:-3s}" --pre-hook "$demo/pre-hook" --post-hook "$demo/post-hook" --hook-timeout 300s \
-        --log-level info \
+        --log-level info "$@" \
         2>>"$demo/agent.log" &
     demo_agent_pid=$!
     demo_pids+=($demo_agent_pid)

@@ -42,6 +42,20 @@ std::optional<Error> untold_disks(const recovery::Catalog& catalog, const Machin
                      to_string(record.point) + " --target DISK=PATH …"};
 }
 
+// A machine stays where it runs now only while it is protected there: with every disk, as reprotect
+// saw it, or, of an older program, did not.
+std::optional<Error> unprotected_disks(const recovery::Catalog& catalog,
+                                       const MachineRecord& record,
+                                       const std::vector<std::string>& without) {
+    if (record.before != MachineState::reprotected) {
+        return std::nullopt;
+    }
+    const auto missing = still_missing(catalog, record, without);
+    return missing ? std::optional(Error{Errc::transition_refused,
+                                         "commit: " + *missing + "; then run this again"})
+                   : std::nullopt;
+}
+
 // Verbs that only move the state: commit, undo.
 Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.machine, false));
@@ -49,9 +63,14 @@ Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
     const MachineId machine = opened.catalog->machine();
     CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
                                             {.machine = machine, .verb = verb}));
-    if (const auto untold = untold_disks(*opened.catalog, run.record());
-        untold && verb == Verb::commit) {
-        return run.failed(*untold);
+    if (verb == Verb::commit) {
+        auto refused = untold_disks(*opened.catalog, run.record());
+        if (!refused) {
+            refused = unprotected_disks(*opened.catalog, run.record(), options.without);
+        }
+        if (refused) {
+            return run.failed(*refused);
+        }
     }
     if (verb == Verb::undo) {
         if (const auto given_up = opened.site->give_up_failover(opened.catalog->machine());
@@ -100,6 +119,7 @@ void add_state_commands(CLI::App& app, Cli& cli) {
     CLI::App* commit =
         app.add_subcommand("commit", "Make a failover (or failback) final: its point is chosen");
     add_machine_option(*commit, options->machine);
+    add_without_option(*commit, options->without);
     commit->callback(
         [&cli, options] { cli.run([&] { return move_state(cli, *options, Verb::commit); }); });
 

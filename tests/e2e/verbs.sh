@@ -115,6 +115,21 @@ wait_for 180 "a recovery point of the other site" reprotected
 pass "reprotected by the first point of the other site"
 demo_stop_agent
 
+# It may stay there only as it is protected there: with every disk.
+had=$(demo_point_ids | wc -l)
+mv "$demo/agent" "$demo/agent.kept"
+demo_agent --disk-name other
+demo_wait_points $((had + 1))
+demo_stop_agent
+check "a machine that lost a disk since is not committed" exit_code_is 3 cli commit "$demo_machine"
+check "the refusal names the disk" eval "said TRANSITION_REFUSED && said 'does not have disk.img ('"
+check "it is reprotected as before" state_is reprotected
+rm -rf "$demo/agent" && mv "$demo/agent.kept" "$demo/agent"
+had=$(demo_point_ids | wc -l)
+demo_agent
+demo_wait_points $((had + 1))
+demo_stop_agent
+
 check "failback" exit_code_is 0 cli failback "$demo_machine" --target "$demo/first.raw"
 check "every verb is a job" test "$(cli --json jobs --machine "$demo_machine" | field -1 verb)" = failback
 check "the machine is failed back" state_is failed-back

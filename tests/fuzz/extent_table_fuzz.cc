@@ -13,8 +13,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     const Bytes bytes(reinterpret_cast<const std::byte*>(data), size);
     ByteReader reader(bytes, Errc::frame_malformed);
-    const std::uint32_t data_bytes =
-        *reader.u32() % (pipeline::record_data_bytes_max + 1) / block_bytes * block_bytes;
+    const std::uint32_t data_blocks =
+        *reader.u32() % (pipeline::record_data_bytes_max + 1) / block_bytes;
+    const auto data_bytes = static_cast<std::uint32_t>(data_blocks * block_bytes);
     const std::uint64_t disk_bytes = *reader.u64() % (1ULL << 46);
     // Padded as on the wire, so that small inputs reach the entries.
     ByteVector table(align_up(std::max<std::size_t>(size - head_bytes, 1), block_bytes));

@@ -55,7 +55,8 @@ void check_superblock(ByteReader& in) {
 }
 
 BatchHeader make_batch() {
-    BatchHeader batch{.spool = spool(), .offset = region_bytes, .epoch = 3, .number = 9};
+    BatchHeader batch{
+        .spool = spool(), .offset = region_bytes, .epoch = 3, .number = 9, .records = {}};
     batch.durable_through = 7;
     for (std::uint64_t i = 0; i < 3; ++i) {
         BatchRecord record{.lsn = Lsn{i + 1}, .moved = i == 1, .header = {}};
@@ -95,7 +96,12 @@ void check_batch(ByteReader& in) {
 }
 
 Checkpoint make_checkpoint() {
-    Checkpoint checkpoint{.spool = spool(), .generation = 4, .durable_through = 7, .next_batch = 9};
+    Checkpoint checkpoint{.spool = spool(),
+                          .generation = 4,
+                          .durable_through = 7,
+                          .next_batch = 9,
+                          .regions = {},
+                          .streams = {}};
     checkpoint.epoch = 3;
     checkpoint.next_lsn = Lsn{40};
     checkpoint.released_below = Lsn{12};
@@ -104,7 +110,8 @@ Checkpoint make_checkpoint() {
                           {RegionState::open, 2, 4, 0},
                           {RegionState::next, 3, 0, 0}};
     for (std::uint8_t i = 1; i <= 2; ++i) {
-        StreamView view{.seq = Seq{100}, .fence = Seq{50}, .fence_open = true};
+        StreamView view{
+            .seq = Seq{100}, .fence = Seq{50}, .fence_open = true, .ordinals = {}, .beyond = {}};
         view.base_lost = i == 2;
         view.ordinals.insert_range(3, 9);
         view.ordinals.insert_range(20, 20);

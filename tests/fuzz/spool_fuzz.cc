@@ -92,8 +92,8 @@ void patch(fakes::SimStorage& storage, ByteVector bytes, Bytes input) {
     while (in.remaining() >= 5) {
         const std::uint64_t block = *in.u16() % (bytes.size() / block_bytes);
         const std::uint16_t place = *in.u16();
-        const std::size_t length = std::min<std::size_t>(*in.u8(), in.remaining());
-        const Bytes piece = *in.take(length);
+        const std::size_t wanted = *in.u8();
+        const Bytes piece = *in.take(std::min(wanted, in.remaining()));
         const std::uint64_t at = block * block_bytes + place % 1024;
         std::ranges::copy(piece.first(std::min(piece.size(), bytes.size() - at)),
                           bytes.begin() + static_cast<std::ptrdiff_t>(at));

@@ -140,7 +140,7 @@ void check_search(Site& site, const Result<HeadHint>& head) {
 // What the store refuses is passed on, and changes nothing.
 void check_refusals(Site& site, const ByteVector& note) {
     const Writer& own = writer();
-    const HeadHint mine{.number = UINT64_MAX, .epoch = Epoch{1}};
+    const HeadHint mine{.number = UINT64_MAX, .epoch = Epoch{1}, .server = {}};
     site.memory.script(fakes::BlobOp::get, fakes::BlobFault::denied);
     const auto unread = read_head(*site.store, own.vault, own.keys.machine);
     CW_ASSERT(!unread && unread.error().code == Errc::blob_auth);
@@ -173,7 +173,7 @@ void check_head(const ByteVector& note) {
     check_refusals(site, note);
     // A newer head takes its place, whatever it is; an older one does not.
     const std::uint64_t before = head ? head->number : 0;
-    const HeadHint mine{.number = 2, .epoch = Epoch{1}};
+    const HeadHint mine{.number = 2, .epoch = Epoch{1}, .server = {}};
     CW_ASSERT(advance_head(*site.store, own.vault, own.keys.machine, mine, own.signer));
     const auto now = read_head(*site.store, own.vault, own.keys.machine);
     CW_ASSERT(now && *now && (*now)->number == std::max<std::uint64_t>(before, mine.number));

@@ -5,6 +5,9 @@
 #include "egress/vault/told_state.h"
 
 #include <algorithm>
+#include <map>
+#include <span>
+#include <tuple>
 
 namespace cw::recovery {
 namespace {
@@ -42,13 +45,24 @@ bool means_loss(Errc code) {
            code == Errc::vault_rolled_back;
 }
 
-// Grows from point to point of one manifest, whose disks and generations are the same.
-std::uint64_t progress_of(const PointEntry& point) {
-    std::uint64_t sum = 0;
-    for (const PointEntry::Cut& cut : point.cuts) {
-        sum += raw(cut.cut);
+// Points of one manifest, where a disk has one generation: by what they hold of the disks that all
+// of them have, which grows whatever the clocks did. Those that hold the same are of one history
+// at different times.
+void sort_within_manifest(std::span<const PointEntry*> points) {
+    std::map<DiskId, std::size_t> had;
+    for (const PointEntry* point : points) {
+        for (const PointEntry::Cut& cut : point->cuts) {
+            ++had[cut.disk];
+        }
     }
-    return sum;
+    const auto order_of = [&](const PointEntry* point) {
+        std::uint64_t progress = 0;
+        for (const PointEntry::Cut& cut : point->cuts) {
+            progress += had[cut.disk] == points.size() ? raw(cut.cut) : 0;
+        }
+        return std::tuple(progress, point->source_time, point->id);
+    };
+    std::ranges::sort(points, {}, order_of);
 }
 
 }  // namespace
@@ -142,10 +156,14 @@ std::vector<const PointEntry*> Catalog::points() const {
     for (const auto& [id, point] : state_.points) {
         out.push_back(&point);
     }
-    std::ranges::sort(out, [](const PointEntry* a, const PointEntry* b) {
-        return std::tuple(a->manifest, progress_of(*a), a->id) <
-               std::tuple(b->manifest, progress_of(*b), b->id);
-    });
+    std::ranges::sort(out, {}, &PointEntry::manifest);
+    for (auto begin = out.begin(); begin != out.end();) {
+        const auto end = std::find_if(begin, out.end(), [&](const PointEntry* point) {
+            return point->manifest != (*begin)->manifest;
+        });
+        sort_within_manifest({begin, end});
+        begin = end;
+    }
     return out;
 }
 

@@ -33,6 +33,38 @@ TEST(Catalog, FindsPointsByWhatPeopleSay) {
     EXPECT_EQ(catalog.find_point("2023-11-14 22:14").error().code, Errc::usage);
 }
 
+TEST(Catalog, ListsWhatWasPublishedTogetherAsItWasMade) {
+    struct Made {
+        unsigned char id;
+        std::int64_t time;
+        std::vector<std::pair<unsigned char, std::uint64_t>> cuts;  // Disk, sequence.
+    };
+    // The order in which they were made, and no order of ids. A disk that hung is in one of them
+    // less, nothing was written before two of them, and the clock went back at the end.
+    const std::vector<Made> made{{9, 100, {{1, 5}, {2, 50}}}, {5, 110, {{1, 6}}},
+                                 {7, 120, {{1, 7}, {2, 51}}}, {3, 130, {{1, 7}, {2, 51}}},
+                                 {1, 140, {{1, 7}, {2, 51}}}, {6, 90, {{1, 8}, {2, 52}}}};
+    vault::ChainState state;
+    for (const Made& one : made) {
+        vault::PointEntry point;
+        point.id.bytes.back() = std::byte{one.id};
+        point.source_time = WallMicros{one.time};
+        point.manifest = 4;
+        for (const auto& [number, cut] : one.cuts) {
+            DiskId disk;
+            disk.bytes.back() = std::byte{number};
+            point.cuts.push_back({.disk = disk, .generation = Generation{1}, .cut = Seq{cut}});
+        }
+        state.points.emplace(point.id, point);
+    }
+    std::vector<int> listed;
+    const Catalog catalog = Catalog::of_points({}, {}, std::move(state), {});
+    for (const vault::PointEntry* point : catalog.points()) {
+        listed.push_back(static_cast<int>(point->id.bytes.back()));
+    }
+    EXPECT_EQ(listed, (std::vector{9, 5, 7, 3, 1, 6}));
+}
+
 TEST(Catalog, F4_RefusesARolledBackVaultUnlessTold) {  // F4
     World world(6);
     world.model.publish_point();

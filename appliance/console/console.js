@@ -135,7 +135,19 @@ function show_events(events) {
 
 function job_row(job) {
   const share = job.state === 'running' && job.total > 0 ? ` ${Math.floor(100 * job.done / job.total)} %` : '';
-  return [job.started, job.verb, job.state + share, duration(job.seconds), job.step ?? '', job.error ?? job.detail ?? ''];
+  return [job.started, job.verb, job.state + share, duration(job.seconds), job.step ?? '', job.error ?? job.detail ?? job.next ?? ''];
+}
+
+// Which disks a failback has brought back, as `causeway machines MACHINE` says it.
+function show_returned(returned) {
+  const box = at('machine-returned');
+  box.hidden = !returned;
+  if (!returned) return;
+  const back = returned.disks.filter(disk => disk.state === 'back').length;
+  const phase = disk => disk.state === 'switching' ? 'missing, its switch had begun' : disk.state;
+  box.replaceChildren(
+      element('p', `${back} of ${returned.disks.length} disks are back at point ${returned.point} of ${returned.point_time}`),
+      table(['disk', 'id', 'state'], returned.disks.map(disk => [disk.name, disk.disk, phase(disk)]), 'None.'));
 }
 
 function show_machine(machine) {
@@ -143,6 +155,7 @@ function show_machine(machine) {
   at('machine-title').textContent = visible(machine.name || machine.machine);
   const proven = machine.proven ? `newest proven point of ${machine.proven.point_time}` : 'no point was proven by a drill yet';
   at('machine-state').textContent = visible(`${machine.state}; ${proven}; allowed now: ${machine.allowed.join(', ')}`);
+  show_returned(machine.returned);
   at('jobs').replaceChildren(table(['started', 'verb', 'state', 'took', 'step', ''], machine.jobs.map(job_row).reverse(), 'None yet.'));
   const points = machine.points.slice(-points_shown).reverse();
   at('points').replaceChildren(
@@ -166,6 +179,7 @@ async function look_at_machine() {
     at('machine').hidden = false;
     at('machine-title').textContent = visible(wanted);
     at('machine-state').textContent = visible(error.message);
+    show_returned(undefined);
   }
 }
 

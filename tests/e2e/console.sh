@@ -67,4 +67,19 @@ check "a click shows the machine's state" page_shows '^machine-state: failed-ove
 check "and its job, done" page_shows '^jobs: .* failover succeeded '
 check "and its points" page_shows "^points: .*$(demo_point_ids | head -n 1)"
 check "it asked for nothing else" page_shows "^asked: v1/status v1/events v1/machines/$demo_machine\$"
+check "of a machine that was not brought back it says nothing of that" eval '! grep -q "^machine-returned" "$demo/shown"'
+
+# A failback that is killed when the switch of its disk has begun.
+check "the failover is committed" causeway --config "$demo/causeway.toml" commit "$demo_machine"
+truncate -s "$(stat -c %s "$demo/out.raw")" "$demo/old.raw"
+CAUSEWAY_CRASH_POINT=failback.noted:1 causeway --config "$demo/causeway.toml" failback "$demo_machine" --target "$demo/old.raw" \
+    >"$demo/last.out" 2>&1
+check "the failback is killed" test $? -eq 137
+check "its machine is told" answers 200 "/v1/machines/$demo_machine"
+node tests/e2e/console_dom.js "$demo/console.js" "$demo/index.html" "$demo/status.json" "$demo/events.json" "$demo/body" > "$demo/shown"
+check "the page shows the state" page_shows '^machine-state: failing-back; '
+point=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["returned"]["point"])' "$demo/body")
+check "and how many disks are back, at which point" page_shows "^machine-returned: 0 of 1 disks are back at point $point of "
+check "and of each what became of it" page_shows '^machine-returned: .* missing, its switch had begun'
+check "as the command says it" eval 'causeway --config "$demo/causeway.toml" machines "$demo_machine" | says "0 of 1 disks are back at point .*, whose switch had begun"'
 cases_end

@@ -1,5 +1,6 @@
 #include "appliance/operator/scratch_directory.h"
 
+#include "appliance/operator/held_file.h"
 #include "base/log.h"
 
 #include <cerrno>
@@ -8,21 +9,18 @@
 #include <utility>
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 namespace cw::appliance {
 namespace {
 
-// A lock on the directory that ends with its holder. Invalid: somebody else's, or it is gone.
+// Invalid: somebody else's, or it is gone.
 Fd hold(const std::string& path) {
-    Fd held(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    struct stat opened{}, named{};
-    const bool ours = held.valid() && ::flock(held.get(), LOCK_EX | LOCK_NB) == 0 &&
-                      ::fstat(held.get(), &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
-                      opened.st_ino == named.st_ino && opened.st_uid == ::geteuid();
-    return ours ? std::move(held) : Fd{};
+    auto held = hold_file(path, O_RDONLY | O_DIRECTORY);
+    struct stat status{};
+    const bool ours = held && ::fstat(held->get(), &status) == 0 && status.st_uid == ::geteuid();
+    return ours ? std::move(*held) : Fd{};
 }
 
 void remove_with_all(const std::string& path) {

@@ -73,11 +73,57 @@ void keep_descriptors(const Start& start) {
     ::_exit(127);
 }
 
+// The next number in `text`, which is digits and spaces; 0: none.
+pid_t take_number(const char*& text, const char* end) {
+    pid_t number = 0;
+    while (text != end && (*text < '0' || *text > '9')) {
+        ++text;
+    }
+    for (; text != end && *text >= '0' && *text <= '9'; ++text) {
+        number = number * 10 + (*text - '0');
+    }
+    return number;
+}
+
+// Kills our children in our session, and says whether there were any. Those of a killed one become
+// ours. A longer list than fits is taken up by the next call.
+bool kill_children() {
+    char list[4096];
+    const int fd = ::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd < 0 ? 0 : ::read(fd, list, sizeof list);
+    ::close(fd);
+    const char* at = list;
+    // A number that is cut off at the end would be somebody else's.
+    const char* end = list + std::max<ssize_t>(n, 0);
+    while (end != list && end[-1] != ' ') {
+        --end;
+    }
+    bool any = false;
+    while (const pid_t child = take_number(at, end)) {
+        if (::getsid(child) == ::getsid(0)) {
+            any = ::kill(child, SIGKILL) == 0 || any;
+        }
+    }
+    return any;
+}
+
+// Whatever the program has started, in process groups of its own too (timeout(1) makes one, and a
+// shell with job control), ends with the runner. Who has made a session has left for good: daemons
+// that a script of a plan started.
+[[noreturn]] void end_all() {
+    while (kill_children()) {
+        ::waitpid(-1, nullptr, 0);
+    }
+    ::kill(0, SIGKILL);  // Ourselves too; and all of it where /proc says nothing.
+    ::_exit(127);
+}
+
 // All signals are blocked: those to the group are the program's, and what the program makes of them
 // is its own business.
 [[noreturn]] void be_guard(const Start& start) {
     ::setpgid(0, 0);
     ::prctl(PR_SET_NAME, "causeway-guard");
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);  // What loses its parent stays beneath us.
     keep_descriptors(start);
     struct sigaction action{};
     action.sa_handler = nothing_to_do;
@@ -98,12 +144,14 @@ void keep_descriptors(const Start& start) {
     ::sigdelset(&but_children, SIGCHLD);
     while (true) {
         int status = 0;
-        if (::waitpid(program, &status, WNOHANG) == program) {
-            ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+        for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+            if (ended == program) {
+                ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+            }
         }
         pollfd runner{.fd = start.life, .events = POLLIN, .revents = 0};
         if (::ppoll(&runner, 1, nullptr, &but_children) > 0) {
-            ::kill(0, SIGKILL);  // The group: ourselves too.
+            end_all();
         }
     }
 }

@@ -2,8 +2,9 @@
 //
 // Between the two stands a guard: a fork of the runner that does nothing but wait for the program
 // and for the end of a pipe that only the runner holds. When the runner is gone, killed too, the
-// guard kills the whole process group, and with it what the program has started. (The kernel's own
-// death signal reaches one process, not what it has started, and comes when a thread ends.)
+// guard kills the program and what it has started, in whichever process group, but not in a session
+// of its own. (The kernel's own death signal reaches one process, not what it has started, and comes
+// when a thread ends.)
 #pragma once
 
 #include "base/error.h"
@@ -20,7 +21,7 @@ struct GuardedChild {
     // The guard: it leads the process group, ends when the program does, and its exit code is the
     // program's, or 128 + the signal that killed it.
     pid_t pid = -1;
-    Fd life;  // Closing it kills the group.
+    Fd life;  // Closing it kills the program and what it has started.
 };
 
 // argv[0] is searched on the PATH. Standard input is empty; what the program writes goes to

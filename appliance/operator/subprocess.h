@@ -1,6 +1,6 @@
 // Other people's programs (qemu-img, fsck, nbdkit, scripts of a recovery plan) as children of an
 // operator's command: in a process group of their own, bounded in time and in output. However the
-// command ends, its children end with it, and those of their process group (child_guard.h).
+// command ends, its children end with it, and what they have started (child_guard.h).
 #pragma once
 
 #include "appliance/operator/child_guard.h"

@@ -286,34 +286,63 @@ bool runs(pid_t pid) {
     return name_end != std::string::npos && line[name_end + 2] != 'Z';
 }
 
-TEST_F(OperatorTest, AKilledRunnerTakesItsChildAndWhatThatStartedWithIt) {
+// Whom a runner had started when it was killed: the program writes their pids to $0.
+std::vector<pid_t> of_a_killed_runner(const std::string& script) {
     const std::string file = testing::TempDir() + "killed_runner_pids";
     ::unlink(file.c_str());
     const pid_t runner = ::fork();
     if (runner == 0) {
-        const auto child = Subprocess::start(
-            {"/bin/sh", "-c",
-             "sleep 600 & printf '%s\n' $$ $! > \"$0.new\"; mv \"$0.new\" \"$0\"; wait", file},
-            false);
+        const auto child = Subprocess::start({"/bin/sh", "-c", script, file}, false);
         while (::access(file.c_str(), F_OK) != 0) {
             ::poll(nullptr, 0, 1);
         }
         ::kill(::getpid(), SIGKILL);
     }
     int status = 0;
-    ASSERT_EQ(::waitpid(runner, &status, 0), runner);
+    EXPECT_EQ(::waitpid(runner, &status, 0), runner);
     EXPECT_TRUE(WIFSIGNALED(status));
     const auto pids = pids_in(file);
+    ::unlink(file.c_str());
+    return pids;
+}
+
+bool ends(pid_t pid, Clock& clock) {
+    const Nanos deadline = clock.boot() + 60 * ns_per_s;
+    while (runs(pid) && clock.boot() - deadline < 0) {
+        ::poll(nullptr, 0, 5);
+    }
+    return !runs(pid);
+}
+
+TEST_F(OperatorTest, AKilledRunnerTakesItsChildAndWhatThatStartedWithIt) {
+    const auto pids = of_a_killed_runner(
+        "sleep 600 & printf '%s\n' $$ $! > \"$0.new\"; mv \"$0.new\" \"$0\"; wait");
     ASSERT_EQ(pids.size(), 2U);
-    const Nanos deadline = clock_->boot() + 60 * ns_per_s;
     for (const pid_t pid : pids) {
-        while (runs(pid) && clock_->boot() - deadline < 0) {
-            ::poll(nullptr, 0, 5);
-        }
-        EXPECT_FALSE(runs(pid)) << pid;
+        EXPECT_TRUE(ends(pid, *clock_)) << pid;
         ::kill(pid, SIGKILL);
     }
-    ::unlink(file.c_str());
+}
+
+TEST_F(OperatorTest, AKilledRunnerTakesProcessGroupsOfTheirOwnWithIt) {
+    const auto pids = of_a_killed_runner(
+        "timeout 600 sh -c 'sleep 600 & printf \"%s\\n\" $$ $! > \"$0.new\"; mv \"$0.new\" \"$0\"; "
+        "wait' \"$0\"");
+    ASSERT_EQ(pids.size(), 2U);
+    for (const pid_t pid : pids) {
+        EXPECT_TRUE(ends(pid, *clock_)) << pid;
+        ::kill(pid, SIGKILL);
+    }
+}
+
+TEST_F(OperatorTest, AKilledRunnerLeavesADaemonOfItsChildAlone) {
+    const auto pids = of_a_killed_runner(
+        "sleep 600 & setsid sh -c 'printf \"%s\\n\" $$ $1 > \"$0.new\"; mv \"$0.new\" \"$0\"; "
+        "exec sleep 600' \"$0\" $! & wait");
+    ASSERT_EQ(pids.size(), 2U);
+    EXPECT_TRUE(ends(pids[1], *clock_));
+    EXPECT_TRUE(runs(pids[0]));
+    ::kill(pids[0], SIGKILL);
 }
 
 TEST_F(OperatorTest, AChildHasNoDescriptorOfOursAndNoSignalOfOursBlockedOrIgnored) {

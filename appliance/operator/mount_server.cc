@@ -1,5 +1,6 @@
 #include "appliance/operator/mount_server.h"
 
+#include <cerrno>
 #include <filesystem>
 #include <string_view>
 #include <utility>
@@ -76,32 +77,48 @@ std::vector<std::string> command_line(const MountRequest& request, const std::st
 Result<std::unique_ptr<MountServer>> MountServer::start(const MountRequest& request, Clock& clock) {
     CW_TRY_ASSIGN(const std::string plugin, find_plugin());
     std::unique_ptr<MountServer> server(new MountServer);
-    std::error_code ignored;
-    if (request.socket_path.empty()) {
-        CW_TRY_ASSIGN(ScratchDirectory made,
-                      ScratchDirectory::make(temporary_directory(), "mount"));
-        server->directory_.emplace(std::move(made));
-        server->socket_path_ = server->directory_->path() + "/nbd.sock";
-    } else {
-        server->socket_path_ = std::filesystem::absolute(request.socket_path).string();
-        if (std::filesystem::exists(server->socket_path_, ignored)) {
-            return fail(Errc::in_use, server->socket_path_ + " exists");
-        }
-    }
-    if (server->socket_path_.size() >= sizeof(sockaddr_un::sun_path)) {
-        return fail(Errc::usage, "the socket path is too long: " + server->socket_path_);
-    }
+    CW_TRY_ASSIGN(const std::string listen, server->find_place(request.socket_path));
     CW_TRY_ASSIGN(Subprocess child,
-                  Subprocess::start(command_line(request, plugin, server->socket_path_), false));
+                  Subprocess::start(command_line(request, plugin, listen), false));
     server->child_.emplace(std::move(child));
-    CW_TRY(server->wait_ready(clock, request.cancelled));
+    CW_TRY(server->wait_ready(listen, clock, request.cancelled));
+    if (server->chosen_) {
+        CW_TRY(server->chosen_->publish());
+    }
     return server;
 }
 
-Result<void> MountServer::wait_ready(Clock& clock, const std::function<bool()>& cancelled) {
+// Where nbdkit is to listen. A place beside the chosen one is reached through a link: its own name
+// may be too long for a socket.
+Result<std::string> MountServer::find_place(const std::string& chosen) {
+    CW_TRY_ASSIGN(ScratchDirectory made, ScratchDirectory::make(temporary_directory(), "mount"));
+    directory_.emplace(std::move(made));
+    std::string listen = directory_->path() + "/nbd.sock";
+    socket_path_ = listen;
+    if (!chosen.empty()) {
+        socket_path_ = std::filesystem::absolute(chosen).lexically_normal().string();
+        listen = directory_->path() + "/beside/nbd.sock";
+    }
+    for (const std::string& path : {listen, socket_path_}) {
+        if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+            return fail(Errc::usage, "the socket path is too long: " + path);
+        }
+    }
+    if (!chosen.empty()) {
+        CW_TRY_ASSIGN(chosen_, MountSocket::claim(socket_path_));
+        const std::string link = directory_->path() + "/beside";
+        if (::symlink(chosen_->directory().c_str(), link.c_str()) != 0) {
+            return fail_errno(Errc::io_error, "symlink " + link, errno);
+        }
+    }
+    return listen;
+}
+
+Result<void> MountServer::wait_ready(const std::string& listen, Clock& clock,
+                                     const std::function<bool()>& cancelled) {
     const Nanos deadline = clock.boot() + ready_ns;
     constexpr std::int64_t pause_ns = 20 * ns_per_ms;
-    while (!answers(socket_path_)) {
+    while (!answers(listen)) {
         if (child_->poll(pause_ns)) {
             return fail(Errc::io_error,
                         "nbdkit ended with code " + std::to_string(child_->exit_code()));
@@ -117,10 +134,7 @@ Result<void> MountServer::wait_ready(Clock& clock, const std::function<bool()>& 
 }
 
 MountServer::~MountServer() {
-    if (child_) {  // Else what lies there is not ours.
-        child_.reset();
-        ::unlink(socket_path_.c_str());
-    }
+    child_.reset();  // Before its places go.
 }
 
 }  // namespace cw::appliance

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "appliance/operator/mount_pump.h"
+#include "appliance/operator/mount_socket.h"
 #include "appliance/operator/scratch_directory.h"
 #include "appliance/operator/subprocess.h"
 
@@ -16,15 +17,15 @@ namespace cw::appliance {
 struct MountRequest {
     MountSource source;
     bool writable = false;                 // Writes go to a scratch file that ends with the mount.
-    std::string socket_path;               // Empty: in a directory of its own, removed at the end.
+    std::string socket_path = {};          // Empty: in a directory of its own.
     std::function<bool()> cancelled = {};  // Asked until it is ready.
 };
 
 class MountServer {
 public:
     // Ready when it returns. Errors: not_found (no nbdkit, no plugin), usage (socket path too
-    // long), in_use (the socket exists), io_error (nbdkit ended; it has said why on stderr),
-    // cancelled.
+    // long), in_use (as MountSocket::claim() says), io_error (nbdkit ended; it has said why on
+    // stderr), cancelled.
     static Result<std::unique_ptr<MountServer>> start(const MountRequest& request, Clock& clock);
     ~MountServer();
     MountServer(const MountServer&) = delete;
@@ -37,9 +38,12 @@ public:
 
 private:
     MountServer() = default;
-    Result<void> wait_ready(Clock& clock, const std::function<bool()>& cancelled);
+    Result<std::string> find_place(const std::string& chosen);
+    Result<void> wait_ready(const std::string& listen, Clock& clock,
+                            const std::function<bool()>& cancelled);
 
-    std::optional<ScratchDirectory> directory_;  // None: the socket is where the caller wants it.
+    std::optional<ScratchDirectory> directory_;
+    std::unique_ptr<MountSocket> chosen_;  // Null: the socket is in the directory.
     std::string socket_path_;
     std::optional<Subprocess> child_;
 };

@@ -109,6 +109,15 @@ ends_with KILL
 gone "the command of a killed mount"
 check "the next mount removes what is left" exit_code_is 0 cli mount "$demo_machine" --run true
 check "all of it" is_empty "$demo/tmp"
+mkdir "$demo/sockets"
+begin run mount "$demo_machine" --socket "$demo/sockets/nbd.sock" --run 'timeout 3600 run'  # A process group of its own.
+check "a second mount at a socket in use is refused" exit_code_is 3 cli mount "$demo_machine" --socket "$demo/sockets/nbd.sock" --run true
+check "by its code" said IN_USE
+ends_with KILL
+gone "the command of a killed mount at a chosen socket"
+check "which leaves its socket" test -S "$demo/sockets/nbd.sock"
+check "the next mount takes it over" exit_code_is 0 cli mount "$demo_machine" --socket "$demo/sockets/nbd.sock" --run 'test "$(nbdinfo --size "$uri")" -gt 0'
+check "and leaves nothing there" is_empty "$demo/sockets"
 
 # A plan with a script.
 cat > "$demo/bin/script" <<S

@@ -1,6 +1,7 @@
 #include "appliance/cli/formats.h"
 
 #include "appliance/operator/failback_hint.h"
+#include "appliance/operator/held_file.h"
 #include "appliance/operator/mount_server.h"
 #include "appliance/page_access.h"
 #include "recovery/page_blob_writer.h"
@@ -186,12 +187,29 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
     return report;
 }
 
+// Of a file that two commands write at once, the second would remove what the first has made. A
+// lock on the partial file itself would be in QEMU's own way where locks travel (NFS).
+// Errors: in_use, io_error.
+Result<std::optional<LockFile>> hold_output(const std::string& path) {
+    std::error_code ignored;
+    if (std::filesystem::exists(path, ignored) &&
+        !std::filesystem::is_regular_file(path, ignored)) {
+        return std::nullopt;  // A device is opened for one alone; nothing else is written.
+    }
+    CW_TRY_ASSIGN(LockFile held, LockFile::take(path + ".partial.lock"));
+    return held;
+}
+
 }  // namespace
 
 Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened,
                                            const recovery::RestoreRequest& request,
                                            const std::string& format,
                                            const recovery::Progress& progress) {
+    if (format == "page-blob" || format == "managed-disk") {
+        return to_page_blob(cli, opened, request, format, progress);
+    }
+    CW_TRY_ASSIGN(const auto held, hold_output(request.write.path));
     if (format == "raw" || format == "vhd") {
         const recovery::Catalog& catalog = *opened.catalog;
         CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
@@ -201,9 +219,6 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
         write.format = format == "vhd" ? recovery::ImageFormat::vhd : recovery::ImageFormat::raw;
         return recovery::restore_image(*image, catalog, *point, disk,
                                        {*cli.seams.disk, write, progress});
-    }
-    if (format == "page-blob" || format == "managed-disk") {
-        return to_page_blob(cli, opened, request, format, progress);
     }
     return convert(cli, opened, request, format, progress);
 }

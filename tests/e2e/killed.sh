@@ -80,11 +80,17 @@ check "and removes what was left" is_empty "$demo/scratch"
 failover=(failover "$demo_machine" --format qcow2 --output "$demo/out.qcow2")
 begin qemu-img "${failover[@]}"
 check "the failover has written something" test -s "$demo/out.qcow2.partial"
+for format in qcow2 raw; do
+    check "another command that would write the same file as $format is refused" exit_code_is 3 \
+        timeout 60 causeway --config "$demo/causeway.toml" export "$demo_machine" --format $format --output "$demo/out.qcow2"
+    check "by its code" said IN_USE
+    check "the first one's work is untouched" grep -qx secret "$demo/out.qcow2.partial"
+done
 ends_with TERM
 check "a failover that gets SIGTERM fails" test $ended_with -eq 1
 check "by its code" said CANCELLED
 gone "its qemu-img"
-check "nothing is left of it" eval 'is_empty "$demo/tmp" && [ ! -e "$demo/out.qcow2.partial" ]'
+check "nothing is left of it" eval 'is_empty "$demo/tmp" && [ ! -e "$demo/out.qcow2.partial" ] && [ ! -e "$demo/out.qcow2.partial.lock" ]'
 check "the machine is protected as before" eval 'cli --json machines "$demo_machine" | says "\"state\": \"protected\""'
 begin qemu-img "${failover[@]}"
 mount_pids=$(pgrep -f "nbdkit.*$demo" || true)
@@ -94,7 +100,7 @@ gone "the qemu-img of a killed failover"
 for pid in $mount_pids; do check "its mount is gone" ends_soon "$pid"; done
 touch "$demo/mended"
 check "the next failover ends well" exit_code_is 0 cli "${failover[@]}"
-check "and leaves nothing but the disk" eval 'is_empty "$demo/tmp" && [ ! -e "$demo/out.qcow2.partial" ]'
+check "and leaves nothing but the disk" eval 'is_empty "$demo/tmp" && [ ! -e "$demo/out.qcow2.partial" ] && [ ! -e "$demo/out.qcow2.partial.lock" ]'
 : > "$demo/left.raw.partial"
 check "so does one to a raw file whose predecessor was killed" exit_code_is 0 \
     cli failover "$demo_machine" --output "$demo/left.raw"

@@ -56,6 +56,9 @@ void print_job(const json& job) {
     if (job.contains("detail")) {
         std::printf("    %s\n", shown("detail").c_str());
     }
+    if (job.contains("next")) {
+        std::printf("    next: %s\n", shown("next").c_str());
+    }
 }
 
 }  // namespace cw::appliance

@@ -4,6 +4,7 @@
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
 #include "appliance/operator/outputs.h"
+#include "appliance/operator/record_json.h"
 #include "base/log.h"
 
 #include <cstdio>
@@ -51,22 +52,37 @@ Result<OpenedRuns> open_runs(Cli& cli, bool write) {
     return opened;
 }
 
-void print_run(const Cli& cli, const Plan& plan, const std::optional<PlanRun>& run) {
-    json out{{"plan", plan.name},
-             {"state", run ? name_of(run->state) : "never run"},
-             {"steps", json::array()}};
+// As `causeway jobs` has it: a run whose program is dead is interrupted, and so is its step.
+json run_json(const Plan& plan, const std::optional<PlanRun>& run, WallMicros now) {
+    json out{{"plan", plan.name}, {"state", "never run"}, {"steps", json::array()}};
+    if (run) {
+        const json job = plan_job_json(*run, now);
+        out["job"] = job["id"];
+        for (const char* key : {"state", "started", "updated", "next"}) {
+            if (job.contains(key)) {
+                out[key] = job[key];
+            }
+        }
+    }
+    const bool interrupted = out["state"] == name_of(JobState::interrupted);
+    PlanRun copy = run.value_or(PlanRun{});
     for (const PlanStep& step : plan.steps) {
         json entry{{"name", step.name}, {"group", step.group}, {"kind", name_of_kind(step.kind)}};
-        PlanRun copy = run.value_or(PlanRun{});
         const StepRun* seen = copy.find(step.name);
-        entry["state"] = name_of(seen != nullptr ? seen->state : StepState::pending);
+        const StepState state = seen != nullptr ? seen->state : StepState::pending;
+        entry["state"] = interrupted && state == StepState::running ? name_of(JobState::interrupted)
+                                                                    : name_of(state);
         entry["detail"] = seen != nullptr ? seen->detail : "";
         out["steps"].push_back(std::move(entry));
     }
-    if (run) {
-        out["job"] = to_string(run->id);
-        out["started"] = recovery::time_text(run->started);
-        out["updated"] = recovery::time_text(run->updated);
+    return out;
+}
+
+void print_run(Cli& cli, const std::string& file, const Plan& plan,
+               const std::optional<PlanRun>& run) {
+    json out = run_json(plan, run, cli.seams.clock->wall());
+    if (out.contains("next")) {
+        out["next"] = "causeway plan run " + file;
     }
     if (cli.json) {
         print_json(out);
@@ -75,10 +91,13 @@ void print_run(const Cli& cli, const Plan& plan, const std::optional<PlanRun>& r
     std::printf("plan %s: %s\n", escape_for_display(plan.name).c_str(),
                 out["state"].get<std::string>().c_str());
     for (const json& step : out["steps"]) {
-        std::printf("  %-8s %-9s %s: %s\n", step["state"].get<std::string>().c_str(),
+        std::printf("  %-11s %-9s %s: %s\n", step["state"].get<std::string>().c_str(),
                     step["kind"].get<std::string>().c_str(),
                     escape_for_display(step["group"].get<std::string>()).c_str(),
                     escape_for_display(step["name"].get<std::string>()).c_str());
+    }
+    if (out.contains("next")) {
+        std::printf("next: %s\n", escape_for_display(out["next"].get<std::string>()).c_str());
     }
 }
 
@@ -102,7 +121,7 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
     stop_on_signals();
     CW_TRY_ASSIGN(const PlanRun done,
                   run_plan(plan, *opened.runs, context, arguments.confirmed, arguments.restart));
-    print_run(cli, plan, done);
+    print_run(cli, arguments.file, plan, done);
     return {};
 }
 
@@ -148,7 +167,7 @@ Result<void> check(Cli& cli, const PlanArguments& arguments) {
         }
     }
     if (result) {
-        print_run(cli, plan, std::nullopt);
+        print_run(cli, arguments.file, plan, std::nullopt);
     }
     return result;
 }
@@ -157,7 +176,7 @@ Result<void> show(Cli& cli, const PlanArguments& arguments) {
     CW_TRY_ASSIGN(const Plan plan, read_plan(cli, arguments.file));
     CW_TRY_ASSIGN(const OpenedRuns opened, open_runs(cli, false));
     CW_TRY_ASSIGN(const auto seen, opened.runs->load(plan.name));
-    print_run(cli, plan, seen);
+    print_run(cli, arguments.file, plan, seen);
     return {};
 }
 

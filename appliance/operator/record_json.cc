@@ -23,6 +23,12 @@ void put_seconds(json& out, JobState state, WallMicros started, WallMicros updat
         static_cast<double>(std::max<std::int64_t>(0, raw(until) - raw(started))) / 1e6;
 }
 
+// Of an interrupted job: the command that goes on, or begins again.
+std::string next_of(Verb verb, const MachineId& machine) {
+    const std::string name(verb == Verb::undo ? "undo-failover" : name_of(verb));
+    return "causeway " + name + " " + to_string(machine) + " …, as it was said before";
+}
+
 json returned_json(const ReturnedDisks& returned) {
     json out{{"point", to_string(returned.point)},
              {"point_time", recovery::time_text(returned.point_time)},
@@ -62,6 +68,9 @@ json job_json(const Job& job, const MachineId& machine, WallMicros now) {
         out["error"] = error ? to_string(Error{*error, job.detail}) : job.detail;
     } else if (!job.detail.empty()) {
         out["detail"] = job.detail;
+    }
+    if (state_now(job, now) == JobState::interrupted) {
+        out["next"] = next_of(job.verb, machine);
     }
     return out;
 }
@@ -124,6 +133,9 @@ json plan_job_json(const PlanRun& run, WallMicros now) {
         }
     } else {
         out["step"] = "all steps";
+    }
+    if (state_now(job, now) == JobState::interrupted) {
+        out["next"] = "causeway plan run FILE";
     }
     return out;
 }

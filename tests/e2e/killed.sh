@@ -74,6 +74,7 @@ ends_with KILL
 gone "the machine booted by a killed drill"
 check "a killed drill leaves its disks" test -n "$(find "$demo/scratch" -name '*.raw')"
 check "its job is told as interrupted" eval 'newest_job | says interrupted'
+check "with the command that begins it again" eval 'cli jobs | says "next: causeway drill $demo_machine"'
 check "the next drill proves the point" exit_code_is 0 cli "${drill[@]}"
 check "and removes what was left" is_empty "$demo/scratch"
 # A failover that lets qemu-img convert a mount.
@@ -159,6 +160,11 @@ check "the next run says that it begins the step again" said 'hangs: running: ag
 ends_with KILL
 gone "the script of a killed plan"
 check "its job is told as interrupted too" eval 'newest_job | says interrupted'
+check "with the command that goes on" eval 'cli jobs | says "next: causeway plan run"'
+check "the plan says the same of itself" exit_code_is 0 cli plan show "$demo/plan.toml"
+check "and of the step" eval 'said "plan killed: interrupted" && said "  interrupted .* hangs"'
+check "with the same command" said "next: causeway plan run $demo/plan.toml"
+check "also to programs" eval 'cli --json plan show "$demo/plan.toml" | says "\"state\": \"interrupted\""'
 touch "$demo/mended"
 check "the plan goes on to its end" exit_code_is 0 cli plan run "$demo/plan.toml"
 check "finished steps ran once, the interrupted one from its beginning each time" \

@@ -1,7 +1,5 @@
-// Sealing, memory, damage and draining.
-#include "tests/upload/rig.h"
-
-#include <algorithm>
+// Sealing, memory and draining. (Damage: cache_damage_test.cc.)
+#include "tests/upload/assembly_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -9,29 +7,6 @@ namespace cw::upload::test {
 namespace {
 
 using pipeline::PointState;
-
-EngineOptions quick() {
-    EngineOptions options = quick_options();
-    options.seal_after_ns = 500 * ns_per_ms;
-    return options;
-}
-
-class Assembly : public testing::Test {
-protected:
-    void protect() {
-        server.start();
-        ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
-        source.sync_all(server);
-        source.point(server);
-        ASSERT_TRUE(server.settle());
-    }
-    vault::ChainState chain() { return read_state(world, source.machine); }
-    std::size_t segments() { return chain().segments.size(); }
-
-    World world{11};
-    Server server{world, quick()};
-    Source source{world, {2 * mib}};
-};
 
 TEST_F(Assembly, TheDeadlineSealsWhatNoBarrierDoes) {
     protect();
@@ -193,151 +168,6 @@ TEST_F(Assembly, MoreThanTheBacklogIsRecoveredFromTheCacheWithoutAnAgent) {
     server.start();
     ASSERT_TRUE(server.settle());
     EXPECT_EQ(check_points(world, source, chain()), 2U);
-}
-
-TEST_F(Assembly, G6DamageInTheCacheIsRepairedFromTheAgent) {
-    protect();
-    server.keep_payload = false;
-    source.write(server, source.disks[0]);
-    const auto victim = server.cache.records.rbegin()->first;
-    server.cache.records.at(victim).damaged = true;
-    source.write(server, source.disks[0]);
-    const PointId lost = source.point(server);
-    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(lost); }));
-    EXPECT_EQ(server.listener.points.at(lost).state, PointState::dropped);
-    ASSERT_FALSE(server.listener.damage.empty());
-    EXPECT_TRUE(server.conditions->standing(Errc::spool_lost_durable));
-    EXPECT_FALSE(server.cache.records.empty());  // Nothing behind the damage is thrown away.
-
-    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
-    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
-    SourceDisk& disk = source.disks[0];
-    source.begin_sync(server, disk);
-    source.write(server, disk);
-    source.send_base(server, disk);
-    source.end_sync(server, disk);
-    const PointId point = source.point(server);
-    server.listener.strict = false;  // What lay behind the damage is released, never committed.
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
-    source.write(server, disk);
-    source.point(server);
-    ASSERT_TRUE(server.settle());
-    EXPECT_FALSE(server.conditions->standing(Errc::spool_lost_durable));
-}
-
-// Every place of the backlog is taken by what lies behind the damage: the fence that ends it comes
-// after that, and must be read.
-TEST_F(Assembly, G6DamageWithAFullBacklogBehindItIsRepairedFromTheAgent) {
-    server.options.backlog_records = 8;
-    protect();
-    server.keep_payload = false;
-    SourceDisk& disk = source.disks[0];
-    source.write(server, disk);
-    server.cache.records.rbegin()->second.damaged = true;
-    for (int i = 0; i < 20; ++i) {
-        source.write(server, disk);
-    }
-    ASSERT_TRUE(server.run_until([this] { return !server.listener.damage.empty(); }));
-    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
-    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
-    source.begin_sync(server, disk);
-    source.send_base(server, disk);
-    source.end_sync(server, disk);
-    const PointId point = source.point(server);
-    server.listener.strict = false;
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
-    // Also when the machine is stopped while it waits for its repair.
-    source.write(server, disk);
-    server.cache.records.rbegin()->second.damaged = true;
-    for (int i = 0; i < 20; ++i) {
-        source.write(server, disk);
-    }
-    const std::size_t seen = server.listener.damage.size();
-    ASSERT_TRUE(server.run_until([&] { return server.listener.damage.size() > seen; }));
-    server.engine->post(CloseCommand{source.machine});
-    ASSERT_TRUE(server.run_until(
-        [this] { return server.engine->status().machines.front().mode == MachineMode::closed; }));
-    server.engine->post(DiscardQuarantineCommand{source.machine});
-    EXPECT_TRUE(server.settle());
-}
-
-// Two places of the cache are damaged. The agent has caught up for the one that was found first
-// when the other one is found, in front of it.
-TEST_F(Assembly, G6DamageThatIsFoundInFrontOfItsRepairAsksForNoOther) {
-    server.options.seal_after_ns = 60 * ns_per_s;
-    server.keep_payload = false;
-    server.listener.strict = false;
-    protect();
-    SourceDisk& disk = source.disks[0];
-    source.write(server, disk);
-    const auto unreadable = server.cache.records.rbegin()->first;
-    source.write(server, disk);
-    const auto missing = server.cache.records.rbegin()->first;
-    source.write(server, disk);
-    server.crash();
-    server.cache.records.at(unreadable).damaged = true;
-    server.cache.records.erase(missing);
-    server.start();
-    ASSERT_TRUE(server.run_until([this] { return !server.listener.damage.empty(); }));
-    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
-    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
-    ASSERT_EQ(answer.disks[0].durable, answer.disks[0].committed);
-    source.begin_sync(server, disk);
-    source.send_base(server, disk);
-    source.end_sync(server, disk);
-    const PointId point = source.point(server);
-    ASSERT_TRUE(server.settle());
-    ASSERT_TRUE(server.listener.points.contains(point));
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
-    EXPECT_EQ(server.listener.damage.size(), 1U);  // The other one is in the log.
-    EXPECT_FALSE(server.conditions->standing(Errc::spool_lost_durable));
-    EXPECT_EQ(server.hello(source.machine, source.disks, Seq{0}, true).disks[0].action,
-              pipeline::DiskAction::continue_);
-}
-
-TEST_F(Assembly, G5AFenceThatEndsOverAHoleIsDamageAndNoPointIsMadeOfIt) {
-    protect();
-    SourceDisk& disk = source.disks[0];
-    source.begin_sync(server, disk);
-    source.write(server, disk);
-    source.end_sync(server, disk, 1);  // What it counts never came.
-    const PointId lost = source.point(server);
-    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(lost); }));
-    EXPECT_EQ(server.listener.points.at(lost).state, PointState::dropped);
-    EXPECT_FALSE(server.listener.damage.empty());
-
-    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
-    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
-    source.begin_sync(server, disk);
-    source.send_base(server, disk);
-    source.send_base(server, disk);  // Twice counts once.
-    source.end_sync(server, disk, 1);
-    const PointId point = source.point(server);
-    server.listener.strict = false;
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
-}
-
-TEST_F(Assembly, OtherDisksGoOnBesideADamagedOne) {
-    Source two(world, {1 * mib, 1 * mib});
-    server.start();
-    ASSERT_FALSE(server.hello(two.machine, two.disks).refused.has_value());
-    two.sync_all(server);
-    ASSERT_TRUE(server.settle());
-    server.keep_payload = false;
-    two.write(server, two.disks[0]);
-    server.cache.records.rbegin()->second.damaged = true;
-    two.write(server, two.disks[1]);
-    const Seq reached = Seq{raw(two.disks[1].next) - 1};
-    EXPECT_TRUE(server.run_until([&] {
-        return server.listener.committed_seq[{two.disks[1].id, Generation{1}}] == reached;
-    }));
 }
 
 TEST_F(Assembly, AFlushCommitsWithoutABarrier) {

@@ -13,7 +13,6 @@ source tests/lib/ordered.sh
 source tests/lib/loop.sh
 
 mb=32
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_old() { [ "$(sum_of "$demo/old.img")" = "$old" ]; }
 is_point() { [ "$(sum_of "$demo/old.img")" = "$truth" ]; }
 failback() { cli --json failback "$demo_machine" --point "$point" --target "$device" --work-dir "$demo/work" "$@"; }

@@ -15,22 +15,14 @@ promised() { vault_has_tag promised; }
 demo_begin
 ordered_seed
 fake_start --seed "$ordered_seed"
-secret_file "$demo/credential" <<<"$fake_key"
-demo_config "url = \"$fake_url/site\"
-auth = \"shared-key\"
-key_file = \"$demo/credential\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "the vault cannot be created"
+fake_quick_vault
 demo_start_server
 # The first manifest claims the machine, before its agent has said what the disk is. No later one is ever taken.
 fake_faults '[{"op":"put_blob","name":"/00000000000000000002","action":"throttle"}]'
 ordered_image 8
 ordered_agent
 ordered_writer 200
-wait_for 60 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 60 "protection" agent_protects
+ordered_protect
 sleep 0.3
 note_point promised durable || die "no point: $(tail -n 1 "$demo/points.log")"
 check "nothing of it is in the vault when the server dies" eval '! promised'

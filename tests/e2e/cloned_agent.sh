@@ -28,10 +28,7 @@ restored() {
 }
 
 demo_begin
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-cli vault create >/dev/null || die "no vault"
+demo_quick_vault
 demo_start_server
 ordered_pin_port
 mkdir "$demo/first"

@@ -13,7 +13,6 @@ streams_are_null() { [ "$(readlink "/proc/$1/fd/0" "/proc/$1/fd/1" "/proc/$1/fd/
 # Files among the arguments with a line of a log in them.
 with_log_lines() { grep -rlaE 'Z (info|warning|error) [a-z]+\.[a-z_.]+' "$@"; }
 no_log_lines() { local found; found=$(with_log_lines "$@"); [ -z "$found" ] || { echo "$found"; false; }; }
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 
 demo_begin
 head -c 4M /dev/urandom > "$demo/given.img"

@@ -45,7 +45,6 @@ shown() { status_json | says "$1"; }
 refused() { demo_metrics | awk '$1 == "causeway_ingest_refusals_total" { exit !($2 > 0) }'; }
 open_files() { ls "/proc/$demo_server_pid/fd" | wc -l; }
 is_full() { [ "$(open_files)" -ge $((few / 3)) ] && refused; }
-all_committed() { [ -z "$(missing_points)" ]; }
 make_point() { check "$1" note_point "${1// /-}" committed; writer_go; }
 refuses_to_start() {
     timeout 60 "$demo/bin/causewayd" --config "$demo/causeway.toml" >"$demo/refused.log" 2>&1
@@ -54,10 +53,7 @@ refuses_to_start() {
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+demo_quick_vault
 export PATH=$demo/bin:$PATH
 with_limit 64 100
 check "a limit that serves nobody is refused at the start" refuses_to_start
@@ -69,9 +65,7 @@ ordered_pin_port
 ordered_image 8
 ordered_agent --spool-size 1GiB
 ordered_writer 200
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 make_point "a point before the crowd"
 idle=$(open_files)
 check "what the server has open by itself is little of what is kept for it ($idle)" test "$idle" -lt 150

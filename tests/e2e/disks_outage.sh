@@ -69,10 +69,7 @@ begun_anew() { tail -n "+$1" "$demo/agent.log" | grep -c 'agent.fence.open'; }
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-cli vault create >/dev/null || die "the vault cannot be created"
+demo_quick_vault
 demo_start_server
 ordered_pin_port
 for disk in "${disks[@]}"; do

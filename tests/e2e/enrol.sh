@@ -94,9 +94,7 @@ check "it is in the list with whom it enrolled" bash -c "causeway --config '$dem
 ordered_image 16
 protect
 ordered_writer 100
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 check "a point of an enrolled machine is committed" note_point enrolled committed
 writer_go
 

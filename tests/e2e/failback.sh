@@ -17,7 +17,6 @@ failback_in_background() {
     causeway --config "$demo/causeway.toml" --json failback "$demo_machine" --point "$point" --target "$demo/old.img" >/dev/null 2>&1 &
     pid=$!
 }
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 # The on-premises disk as the disaster left it: 1 % of its blocks are other ones.
 old_disk() { cp "$demo/old.saved" "$demo/old.img"; }
 is_old() { [ "$(sum_of "$demo/old.img")" = "$old" ]; }

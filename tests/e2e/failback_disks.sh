@@ -9,17 +9,9 @@ cd "$(dirname "$0")/../.."
 export PATH=$build:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
+source tests/lib/pair.sh
 
-mb=8
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
-# truth_of POINT: the sums of both disks when it was cut.
-truth_of() {
-    demo_points_json | python3 -c 'import json, sys
-cut = next(p["source_time_us"] for p in json.load(sys.stdin) if p["id"] == sys.argv[1])
-lines = [line.split() for line in open(sys.argv[2])]
-print(*[line[1:] for line in lines if int(line[0]) <= cut][-1])' "$1" "$demo/truth"
-}
-are_point() { [ "$(truth_of "$1")" = "$(sum_of "$demo/old.root") $(sum_of "$demo/old.data")" ] || { echo "the old disks are not of point $1"; false; }; }
+are_point() { [ "$(pair_truth_of "$1")" = "$(sum_of "$demo/old.root") $(sum_of "$demo/old.data")" ] || { echo "the old disks are not of point $1"; false; }; }
 # Other than at any point: what a disaster left.
 old_disks() { cp "$demo/root.saved" "$demo/old.root"; cp "$demo/data.saved" "$demo/old.data"; }
 is_old() { cmp -s "$demo/$1.saved" "$demo/old.$1" || { echo "old.$1 has changed"; false; }; }
@@ -47,35 +39,15 @@ if [ "$site" = second-site ]; then
     causeway pki issue "$demo/pki" --role master-target --name second-site --host localhost,127.0.0.1 --out "$demo/pki/mt" >/dev/null
     sed -i "s|pki/server\.|pki/mt.|; s|^name = .*|&\nrole = \"master-target\"|" "$demo/causeway.toml"
     for name in root data; do
-        truncate -s ${mb}M "$demo/target.$name"
+        truncate -s ${pair_mib}M "$demo/target.$name"
         printf '[[target]]\nmachine = "%s"\ndisk = "%s"\npath = "%s"\n' "$demo_machine" $name "$demo/target.$name" >> "$demo/causeway.toml"
     done
 else
-    demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-    cli vault create >/dev/null
+    demo_quick_vault
 fi
 demo_start_server
-for name in root data; do
-    head -c 2M /dev/urandom > "$demo/$name.img"
-    truncate -s ${mb}M "$demo/$name.img"
-done
-cat > "$demo/pre-hook" <<H
-#!/usr/bin/env bash
-# Both disks change before each point, and are what is noted here when it is cut.
-head -c 4096 /dev/urandom | tee >(dd of="$demo/root.img" seek=5 bs=4096 conv=notrunc status=none) |
-    dd of="$demo/data.img" seek=9 bs=4096 conv=notrunc status=none
-wait
-echo "\$(date +%s%6N) \$(sha256sum < "$demo/root.img" | cut -d' ' -f1) \$(sha256sum < "$demo/data.img" | cut -d' ' -f1)" >> "$demo/truth"
-H
-printf '#!/bin/sh\n' > "$demo/post-hook"
-chmod +x "$demo/pre-hook" "$demo/post-hook"
-causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
-    --key "$demo/pki/machine.key" --state "$demo/agent" --image "$demo/root.img" --image "$demo/data.img" --disk-name root \
-    --disk-name data --machine-name pair --interval 1s --pre-hook "$demo/pre-hook" --post-hook "$demo/post-hook" 2>>"$demo/agent.log" &
-demo_agent_pid=$!
-demo_pids+=($demo_agent_pid)
+pair_disks
+pair_agent
 demo_wait_points 4
 demo_stop_agent
 mapfile -t points < <(demo_point_ids)

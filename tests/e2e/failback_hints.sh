@@ -11,7 +11,6 @@ source tests/lib/demo.sh
 source tests/lib/ordered.sh
 
 mb=64 blocks=1024
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 us_of() { stat -c %.6Y "$1" | tr -d .; }
 # Nobody has written it for as long as the clocks of files and of points may differ.
 is_still() { [ $(($(date +%s%N) / 1000 - $(us_of "$demo_image"))) -gt 500000 ]; }
@@ -43,10 +42,7 @@ reprotected() { cli reprotect "$demo_machine" >>"$demo/cli.log" 2>&1; cli machin
 # 1. A machine that is stopped in peace, and failed over with its last point.
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-cli vault create >/dev/null || die "no vault"
+demo_quick_vault
 demo_start_server
 ordered_pin_port
 ordered_image $mb

@@ -51,9 +51,7 @@ demo_start_server
 ordered_image 16
 ordered_agent
 ordered_writer 300
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 
 wrong=0
 for i in {1..10}; do

@@ -47,10 +47,7 @@ write() { head -c "$2K" /dev/urandom | dd of="$loop_device" bs=64K seek="$1K" of
 demo_begin
 loop_begin hints
 demo_listen_port=0
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "vault create"
+demo_quick_vault
 demo_start_server
 truncate -s ${device_mib}M "$demo/device.img"
 head -c 8M /dev/urandom | dd of="$demo/device.img" conv=notrunc status=none

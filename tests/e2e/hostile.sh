@@ -64,9 +64,7 @@ control_port=$(control_port_of)
 ordered_image 16
 ordered_agent
 ordered_writer 100
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 victim=$(agent_json | grep -o '"id": *"[0-9a-f-]*"' | head -n 1 | grep -o '[0-9a-f-]\{36\}')
 [ -n "$victim" ] || die "the honest disk has no id"
 session_ends() { grep -c 'agent.session.lost' "$demo/agent.log"; }

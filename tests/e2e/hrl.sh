@@ -50,10 +50,7 @@ is_state() { # N…: the point of each log is the disk as it was then.
 }
 
 demo_begin
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null
+demo_quick_vault
 demo_start_server
 mkdir "$demo/drop" "$demo/made"
 head -c 3M /dev/urandom > "$demo/state.0"

@@ -41,7 +41,6 @@ dies_at() {
     [ $status -eq 137 ]
 }
 all_protected() { [ "$(agent_json | grep -o '"phase": *"protected"' | wc -l)" -eq 200 ]; }
-all_committed() { [ -z "$(missing_points)" ]; }
 # Objects of no disk and of generation 0 are index runs.
 index_runs() { find "$demo/vault" -type f | grep -c "/00000000-0000-0000-0000-000000000000/" || true; }
 exports() {
@@ -81,7 +80,7 @@ wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 writer_go
 wait_for 300 "protection" all_protected
 make_point durable
-fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
+fences=$(fences_begun)
 
 for name in $(causewayd --list-crash-points | grep '_run_put$'); do
     for hit in "${hits[@]}"; do
@@ -98,7 +97,7 @@ demo_start_server
 wait_for 600 "the agent to come back" agent_live
 make_point durable
 wait_for 180 "all points in the vault" all_committed && pass "death at an index run: no point is lost"
-check "nor is the stream begun again" [ "$(grep -c 'agent.fence.open' "$demo/agent.log")" = "$fences" ]
+check "nor is the stream begun again" no_resync
 check "a server that lives stores one that is named" wait_for 60 "an index run" eval '[ "$(index_runs)" -gt "$orphans" ]'
 check "every point restores what the disk was at its moment" exports
 check "the vault proves itself" eval 'cli verify "$demo_machine" --level full | tail -n 1 | says ^intact'

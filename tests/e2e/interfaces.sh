@@ -49,9 +49,7 @@ PATH=$demo/bin:$PATH demo_start_server
 ordered_image 16
 ordered_agent --spool-size 1GiB
 ordered_writer 200
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 check "a first point" committed_within 150s
 deadline=$((SECONDS + 120))
 until metrics_are_right || [ $SECONDS -ge $deadline ]; do sleep 0.2; done

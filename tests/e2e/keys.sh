@@ -53,9 +53,7 @@ ordered_pin_port
 ordered_image 16
 ordered_agent
 ordered_writer 100
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 check "a point under the first keys is committed" note_point first committed
 writer_go
 

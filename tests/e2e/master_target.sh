@@ -11,7 +11,6 @@ source tests/lib/ordered.sh
 
 mb=64
 target() { causeway --config "$demo/causeway.toml" target "$@"; }
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_old() { [ "$(sum_of "$demo/target.img")" = "$old" ]; }
 is_point() { [ "$(sum_of "$demo/target.img")" = "$truth" ]; }
 target_number() { causeway --config "$demo/causeway.toml" --json target list 2>/dev/null | json_number "$1"; }

@@ -12,7 +12,6 @@ source tests/lib/guest.sh
 # On a machine that does other things at the same time, waiting for the processor is not the mount's time: the best of
 # some tries is.
 first_byte_ms_max=${CAUSEWAY_FIRST_BYTE_MS:-2000}
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 in_mount() { cli mount "$demo_machine" "$point" --run "$1" >"$demo/last.out" 2>&1 || { cat "$demo/last.out"; false; }; }
 
 demo_begin

@@ -13,8 +13,6 @@ source tests/lib/ordered.sh
 epoch() { cli --json status | json_number epoch; }
 condition_is() { cli --json status | sed '1,/"conditions"/d' | says "\"$1\""; }
 condition_is_not() { ! condition_is "$1"; }
-all_committed() { [ -z "$(missing_points)" ]; }
-no_resync() { [ "$(grep -c 'agent.fence.open' "$demo/agent.log")" = "$fences" ]; }
 is_truth_of() { [ "$(sha256sum < "$2" | cut -d' ' -f1)" = "$(awk -v tag="$1" '$1 == tag { print $2 }' "$demo/noted")" ]; }
 id_of() { vault_points | awk -v tag="$1" '$1 == tag { print $2 }'; }
 starts_with() {  # EXIT CODE: what causewayd ends with instead of starting
@@ -24,22 +22,17 @@ starts_with() {  # EXIT CODE: what causewayd ends with instead of starting
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
+demo_quick_vault
 sed -i 's/^\[ingest\]$/&\nagent_silent = "2s"/' "$demo/causeway.toml"
-cli vault create >/dev/null
 demo_start_server
 ordered_pin_port
 ordered_image 8
 ordered_agent
 ordered_writer 100
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 check "a point to begin with" note_point begin committed
 writer_go
-fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
+fences=$(fences_begun)
 
 # E3: the agent is not heard, the vault is: nobody takes the machine over, and it goes on where it was.
 before=$(epoch)

@@ -10,7 +10,6 @@ source tests/lib/demo.sh
 
 mb=32
 quiet() { "$@" >>"$demo/cli.log" 2>&1; }
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 # Also when it was last written, and that it is the same file.
 identity_of() { echo "$(stat -c '%d %i %y %s' "$1") $(sum_of "$1")"; }
 is_as_before() { [ "$(identity_of "$demo/disk.img")" = "$before" ]; }

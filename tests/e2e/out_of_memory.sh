@@ -43,8 +43,6 @@ while len(taken) < 1024: taken.append(b"x" * (1 << 20)); time.sleep(0.002)') 2>>
     wait "$demo_server_pid" 2>/dev/null || status=$?
     [ $status -eq 137 ]
 }
-all_committed() { [ -z "$(missing_points)" ]; }
-no_resync() { [ "$(grep -c 'agent.fence.open' "$demo/agent.log")" = "$fences" ]; }
 points_are_told_apart() { [ -z "$(vault_points | cut -d' ' -f1 | sort | uniq -d)" ]; }
 refuses_to_start() {  # KIB of address space
     (ulimit -v "$1"; timeout 60 causewayd --config "$demo/causeway.toml") >"$demo/last.out" 2>&1
@@ -53,10 +51,7 @@ refuses_to_start() {  # KIB of address space
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+demo_quick_vault
 check "A8: a server without room for its pools says OUT_OF_BUDGET" refuses_to_start $((512 * 1024))
 if ! group_of_memory; then
     leave_group
@@ -70,10 +65,8 @@ ordered_pin_port
 ordered_image 8
 ordered_agent --spool-size 1GiB
 ordered_writer 200
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
-fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
+ordered_protect
+fences=$(fences_begun)
 for round in 1 2 3; do
     note_point "p$round" durable || die "no point p$round"
     writer_go

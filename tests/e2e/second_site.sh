@@ -10,7 +10,6 @@ source tests/lib/demo.sh
 source tests/lib/ordered.sh
 
 mb=32
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_same() { [ "$(sum_of "$1")" = "$2" ]; }
 site() { demo=$home/$1; }  # What demo.sh and ordered.sh call $demo.
 points_of_target() { cli --json points "$demo_machine" 2>/dev/null | sed -n 's/.*"id": *"\([0-9a-f-]*\)".*/\1/p'; }

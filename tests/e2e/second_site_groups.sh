@@ -9,7 +9,6 @@ source tests/lib/cases.sh
 source tests/lib/demo.sh
 
 mb=16
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_same() { [ "$(sum_of "$1")" = "$(sum_of "$2")" ]; }
 agent_start() { # NAME ID OPTION…
     local name=$1; shift 2

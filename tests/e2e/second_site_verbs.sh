@@ -11,7 +11,6 @@ source tests/lib/demo.sh
 source tests/lib/ordered.sh
 
 mb=16
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 is_same() { [ "$(sum_of "$1")" = "$2" ]; }
 id_of_newest() { cli --json points "$demo_machine" | python3 -c 'import json, sys; print(json.load(sys.stdin)[-1]["id"])'; }
 has_point() { cli --json points "$demo_machine" | says "\"id\": \"$1\""; }

@@ -101,9 +101,7 @@ wait_for 180 "causewayd" demo_server_up
 ordered_image 8
 ordered_agent --log-level trace
 ordered_writer 100
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 check "a point is committed" note_point one committed
 
 # A machine enrols: neither its token nor its key may be seen anywhere.

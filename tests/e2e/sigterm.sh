@@ -60,9 +60,7 @@ key_file = \"$demo/credential\""
     ordered_image 16
     ordered_agent
     ordered_writer 100
-    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-    writer_go
-    wait_for 180 "protection" agent_protects
+    ordered_protect
     points 1 1
     cut_short=0
     for try in 2 3 4; do  # Such a request is given up after a minute: a machine that stalls for so long tries again.

@@ -11,10 +11,7 @@ source tests/lib/ordered.sh
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+demo_quick_vault
 demo_start_server
 ordered_image 32
 # It runs until the file is there (or for as long as no run of this script lasts), and notes its beginning and its end.

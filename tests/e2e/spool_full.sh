@@ -24,30 +24,21 @@ acknowledgements_stand() {
     sleep 2
     [ "$(agent_number spooled)" = "$before" ] && [ "$(agent_number next_sequence)" -gt $((before + 1)) ]
 }
-no_resync() { [ "$(grep -c 'agent.fence.open' "$demo/agent.log")" = "$fences" ]; }
 
 demo_begin
 ordered_seed
 fake_start --seed "$ordered_seed"
-secret_file "$demo/credential" <<<"$fake_key"
-demo_config "url = \"$fake_url/site\"
-auth = \"shared-key\"
-key_file = \"$demo/credential\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
+fake_quick_vault
 # The smallest cache there is, of which a tenth is given away: it is full after some 30 MiB.
 sed -i '/^\[cache\]/a throttle_free = 65\ncritical_free = 70\nwarn_free = 75' "$demo/causeway.toml"
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "the vault cannot be created"
 demo_start_server
 ordered_image 64
 ordered_agent --spool-size 1GiB  # What the server does not take is kept in order on disk.
 ordered_writer 250
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
+ordered_protect
 note_point start committed || die "no first point: $(tail -n 1 "$demo/points.log")"
 writer_go
-fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
+fences=$(fences_begun)
 
 shown=0 counted=0 stood=0 drained=0
 for ((cycle = 1; cycle <= cycles; cycle++)); do
@@ -71,7 +62,6 @@ check "causeway status shows SPOOL_FULL, every time" [ $shown = "$cycles" ]
 check "the metric of SPOOL_FULL is 1 then, and 0 afterwards" [ $counted = "$cycles" ]
 check "a full cache acknowledges nothing more" [ $stood = "$cycles" ]
 check "the store comes back: the cache drains by itself and goes on" [ $drained = "$cycles" ]
-all_committed() { [ -z "$(missing_points)" ]; }
 check "no point is lost, whether made in a full cache or after it" all_committed
 check "the agent kept everything: no catch-up, no resync" no_resync
 check "every point restores what the disk was at its moment" restore_all

@@ -60,9 +60,7 @@ segment_deadline = "1s"'
     demo_port=${server_port[0]}
     ordered_agent --spool-size 1GiB
     ordered_writer 200
-    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-    writer_go
-    wait_for 180 "protection" agent_protects
+    ordered_protect
     local here=0 i began
     note_point start committed || die "no first point"
     began=$(began_again)
@@ -128,9 +126,7 @@ segment_deadline = "1s"'
     demo_port=${server_port[0]}
     ordered_agent --spool-size 1GiB
     ordered_writer 200
-    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-    writer_go
-    wait_for 180 "protection" agent_protects
+    ordered_protect
     note_point first committed || die "no first point"  # The writer rests from here on.
     kill -9 "$demo_agent_pid"
     wait "$demo_agent_pid" 2>/dev/null

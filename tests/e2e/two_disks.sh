@@ -6,45 +6,18 @@ cd "$(dirname "$0")/../.."
 export PATH=$build:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
+source tests/lib/pair.sh
 
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
-# truth_of POINT: the sums of both disks when it was cut.
-truth_of() {
-    demo_points_json | python3 -c 'import json, sys
-cut = next(p["source_time_us"] for p in json.load(sys.stdin) if p["id"] == sys.argv[1])
-lines = [line.split() for line in open(sys.argv[2])]
-print(*[line[1:] for line in lines if int(line[0]) <= cut][-1])' "$1" "$demo/truth"
-}
 # is_point POINT FILE FILE
-is_point() { [ "$(truth_of "$1")" = "$(sum_of "$2") $(sum_of "$3")" ] || { echo "$2 and $3 are not of point $1"; false; }; }
+is_point() { [ "$(pair_truth_of "$1")" = "$(sum_of "$2") $(sum_of "$3")" ] || { echo "$2 and $3 are not of point $1"; false; }; }
 point_is() { [ "$(cli --json machines "$demo_machine" | python3 -c 'import json, sys; print(json.load(sys.stdin)["point"])')" = "$1" ]; }
 nothing_in() { [ -z "$(ls -A "$1")" ] || { ls -A "$1"; false; }; }
 
 demo_begin
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-cli vault create >/dev/null
+demo_quick_vault
 demo_start_server
-for name in root data; do
-    head -c 2M /dev/urandom > "$demo/$name.img"
-    truncate -s 8M "$demo/$name.img"
-done
-cat > "$demo/pre-hook" <<H
-#!/usr/bin/env bash
-# Both disks change before each point, and are what is noted here when it is cut.
-head -c 4096 /dev/urandom | tee >(dd of="$demo/root.img" seek=5 bs=4096 conv=notrunc status=none) |
-    dd of="$demo/data.img" seek=9 bs=4096 conv=notrunc status=none
-wait
-echo "\$(date +%s%6N) \$(sha256sum < "$demo/root.img" | cut -d' ' -f1) \$(sha256sum < "$demo/data.img" | cut -d' ' -f1)" >> "$demo/truth"
-H
-printf '#!/bin/sh\n' > "$demo/post-hook"
-chmod +x "$demo/pre-hook" "$demo/post-hook"
-causeway-agent protect --server "127.0.0.1:$demo_port" --ca "$demo/pki/ca.crt" --cert "$demo/pki/machine.crt" \
-    --key "$demo/pki/machine.key" --state "$demo/agent" --image "$demo/root.img" --image "$demo/data.img" --disk-name root \
-    --disk-name data --machine-name pair --interval 1s --pre-hook "$demo/pre-hook" --post-hook "$demo/post-hook" 2>>"$demo/agent.log" &
-demo_agent_pid=$!
-demo_pids+=($demo_agent_pid)
+pair_disks
+pair_agent
 demo_wait_points 3
 demo_stop_agent
 mapfile -t points < <(demo_point_ids)

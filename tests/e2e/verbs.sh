@@ -8,7 +8,6 @@ export PATH=$build:$build/tests:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
 
-sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 field() { python3 -c 'import json, sys
 value = json.load(sys.stdin)
 for key in sys.argv[1:]: value = value[int(key) if key.lstrip("-").isdigit() else key]

@@ -24,7 +24,6 @@ stalls() { logged "appliance.stage_stalled stage=$1"; }
 shown() { causeway --config "$demo/causeway.toml" --json status | says "$1"; }
 stall_is_shown() { causeway --config "$demo/causeway.toml" --json status | python3 -c 'import json, sys
 sys.exit(not any(c["code"] == "INTERNAL" and c["subject"] == sys.argv[1] for c in json.load(sys.stdin)["conditions"]))' "stage $1"; }
-all_committed() { [ -z "$(missing_points)" ]; }
 make_point() { point=$((point + 1)); note_point "p$point" sent || die "no point p$point"; writer_go; }
 
 back_or_stalled() { agent_live || stalls "$1"; }
@@ -57,10 +56,7 @@ hears_nothing() {
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+demo_quick_vault
 listen_as_manager
 point=0
 demo_start_server
@@ -68,10 +64,8 @@ ordered_pin_port
 ordered_image 8
 ordered_agent --spool-size 1GiB
 ordered_writer 200
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
-fences=$(grep -c 'agent.fence.open' "$demo/agent.log")
+ordered_protect
+fences=$(fences_begun)
 make_point
 kill "$demo_server_pid"
 wait "$demo_server_pid" 2>/dev/null
@@ -86,7 +80,7 @@ demo_start_server
 wait_for 180 "the agent to come back" agent_live
 make_point
 check "A9: every point reaches the vault" wait_for 180 "all points" all_committed
-check "A9: no hang makes a resync" test "$(grep -c 'agent.fence.open' "$demo/agent.log")" -eq "$fences"
+check "A9: no hang makes a resync" no_resync
 writer_pause
 check "A9: every point restores what the disk was at its moment" restore_all
 cases_end

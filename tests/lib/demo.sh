@@ -111,6 +111,15 @@ ${2:-}
 TOML
 }
 
+# demo_quick_vault: a configuration whose vault is a directory and gets a manifest every 200 ms; and that vault.
+demo_quick_egress='[egress]
+commit_interval = "200ms"
+segment_deadline = "500ms"'
+demo_quick_vault() {
+    demo_config "url = \"dir://$demo/vault\"" "$demo_quick_egress"
+    cli vault create >/dev/null || die "no vault"
+}
+
 demo_port_of() { causeway --config "$demo/causeway.toml" --json status 2>/dev/null | sed -n 's/.*"replication_port": *\([0-9]*\).*/\1/p' | head -n 1; }
 demo_server_up() { demo_port=$(demo_port_of) && [ -n "$demo_port" ]; }
 
@@ -232,6 +241,8 @@ demo_agent() {
 }
 
 demo_stop_agent() { kill "$demo_agent_pid" 2>/dev/null || true; wait "$demo_agent_pid" 2>/dev/null || true; }
+
+sum_of() { sha256sum < "$1" | cut -d' ' -f1; }
 
 # json_number NAME: its first value in the JSON on standard input, 0 if there is none.
 json_number() {

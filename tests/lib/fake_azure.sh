@@ -55,3 +55,12 @@ fake_token() {
 
 # A file that only its owner reads, as every credential must be.
 secret_file() { (umask 077; cat > "$1"); }
+
+# fake_quick_vault: as demo_quick_vault, at the fake that was started.
+fake_quick_vault() {
+    secret_file "$demo/credential" <<<"$fake_key"
+    demo_config "url = \"$fake_url/site\"
+auth = \"shared-key\"
+key_file = \"$demo/credential\"" "$demo_quick_egress"
+    cli vault create >/dev/null || die "no vault"
+}

@@ -48,6 +48,13 @@ agent_phase() { agent_json | grep -o '"phase": *"[^"]*"' | head -n 1 | sed 's/.*
 agent_protects() { [ "$(agent_phase)" = protected ]; }
 agent_live() { agent_json | says '"link": *"live"'; }
 
+# ordered_protect: the agent and the writer were started; returns with the writer at work and the disk protected.
+ordered_protect() {
+    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+    writer_go
+    wait_for 180 "protection" agent_protects
+}
+
 # note_point TAG WAIT: a point at a moment of which the writer knows what the disk is. Leaves the writer paused.
 note_point() {
     writer_pause
@@ -82,3 +89,8 @@ restore_all() {
 
 # missing_points: tags that were noted and are not in the vault.
 missing_points() { vault_points > "$demo/in-vault"; awk 'NR == FNR { there[$1] = 1; next } !($1 in there) { print $1 }' "$demo/in-vault" "$demo/noted"; }
+all_committed() { [ -z "$(missing_points)" ]; }
+
+# fences_begun: how often the agent began to read what it could not send; no_resync: not since $fences was set to it.
+fences_begun() { grep -c 'agent.fence.open' "$demo/agent.log"; }
+no_resync() { [ "$(fences_begun)" = "$fences" ]; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The agent dies at each of its crash points and is started again: every point that was promised is in the vault, every point there
 # is the disk at its moment, and no history begins anew. (The server's crash points: crash.sh.)
-# Usage: agent_crash.sh BUILD_DIRECTORY; CAUSEWAY_NIGHTLY=1 takes the first, second and fifth hit of each. CAUSEWAY_SEED=N repeats a run.
+# Usage: agent_crash.sh BUILD_DIRECTORY; CAUSEWAY_NIGHTLY=1 takes the first, second and fifth hit of each, CAUSEWAY_CRASH_POINTS=PATTERN
+# walks over those that match alone. CAUSEWAY_SEED=N repeats a run.
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -107,10 +108,11 @@ live_on() {
         ! promised_last || return
     done
 }
+crash_points() { causeway-agent --list-crash-points | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"; }
 # walk PATTERN: each of them that was not walked yet; an agent that comes back has to recover from the death at the one before.
 walk() {
     local name hit
-    for name in $(causeway-agent --list-crash-points | grep -E "$1" | grep -vxF -f <(tr ' ' '\n' <<<"$walked none" | grep .)); do
+    for name in $(crash_points | grep -E "$1" | grep -vxF -f <(tr ' ' '\n' <<<"$walked none" | grep .)); do
         walked+="$name "
         for hit in "${hits[@]}"; do
             # What happens once in the life of an agent.
@@ -129,12 +131,12 @@ walk() {
 settle() {  # WHAT
     live_on
     check "$1: points are made after all that" promised_last
-    wait_for 180 "all points in the vault ($1)" all_committed && pass "$1: death at each crash point loses no durable point"
+    wait_for 180 "all points in the vault ($1)" all_promised_committed && pass "$1: death at each crash point loses no durable point"
     check "$1: and begins no new history" one_generation
     check "$1: every point restores what the disk was at its moment" restore_all
     demo_stop_agent
 }
-all_committed() { vault_points | cut -d' ' -f1 | sort > "$demo/tags"; [ -z "$(sort "$demo/promised" | comm -23 - "$demo/tags")" ]; }
+all_promised_committed() { vault_points | cut -d' ' -f1 | sort > "$demo/tags"; [ -z "$(sort "$demo/promised" | comm -23 - "$demo/tags")" ]; }
 one_generation() {
     local generations
     generations=$(causeway --config "$demo/causeway.toml" --json points "$demo_machine" | grep -o '"generation": *[0-9]*' | sed 's/.*: *//' | sort -u | xargs)
@@ -151,10 +153,7 @@ next_machine() {
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
-causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
+demo_quick_vault
 demo_start_server
 ordered_image 8
 : > "$demo/promised"
@@ -186,6 +185,6 @@ settle scan
 echo "$((SECONDS - started)) s"
 echo "$reached crash points reached, not reached:${unreached:- none}"
 check "every crash point is reached" [ -z "$unreached" ]
-all_walked() { [ -z "$(causeway-agent --list-crash-points | grep '^agent\.' | grep -vxF -f <(tr ' ' '\n' <<<"$walked" | grep .))" ]; }
+all_walked() { [ -z "$(crash_points | grep '^agent\.' | grep -vxF -f <(tr ' ' '\n' <<<"$walked" | grep .))" ]; }
 check "and none is forgotten" all_walked
 cases_end

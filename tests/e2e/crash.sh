@@ -2,7 +2,8 @@
 # Server and agent are killed at random and chosen moments while a disk is written; nothing that was promised is lost. The
 # server's cache uses io_uring and plain system calls in turn. (Two servers on one machine: takeover.sh.)
 # Usage: crash.sh BUILD_DIRECTORY; CAUSEWAY_KILLS=N kills each of the two N times, CAUSEWAY_NIGHTLY=1 more of everything:
-# each crash point at its first, second and fifth hit with both back ends. CAUSEWAY_SEED=N repeats a run.
+# each crash point at its first, second and fifth hit with both back ends. CAUSEWAY_CRASH_POINTS=PATTERN walks over those that match
+# alone. CAUSEWAY_SEED=N repeats a run.
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -60,7 +61,6 @@ died_within() {
     wait "$demo_server_pid" 2>/dev/null || status=$?
     [ $status -eq 137 ]
 }
-all_committed() { [ -z "$(missing_points)" ]; }
 # What disks were told since they were protected: to go on (1), to catch up from the agent's maps (5); initial and resync (2, 3)
 # would begin a new history, of which the points would be too.
 no_new_history() {
@@ -70,15 +70,11 @@ no_new_history() {
     echo "disks were told:$(sed 's/\([0-9]*\) action=\([0-9]*\)/ \2 \1 times/g' <<<" $told"); points are of generation $generations"
     [ -n "$told" ] && ! grep -q 'action=[^15]' <<<"$told" && [ "$generations" = 1 ]
 }
-no_resync() { [ "$(grep -c 'agent.fence.open' "$demo/agent.log")" = "$fences" ]; }
 
 demo_begin
 ordered_seed
-demo_config "url = \"dir://$demo/vault\"" '[egress]
-commit_interval = "200ms"
-segment_deadline = "500ms"'
+demo_quick_vault
 sed -i '/^\[cache\]/a io_uring = true' "$demo/causeway.toml"
-causeway --config "$demo/causeway.toml" vault create >/dev/null
 reached=0 unreached=
 for name in cache.create.before_id cache.create.after_id; do
     if armed_server $name 1 || died_within 60; then reached=$((reached + 1)); else unreached+=" $name"; kill_server; fi
@@ -88,10 +84,8 @@ ordered_pin_port
 ordered_image 8
 ordered_agent --spool-size 1GiB  # An outage is kept in order on disk: no degrading to maps.
 ordered_writer 200
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
-writer_go
-wait_for 180 "protection" agent_protects
-fences=$(grep -c 'agent.fence.open' "$demo/agent.log") welcomes=$(grep -c 'agent.disk.welcome' "$demo/agent.log")
+ordered_protect
+fences=$(fences_begun) welcomes=$(grep -c 'agent.disk.welcome' "$demo/agent.log")
 
 started=$SECONDS
 while [ $killed -lt "$kills" ]; do
@@ -167,7 +161,7 @@ reach_while_closing() {  # NAME HIT
 started=$SECONDS turns=1
 [ -z "${CAUSEWAY_NIGHTLY:-}" ] || turns=2
 kill_server
-for name in $(causewayd --list-crash-points | grep -vE '^(cache\.create|target|volume|failback)\.|_run_put$'); do
+for name in $(causewayd --list-crash-points | grep -vE '^(cache\.create|target|volume|failback)\.|_run_put$' | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"); do
     for hit in "${hits[@]}"; do
         [[ $hit = 1 || ! $name =~ ^cache\.(recovery|close)\.|_claim$ ]] || continue
         for ((turn = 0; turn < turns; turn++)); do

@@ -65,7 +65,7 @@ while [ $SECONDS -lt $end ]; do
     fi
     seed=$((seed + 1)) turn=$((turn + 1))
 done
-[ ! -x "$sim" ] || "$sim" --report "$ledger" >"$report"
+[ ! -x "$sim" ] || { "$sim" --report "$ledger" >"$logs/fault-report.md" && mv "$logs/fault-report.md" "$report"; }
 for what in "${!runs[@]}"; do
     if [ -z "${failed[$what]:-}" ]; then
         echo "PASS $what: ${runs[$what]} runs"

@@ -2,10 +2,13 @@
 // byte chooses; the state is taken as it is, the others are valid files with patches, or a map that
 // lives through what the input says.
 #include "agent/state_file.h"
+#include "agent/state_format.h"
 #include "agent/stream/digest_table.h"
 #include "agent/stream/dirty_map.h"
 #include "base/random.h"
 #include "tests/fuzz/damaged_file.h"
+
+#include <algorithm>
 
 namespace {
 
@@ -76,10 +79,23 @@ void check_state(Disk& disk, Bytes text) {
     check_starts(disk, **again);
 }
 
+// Asked before an agent touches anything: a file of a later version stops it, one that is damaged
+// does not, and no question changes a file.
+void check_asked(fakes::SimStorage& storage, Disk& disk, const std::string& suffix, Bytes file) {
+    const std::string named = "/agent/asked" + suffix;
+    fuzz::put_file(disk, named, file);
+    const auto asked = check_formats(disk, "/agent");
+    CW_ASSERT(asked || asked.error().code == Errc::format_unsupported);
+    CW_ASSERT(std::ranges::equal(storage.contents(named), file));
+    CW_ASSERT(disk.remove(named).has_value());
+}
+
 void check_map(fakes::SimStorage& storage, Disk& disk, ByteReader& in) {
     CW_ASSERT(DirtyMap::create(disk, target).has_value());
     ByteVector valid = storage.contents(path);
-    fuzz::put_file(disk, path, fuzz::damaged(std::move(valid), in, fuzz::repair_block));
+    const ByteVector file = fuzz::damaged(std::move(valid), in, fuzz::repair_block);
+    check_asked(storage, disk, ".map", file);
+    fuzz::put_file(disk, path, file);
     auto map = DirtyMap::open(disk, target);
     if (!map) {
         return;
@@ -182,7 +198,9 @@ void check_digests(fakes::SimStorage& storage, Disk& disk, ByteReader& in) {
     const auto random = make_seeded_random(1);
     CW_ASSERT(DigestTable::open(disk, *random, path, disk_bytes, true).has_value());
     ByteVector valid = storage.contents(path);
-    fuzz::put_file(disk, path, fuzz::damaged(std::move(valid), in, fuzz::repair_block));
+    const ByteVector file = fuzz::damaged(std::move(valid), in, fuzz::repair_block);
+    check_asked(storage, disk, ".digests", file);
+    fuzz::put_file(disk, path, file);
     auto table = DigestTable::open(disk, *random, path, disk_bytes, false);
     CW_ASSERT(table.has_value());  // What does not fit is made anew.
     const ByteVector block(map_block_bytes);

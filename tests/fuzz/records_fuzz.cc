@@ -52,11 +52,25 @@ void check_server_id(Disk& disk, Bytes text) {
     CW_ASSERT(made && load_server_id(disk, *random, "/fresh") == *made);
 }
 
+// Each disk is back or missing, and whoever is told of a half machine hears of every one.
+void check_returned(ReturnedDisks returned) {
+    const auto missing = returned.missing(), back = returned.back();
+    CW_ASSERT(missing.size() + back.size() == returned.disks.size());
+    CW_ASSERT(returned.whole() == (missing.empty() && !back.empty()));
+    CW_ASSERT(!(returned.half() && returned.whole()));
+    const std::string told = half_text(returned);
+    for (const ReturnedDisk& disk : returned.disks) {
+        CW_ASSERT(returned.find(disk.disk) != nullptr && !name_of(disk.phase).empty());
+        CW_ASSERT(disk.phase == DiskReturn::back || told.contains(to_string(disk.disk)));
+    }
+}
+
 void check_machine_record(Bytes payload) {
     if (const auto record = decode_machine_record(payload)) {
         const ByteVector once = encode_machine_record(*record);
         const auto again = decode_machine_record(once);
         CW_ASSERT(again && encode_machine_record(*again) == once);
+        check_returned(record->returned);
     }
     // Nobody signed it.
     CW_ASSERT(!open_record(RecordKind::machine, payload, {}));

@@ -4,7 +4,6 @@
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracles/oracles.h"
-#include "tests/sim/remembered.h"
 #include "tests/sim/server.h"
 
 #include <algorithm>
@@ -163,7 +162,6 @@ private:
 
 Outcome run_schedule(std::uint64_t seed, Mutant mutant, bool print) {
     const Settings settings = draw_settings(seed);
-    forget_remembered();
     if (print) {
         std::printf("%s\n", describe(settings).c_str());
     }

@@ -83,10 +83,18 @@ pipeline::Progress AssemblyStage::step(std::size_t budget) {
     return full || builder_.starved() ? pipeline::Progress::blocked : pipeline::Progress::starved;
 }
 
+AssemblyStage::Machine::Machine(const MachineId& id, AssemblyHost& host, MetricRegistry& metrics)
+    : assembly(id, host),
+      lanes_active(metrics.gauge("causeway_upload_lanes",
+                                 {{"machine", to_string(id)}, {"state", "active"}})),
+      lanes_waiting(metrics.gauge("causeway_upload_lanes",
+                                  {{"machine", to_string(id)}, {"state", "waiting"}})) {}
+
 AssemblyStage::Machine& AssemblyStage::machine_of(const MachineId& id) {
     std::unique_ptr<Machine>& machine = machines_[id];
     if (machine == nullptr) {
-        machine = std::make_unique<Machine>(id, static_cast<AssemblyHost&>(*this));
+        machine =
+            std::make_unique<Machine>(id, static_cast<AssemblyHost&>(*this), context_.metrics);
     }
     return *machine;
 }
@@ -309,13 +317,8 @@ void AssemblyStage::refresh_status(Nanos now) {
         for (const MachineAssembly::DiskState& disk : machine->assembly.disks()) {
             status.disks[disk.disk] = {disk.assembled, disk.damaged};
         }
-        const std::string label = to_string(id);
-        const auto set = [this, &label](const char* state, double value) {
-            context_.metrics.gauge("causeway_upload_lanes", {{"machine", label}, {"state", state}})
-                .set(value);
-        };
-        set("active", status.lanes_active);
-        set("waiting", status.lanes_waiting);
+        machine->lanes_active.set(status.lanes_active);
+        machine->lanes_waiting.set(status.lanes_waiting);
     }
     context_.board.set_assembly(std::move(all), {.bandwidth_limit = lanes_.bandwidth_limit(),
                                                  .connections_used = lanes_.in_use(),

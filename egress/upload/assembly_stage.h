@@ -69,8 +69,9 @@ public:
 
 private:
     struct Machine {
-        explicit Machine(const MachineId& id, AssemblyHost& host) : assembly(id, host) {}
+        Machine(const MachineId& id, AssemblyHost& host, MetricRegistry& metrics);
         MachineAssembly assembly;
+        Gauge &lanes_active, &lanes_waiting;
         bool stopped = false;  // Its records are not in `backlog_`.
         std::uint32_t jobs = 0;
         std::uint64_t built_bytes = 0, uploaded_bytes = 0, coalesced_bytes = 0;

@@ -21,7 +21,7 @@ void CommandBox::post(Command command) {
     waiting_.push_back(std::move(command));
 }
 
-std::deque<Command> CommandBox::take_all() {
+std::vector<Command> CommandBox::take_all() {
     const std::scoped_lock lock(mutex_);
     return std::exchange(waiting_, {});
 }

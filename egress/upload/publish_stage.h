@@ -21,11 +21,11 @@ namespace cw::upload {
 class CommandBox {
 public:
     void post(Command command);
-    std::deque<Command> take_all();
+    std::vector<Command> take_all();
 
 private:
     std::mutex mutex_;
-    std::deque<Command> waiting_;
+    std::vector<Command> waiting_;  // Taken at every step: an empty deque would cost memory.
 };
 
 class PublishStage final : public BlobStage, private WriterHost {

@@ -295,36 +295,35 @@ void Process::make_door() {
 void Process::make_runners() {
     const std::int64_t look_ns =
         std::max(world_.settings.disk.durable_delay_ns / 4, 100 * ns_per_us);
-    const auto device = [look_ns](Disk& disk) {
-        return [look_ns, &disk](Nanos parked_at) {
-            return disk.in_flight() > 0 ? parked_at + look_ns : Nanos{INT64_MAX};
-        };
+    const auto device = [look_ns](SimRunner& runner, Disk& disk) {
+        runner.wake_when([&disk] { return disk.in_flight() > 0; },
+                         [look_ns](Nanos parked_at) { return parked_at + look_ns; });
     };
-    const auto replies = [this](upload::BlobStage& stage) {
-        return [this, &stage](Nanos parked_at) {
-            return stage.store().in_flight() > 0
-                       ? world_.vault.next_event_after(parked_at).value_or(Nanos{INT64_MAX})
-                       : Nanos{INT64_MAX};
-        };
+    const auto replies = [this](SimRunner& runner, upload::BlobStage& stage) {
+        runner.wake_when(
+            [&stage] { return stage.store().in_flight() > 0; },
+            [this](Nanos parked_at) {
+                return world_.vault.next_event_after(parked_at).value_or(Nanos{INT64_MAX});
+            });
     };
     spool_runner_->add(*stage_);
-    spool_runner_->wake_when(device(*spool_disk_));
+    device(*spool_runner_, *spool_disk_);
     assembly_runner_->add(engine_->assembly());
     assembly_runner_->add(*reader_);
     if (feed_) {
         assembly_runner_->add(*feed_);
     }
-    assembly_runner_->wake_when(device(*reader_disk_));
+    device(*assembly_runner_, *reader_disk_);
     admission_runner_->add(*admission_);
     door_runner_->add(*door_);
     door_runner_->wake_when([this](Nanos) { return door_->bytes_due(); });
     publish_runner_->add(engine_->publisher());
-    publish_runner_->wake_when(replies(engine_->publisher()));
+    replies(*publish_runner_, engine_->publisher());
     open_runner_->add(engine_->opener());
-    open_runner_->wake_when(replies(engine_->opener()));
+    replies(*open_runner_, engine_->opener());
     for (std::size_t i = 0; i < upload_runners_.size(); ++i) {
         upload_runners_[i]->add(engine_->uploader(i));
-        upload_runners_[i]->wake_when(replies(engine_->uploader(i)));
+        replies(*upload_runners_[i], engine_->uploader(i));
     }
 }
 

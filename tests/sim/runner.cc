@@ -9,7 +9,25 @@ Nanos SimRunner::wakes_at() const {
     for (const auto& due : sources_) {
         soonest = std::min(soonest, due(parked_at_));
     }
+    for (const Replies& replies : replies_) {
+        if (replies.awaited) {
+            soonest = std::min(soonest, replies.due(parked_at_));
+        }
+    }
     return soonest;
+}
+
+void SimRunner::park() {
+    deadline_ = Nanos{INT64_MAX};
+    for (const pipeline::Stage* stage : stages_) {
+        deadline_ = std::min(deadline_, stage->next_deadline());
+    }
+    spins_ = deadline_ <= clock_.boot() ? spins_ + 1 : 0;
+    parked_ = true;
+    parked_at_ = clock_.boot();
+    for (Replies& replies : replies_) {
+        replies.awaited = replies.on_its_way();
+    }
 }
 
 bool SimRunner::run_stages() {
@@ -49,13 +67,7 @@ bool SimRunner::step(bool rung) {
         doorbell_.prepare();  // The next round is the re-check.
         announced_ = true;
     } else {
-        deadline_ = Nanos{INT64_MAX};
-        for (const pipeline::Stage* stage : stages_) {
-            deadline_ = std::min(deadline_, stage->next_deadline());
-        }
-        spins_ = deadline_ <= clock_.boot() ? spins_ + 1 : 0;
-        parked_ = true;
-        parked_at_ = clock_.boot();
+        park();
     }
     return worked;
 }

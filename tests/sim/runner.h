@@ -23,6 +23,11 @@ public:
     // the runner went to sleep.
     using Source = std::function<Nanos(Nanos parked_at)>;
     void wake_when(Source due) { sources_.push_back(std::move(due)); }
+    // The same while something is on its way, which only its own stages can send for: who sleeps
+    // without having done so is not asked again and again.
+    void wake_when(std::function<bool()> on_its_way, Source due) {
+        replies_.push_back({std::move(on_its_way), std::move(due)});
+    }
     [[nodiscard]] pipeline::Doorbell& doorbell() noexcept { return doorbell_; }
 
     // One round, if it is awake. True if its stages worked. `rung`: its doorbell's fd is readable.
@@ -38,13 +43,20 @@ public:
     [[nodiscard]] std::string_view name() const noexcept { return stages_.front()->name(); }
 
 private:
+    struct Replies {
+        std::function<bool()> on_its_way;
+        Source due;
+        bool awaited = false;  // As it was when the runner went to sleep.
+    };
     bool run_stages();
+    void park();
 
     Clock& clock_;
     Random& random_;
     pipeline::Doorbell doorbell_;
     std::vector<pipeline::Stage*> stages_;
     std::vector<Source> sources_;
+    std::vector<Replies> replies_;
     bool announced_ = false, parked_ = false, running_ = false;
     Nanos deadline_{}, parked_at_{};
     std::size_t spins_ = 0;

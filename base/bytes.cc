@@ -10,11 +10,11 @@ constexpr std::string_view base64_digits =
 }  // namespace
 
 std::string to_hex(Bytes bytes) {
-    std::string out;
-    out.reserve(bytes.size() * 2);
+    std::string out(bytes.size() * 2, '0');
+    char* at = out.data();
     for (const std::byte b : bytes) {
-        out += hex_digits[std::to_integer<unsigned>(b) >> 4];
-        out += hex_digits[std::to_integer<unsigned>(b) & 15];
+        *at++ = hex_digits[std::to_integer<unsigned>(b) >> 4];
+        *at++ = hex_digits[std::to_integer<unsigned>(b) & 15];
     }
     return out;
 }

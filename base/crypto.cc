@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/openssl_handles.h"
 #include "base/random.h"
+#include "base/secret.h"
 
 #include <algorithm>
 
@@ -175,13 +176,20 @@ Sha256 Sha256Stream::finish() {
     return digest;
 }
 
+// Most keys only seal or only open: a direction is made ready when it is first asked for.
 struct AesGcm::State {
-    CipherContext sealing;
-    CipherContext opening;
+    Secret<Key256> key;
+    CipherContext sealing{}, opening{};
+
+    EVP_CIPHER_CTX* ready(CipherContext& context, bool encrypt) const {
+        if (context == nullptr) {
+            context = make_gcm(key.reveal(), encrypt);
+        }
+        return context.get();
+    }
 };
 
-AesGcm::AesGcm(const Key256& key)
-    : state_(std::make_unique<State>(make_gcm(key, true), make_gcm(key, false))) {}
+AesGcm::AesGcm(const Key256& key) : state_(std::make_unique<State>(Secret<Key256>(key))) {}
 AesGcm::~AesGcm() = default;
 AesGcm::AesGcm(AesGcm&&) noexcept = default;
 AesGcm& AesGcm::operator=(AesGcm&&) noexcept = default;
@@ -192,7 +200,7 @@ GcmTag AesGcm::seal(const GcmNonce& nonce, Bytes aad, Bytes plain, MutableBytes 
 
 GcmTag AesGcm::seal(const GcmNonce& nonce, Bytes aad, Bytes plain,
                     std::span<const MutableBytes> cipher) {
-    EVP_CIPHER_CTX* const context = state_->sealing.get();
+    EVP_CIPHER_CTX* const context = state_->ready(state_->sealing, true);
     begin_message(context, nonce, aad);
     for (const MutableBytes piece : cipher) {
         CW_ASSERT(piece.size() <= plain.size());
@@ -210,7 +218,7 @@ Result<void> AesGcm::open(const GcmNonce& nonce, Bytes aad, Bytes cipher, const 
 
 Result<void> AesGcm::open(const GcmNonce& nonce, Bytes aad, std::span<const Bytes> cipher,
                           const GcmTag& tag, MutableBytes plain) {
-    EVP_CIPHER_CTX* const context = state_->opening.get();
+    EVP_CIPHER_CTX* const context = state_->ready(state_->opening, false);
     begin_message(context, nonce, aad);
     MutableBytes rest = plain;
     for (const Bytes piece : cipher) {

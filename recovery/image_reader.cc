@@ -167,8 +167,11 @@ Result<void> ImageReader::open_group(const std::vector<Part>& parts, Bytes bytes
             CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, first_to));
             continue;
         }
-        scratch_.resize(std::max<std::size_t>(scratch_.size(), chunk.raw_length));
-        const MutableBytes whole = MutableBytes(scratch_).first(chunk.raw_length);
+        if (scratch_bytes_ < chunk.raw_length) {
+            scratch_ = std::make_unique_for_overwrite<std::byte[]>(chunk.raw_length);
+            scratch_bytes_ = chunk.raw_length;
+        }
+        const MutableBytes whole(scratch_.get(), chunk.raw_length);
         CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, whole));
         for (const Part::Place& place : part.places) {
             std::ranges::copy(whole.subspan(place.at, place.to.size()), place.to.begin());

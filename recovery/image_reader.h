@@ -75,7 +75,8 @@ private:
     LayerMap map_;
     std::vector<SegmentInUse> segments_;           // By MappedChunk::segment.
     std::vector<std::shared_ptr<Request>> ready_;  // Needed no fetch; finished by poll().
-    ByteVector scratch_;                           // One decoded chunk, as large as any yet.
+    std::unique_ptr<std::byte[]> scratch_;         // One decoded chunk, as large as any yet.
+    std::size_t scratch_bytes_ = 0;
     Fetcher fetcher_;  // Last: its destructor ends the callbacks that use the rest.
 };
 

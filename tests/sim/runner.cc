@@ -4,15 +4,13 @@
 
 namespace cw::sim {
 
-Nanos SimRunner::wakes_at() const {
+Nanos SimRunner::ask() const {
     Nanos soonest = deadline_;
     for (const auto& due : sources_) {
         soonest = std::min(soonest, due(parked_at_));
     }
-    for (const Replies& replies : replies_) {
-        if (replies.awaited) {
-            soonest = std::min(soonest, replies.due(parked_at_));
-        }
+    for (const Source* due : awaited_) {
+        soonest = std::min(soonest, (*due)(parked_at_));
     }
     return soonest;
 }
@@ -25,8 +23,11 @@ void SimRunner::park() {
     spins_ = deadline_ <= clock_.boot() ? spins_ + 1 : 0;
     parked_ = true;
     parked_at_ = clock_.boot();
-    for (Replies& replies : replies_) {
-        replies.awaited = replies.on_its_way();
+    awaited_.clear();
+    for (const Replies& replies : replies_) {
+        if (replies.on_its_way()) {
+            awaited_.push_back(&replies.due);
+        }
     }
 }
 

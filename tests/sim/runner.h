@@ -34,8 +34,10 @@ public:
     bool step(bool rung);
     [[nodiscard]] bool parked() const noexcept { return parked_; }
     [[nodiscard]] bool running() const noexcept { return running_; }  // On the stack now.
-    // When it wakes by itself.
-    [[nodiscard]] Nanos wakes_at() const;
+    // When it wakes by itself: most sleepers wait for nothing but their deadline.
+    [[nodiscard]] Nanos wakes_at() const {
+        return sources_.empty() && awaited_.empty() ? deadline_ : ask();
+    }
 
     // How often in a row it went to sleep with a deadline that had passed already: a real thread
     // would burn a processor meanwhile.
@@ -46,10 +48,10 @@ private:
     struct Replies {
         std::function<bool()> on_its_way;
         Source due;
-        bool awaited = false;  // As it was when the runner went to sleep.
     };
     bool run_stages();
     void park();
+    [[nodiscard]] Nanos ask() const;
 
     Clock& clock_;
     Random& random_;
@@ -57,6 +59,7 @@ private:
     std::vector<pipeline::Stage*> stages_;
     std::vector<Source> sources_;
     std::vector<Replies> replies_;
+    std::vector<const Source*> awaited_;  // Of replies_, when the runner went to sleep.
     bool announced_ = false, parked_ = false, running_ = false;
     Nanos deadline_{}, parked_at_{};
     std::size_t spins_ = 0;

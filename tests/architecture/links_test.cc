@@ -2,6 +2,7 @@
 // exists.
 #include "tests/architecture/source_tree.h"
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <filesystem>

@@ -30,6 +30,11 @@ struct Start {
 
 void nothing_to_do(int /*signal*/) {}
 
+volatile std::sig_atomic_t told_to_end = 0;
+void tell_to_end(int /*signal*/) {
+    told_to_end = 1;
+}
+
 void keep_descriptors(const Start& start) {
     // A runner whose own standard streams are closed got one of their numbers for it.
     const int output =
@@ -85,9 +90,10 @@ pid_t take_number(const char*& text, const char* end) {
     return number;
 }
 
-// Kills our children in our session, and says whether there were any. Those of a killed one become
-// ours. A longer list than fits is taken up by the next call.
-bool kill_children() {
+// Calls `act` with each of our children in our session: a bool, whether it did something. A longer
+// list than fits is taken up by the next call.
+template <typename Act>
+bool for_each_child(Act act) {
     char list[4096];
     const int fd = ::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
     const ssize_t n = fd < 0 ? 0 : ::read(fd, list, sizeof list);
@@ -101,7 +107,7 @@ bool kill_children() {
     bool any = false;
     while (const pid_t child = take_number(at, end)) {
         if (::getsid(child) == ::getsid(0)) {
-            any = ::kill(child, SIGKILL) == 0 || any;
+            any = act(child) || any;
         }
     }
     return any;
@@ -111,11 +117,17 @@ bool kill_children() {
 // shell with job control), ends with the runner. Who has made a session has left for good: daemons
 // that a script of a plan started.
 [[noreturn]] void end_all() {
-    while (kill_children()) {
-        ::waitpid(-1, nullptr, 0);
+    while (for_each_child([](pid_t child) { return ::kill(child, SIGKILL) == 0; })) {
+        ::waitpid(-1, nullptr, 0);  // Its children are ours now.
     }
     ::kill(0, SIGKILL);  // Ourselves too; and all of it where /proc says nothing.
     ::_exit(127);
+}
+
+// The runner's SIGTERM to the group has not reached a program that has left it.
+void pass_on_term() {
+    for_each_child(
+        [](pid_t child) { return ::getpgid(child) != ::getpgrp() && ::kill(child, SIGTERM) == 0; });
 }
 
 // All signals are blocked: those to the group are the program's, and what the program makes of them
@@ -128,6 +140,8 @@ bool kill_children() {
     struct sigaction action{};
     action.sa_handler = nothing_to_do;
     ::sigaction(SIGCHLD, &action, nullptr);
+    action.sa_handler = tell_to_end;
+    ::sigaction(SIGTERM, &action, nullptr);
     const pid_t self = ::getpid();
     const pid_t program = ::fork();
     if (program == 0) {
@@ -139,9 +153,10 @@ bool kill_children() {
         ::_exit(127);
     }
     ::close(start.complaint);
-    sigset_t but_children;
-    ::sigfillset(&but_children);
-    ::sigdelset(&but_children, SIGCHLD);
+    sigset_t while_waiting;
+    ::sigfillset(&while_waiting);
+    ::sigdelset(&while_waiting, SIGCHLD);
+    ::sigdelset(&while_waiting, SIGTERM);
     while (true) {
         int status = 0;
         for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
@@ -150,8 +165,12 @@ bool kill_children() {
             }
         }
         pollfd runner{.fd = start.life, .events = POLLIN, .revents = 0};
-        if (::ppoll(&runner, 1, nullptr, &but_children) > 0) {
+        if (::ppoll(&runner, 1, nullptr, &while_waiting) > 0) {
             end_all();
+        }
+        if (told_to_end != 0) {
+            told_to_end = 0;
+            pass_on_term();
         }
     }
 }

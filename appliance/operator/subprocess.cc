@@ -12,7 +12,7 @@
 namespace cw::appliance {
 namespace {
 
-constexpr int term_wait_ms = 10'000, slice_ms = 20;
+constexpr int term_wait_ms = 10'000, kill_wait_ms = 5'000, slice_ms = 20;
 
 }  // namespace
 
@@ -113,6 +113,12 @@ void Subprocess::end() {
     signal(SIGTERM);
     for (int waited = 0; waited < term_wait_ms && !reap(false); waited += slice_ms) {
         ::poll(nullptr, 0, slice_ms);
+    }
+    if (!ended_) {
+        life_.reset();  // As if we were gone: the guard kills what has left its group, too.
+        for (int waited = 0; waited < kill_wait_ms && !reap(false); waited += slice_ms) {
+            ::poll(nullptr, 0, slice_ms);
+        }
     }
     if (!ended_) {
         signal(SIGKILL);

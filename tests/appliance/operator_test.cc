@@ -335,6 +335,38 @@ TEST_F(OperatorTest, AKilledRunnerTakesProcessGroupsOfTheirOwnWithIt) {
     }
 }
 
+// Of a child with a process group of its own, whose script ends with `ends_by`: whether it and what
+// it has started are gone once it was ended.
+bool goes_when_ended(const std::string& ends_by, Clock& clock) {
+    const std::string file = testing::TempDir() + "ended_child_pids";
+    ::unlink(file.c_str());
+    auto child = Subprocess::start({"timeout", "600", "/bin/sh", "-c",
+                                    ends_by + "sleep 600 & printf '%s\n' $$ $! > \"$0.new\"; mv "
+                                              "\"$0.new\" \"$0\"; wait; wait",
+                                    file},
+                                   false);
+    EXPECT_TRUE(child);
+    const Nanos deadline = clock.boot() + 60 * ns_per_s;
+    while (::access(file.c_str(), F_OK) != 0 && clock.boot() - deadline < 0) {
+        ::poll(nullptr, 0, 1);
+    }
+    child->end();
+    const auto pids = pids_in(file);
+    EXPECT_EQ(pids.size(), 2U);
+    ::unlink(file.c_str());
+    return std::ranges::all_of(pids, [&](pid_t pid) { return ends(pid, clock); });
+}
+
+TEST_F(OperatorTest, AnEndedChildHearsOfItInAProcessGroupOfItsOwn) {
+    const Nanos began = clock_->boot();
+    EXPECT_TRUE(goes_when_ended("", *clock_));
+    EXPECT_LT(clock_->boot() - began, 10 * ns_per_s);  // Not by SIGKILL.
+}
+
+TEST_F(OperatorTest, AnEndedChildThatWouldNotIsKilledInAProcessGroupOfItsOwn) {
+    EXPECT_TRUE(goes_when_ended("trap '' TERM; ", *clock_));
+}
+
 TEST_F(OperatorTest, AKilledRunnerLeavesADaemonOfItsChildAlone) {
     const auto pids = of_a_killed_runner(
         "sleep 600 & setsid sh -c 'printf \"%s\\n\" $$ $1 > \"$0.new\"; mv \"$0.new\" \"$0\"; "

@@ -116,7 +116,7 @@ hits_max() {
         *) echo 5 ;;
     esac
 }
-crash_points() { causeway-agent --list-crash-points | grep '.' | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"; }
+crash_points() { causeway-agent --list-crash-points | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"; }
 # walk PATTERN: each of them that was not walked yet; an agent that comes back has to recover from the death at the one before.
 walk() {
     local name hit

@@ -195,6 +195,6 @@ settle scan
 echo "$((SECONDS - started)) s"
 echo "$reached crash points reached, not reached:${unreached:- none}"
 check "every crash point is reached" [ -z "$unreached" ]
-all_walked() { [ -z "$(crash_points | grep '^agent\.' | grep -vxF -f <(tr ' ' '\n' <<<"$walked" | grep .))" ]; }
+all_walked() { [ -z "$(causeway-agent --list-crash-points | grep '^agent\.' | grep -E "${CAUSEWAY_CRASH_POINTS:-.}" | grep -vxF -f <(tr ' ' '\n' <<<"$walked" | grep .))" ]; }
 check "and none is forgotten" all_walked
 cases_end

@@ -3,8 +3,8 @@
 // Between the two stands a guard: a fork of the runner that does nothing but wait for the program
 // and for the end of a pipe that only the runner holds. When the runner is gone, killed too, the
 // guard kills the program and what it has started, in whichever process group, but not in a session
-// of its own. (The kernel's own death signal reaches one process, not what it has started, and comes
-// when a thread ends.)
+// of its own. (The kernel's own death signal reaches one process, not what it has started, and
+// comes when a thread ends.)
 #pragma once
 
 #include "base/error.h"

@@ -196,6 +196,10 @@ Result<std::optional<LockFile>> hold_output(const std::string& path) {
         !std::filesystem::is_regular_file(path, ignored)) {
         return std::nullopt;  // A device is opened for one alone; nothing else is written.
     }
+    const auto directory = std::filesystem::path(path).parent_path();
+    if (!directory.empty() && !std::filesystem::exists(directory, ignored)) {
+        return std::nullopt;  // Nothing can be written: the writer says so.
+    }
     CW_TRY_ASSIGN(LockFile held, LockFile::take(path + ".partial.lock"));
     return held;
 }

@@ -180,8 +180,8 @@ settle nbd
 echo "$((SECONDS - started)) s"
 
 # A disk that others write, and the agent compares.
-kill "$writer_PID"  # It waits for the agent.
-wait "$writer_PID" 2>/dev/null
+kill "$writer_pid"  # It waits for the agent.
+wait "$writer_pid" 2>/dev/null
 next_machine
 ordered_image 8
 agent_of=scan_agent

@@ -80,8 +80,7 @@ check "killed at ${#while_collecting[@]} places while it collects: the disk is a
 write_some
 note_point last committed || die "no last point"
 last=$(held_point) last_truth=$ordered_truth
-echo quit >&"$writer_in"
-wait "$writer_PID" 2>/dev/null
+writer_end
 demo_stop_agent
 stop_server
 cp -a "$demo/state" "$demo/state.saved"

@@ -46,11 +46,6 @@ write_until() {
         sleep 0.1
     done
 }
-end_writer() {
-    local pid=$writer_PID
-    echo quit >&"$writer_in"
-    wait "$pid" 2>/dev/null || true
-}
 
 demo_begin
 home=$demo
@@ -90,7 +85,7 @@ check "what a damaged way back leads to is called unusable" eval '! cli verify "
 check "what it does not need is intact" test "$(grep -c '  unusable$' "$demo/verify.log")" -ge 1 -a "$(grep -c '  intact$' "$demo/verify.log")" -ge 1
 flip
 check "all are intact again" cli verify "$demo_machine"
-end_writer
+writer_end
 demo_stop_agent
 check "A's disk is what its writer says" is_same "$home/a/disk.img" "$two"
 check "an unknown point is not found" test "$(cli failover "$demo_machine" --point 00000000 >/dev/null 2>&1; echo $?)" -eq 4
@@ -117,7 +112,7 @@ ordered_writer 100
 write_until 20
 check "a point of B's writes at A" note_point three committed
 three=$ordered_truth
-end_writer
+writer_end
 demo_stop_agent
 check "B has changed" test "$three" != "$two"
 check "failback at A with the differences" cli failover "$demo_machine" --point latest

@@ -148,8 +148,7 @@ check "and says for what" said "^waits: "
 check "the old source's points do not count" state_is reprotecting
 
 # The machine runs from the file now; its agent begins anew, and its points come here.
-echo quit >&"$writer_in"
-wait "$writer_PID" 2>/dev/null
+writer_end
 demo_stop_agent
 mv "$demo/agent" "$demo/agent.old"
 mv "$demo/over.img" "$demo/disk.img"

@@ -26,10 +26,12 @@ ordered_image() {
     truncate -s "$1M" "$demo_image"
 }
 
-# ordered_writer RATE: the writer as a coprocess; it is paused at first.
+# ordered_writer RATE: the writer as a coprocess; it is paused at first. $writer_pid is its pid, also when it has ended: what
+# bash itself sets for a coprocess is gone as soon as it has noticed that.
 ordered_writer() {
     coproc writer { exec python3 tests/e2e/nbd_writer.py "$demo/nbd.sock" disk "$demo_image" "$ordered_seed" "$1" 2>>"$demo/writer.log"; }
-    demo_pids+=($writer_PID)
+    writer_pid=$writer_PID
+    demo_pids+=($writer_pid)
     writer_in=${writer[1]} writer_out=${writer[0]}
     : > "$demo/noted"
 }
@@ -38,6 +40,10 @@ ordered_ask() {
     read -t 300 -r ordered_answer <&"$writer_out" || die "the writer does not answer (see $demo/writer.log)"
 }
 writer_go() { ordered_ask go; }
+writer_end() {
+    echo quit >&"$writer_in"
+    wait "$writer_pid" 2>/dev/null || true
+}
 writer_pause() {
     ordered_ask pause
     ordered_truth=${ordered_answer#paused } ordered_writes=${ordered_truth#* } ordered_truth=${ordered_truth%% *}

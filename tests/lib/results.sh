@@ -85,6 +85,9 @@ run_script() {
     printf -- '-- %s: %d s\n' "$name" $((SECONDS - started))
 }
 
+# last_words LOG: what a script said before it gave up; the logs that it shows at its end are of others.
+last_words() { sed '/^--- last lines of the logs in /,$d' "$1" | tail -n 12 | cut -c1-300; }
+
 # settle_script FILE: lines "PASS name" and "FAIL name" are cases. A bad exit without a FAIL line is one failure.
 settle_script() {
     local name log status line had_failure=no
@@ -99,7 +102,7 @@ settle_script() {
         esac
     done < <(grep -aE '^(PASS|FAIL) ' "$log")
     if [ "$status" != 0 ] && [ $had_failure = no ]; then
-        failed_case "$name (exit status $status)" "$(tail -n 12 "$log" | cut -c1-300)"
+        failed_case "$name (exit status $status)" "$(last_words "$log")"
     fi
     [ "$status" = 0 ] && [ $had_failure = no ] || tail -n 40 "$log"
 }

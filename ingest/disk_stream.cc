@@ -1,6 +1,7 @@
 #include "ingest/disk_stream.h"
 
 #include "base/assert.h"
+#include "pipeline/fence.h"
 #include "pipeline/record.h"
 
 #include <algorithm>
@@ -67,7 +68,7 @@ Verdict DiskStream::judge(wire::FrameType type, Seq first, std::uint32_t count,
     if (phase_ == Phase::awaits_fence && (!begins || follows)) {
         return or_discard(Verdict::nak_generation);  // What is missing must be covered.
     }
-    if (follows && *follows != pipeline::followed_by_resume(received())) {
+    if (follows && *follows != pipeline::ordinal_of(received())) {
         return or_discard(Verdict::nak_gap);
     }
     const bool may_jump = begins && (untouched_ || (phase_ == Phase::awaits_fence && catch_up_));

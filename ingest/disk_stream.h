@@ -31,7 +31,7 @@ public:
     DiskStream(const pipeline::DiskHello& hello, const pipeline::DiskWelcome& welcome);
 
     // A frame that consumes `count` sequences from `first`. Does not change the stream. `follows`:
-    // of a RESYNC_BEGIN that resumes, what it says it follows (pipeline::followed_by_resume).
+    // of a RESYNC_BEGIN that resumes, what it says it follows (pipeline::ordinal_of).
     [[nodiscard]] Verdict judge(wire::FrameType type, Seq first, std::uint32_t count,
                                 std::optional<std::uint32_t> follows = std::nullopt) const;
     // An accepted frame has been handed over.

@@ -247,7 +247,7 @@ Result<void> Session::on_mark(DiskStream& stream, InFrame&& frame) {
     }
     if (header.type == resync_begin && begin.kind == wire::ResyncKind::catch_up) {
         static_assert(raw(wire::ResyncKind::catch_up) == pipeline::resync_kind_catch_up);
-        record.header.ordinal = pipeline::followed_by_resume(stream.received());
+        record.header.ordinal = pipeline::ordinal_of(stream.received());
     }
     stream.take(header.type, header.seq, 1);
     note_mark(stream, header.type, std::move(begin));

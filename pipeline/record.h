@@ -47,7 +47,7 @@ struct RecordHeader {
     Seq seq{};
     std::uint32_t seq_count = 0;    // Sequences consumed; 0 for base, point, flush, point_result.
     std::uint32_t ordinal = 0;      // base: super-chunk index on the disk. resync_end: how many of
-                                    // them lie beneath it. resync_begin: see may_follow().
+                                    // them lie beneath it. resync_begin: see fence.h.
     std::uint64_t aux = 0;          // The disk's size and the kind of a resync: see below.
     std::uint32_t table_bytes = 0;  // Multiple of block_bytes, <= table_bytes_max. Control payloads
                                     // (point …) lie here, zero-padded.
@@ -64,20 +64,6 @@ constexpr std::uint64_t disk_size_of(const RecordHeader& header) noexcept {
 }
 constexpr std::uint64_t resync_kind_of(const RecordHeader& header) noexcept {
     return header.aux & (sector_bytes - 1);
-}
-
-// A resync_begin of this kind (wire::ResyncKind::resume) covers only what changed since the record
-// before it, so it is worth nothing where that record is missing; all others cover whatever may be
-// missing. Its `ordinal` holds the low half of the sequence it follows, which need not be the one
-// below its own. The half is enough: for a hole to be overlooked it would have to be as long as a
-// multiple of 2^32 sequences.
-inline constexpr std::uint64_t resync_kind_resume = 4;
-constexpr std::uint32_t followed_by_resume(Seq last) noexcept {
-    return static_cast<std::uint32_t>(raw(last));
-}
-// Whether the fence that `begin` opens may stand where `last` is the newest sequence.
-constexpr bool may_follow(const RecordHeader& begin, Seq last) noexcept {
-    return resync_kind_of(begin) != resync_kind_resume || begin.ordinal == followed_by_resume(last);
 }
 
 // 4 KiB-aligned heap memory for tables; small next to the slabs, bounded by table_bytes_max each.

@@ -1,6 +1,7 @@
 #include "agent/stream/disk_capture.h"
 
 #include "base/log.h"
+#include "pipeline/fence.h"
 
 #include <algorithm>
 #include <utility>
@@ -181,7 +182,7 @@ Result<DiskCapture::Fence> DiskCapture::begin_fence(wire::ResyncKind kind, std::
     hash_ = {};
     recorded_bytes_ = 0;  // In the fence now.
     push_control(RecordType::resync_begin, static_cast<std::uint64_t>(kind),
-                 resumes_ ? pipeline::followed_by_resume(after) : 0);
+                 resumes_ ? pipeline::ordinal_of(after) : 0);
     logging_ = true;
     fence_open_ = true;
     ++fences_;

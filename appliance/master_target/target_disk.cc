@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "egress/volume/point_history.h"
 #include "ingest/wire/messages.h"
+#include "pipeline/fence.h"
 
 #include <algorithm>
 
@@ -134,7 +135,7 @@ bool TargetDisk::may_begin_fence(const RecordHeader& header) const {
         return kind != catch_up && kind != resume;
     }
     if (kind == resume) {
-        return !repair_.damaged() && pipeline::may_follow(header, writer_->received());
+        return !repair_.damaged() && pipeline::resumes_at(header, writer_->received());
     }
     return repair_.asked(header.session) ||
            (!repair_.damaged() && header.seq <= next(writer_->received()));

@@ -3,6 +3,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "egress/volume/point_readers.h"
+#include "pipeline/fence.h"
 
 #include <algorithm>
 
@@ -151,7 +152,7 @@ Result<bool> VolumeWriter::check_sequence(const RecordHeader& header) {
         if (!anew && header.seq <= received_) {
             return false;
         }
-        if (!pipeline::may_follow(header, received_)) {
+        if (!pipeline::resumes_at(header, received_)) {
             return fail(Errc::seq_gap, "a fence that does not cover what is missing above " +
                                            std::to_string(raw(received_)));
         }

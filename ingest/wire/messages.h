@@ -125,7 +125,7 @@ struct PointStatus {
 
 // Why a fence is opened. Travels in RESYNC_BEGIN, whose header carries the fence sequence. The
 // first three cover all that may be missing; resume only what changed since the sequence it
-// follows, of which the header's ordinal tells the low half (pipeline/record.h: may_follow).
+// follows, of which the header's ordinal tells the low half (pipeline/fence.h).
 enum class ResyncKind : std::uint8_t { initial = 1, resync = 2, catch_up = 3, resume = 4 };
 struct ResyncBegin {
     ResyncKind kind{};

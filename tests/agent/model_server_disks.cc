@@ -1,5 +1,6 @@
 // What the model of a server keeps of disks: writes, base, points, digests, and what is durable of
 // them.
+#include "pipeline/fence.h"
 #include "tests/agent/model_server.h"
 
 #include <algorithm>
@@ -83,9 +84,8 @@ void ModelServer::on_resync(const wire::FrameHeader& header, Bytes payload) {
         begins.push_back(begin.kind);
         begin_reasons.push_back(begin.reason);
         const bool resumes = begins.back() == wire::ResyncKind::resume;
-        if (resumes
-                ? disk->must_begin || header.ordinal != pipeline::followed_by_resume(disk->received)
-                : header.ordinal != 0) {
+        if (resumes ? disk->must_begin || header.ordinal != pipeline::ordinal_of(disk->received)
+                    : header.ordinal != 0) {
             return violate("RESYNC_BEGIN does not cover what is missing");
         }
         const Seq expected = disk->must_begin ? disk->begin_at : next(disk->received);

@@ -77,8 +77,8 @@ TEST_F(ResyncTest, AFenceThatResumesIsTakenWhereItFollows) {
         const std::uint64_t newest = 2 + leap;
         fence(newest + 1, static_cast<std::uint32_t>(newest));
         ASSERT_EQ(rig->records.size(), 3U);
-        EXPECT_TRUE(pipeline::may_follow(rig->records[2], Seq{newest}));
-        EXPECT_FALSE(pipeline::may_follow(rig->records[2], Seq{newest - 1}));
+        EXPECT_TRUE(pipeline::resumes_at(rig->records[2], Seq{newest}));
+        EXPECT_FALSE(pipeline::resumes_at(rig->records[2], Seq{newest - 1}));
         (void)rig->answers();
         fence(newest + 2, static_cast<std::uint32_t>(newest));
         EXPECT_EQ(rig->answer_of(FrameType::nak).as<wire::Nak>().reason, wire::NakReason::gap);

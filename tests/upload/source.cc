@@ -65,7 +65,7 @@ void Source::begin_sync(Server& server, SourceDisk& disk) {
 
 void Source::resume(Server& server, SourceDisk& disk, std::uint64_t leap) {
     RecordHeader begin = header(server, disk, RecordType::resync_begin);
-    begin.ordinal = pipeline::followed_by_resume(Seq{raw(disk.next) - 1});
+    begin.ordinal = pipeline::ordinal_of(Seq{raw(disk.next) - 1});
     begin.seq = disk.fence = advance(disk.next, leap);
     begin.seq_count = 1;
     begin.aux |= pipeline::resync_kind_resume;
@@ -75,7 +75,7 @@ void Source::resume(Server& server, SourceDisk& disk, std::uint64_t leap) {
 
 void Source::catch_up(Server& server, SourceDisk& disk, Seq told, std::uint64_t leap) {
     RecordHeader begin = header(server, disk, RecordType::resync_begin);
-    begin.ordinal = pipeline::followed_by_resume(told);
+    begin.ordinal = pipeline::ordinal_of(told);
     begin.seq = disk.fence = advance(disk.next, leap);
     begin.seq_count = 1;
     begin.aux |= pipeline::resync_kind_catch_up;

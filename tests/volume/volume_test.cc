@@ -1,3 +1,4 @@
+#include "pipeline/fence.h"
 #include "tests/volume/volume_rig.h"
 
 #include <filesystem>
@@ -254,9 +255,9 @@ TEST_F(VolumeTest, GapsForeignBaseAndDamageAreRefusedDuplicatesAreNot) {
     Record resumed = stream.steps[0].make(*pool_);
     resumed.header.aux = pipeline::resync_kind_resume;
     resumed.header.seq = advance(writer->received(), 100);
-    resumed.header.ordinal = pipeline::followed_by_resume(next(writer->received()));
+    resumed.header.ordinal = pipeline::ordinal_of(next(writer->received()));
     EXPECT_EQ(writer->take(resumed).error().code, Errc::seq_gap);
-    resumed.header.ordinal = pipeline::followed_by_resume(writer->received());
+    resumed.header.ordinal = pipeline::ordinal_of(writer->received());
     EXPECT_TRUE(writer->take(resumed));
 }
 

@@ -5,6 +5,7 @@
 #include "agent/state_format.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "pipeline/generation.h"
 
 #include <algorithm>
 #include <fstream>
@@ -42,7 +43,7 @@ bool same_file_system(const std::string& a, const std::string& b) {
 // copy.
 bool map_holds(const AgentState& state, const DiskState& known, std::uint64_t size_bytes,
                const std::string& place) {
-    return raw(known.generation) != 0 && known.size_bytes == size_bytes &&
+    return pipeline::names_history(known.generation) && known.size_bytes == size_bytes &&
            (state.clean || (!place.empty() && state.place == place));
 }
 
@@ -230,7 +231,7 @@ Result<void> Agent::start() {
         Replicator::Context{*connector_, *outbox_, *pool_, *base_pool_, *state_, clock_, random_,
                             &gate_});
     for (std::size_t slot = 0; slot < captures_.size(); ++slot) {
-        const bool provable = raw(state.disks[slot].generation) != 0;
+        const bool provable = pipeline::names_history(state.disks[slot].generation);
         replicator_->add_disk(*captures_[slot], options_.disks[slot].name, provable);
     }
     last_point_ = last_frozen_ = clock_.boot();
@@ -239,14 +240,15 @@ Result<void> Agent::start() {
         std::vector<bool> provable;
         provable.reserve(state.disks.size());
         for (const DiskState& disk : state.disks) {
-            provable.push_back(raw(disk.generation) != 0);
+            provable.push_back(pipeline::names_history(disk.generation));
         }
         return attach_machine(provable);
     }
     return open_sources(std::move(scanned));
 }
 
-// Opens one disk and leaves its entry in `state`; generation 0 there says: not provable.
+// Opens one disk and leaves its entry in `state`; a generation there without a history says: not
+// provable.
 Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::string& place,
                               std::vector<ScanSource::Disk>& scanned) {
     const AgentOptions::Disk& wanted = options_.disks[slot];
@@ -282,7 +284,9 @@ Result<void> Agent::open_disk(std::size_t slot, AgentState& state, const std::st
     if (qemu_) {
         known->image_print = image->fingerprint();
     }
-    known->generation = provable ? known->generation : Generation{};
+    if (!provable) {
+        known->generation = pipeline::without_history(known->generation);
+    }
     log_info("agent.disk.open", {{"disk", wanted.name},
                                  {"id", id},
                                  {"bytes", image->size()},

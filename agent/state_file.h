@@ -28,7 +28,7 @@ struct DiskState {
     DiskId id;
     std::string name, path;
     std::uint64_t size_bytes = 0;
-    Generation generation{};  // 0: no history yet, or none that can be continued.
+    Generation generation{};  // Low half 0: no history yet, or none that can be continued.
     Seq limit{1};             // No sequence at or above it was ever used.
     // Where the sequences lie that this agent used in this generation, ascending; the last ends at
     // `limit`. Empty: anywhere below `limit`.

@@ -101,6 +101,14 @@ void Session::on_opened(pipeline::MachineOpened&& opened) {
         return;
     }
     CW_ASSERT(opened.machine == machine_ && answers(hello_disks_, opened.disks));
+    const auto superseded = std::ranges::find_if(opened.disks, &pipeline::DiskWelcome::superseded);
+    if (superseded != opened.disks.end()) {
+        Error error{Errc::state_superseded, "disk " + to_string(superseded->disk) + ": " +
+                                                superseded->reason + "; it came from " + peer_};
+        context_.table.refused_state(machine_, error.detail);
+        close_with(std::move(error));
+        return;
+    }
     welcome(opened);
 }
 
@@ -119,6 +127,7 @@ void Session::reject_quarantined(pipeline::MachineOpened& opened) {
 }
 
 void Session::welcome(pipeline::MachineOpened& opened) {
+    context_.table.took_state(machine_);
     reject_quarantined(opened);
     for (std::size_t i = 0; i < opened.disks.size(); ++i) {
         streams_.emplace_back(hello_disks_[i], opened.disks[i]);

@@ -121,6 +121,15 @@ void SessionTable::end_quarantine(const MachineId& machine, const DiskId& disk) 
     conditions_.clear(Errc::seq_conflict, subject_of(machine, disk));
 }
 
+void SessionTable::refused_state(const MachineId& machine, const std::string& why) {
+    log_warning("ingest.state_superseded", {{"machine", machine}, {"why", why}});
+    conditions_.raise(Errc::state_superseded, subject_of(machine), why);
+}
+
+void SessionTable::took_state(const MachineId& machine) {
+    conditions_.clear(Errc::state_superseded, subject_of(machine));
+}
+
 std::vector<SessionTable::Quarantine> SessionTable::quarantines() const {
     const std::scoped_lock lock(mutex_);
     std::vector<Quarantine> out;

@@ -53,6 +53,9 @@ struct DiskWelcome {
     Seq fence{};
     ByteVector base_durable;  // Bitmap of super-chunk ordinals held under that fence.
     std::string reason;       // Why, for reject and resync. Shown to people.
+    // With reject: the agent's whole state is from before another's took over, so the session is
+    // refused with it (Errc::state_superseded).
+    bool superseded = false;
 };
 enum class PointState : std::uint8_t { durable = 1, committed = 2, same_as = 3, dropped = 4 };
 struct PointStatus {

@@ -2,6 +2,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "pipeline/generation.h"
 
 #include <algorithm>
 #include <utility>
@@ -147,13 +148,14 @@ Result<void> Replicator::greet() {
         // What it lacks beneath an ended fence cannot be sent again in order: the live disk is
         // beyond it. Without anything held the server asks for a new fence over all of it.
         const Seq oldest = disk.begin_anew ? at.next : held_from(disk);
-        hello.disks.push_back({.id = disk.capture->disk(),
-                               .size_bytes = disk.capture->image().size(),
-                               .generation = disk.provable ? at.generation : Generation{},
-                               .next_seq = at.next,
-                               .oldest_held = oldest,
-                               .catch_up_possible = disk.provable,
-                               .name = disk.name});
+        hello.disks.push_back(
+            {.id = disk.capture->disk(),
+             .size_bytes = disk.capture->image().size(),
+             .generation = disk.provable ? at.generation : pipeline::without_history(at.generation),
+             .next_seq = at.next,
+             .oldest_held = oldest,
+             .catch_up_possible = disk.provable,
+             .name = disk.name});
     }
     return session_->send(wire::FrameType::hello, wire::machine_slot, Seq{}, wire::encode(hello));
 }

@@ -131,6 +131,10 @@ public:
     // Sends what is logged, says GOODBYE and ends; gives up after `limit_ns`.
     void begin_stop(bool planned, std::int64_t limit_ns);
     [[nodiscard]] bool ended() const noexcept { return link_state_ == LinkState::ended; }
+    // Why nothing is tried any more until a person has done something; null while it is.
+    [[nodiscard]] const Error* critical() const noexcept {
+        return link_state_ == LinkState::critical ? &*last_error_ : nullptr;
+    }
     // Everything logged is spooled at the server: the exact sequences may be kept.
     [[nodiscard]] bool all_spooled();
 

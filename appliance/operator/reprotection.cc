@@ -1,7 +1,7 @@
 #include "appliance/operator/reprotection.h"
 
 #include "base/log.h"
-#include "egress/upload/disk_decision.h"
+#include "pipeline/generation.h"
 
 #include <algorithm>
 
@@ -62,7 +62,7 @@ std::optional<std::string> still_sent_by_old_source(const recovery::Catalog& cat
     for (const Cut& cut : newest.cuts) {
         const auto old = std::ranges::find(before.cuts, cut.disk, &Cut::disk);
         if (old != before.cuts.end() &&
-            upload::origin_of(cut.generation) == upload::origin_of(old->generation)) {
+            pipeline::origin_of(cut.generation) == pipeline::origin_of(old->generation)) {
             const bool anew = cut.generation != old->generation;
             return "the newest point, " + shown(newest) +
                    ", is not of the machine that runs now: disk " + to_string(cut.disk) +

@@ -1,5 +1,7 @@
 #include "egress/upload/disk_decision.h"
 
+#include "pipeline/generation.h"
+
 #include <algorithm>
 
 namespace cw::upload {
@@ -11,6 +13,8 @@ using pipeline::DiskWelcome;
 
 // Nothing larger is sold; a peer's number beyond it is nonsense.
 constexpr std::uint64_t disk_bytes_max = 64ULL << 40;
+// No disk begins so often; an agent must not bring its disk to where numbers end.
+constexpr std::uint64_t origins_max = 1ULL << 31;
 
 void set_bits(ByteVector& bitmap, const std::vector<std::uint32_t>& ordinals) {
     for (const std::uint32_t ordinal : ordinals) {
@@ -58,14 +62,32 @@ bool has_content(const DiskHello& hello, const vault::DiskEntry* entry) {
            (raw(entry->committed) > 0 || raw(entry->parent_generation) != 0);
 }
 
-// Above every one that may have been used, by the rule of origin_of().
+// Generation 0: nothing is known. It is the vault's, or of what waits here to get there.
+Generation newest_known(const DiskKnowledge& known) {
+    return std::max(known.committed != nullptr ? known.committed->generation : Generation{},
+                    known.newest_cached);
+}
+
+bool without_state(const DiskHello& hello) {
+    return raw(hello.generation) == 0 && raw(hello.next_seq) == 1;
+}
+
+DiskWelcome refuse_superseded(const DiskHello& hello, Generation newest) {
+    DiskWelcome welcome =
+        answer(hello, DiskAction::reject,
+               "the state of this agent is of generation " + std::to_string(raw(hello.generation)) +
+                   ", origin " + std::to_string(pipeline::origin_of(hello.generation)) +
+                   "; an agent that began without a state sends the disk now, of origin " +
+                   std::to_string(pipeline::origin_of(newest)));
+    welcome.superseded = true;
+    return welcome;
+}
+
+// Above every one that may have been used.
 Generation unused_generation(const DiskHello& hello, const DiskKnowledge& known) {
-    const Generation committed =
-        known.committed != nullptr ? known.committed->generation : Generation{};
-    const Generation newest = std::max({hello.generation, committed, known.newest_cached});
-    const bool without_state = raw(hello.generation) == 0 && raw(hello.next_seq) == 1;
-    return without_state && raw(newest) != 0 ? Generation{((origin_of(newest) + 1) << 32) + 1}
-                                             : Generation{raw(newest) + 1};
+    const Generation newest = std::max(hello.generation, newest_known(known));
+    return without_state(hello) && raw(newest) != 0 ? pipeline::first_of_next_origin(newest)
+                                                    : Generation{raw(newest) + 1};
 }
 
 // Everything again, compared with what there is. Sequences that the agent has used in its history
@@ -153,19 +175,23 @@ DiskWelcome decide_same_history(const DiskHello& hello, const DiskKnowledge& kno
 
 DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
     if (raw(hello.next_seq) == 0 || hello.size_bytes == 0 || hello.size_bytes % sector_bytes != 0 ||
-        hello.size_bytes > disk_bytes_max || hello.oldest_held > hello.next_seq) {
-        return answer(hello, DiskAction::reject, "size or sequence is impossible");
+        hello.size_bytes > disk_bytes_max || hello.oldest_held > hello.next_seq ||
+        pipeline::origin_of(hello.generation) >= origins_max) {
+        return answer(hello, DiskAction::reject, "size, sequence or generation is impossible");
     }
     const vault::DiskEntry* const entry = known.committed;
-    if (raw(hello.generation) == 0) {
+    const Generation newest = newest_known(known);
+    if (!without_state(hello) &&
+        pipeline::origin_of(hello.generation) < pipeline::origin_of(newest)) {
+        return refuse_superseded(hello, newest);
+    }
+    if (!pipeline::names_history(hello.generation)) {
         const bool resized = entry != nullptr && entry->size_bytes != hello.size_bytes;
         return begin_history(hello, known, false,
                              resized ? size_text(hello, *entry) : unproven_text(entry));
     }
     // Replaced in the vault, or by what waits here to get there: a copy of the machine has sent it,
     // or this agent itself, whose state is an old one.
-    const Generation newest =
-        std::max(entry != nullptr ? entry->generation : Generation{}, known.newest_cached);
     if (hello.generation < newest) {
         return begin_history(hello, known, false,
                              "the agent's history (generation " +

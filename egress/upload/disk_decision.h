@@ -14,14 +14,11 @@ struct DiskKnowledge {
     bool damaged = false;  // What the cache holds beyond committed cannot be published.
 };
 
-// Whose history it is: the high half of a generation grows with each agent that begins without any
-// state (generation 0, next sequence 1) on a disk that has a history already, and with nothing
-// else. An agent that has lost only its proof goes on in the half that is there.
-constexpr std::uint64_t origin_of(Generation generation) noexcept {
-    return raw(generation) >> 32;
-}
-
-// A HELLO of generation 0 has no history it can prove: it is given an unused one.
+// A HELLO of an older origin (pipeline/generation.h) is superseded: an agent that began without any
+// state has taken the disk over since. Which of the two machines is wanted only people know: the
+// one that was failed over, or its old source, started again with the state of before.
+//
+// A HELLO whose generation names no history cannot prove any: it is given an unused one.
 //
 // The welcome's `generation` is the one the agent continues with: it differs from HELLO's when the
 // agent's history is unusable and it must begin a new one. `durable` and `committed` count in it.

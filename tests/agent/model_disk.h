@@ -21,6 +21,7 @@ struct ModelDisk {
     };
     std::uint64_t size = 0;
     Generation generation{};
+    Generation named{};  // By the last HELLO.
     Seq received{}, durable{}, committed{};
     Seq fence{};  // Open fence, of what was received.
     bool fence_durable = false;

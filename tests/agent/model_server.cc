@@ -151,11 +151,12 @@ void ModelServer::welcome_disk(const wire::Hello::Disk& said, wire::Welcome::Dis
     const bool known = disks.contains(said.id);
     Disk& disk = disks[said.id];
     disk.size = said.size_bytes;
+    disk.named = said.generation;
     disk.must_begin = disk.untouched = true;
     disk.begin_at = next(disk.durable);
     if (!known) {
         answer.action = wire::DiskAction::initial;
-        disk.generation = Generation{1};
+        disk.generation = first_generation;
     } else if (said.generation != disk.generation || (order_resyncs && asked.erase(said.id) > 0)) {
         answer.action = wire::DiskAction::resync;
         answer.reason = "generation";

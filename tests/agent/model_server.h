@@ -31,6 +31,7 @@ public:
     bool know_hashes = false;  // Answers HASHES_REQUEST from its committed content,
     std::set<std::uint64_t> unknown_blocks;  // but for these.
     bool reject_all = false;
+    Generation first_generation{1};
     bool mute = false;  // HELLO is taken and never answered.
     std::optional<Errc> refuse_with;
     std::optional<wire::Policy> policy;                    // Said after WELCOME.

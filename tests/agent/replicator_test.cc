@@ -1,3 +1,4 @@
+#include "pipeline/generation.h"
 #include "tests/agent/harness.h"
 
 #include <chrono>
@@ -276,6 +277,21 @@ TEST(Replicator, UnprovableHistoryIsComparedByDigestsAndOnlyDifferencesTravel) {
     EXPECT_LE(h.server.base_bytes, 64 * kib);
     EXPECT_EQ(raw(h.server.disks.at(h.id_of(0)).generation), 2U);
     h.check_points();
+    h.expect_no_violations();
+}
+
+// So that a server tells it from the agent of the machine that was failed over meanwhile.
+TEST(Replicator, AnAgentThatLostItsProofSaysWhoseStateItHas) {
+    Harness h;
+    h.server.first_generation = pipeline::first_of_next_origin(Generation{1});
+    h.random_write();
+    ASSERT_TRUE(h.run_until_protected());
+    EXPECT_EQ(h.server.disks.at(h.id_of(0)).named, Generation{0});
+    h.kill();
+    h.start(false);
+    ASSERT_TRUE(h.run_until_protected());
+    EXPECT_EQ(h.server.disks.at(h.id_of(0)).named,
+              pipeline::without_history(h.server.first_generation));
     h.expect_no_violations();
 }
 

@@ -96,6 +96,7 @@ check "and what to do" said 'stop that agent, then start the agent on the machin
 check "the old source is not taken for the machine that runs now" state_is reprotecting
 
 # Nor is it under another name of its disk, whose history is as new as that of the machine that runs now.
+cp -a "$demo/agent" "$demo/agent-before"
 had=$(demo_point_ids | wc -l)
 demo_agent --disk-name other
 demo_wait_points $((had + 1))
@@ -127,6 +128,23 @@ rm -rf "$demo/agent" && mv "$demo/agent.kept" "$demo/agent"
 had=$(demo_point_ids | wc -l)
 demo_agent
 demo_wait_points $((had + 1))
+demo_stop_agent
+
+# The old source is switched on while the machine that runs now is silent: what it has must not become the newest point.
+mv "$demo/agent" "$demo/agent-now" && mv "$demo/agent-before" "$demo/agent"
+had=$(demo_point_ids | wc -l)
+demo_agent
+standing() { cli --json status | says '"STATE_SUPERSEDED"'; }
+wait_for 60 "the old source's agent to be refused" standing
+check "its agent says why" says STATE_SUPERSEDED < <(causeway-agent status --state "$demo/agent")
+check "and what to do" says 'empty --state' < <(causeway-agent status --state "$demo/agent")
+demo_stop_agent
+check "it made no point" test "$(demo_point_ids | wc -l)" = "$had"
+rm -rf "$demo/agent" && mv "$demo/agent-now" "$demo/agent"
+demo_agent
+demo_wait_points $((had + 1))
+pass "the machine that runs now goes on with its state"
+check "and the condition has ended" eval '! standing'
 demo_stop_agent
 
 check "failback" exit_code_is 0 cli failback "$demo_machine" --target "$demo/first.raw"

@@ -67,6 +67,22 @@ TEST_F(LifeTest, RefusalOfTheControlReachesTheAgentWithRetryAfter) {
     EXPECT_EQ(error.detail, "being moved");
 }
 
+TEST_F(LifeTest, AStateFromBeforeAnotherAgentTookOverIsRefusedUntilOneIsTaken) {
+    SessionRig rig(server);
+    rig.feed(message_frame(FrameType::hello, SessionId{}, plain_hello()));
+    auto opened = rig.answer(DiskAction::reject, Seq{});
+    opened.disks.at(0).superseded = true;
+    opened.disks.at(0).reason = "of origin 0";
+    rig.session->on_opened(std::move(opened));
+    const auto error = rig.answer_of(FrameType::error).as<wire::ErrorMessage>();
+    EXPECT_EQ(error.code, raw(Errc::state_superseded));
+    EXPECT_EQ(error.retry_after_s, 0U);
+    EXPECT_NE(error.detail.find("of origin 0"), std::string::npos) << error.detail;
+    EXPECT_TRUE(server.conditions.standing(Errc::state_superseded));
+    SessionRig(server).open(plain_hello(1, 2));
+    EXPECT_FALSE(server.conditions.standing(Errc::state_superseded));
+}
+
 TEST_F(LifeTest, H5_FramesThatWereRecordedAndComeAgainInANewSessionStoreNothing) {
     SessionRig older(server), newer(server);
     older.open(plain_hello(1, 1));

@@ -1,5 +1,6 @@
 #include "tests/sim/machine.h"
 
+#include "pipeline/generation.h"
 #include "tests/sim/group.h"
 #include "tests/sim/mutant_parts.h"
 #include "tests/sim/oracles/oracles.h"
@@ -149,13 +150,15 @@ void Machine::start() {
                                              disk.size_bytes};
         auto map = provable ? agent::DirtyMap::open(*disk_, target)
                             : agent::DirtyMap::create(*disk_, target);
-        bool holds = provable && raw(disk.generation) != 0;
+        bool holds = provable && pipeline::names_history(disk.generation);
         if (!map) {
             holds = false;
             map = agent::DirtyMap::create(*disk_, target);
         }
         const bool exact = holds && clean_ && raw(disk.next) != 0;
-        disk.generation = holds ? disk.generation : Generation{};
+        if (!holds) {
+            disk.generation = pipeline::without_history(disk.generation);
+        }
         disks.push_back({std::move(map).value(),
                          {.key = {id_, disk.id, disk.generation},
                           .slot = static_cast<std::uint16_t>(i),
@@ -174,7 +177,7 @@ void Machine::start() {
         agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, clock_,
                                    same_leaps_ ? *same_leaps_ : *random_, gate_.get()});
     for (std::size_t i = 0; i < images_.size(); ++i) {
-        const bool holds = raw(before.disks[i].generation) != 0;
+        const bool holds = pipeline::names_history(before.disks[i].generation);
         captures_.push_back(std::make_unique<agent::DiskCapture>(
             disks[i].start, std::move(disks[i].map),
             agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, clock_, *state_, held_by}));
@@ -247,48 +250,6 @@ void Machine::stop_cleanly() {
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(2000)) * ns_per_ms;
 }
 
-void Machine::lose_state() {
-    take_down();
-    world_.event("agent.lost_state", index_);
-    world_.trace.count("fault.agent_lost_state");
-    storage_ = std::make_unique<fakes::SimStorage>(random_->next_u64());
-    fresh_ = true;
-    provable_ = clean_ = false;
-    start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(300)) * ns_per_ms;
-    lose_again_at_.reset();
-    if (!world_.calm() && random_->below(2) == 0) {
-        const auto later = static_cast<std::int64_t>(random_->below(600)) * ns_per_ms;
-        lose_again_at_ = start_at_ + later;
-    }
-}
-
-void Machine::save_state() {
-    saved_ = Saved{.storage = std::make_unique<fakes::SimStorage>(random_->next_u64()),
-                   .provable = up() || provable_,
-                   .clean = clean_,
-                   .writes = writes_};
-    storage_->copy_to(*saved_->storage);
-}
-
-// As Agent::start() decides it: what was noted of the image must be so now.
-void Machine::restore_state() {
-    if (!saved_) {
-        return;
-    }
-    take_down();
-    world_.event("agent.old_state", index_);
-    world_.trace.count("fault.agent_old_state");
-    storage_ = std::move(saved_->storage);
-    provable_ = saved_->provable && saved_->writes == writes_;
-    if (world_.mutant == Mutant::old_state_believed) {
-        provable_ = saved_->provable;
-    }
-    clean_ = saved_->clean;
-    fresh_ = false;
-    saved_.reset();
-    start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(300)) * ns_per_ms;
-}
-
 void Machine::start_in(std::int64_t ns) {
     CW_ASSERT(!up());
     start_at_ = world_.clock.boot() + ns;
@@ -299,6 +260,7 @@ void Machine::tend() {
         world_.trace.count("fault.agent_lost_state_again");
         lose_state();
     }
+    obey_advice();
     if (!up() && world_.clock.boot() >= start_at_) {
         start();
     }

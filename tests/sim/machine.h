@@ -94,6 +94,8 @@ private:
     class Dial;  // The agent's connector.
     void start();
     void take_down();
+    void empty_state();
+    void obey_advice();
     [[nodiscard]] DiskId disk_id(std::size_t slot) const;
     // That anybody may write to.
     [[nodiscard]] std::uint64_t sectors_of(std::size_t slot) const;

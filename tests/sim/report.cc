@@ -107,6 +107,8 @@ bool all_classes_hit(const CampaignResult& result) {
                              "condition.BLOB_NOT_FOUND",
                              "condition.IO_ERROR",
                              "condition.IDENTITY_REFUSED",
+                             "condition.STATE_SUPERSEDED",
+                             "seen.state_superseded",
                              "seen.spool_failed",
                              "gc.deleted_segments",
                              "prune.points",

@@ -1,5 +1,7 @@
 #include "egress/upload/disk_decision.h"
 
+#include "pipeline/generation.h"
+
 #include <gtest/gtest.h>
 
 namespace cw::upload {
@@ -120,18 +122,53 @@ TEST_F(DiskDecision, AnAgentWithoutAnyStateIsToldFromOneThatLostItsProof) {
     EXPECT_EQ(decide().generation, Generation{4});
     hello.next_seq = hello.oldest_held = Seq{1};
     const Generation first = decide().generation;
-    EXPECT_EQ(origin_of(first), origin_of(entry.generation) + 1);
+    EXPECT_EQ(pipeline::origin_of(first), pipeline::origin_of(entry.generation) + 1);
     entry.generation = first;
+    hello.generation = pipeline::without_history(first);
     hello.next_seq = hello.oldest_held = Seq{5000};
     EXPECT_EQ(decide().generation, Generation{raw(first) + 1});
+    hello.generation = {};
     hello.next_seq = hello.oldest_held = Seq{1};
-    EXPECT_EQ(origin_of(decide().generation), origin_of(first) + 1);
+    EXPECT_EQ(pipeline::origin_of(decide().generation), pipeline::origin_of(first) + 1);
     // The first history of a disk has nobody before it.
     EXPECT_EQ(decide_disk(hello, {}).generation, Generation{1});
     // What only the cache knows of counts as well.
     const auto cached =
         decide_disk(hello, {.committed = &entry, .newest_cached = Generation{3ULL << 32}});
-    EXPECT_EQ(origin_of(cached.generation), 4U);
+    EXPECT_EQ(pipeline::origin_of(cached.generation), 4U);
+}
+
+// The old source of a failed-over machine, started again with the state of before, whether or not
+// it can prove its history: its content must not become the newest point.
+TEST_F(DiskDecision, AStateFromBeforeAnotherAgentTookOverIsRefused) {
+    entry.generation = pipeline::first_of_next_origin(Generation{3});
+    const auto refused = [&](Generation named, Seq next_seq, const DiskKnowledge& known) {
+        hello.generation = named;
+        hello.next_seq = hello.oldest_held = next_seq;
+        const auto welcome = decide_disk(hello, known);
+        EXPECT_EQ(welcome.superseded, welcome.action == DiskAction::reject) << welcome.reason;
+        return welcome.superseded;
+    };
+    const DiskKnowledge in_vault{.committed = &entry};
+    EXPECT_TRUE(refused(Generation{3}, Seq{101}, in_vault));
+    EXPECT_TRUE(refused(Generation{9}, Seq{1}, in_vault));
+    EXPECT_TRUE(refused(Generation{0}, Seq{5000}, in_vault)) << "it lost its proof";
+    EXPECT_FALSE(refused(Generation{0}, Seq{1}, in_vault)) << "it begins without a state";
+    EXPECT_FALSE(refused(entry.generation, Seq{5000}, in_vault));
+    EXPECT_FALSE(refused(pipeline::without_history(entry.generation), Seq{5000}, in_vault));
+    EXPECT_FALSE(refused(pipeline::first_of_next_origin(entry.generation), Seq{7}, in_vault));
+    // The one that took over may be known to this server's cache alone.
+    entry.generation = Generation{3};
+    EXPECT_TRUE(refused(Generation{3}, Seq{101},
+                        {.committed = &entry, .newest_cached = Generation{(1ULL << 32) + 1}}));
+    EXPECT_FALSE(refused(Generation{3}, Seq{101}, in_vault));
+}
+
+TEST_F(DiskDecision, NoAgentBringsItsDiskToWhereGenerationsEnd) {
+    hello.generation = Generation{UINT64_MAX};
+    const auto welcome = decide();
+    EXPECT_EQ(welcome.action, DiskAction::reject);
+    EXPECT_FALSE(welcome.superseded);
 }
 
 TEST_F(DiskDecision, ASeedIsNamedAsWhatANewAgentIsComparedWith) {

@@ -110,7 +110,8 @@ struct StoreAgain {
     Opening opening{};
     StepId step{};
 };
-// The disk's agent was told, in this session, to repair what is damaged.
+// The disk's agent was told, in this session, to repair what is damaged: here, or in the cache
+// alone, as what lies beneath an open fence.
 struct RepairAllowed {
     Opening opening{};
     DiskId disk;

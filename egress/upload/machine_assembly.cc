@@ -186,13 +186,15 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
     }
     const bool begin = header.type == RecordType::resync_begin;
     const bool resumes = begin && pipeline::resync_kind_of(header) == pipeline::resync_kind_resume;
-    if (disk.damaged && !(begin && !resumes && header.session == disk.repair_session)) {
+    const bool repairs =
+        begin && !resumes && raw(header.session) != 0 && header.session == disk.repair_session;
+    if (disk.damaged && !repairs) {
         skip(disk, waiting_of(stored));
         return;
     }
     // A fence may begin above a hole if what is missing lies beneath it as BASE; the one that is to
     // repair the disk was asked for with the vault's end of the history.
-    const bool in_place = begin ? disk.damaged || pipeline::covers_above(header, disk.assembled)
+    const bool in_place = begin ? repairs || pipeline::covers_above(header, disk.assembled)
                                 : header.seq == next(disk.assembled);
     if (!in_place) {
         report_gap(disk, stored);
@@ -205,10 +207,10 @@ void MachineAssembly::take_control(const StoredRecord& stored, Disk& disk) {
     seal_disk(disk);
     disk.assembled = header.seq;
     StepKind kind = StepKind::resize;
-    const bool repairs = begin && disk.damaged;
     if (begin) {
         kind = StepKind::fence_begin;
         disk.damaged = false;
+        disk.repair_session = repairs ? SessionId{} : disk.repair_session;
         disk.fence = header.seq;
         disk.base_done.clear();
         disk.base_taken.clear();

@@ -55,7 +55,8 @@ public:
     // Nothing of this opening will be published any more: records are held again (or released).
     // Returns the sealed segments, of which jobs, lanes and uploads may still know.
     std::vector<std::unique_ptr<SegmentWork>> stop(bool discard);
-    // The disk's agent was told to repair it: the first fence of `session` ends the damage.
+    // The disk's agent was told, with the vault's end of the history, to repair it: the first fence
+    // of `session` covers all above that, also what was assembled since, and ends any damage.
     void allow_repair(const DiskId& disk, SessionId session);
     // The segment cannot be built: it and what follows of its disk, up to a fence that repairs, is
     // not published. Returns their segments, as stop() does.
@@ -110,7 +111,7 @@ private:
         ByteVector base_done;   // Super-chunks in the vault under `fence`.
         ByteVector base_taken;  // The others that came.
         bool damaged = false;
-        SessionId repair_session{};
+        SessionId repair_session{};  // 0: none.
         std::unique_ptr<SegmentWork> writes, base;
         std::vector<Waiting> skipped;  // Behind damage: of no use, kept until it is repaired.
     };

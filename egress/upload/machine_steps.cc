@@ -107,10 +107,8 @@ std::unique_ptr<SegmentWork> MachineAssembly::retire(Entry& entry) {
 }
 
 void MachineAssembly::allow_repair(const DiskId& disk, SessionId session) {
-    const auto at = disks_.find(disk);
-    if (at != disks_.end()) {
-        at->second.repair_session = session;
-    }
+    // Also of a disk of which nothing has come yet: what is damaged may be its first copy.
+    disks_[disk].repair_session = session;
 }
 
 bool MachineAssembly::repaired(const SegmentWork& work) const {

@@ -291,16 +291,18 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
     for (const pipeline::DiskHello& hello : command.open.disks) {
         const auto entry = std::ranges::find(newest.disks, hello.disk, &vault::DiskEntry::disk);
         const bool damaged = machine.damaged.contains(hello.disk);
+        const StreamWatermark* const cached = watermark_of(command, hello);
         pipeline::DiskWelcome welcome =
             decide_disk(hello, {.committed = entry == newest.disks.end() ? nullptr : &*entry,
-                                .cached = watermark_of(command, hello),
+                                .cached = cached,
                                 .newest_cached = newest_cached(command, hello.disk),
                                 .damaged = damaged});
         if (welcome.action != pipeline::DiskAction::reject) {
             declared.push_back(hello);
             declared.back().generation = welcome.generation;
         }
-        if (welcome.action == pipeline::DiskAction::catch_up && damaged) {
+        const bool repairs = damaged || (cached != nullptr && cached->base_lost);
+        if (welcome.action == pipeline::DiskAction::catch_up && repairs) {
             reply(id, RepairAllowed{.opening = machine.opening,
                                     .disk = hello.disk,
                                     .session = command.open.session});

@@ -107,7 +107,54 @@ TEST_P(Fence, G5ThatCatchesUpIsNotBelievedWhereTheHistoryWentOn) {
     expect_repaired_by_catch_up();
 }
 
+// What the cache lost cannot be seen in the records that it still has: they are assembled beyond
+// the end of the history that the agent is told.
+TEST_P(Fence, ThatRepairsWhatOnlyTheCacheLostIsTakenAtOnce) {
+    const Seq told{raw(disk.next) - 1};
+    source.write(server, disk);
+    server.base_lost = true;
+    const auto answer = server.hello(source.machine, source.disks, Seq{1}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    ASSERT_EQ(answer.disks[0].durable, told);
+    source.catch_up(server, disk, told, GetParam());
+    source.send_base(server, disk);
+    source.end_sync(server, disk, 1);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_TRUE(server.listener.damage.empty());
+    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 2U);
+}
+
 INSTANTIATE_TEST_SUITE_P(Leap, Fence, testing::Values(0U, 1000U, (1ULL << 40) + 7));
+
+// The first copy of a disk, of which the vault knows nothing yet.
+TEST(FenceOfAFirstCopy, ThatRepairsItIsTakenAtOnce) {
+    World world{25};
+    Server server{world, quick_options()};
+    Source source{world, {2 * mib}};
+    SourceDisk& disk = source.disks[0];
+    server.start();
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    source.begin_sync(server, disk);
+    source.write(server, disk);
+    server.crash();
+    server.base_lost = true;
+    server.feeding = false;  // The cache is read back later than the agent comes.
+    server.start();
+    const auto answer = server.hello(source.machine, source.disks, Seq{1}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    ASSERT_EQ(answer.disks[0].durable, Seq{0});
+    server.feeding = true;
+    source.catch_up(server, disk, Seq{0}, 0);
+    source.send_base(server, disk);
+    source.end_sync(server, disk, 1);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_TRUE(server.listener.damage.empty());
+    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 1U);
+}
 
 }  // namespace
 }  // namespace cw::upload::test

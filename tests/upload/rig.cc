@@ -227,7 +227,7 @@ StoredRecord Server::record_of(pipeline::Lsn lsn, bool with_data) {
 }
 
 void Server::feed() {
-    while (!to_feed_.empty()) {
+    while (feeding && !to_feed_.empty()) {
         // Recovered records come without their payload.
         const bool recovered = to_feed_.front() <= recovered_;
         StoredRecord record = record_of(to_feed_.front(), keep_payload && !recovered);
@@ -316,6 +316,7 @@ std::vector<StreamWatermark> Server::watermarks() const {
     std::vector<StreamWatermark> out;
     for (const auto& [key, mark] : marks_) {
         out.push_back(mark);
+        out.back().base_lost = base_lost;
     }
     return out;
 }

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "ingest/wire/mode_text.h"
+#include "pipeline/generation.h"
 
 #include <algorithm>
 
@@ -123,11 +124,11 @@ void Admission::forget_histories(pipeline::OpenMachine& open,
         const bool known = std::ranges::any_of(streams, [&](const cache::StreamState& state) {
             return state.key.disk == disk.disk && state.key.generation >= disk.generation;
         });
-        if (!known || raw(disk.generation) == 0 || !ports_.resync_due) {
+        if (!known || !pipeline::names_history(disk.generation) || !ports_.resync_due) {
             continue;
         }
         if (auto why = ports_.resync_due(open.machine, disk.disk)) {
-            disk.generation = Generation{};
+            disk.generation = pipeline::without_history(disk.generation);
             forgotten_[{open.machine, disk.disk}] = std::move(*why);
         }
     }
@@ -161,6 +162,9 @@ bool Admission::take_decision() {
         return false;
     }
     explain_resyncs(decision);
+    // A state that is superseded leaves the histories as they are: it has no say in them.
+    const bool refused =
+        decision.refused || std::ranges::any_of(decision.disks, &pipeline::DiskWelcome::superseded);
     cache::SettleStreams settle;
     cache::ForgetStreams forget;
     for (const pipeline::DiskWelcome& disk : decision.disks) {
@@ -174,7 +178,7 @@ bool Admission::take_decision() {
         }
     }
     known_.erase(decision.machine);
-    if (!decision.refused) {
+    if (!refused) {
         CW_ASSERT(command_spool(std::move(settle)));
         if (!forget.keys.empty()) {
             CW_ASSERT(command_spool(std::move(forget)));

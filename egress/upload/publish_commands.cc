@@ -316,7 +316,9 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
     // All of them: the agent may know of the newest manifest from another server's WELCOME, which
     // told it of other points.
     reply_out.points.assign(machine.told.begin(), machine.told.end());
-    ledger.declare(declared, command.open.name);
+    if (std::ranges::none_of(reply_out.disks, &pipeline::DiskWelcome::superseded)) {
+        ledger.declare(declared, command.open.name);
+    }
     outgoing_.emplace_back(std::move(reply_out));
 }
 

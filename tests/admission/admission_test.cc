@@ -1,5 +1,7 @@
 #include "appliance/admission.h"
 
+#include "pipeline/generation.h"
+
 #include <gtest/gtest.h>
 
 namespace cw::appliance {
@@ -40,7 +42,7 @@ protected:
         for (const DiskId& disk : {vda_, vdb_}) {
             pipeline::DiskHello& hello = open.disks.emplace_back();
             hello.disk = disk;
-            hello.generation = Generation{3};
+            hello.generation = own_;
         }
         ASSERT_TRUE(doors_.at(reactor).opens.try_push(open));
         admission_->step(8);
@@ -78,7 +80,7 @@ protected:
     pipeline::Ring<cache::StreamsOpened> streams_{8};
     pipeline::Ring<pipeline::MachineOpened> engine_{8};
     // What the engine decided, as the reactor hears it.
-    pipeline::MachineOpened decide(pipeline::DiskAction action) {
+    pipeline::MachineOpened decide(pipeline::DiskAction action, bool superseded = false) {
         pipeline::MachineOpened decision, heard;
         decision.machine = machine_;
         for (const DiskId& disk : {vda_, vdb_}) {
@@ -86,6 +88,7 @@ protected:
             welcome.disk = disk;
             welcome.action = disk == due_ ? action : pipeline::DiskAction::continue_;
             welcome.generation = Generation{4};
+            welcome.superseded = disk == due_ && superseded;
         }
         EXPECT_TRUE(engine_.try_push(decision));
         admission_->step(8);
@@ -95,7 +98,7 @@ protected:
 
     const DiskId vda_{{std::byte{2}}}, vdb_{{std::byte{3}}};
     DiskId due_{};
-    Generation cached_{3};
+    Generation own_{3}, cached_{3};
     std::vector<Generation> generations_;  // Of HELLO's disks, as the engine is told.
     std::vector<DiskId> begun_;
     std::vector<SessionId> asked_;
@@ -126,12 +129,31 @@ TEST_F(AdmissionTest, AnOrderedResyncTakesTheDisksHistoryAwayAndSaysWhy) {
     EXPECT_EQ(begun_, std::vector<DiskId>{vdb_});
 }
 
+// Else it would be taken for the state of before the one that took the machine over.
+TEST_F(AdmissionTest, AnOrderedResyncLeavesTheDiskItsOrigin) {
+    due_ = vdb_;
+    own_ = cached_ = pipeline::first_of_next_origin(Generation{3});
+    hello(0, 1);
+    told();
+    EXPECT_EQ(generations_, (std::vector<Generation>{own_, pipeline::without_history(own_)}));
+}
+
 TEST_F(AdmissionTest, AnOrderedResyncStandsUntilTheAgentIsTold) {
     due_ = vda_;
     hello(0, 1);
     told();
     decide(pipeline::DiskAction::reject);
     EXPECT_TRUE(begun_.empty());
+}
+
+// What the cache holds is of the agent that took the machine over, and may be nowhere else yet.
+TEST_F(AdmissionTest, AnAgentThatIsRefusedForItsStateMakesTheCacheForgetNothing) {
+    due_ = vda_;
+    hello(0, 1);
+    told();
+    EXPECT_TRUE(decide(pipeline::DiskAction::reject, true).disks[0].superseded);
+    cache::SpoolCommand command;
+    EXPECT_FALSE(commands_.try_pop(command));
 }
 
 // The new history must lie beyond the agent's: here only the vault might know how far that is.

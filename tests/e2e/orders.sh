@@ -60,6 +60,11 @@ check "the vault tells who has the machine" owner_is "$first_server"
 check "an unknown disk is not found" exit_code_is 4 cli resync 00000000-0000-4000-8000-000000000000
 check "a time that is none is refused" exit_code_is 2 cli resync "$demo_machine" --at tomorrow
 
+# As on every machine that was failed over and protected again, its agent has begun without a state.
+demo_stop_agent
+rm -r "$demo/agent"
+start_agent --server "127.0.0.1:$demo_port"
+check "an agent without a state is taken" next_point_is_right
 before=$(generation)
 check "a resync is ordered" exit_code_is 0 cli resync "$demo_machine"
 wait_for 120 "the resync" resynced "$before"

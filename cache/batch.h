@@ -14,7 +14,7 @@ namespace cw::cache {
 
 // A record waiting to be written: a new one with its slabs, or one that is moved, in a buffer.
 struct BatchItem {
-    Lsn lsn{};
+    Lsn lsn{};  // A new one gets it when its batch is made.
     bool moved = false;
     pipeline::Record record;    // Moved: the header only.
     AlignedBuffer moved_bytes;  // Moved: table, then data.

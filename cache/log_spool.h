@@ -31,6 +31,7 @@ public:
     [[nodiscard]] SpoolId id() const override { return superblock_.id; }
 
     bool append(Record& record) override;
+    std::vector<Record> withdraw(const MachineId& machine) override;
     std::optional<StoredRecord> take_durable() override;
     void release(Lsn lsn) override;
     void forget_stream(const StreamKey& key) override;

@@ -48,12 +48,38 @@ bool LogSpool::append(Record& record) {
     reserved_ = reserved_after;
     streams_.append(record.header);
     BatchItem item;
-    item.lsn = std::exchange(next_lsn_, Lsn{raw(next_lsn_) + 1});
     item.record = std::move(record);
     pending_bytes_ += payload;
     pending_.push_back(std::move(item));
     CW_CRASH_POINT("cache.after_append");
     return true;
+}
+
+std::vector<Record> LogSpool::withdraw(const MachineId& machine) {
+    std::vector<Record> out;
+    std::deque<BatchItem> others;
+    for (BatchItem& item : pending_) {
+        if (item.record.header.key.machine == machine) {
+            pending_bytes_ -= item.payload();
+            out.push_back(std::move(item.record));
+        } else {
+            others.push_back(std::move(item));
+        }
+    }
+    pending_ = std::move(others);
+    if (out.empty()) {
+        return out;
+    }
+    std::vector<RecordHeader> on_their_way;
+    for (const auto& batch : in_flight_) {
+        for (const BatchItem& item : batch->items()) {
+            if (!item.moved && item.record.header.key.machine == machine) {
+                on_their_way.push_back(item.record.header);
+            }
+        }
+    }
+    streams_.withdraw(machine, on_their_way);
+    return out;
 }
 
 std::optional<StoredRecord> LogSpool::take_durable() {
@@ -144,11 +170,14 @@ std::vector<BatchItem> LogSpool::collect(bool take_new) {
             }
             payload = sum;
             parts += item.parts();
-            if (!item.moved) {
-                pending_bytes_ -= item.payload();
-            }
             items.push_back(std::move(queue.front()));
             queue.pop_front();
+            if (BatchItem& taken = items.back(); !taken.moved) {
+                pending_bytes_ -= taken.payload();
+                // Not before: recovery bounds by these numbers what a loss may have taken, so what
+                // is withdrawn must not use them up.
+                taken.lsn = std::exchange(next_lsn_, Lsn{raw(next_lsn_) + 1});
+            }
         }
     };
     if (take_new) {

@@ -115,6 +115,11 @@ public:
     // records of a key come without gaps after what is appended, or after a forget_stream(). Only
     // resync_begin may jump forward: what lies below is covered by its BASE.
     virtual bool append(Record& record) = 0;
+    // Takes back what was appended of this machine and is not on its way to the device, in append
+    // order. It was never acknowledged, so its sequences may be appended again; a reservation that
+    // append() consumed stays consumed. What is left becomes durable or the spool fails: only that
+    // is bounded, because what is not on its way may wait for room for ever.
+    virtual std::vector<Record> withdraw(const MachineId& machine) = 0;
     // Durable records in append order, payload still attached. Empty when none is ready.
     virtual std::optional<StoredRecord> take_durable() = 0;
     // The record's bytes are no longer needed. Unknown LSNs are ignored (released twice).

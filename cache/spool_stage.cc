@@ -74,6 +74,7 @@ bool SpoolStage::take_commands() {
 
 void SpoolStage::on(const OpenStreams& command) {
     Machine& machine = machines_[command.machine];
+    take_back(command.machine, machine);
     machine.session = command.session;
     machine.reactor = command.reactor;
     std::erase_if(questions_, [&](const OpenStreams& older) {
@@ -82,7 +83,23 @@ void SpoolStage::on(const OpenStreams& command) {
     questions_.push_back(command);
 }
 
-// What an older session left on its way into the cache is part of what the new one is told of: a
+// The session that sent these is over. In a full cache they might wait for room for ever, and the
+// new session with them.
+void SpoolStage::take_back(const MachineId& id, Machine& machine) {
+    for (const Record& record : spool_.withdraw(id)) {
+        account(machine.reactor, record);
+        if (record.header.type != RecordType::point) {
+            continue;
+        }
+        if (const auto point = point_of(record)) {  // It will come again.
+            std::erase_if(machine.points, [&](const SeenPoint& seen) {
+                return seen.id == point->id && !seen.durable;
+            });
+        }
+    }
+}
+
+// What an older session left on its way to the device is part of what the new one is told of: a
 // copy of the machine would take for its own what ends where both have been.
 bool SpoolStage::answer(const OpenStreams& question) {
     StreamsOpened answer{.machine = question.machine,
@@ -382,12 +399,14 @@ bool SpoolStage::inputs_empty() const {
 }
 
 bool SpoolStage::finish_drain() {
-    // Records that found no room were not acknowledged; their agents keep them.
+    // Records that found no room were not acknowledged; their agents keep them. Those that the
+    // spool has taken find none either when nothing is on its way to the device.
     const bool taken =
         std::ranges::all_of(ports_.records, [](const auto* ring) { return ring->empty(); });
     const bool stuck =
         std::ranges::any_of(held_, [](const auto& held) { return held.has_value(); });
-    if (!spool_.idle() || !notes_.empty() || !(taken || stuck)) {
+    const bool settled = spool_.idle() || disk_.in_flight() == 0;
+    if (!settled || !notes_.empty() || !(taken || stuck)) {
         return false;
     }
     if (const auto closed = spool_.close(); !closed) {

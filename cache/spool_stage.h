@@ -4,9 +4,10 @@
 //
 // Opening a machine: the control side sends OpenStreams and gets StreamsOpened (what the spool
 // holds); it decides with the vault's answer, sends SettleStreams, and only then lets the agent
-// send. From OpenStreams on, records of older sessions are dropped. Whatever is dropped is
-// accounted for by a Spooled note all the same: duplicates with the durable mark, gaps with the
-// expected sequence.
+// send. From OpenStreams on, records of older sessions are dropped, also those that the spool has
+// taken and not begun to write: the answer waits for the device only, never for room. Whatever is
+// dropped is accounted for by a Spooled note all the same: duplicates with the durable mark, gaps
+// with the expected sequence.
 //
 // Thread-safety: step() and the rings' ends named "in" belong to the spool's thread; drain(),
 // delivered_recovered(), failed(), usage() from any thread.
@@ -126,6 +127,8 @@ private:
 
     bool take_commands();
     void on(const OpenStreams& command);
+    // What the machine's older session left, and is not on its way to the device.
+    void take_back(const MachineId& id, Machine& machine);
     void on(const SettleStreams& command);
     void on(const CloseStreams& command);
     void on(const ForgetStreams& command);

@@ -133,6 +133,19 @@ void StreamTable::make_durable(const RecordHeader& header) {
     it->second.durable.apply(header);
 }
 
+void StreamTable::withdraw(const MachineId& machine, std::span<const RecordHeader> on_their_way) {
+    const StreamKey first{.machine = machine, .disk = {}, .generation = {}};
+    for (auto it = streams_.lower_bound(first);
+         it != streams_.end() && it->first.machine == machine; ++it) {
+        it->second.appended = it->second.durable;
+    }
+    for (const RecordHeader& header : on_their_way) {
+        if (const auto it = streams_.find(header.key); it != streams_.end()) {
+            it->second.appended.apply(header);
+        }
+    }
+}
+
 bool StreamTable::settle(const StreamKey& key, Seq committed, Seq open_fence) {
     const auto [it, fresh] = streams_.try_emplace(key);
     Stream& stream = it->second;

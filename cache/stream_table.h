@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <vector>
 
 namespace cw::cache {
@@ -76,6 +77,9 @@ public:
     void append(const RecordHeader& header);
     // `header` was appended and is durable now, as is everything before it.
     void make_durable(const RecordHeader& header);
+    // What was appended of the machine's histories counts no longer, but for what is durable and
+    // for `on_their_way`: records that will be, in append order.
+    void withdraw(const MachineId& machine, std::span<const RecordHeader> on_their_way);
     // The vault holds everything up to `committed`, where `open_fence` (0: none) is open; creates
     // the stream if unknown. A view that knows more keeps its own fence. False: nothing changed.
     bool settle(const StreamKey& key, Seq committed, Seq open_fence);

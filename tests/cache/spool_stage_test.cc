@@ -1,5 +1,6 @@
 #include "cache/spool_stage.h"
 
+#include "cache/spool_format.h"
 #include "tests/cache/spool_harness.h"
 
 #include <gtest/gtest.h>
@@ -12,10 +13,10 @@ protected:
     SpoolStageTest() { restart(); }
 
     // A new process on the same storage.
-    void restart() {
+    void restart(SpoolOptions options = small_options()) {
         stage_.reset();
         process_.reset();
-        process_ = std::make_unique<Process>(storage_, clock_, *random_, small_options());
+        process_ = std::make_unique<Process>(storage_, clock_, *random_, std::move(options));
         ASSERT_FALSE(process_->refused);
         SpoolStagePorts ports{.records = {&records_},
                               .spooled = {&spooled_},
@@ -71,6 +72,38 @@ protected:
         EXPECT_EQ(answer.streams.size(), 1U);
         return answer.streams.empty() ? StreamState{} : answer.streams[0];
     }
+    // The machine's session leaves a cache so full that some of what the log has taken finds no
+    // room: three writes fit into a region, and the rest of each counts as room all the same. A
+    // point lies behind them. Returns how many became durable.
+    std::uint64_t overfill(SessionId session) {
+        SpoolOptions options = small_options();
+        options.throttle_free = 0;
+        options.batch_bytes_max = 4 * mib;  // The log takes them all before it writes the first.
+        restart(std::move(options));
+        open(session);
+        const std::uint64_t room = process_->spool->usage().room;
+        std::uint64_t seq = 0, bytes = 0;
+        for (Record record = make_write(key_, Seq{1}, 16);
+             bytes + payload_bytes(record.header) + 2 * block_bytes <= room;
+             record = make_write(key_, Seq{seq + 1}, 16)) {
+            bytes += payload_bytes(record.header);
+            ++seq;
+            send(std::move(record), session);
+        }
+        send(make_point(1, Seq{seq}), session);
+        stage_->step(records_.capacity());
+        EXPECT_TRUE(records_.empty());
+        run();
+        EXPECT_FALSE(process_->spool->idle()) << "all of it found room: nothing is shown here";
+        left_bytes_ = taken_ - notes().bytes;
+        for (auto some = stored(); !some.empty(); some = stored()) {
+            for (const StoredRecord& one : some) {
+                held_.lsns.push_back(one.lsn);
+            }
+            run();  // The ring is small.
+        }
+        return held_.lsns.size();
+    }
     // All notes so far as one.
     pipeline::Spooled notes() {
         pipeline::Spooled sum, note;
@@ -106,6 +139,8 @@ protected:
     pipeline::Ring<pipeline::Release> releases_{8};
     pipeline::Ring<StoredRecord> stored_{8};
     std::uint64_t taken_ = 0, room_ = 0;
+    std::uint64_t left_bytes_ = 0;  // Of what found no room.
+    pipeline::Release held_;
     std::unique_ptr<Process> process_;
     std::unique_ptr<SpoolStage> stage_;
 };
@@ -179,6 +214,28 @@ TEST_F(SpoolStageTest, AHelloIsToldOfWhatAnOlderSessionLeftOnItsWay) {
     EXPECT_LT(steps, 50);
     ASSERT_EQ(answer.streams.size(), 1U);
     EXPECT_EQ(answer.streams[0].durable, Seq{1});
+}
+
+TEST_F(SpoolStageTest, AHelloIsAnsweredThoughWhatAnOlderSessionLeftFindsNoRoom) {
+    const std::uint64_t durable = overfill(SessionId{1});
+    const std::uint64_t taken = taken_;
+    EXPECT_EQ(found_by(SessionId{2}).durable, Seq{durable});
+    EXPECT_TRUE(process_->spool->idle());
+    EXPECT_EQ(notes().bytes, left_bytes_) << "what is dropped is accounted for";
+    EXPECT_EQ(taken_, taken) << "a promise of room is used up once";
+
+    // The agent sends it again, and the point that lies behind it.
+    commands_.try_push(SpoolCommand(SettleStreams{{{key_, Seq{}, Seq{}}}}));
+    ASSERT_TRUE(releases_.try_push(held_));
+    run();
+    send(make_write(key_, Seq{durable + 1}, 16), SessionId{2});
+    send(make_point(1, Seq{durable + 1}), SessionId{2});
+    run();
+    const pipeline::Spooled told = notes();
+    EXPECT_EQ(told.durable, Seq{durable + 1});
+    EXPECT_EQ(told.expected, std::nullopt);
+    EXPECT_EQ(told.points.size(), 1U);
+    EXPECT_EQ(stored().size(), 2U);
 }
 
 TEST_F(SpoolStageTest, ContinuesBehindWhatTheVaultHolds) {
@@ -348,6 +405,19 @@ TEST_F(SpoolStageTest, DrainMakesEverythingDurableTellsItAndEnds) {
     }
     EXPECT_EQ(progress, pipeline::Progress::drained);
     EXPECT_EQ(notes().durable, Seq{5});
+}
+
+TEST_F(SpoolStageTest, DrainEndsThoughWhatWasTakenFindsNoRoom) {
+    const std::uint64_t durable = overfill(SessionId{1});
+    stage_->drain();
+    pipeline::Progress progress = pipeline::Progress::worked;
+    for (int i = 0; i < 200 && progress != pipeline::Progress::drained; ++i) {
+        progress = stage_->step(16);
+    }
+    EXPECT_EQ(progress, pipeline::Progress::drained);
+    EXPECT_FALSE(stage_->failed());
+    restart();
+    EXPECT_EQ(found_by(SessionId{2}).durable, Seq{durable});
 }
 
 }  // namespace

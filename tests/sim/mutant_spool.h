@@ -27,6 +27,9 @@ public:
     }
     [[nodiscard]] SpoolId id() const override { return inner_->id(); }
     bool append(cache::Record& record) override { return inner_->append(record); }
+    std::vector<cache::Record> withdraw(const MachineId& machine) override {
+        return inner_->withdraw(machine);
+    }
     std::optional<cache::StoredRecord> take_durable() override;
     void release(cache::Lsn lsn) override { inner_->release(lsn); }
     void forget_stream(const cache::StreamKey& key) override { inner_->forget_stream(key); }

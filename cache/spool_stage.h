@@ -125,18 +125,27 @@ private:
         std::deque<SeenPoint> points;
     };
 
+    // Flow (spool_stage.cc).
     bool take_commands();
+    bool take_releases();
+    bool take_records(std::size_t budget);
+    bool deliver_recovered();
+    bool take_durable();
+    bool flush();
+    void update_room();
+    [[nodiscard]] bool inputs_empty() const;
+    bool finish_drain();
+
+    // Whose records are taken, and what is told of them (spool_stage_sessions.cc).
     void on(const OpenStreams& command);
-    // What the machine's older session left, and is not on its way to the device.
-    void take_back(const MachineId& id, Machine& machine);
     void on(const SettleStreams& command);
     void on(const CloseStreams& command);
     void on(const ForgetStreams& command);
+    // What the machine's older session left, and is not on its way to the device.
+    void take_back(const MachineId& id, Machine& machine);
     // False while records of an older session of the machine are not durable yet.
     bool answer(const OpenStreams& question);
     bool answer_some();
-    bool take_releases();
-    bool take_records(std::size_t budget);
     // False if the spool has no room now: the record stays.
     bool offer(std::uint32_t reactor, Record& record);
     // Why the record is not to be stored, having told its reactor; or false.
@@ -145,14 +154,9 @@ private:
                     const pipeline::Point& point);
     [[nodiscard]] bool cuts_fit(MachineId machine, const pipeline::Point& point) const;
     pipeline::Spooled& account(std::uint32_t reactor, const Record& record);
-    bool take_durable();
     void tell_durable(const StoredRecord& stored);
-    bool deliver_recovered();
-    bool flush();
-    void update_room();
     void remember_point(Machine& machine, const PointId& id, bool durable);
-    [[nodiscard]] bool inputs_empty() const;
-    bool finish_drain();
+    void remember_recovered(const Record& record);
 
     Spool& spool_;
     Disk& disk_;

@@ -4,6 +4,7 @@
 #include "appliance/engine_options.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "egress/blob/azure_endpoint.h"
 #include "ingest/wire/features.h"
 
 #include <algorithm>
@@ -70,6 +71,9 @@ ProcessServer::ProcessServer(const config::Settings& settings, ServerContext con
 
 Result<pipeline::MemoryPlan> ProcessServer::plan(pipeline::BudgetNeeds needs) {
     SystemSeams& seams = context_.seams;
+    if (const auto endpoint = blob::parse_azure_url(settings_.vault_url)) {
+        CW_TRY(blob::check_writable(*endpoint));
+    }
     CW_TRY_ASSIGN(vault_, open_vault_access(settings_, seams, &context_.conditions));
     CW_TRY_ASSIGN(signer_, vault::make_server_signer(*vault_.stores->make(), *vault_.kek,
                                                      *seams.random, context_.server));

@@ -61,8 +61,15 @@ std::unexpected<Error> invalid(std::string_view why) {
 
 }  // namespace
 
+std::string AzureEndpoint::account_path() const {
+    if (!path_style) {
+        return {};
+    }
+    return "/" + account + (secondary ? std::string(secondary_suffix) : "");
+}
+
 std::string AzureEndpoint::container_path(Container container) const {
-    std::string path = path_style ? "/" + account + "/" : "/";
+    std::string path = account_path() + "/";
     if (!prefix.empty()) {
         path += prefix + "-";
     }
@@ -74,10 +81,7 @@ std::string AzureEndpoint::object_path(const BlobName& name) const {
 }
 
 std::string AzureEndpoint::describe() const {
-    std::string text = origin;
-    if (path_style) {
-        text += "/" + account;
-    }
+    const std::string text = origin + account_path();
     return prefix.empty() ? text : text + "/" + prefix;
 }
 
@@ -126,6 +130,10 @@ Result<AzureEndpoint> parse_azure_url(std::string_view url) {
     endpoint.account = endpoint.path_style ? take_segment(origin.rest)
                                            : host.substr(0, std::min(host.find('.'), host.size()));
     endpoint.prefix = take_segment(origin.rest);
+    if (endpoint.account.ends_with(secondary_suffix)) {
+        endpoint.account.resize(endpoint.account.size() - secondary_suffix.size());
+        endpoint.secondary = true;
+    }
     if (!valid_account(endpoint.account)) {
         return invalid("no storage account in it");
     }
@@ -133,6 +141,16 @@ Result<AzureEndpoint> parse_azure_url(std::string_view url) {
         return invalid("the prefix is one name of letters, digits and single hyphens");
     }
     return endpoint;
+}
+
+Result<void> check_writable(const AzureEndpoint& endpoint) {
+    if (endpoint.secondary) {
+        return fail(Errc::config_invalid,
+                    endpoint.describe() +
+                        " is the account's secondary region, which can only be read: "
+                        "causeway export, causeway mount and causeway-restore work there");
+    }
+    return {};
 }
 
 Result<DiskUpload> parse_disk_upload(std::string_view url) {

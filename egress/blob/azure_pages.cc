@@ -12,8 +12,7 @@ namespace cw::blob {
 namespace {
 
 std::string path_of(const AzureEndpoint& endpoint, const PageBlobName& blob) {
-    return (endpoint.path_style ? "/" + endpoint.account : "") + "/" + blob.container + "/" +
-           blob.name;
+    return endpoint.account_path() + "/" + blob.container + "/" + blob.name;
 }
 
 PutResult result_of(const HttpReply& reply, const std::string& what, std::int64_t now_s) {

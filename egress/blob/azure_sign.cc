@@ -1,5 +1,6 @@
 #include "egress/blob/azure_sign.h"
 
+#include "egress/blob/azure_endpoint.h"
 #include "egress/blob/common.h"
 
 #include <algorithm>
@@ -40,7 +41,15 @@ std::string canonical_headers(const HttpHeaders& headers) {
 }
 
 std::string canonical_resource(const HttpRequest& request, std::string_view account) {
-    std::string text = "/" + std::string(account) + request.path;
+    // Also at the secondary region's address the resource is the account's.
+    const std::string at_secondary = "/" + std::string(account) + std::string(secondary_suffix);
+    std::string_view path = request.path;
+    std::string text = "/" + std::string(account);
+    if (path.starts_with(at_secondary + "/")) {
+        path.remove_prefix(at_secondary.size());
+        text += "/" + std::string(account);
+    }
+    text += path;
     std::map<std::string_view, std::vector<std::string_view>> sorted;
     for (const auto& [name, value] : request.query) {
         sorted[name].push_back(value);

@@ -123,6 +123,7 @@ private:
     [[nodiscard]] bool pump_one();
     void put_first(Pending pending);
     void fail_first(Error error);
+    void end_unsent(Pending pending, Error error);
     void send(Pending pending);
     [[nodiscard]] bool deserves_another(Pending& pending, const HttpReply& reply);
     void answered(std::uint64_t key, HttpReply& reply);
@@ -200,17 +201,27 @@ bool AzureStore::pump_one() {
 }
 
 void AzureStore::fail_first(Error error) {
-    if (waiting_.front().probe) {
+    Pending first = std::move(waiting_.front());
+    waiting_.pop_front();
+    end_unsent(std::move(first), std::move(error));
+}
+
+void AzureStore::end_unsent(Pending pending, Error error) {
+    if (pending.probe) {
         vault_->gate.end(this, false);
     }
     // Shared with the queue only because a std::function must be copyable.
-    const std::shared_ptr<AzureCall> call = std::move(waiting_.front().call);
-    waiting_.pop_front();
+    const std::shared_ptr<AzureCall> call = std::move(pending.call);
     finished_.push([call, error = std::move(error)] { call->fail_unsent(error); });
 }
 
 void AzureStore::send(Pending pending) {
     HttpRequest request = pending.call->build(vault_->wire);
+    if (request.method != "GET" && request.method != "HEAD") {
+        if (auto ok = check_writable(vault_->wire.endpoint); !ok) {
+            return end_unsent(std::move(pending), std::move(ok.error()));
+        }
+    }
     request.origin = vault_->wire.endpoint.origin;
     pending.dated_s = vault_->date.date_s();
     request.headers.emplace_back("x-ms-date", format_http_date(pending.dated_s));

@@ -252,6 +252,23 @@ TEST_F(AzureKeys, H9_SecretsNeverAppearInErrorsOrNames) {
     EXPECT_EQ(to_string(*lost.error).find(secret), std::string::npos);
 }
 
+TEST_F(AzureKeys, D20_NothingIsWrittenAtTheAddressOfASecondaryRegion) {
+    AzureOptions options = shared_key();
+    options.url.insert(options.url.find(fake_azure::test_account) +
+                           std::string_view(fake_azure::test_account).size(),
+                       secondary_suffix);
+    const auto store = open(std::move(options));
+    const PutResult put = put_and_wait(*store, put_of("x", "y"));
+    EXPECT_EQ(put.outcome, PutOutcome::refused);
+    EXPECT_EQ(put.error->code, Errc::config_invalid);
+    EXPECT_NE(put.error->detail.find("secondary"), std::string::npos) << put.error->detail;
+    const auto created = create_containers_and_wait(*store);
+    EXPECT_FALSE(created);
+    const auto removed = remove_and_wait(*store, {Container::data, "x"});
+    EXPECT_FALSE(removed);
+    EXPECT_EQ(fake_.stats().count("*"), 0U);
+}
+
 TEST_F(AzureKeys, ConfigurationMistakesAreNamedBeforeAnyRequest) {
     const auto error_of = [this](AzureOptions options) {
         const auto factory = make_azure_factory(std::move(options), clock_, *random_);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/random.h"
+#include "egress/blob/azure_endpoint.h"
 #include "egress/blob/azure_store.h"
 #include "tests/fake_azure/fake_azure.h"
 

@@ -118,6 +118,21 @@ TEST(AzureUrl, KnowsHostAndPathStyle) {
     EXPECT_TRUE(parse_azure_url("http://[::1]:10000/acct1"));
 }
 
+TEST(AzureUrl, TellsTheSecondaryRegionOfAnAccount) {
+    const auto cloud = parse_azure_url("https://acct1-secondary.blob.core.windows.net/site-a");
+    ASSERT_TRUE(cloud) << to_string(cloud.error());
+    EXPECT_TRUE(cloud->secondary);
+    EXPECT_EQ(cloud->account, "acct1");
+    EXPECT_EQ(cloud->container_path(Container::data), "/site-a-data");
+    EXPECT_EQ(cloud->describe(), "https://acct1-secondary.blob.core.windows.net/site-a");
+    const auto emulator = parse_azure_url("http://127.0.0.1:10000/acct1-secondary/site-a");
+    ASSERT_TRUE(emulator);
+    EXPECT_EQ(emulator->account, "acct1");
+    EXPECT_EQ(emulator->container_path(Container::keys), "/acct1-secondary/site-a-keys");
+    EXPECT_FALSE(parse_azure_url("https://acct1.blob.core.windows.net")->secondary);
+    EXPECT_FALSE(parse_azure_url("https://-secondary.blob.core.windows.net"));
+}
+
 TEST(AzureUrl, RefusesWhatWouldLeakOrNotWork) {
     for (const std::string_view url :
          {"", "ftp://a", "https://", "http://acct1.blob.core.windows.net", "https://a.b.c/x",

@@ -41,6 +41,13 @@ TEST(SharedKey, SignsAPutAsTheReferenceDoes) {
     EXPECT_EQ(signature(http), "l0glqqfFXWj/+9NkvL2Kqi4BuAfNzXismgeHh2GoG7s=");
 }
 
+TEST(SharedKey, SignsAtTheSecondaryRegionWhatItWouldSignAtTheFirst) {
+    EXPECT_EQ(string_to_sign(request("GET", "/devstoreaccount1-secondary/cont1/b1"), account),
+              string_to_sign(request("GET", "/devstoreaccount1/cont1/b1"), account));
+    EXPECT_EQ(string_to_sign(request("GET", "/cont1/b1"), account),
+              string_to_sign(request("GET", "/cont1/b1"), account));
+}
+
 TEST(SharedKey, SignsALeaseWithItsQuery) {
     HttpRequest http = request("PUT", "/devstoreaccount1/cont1/b1");
     http.query = {{"timeout", "20"}, {"comp", "lease"}};

@@ -33,6 +33,27 @@ PY
 # objects_of DIRECTORY: name and size of everything in it, as containers and blobs.
 objects_of() { (cd "$1" && find . -type f -printf '%P %s\n' | LC_ALL=C sort); }
 
+# second_region OPTION AUTH: the region is out, and with it the server; what is left is the copy that can only be read.
+second_region() {
+    local secondary=${vault/devstoreaccount1/devstoreaccount1-secondary} elsewhere=$demo/elsewhere.toml
+    sed -e "s#$vault#$secondary#" -e "s#^state_dir = .*#state_dir = \"$demo/state-elsewhere\"#" "$demo/causeway.toml" > "$elsewhere"
+    restored_by_program p1 --vault "$secondary" --auth "$2" "$1" "$demo/credential" --ca-file "$azurite_dir/azurite.crt" --no-crc64
+    causeway --config "$elsewhere" points "$demo_machine" >"$demo/elsewhere.out" 2>&1
+    grep -c ' p[123]$' "$demo/elsewhere.out" | says -x 3 || die "the copy does not list the three: $(tail -n 1 "$demo/elsewhere.out")"
+    causeway --config "$elsewhere" verify "$demo_machine" --level full | tail -n 1 | says ^intact || die "the copy does not prove itself"
+    # What writes down in the vault what it does is refused, and names what does not.
+    causeway --config "$elsewhere" failover "$demo_machine" --output "$demo/elsewhere.img" >"$demo/elsewhere.out" 2>&1 && die "a failover was noted in the copy"
+    says 'can only be read: causeway export' <"$demo/elsewhere.out" || die "a failover from the copy: $(tail -n 1 "$demo/elsewhere.out")"
+    [ ! -e "$demo/elsewhere.img" ] || die "a refused failover left an image"
+    causeway --config "$elsewhere" export "$demo_machine" --output "$demo/elsewhere.img" >"$demo/elsewhere.out" 2>&1 ||
+        die "no export from the copy: $(tail -n 1 "$demo/elsewhere.out")"
+    [ "$(sum_of "$demo/elsewhere.img")" = "$(awk '$1 == "p3" { print $2 }' "$demo/noted")" ] || die "the export from the copy differs"
+    timeout 60 causewayd --config "$elsewhere" >"$demo/elsewhere.out" 2>&1 && die "a server wrote to the copy"
+    says CONFIG_INVALID <"$demo/elsewhere.out" && says 'can only be read' <"$demo/elsewhere.out" ||
+        die "the server does not say why it did not start: $(tail -n 1 "$demo/elsewhere.out")"
+    echo "the account's secondary region is read and verified, and p1 and p3 brought back from it; nothing is written there"
+}
+
 whole_job() (  # shared-key|sas|fixed-token
     demo_begin
     ordered_seed
@@ -57,6 +78,7 @@ crc64 = false"
     echo "causeway-restore brings p2 back from Azurite"
     demo_stop_agent
     kill "$demo_server_pid" && demo_reap "$demo_server_pid"  # What it has written stays as it is now.
+    second_region "$option" "$1"
 
     NODE_EXTRA_CA_CERTS=$azurite_dir/azurite.crt NODE_PATH=build/npm/node_modules node tests/e2e/azure_sdk_reader.js \
         "$account_url" --save "$demo/sdk" "$1" "$1" "$demo/credential" || die "the SDK cannot read the vault"

@@ -48,6 +48,9 @@ second_region() {
     causeway --config "$elsewhere" export "$demo_machine" --output "$demo/elsewhere.img" >"$demo/elsewhere.out" 2>&1 ||
         die "no export from the copy: $(tail -n 1 "$demo/elsewhere.out")"
     [ "$(sum_of "$demo/elsewhere.img")" = "$(awk '$1 == "p3" { print $2 }' "$demo/noted")" ] || die "the export from the copy differs"
+    causeway --config "$elsewhere" mount "$demo_machine" --run "qemu-img convert -f raw -O raw \$uri $demo/mounted.img" >"$demo/elsewhere.out" 2>&1 ||
+        die "no mount from the copy: $(tail -n 1 "$demo/elsewhere.out")"
+    cmp "$demo/mounted.img" "$demo/elsewhere.img" || die "the mount from the copy differs"
     timeout 60 causewayd --config "$elsewhere" >"$demo/elsewhere.out" 2>&1 && die "a server wrote to the copy"
     says CONFIG_INVALID <"$demo/elsewhere.out" && says 'can only be read' <"$demo/elsewhere.out" ||
         die "the server does not say why it did not start: $(tail -n 1 "$demo/elsewhere.out")"

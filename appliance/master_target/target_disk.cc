@@ -8,6 +8,7 @@
 #include "pipeline/fence.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace cw::appliance {
 namespace {
@@ -192,6 +193,7 @@ Result<TargetDisk::PointFit> TargetDisk::fits(const PointId& id, const pipeline:
     if (writer_->phase() != Phase::collecting) {
         return fail(Errc::target_switching, options_.path);
     }
+    CW_TRY(look_untouched());
     if (cut.generation < writer_->generation() ||
         (cut.generation == writer_->generation() && cut.cut < writer_->received())) {
         return PointFit::old;
@@ -209,6 +211,17 @@ Result<TargetDisk::PointFit> TargetDisk::fits(const PointId& id, const pipeline:
         return std::unexpected(*repair_.damaged());
     }
     return PointFit::fits;
+}
+
+// No point is made over content that somebody else has changed, and people hear of it before they
+// need one.
+Result<void> TargetDisk::look_untouched() {
+    auto untouched = writer_->check_untouched();
+    if (!untouched) {
+        touched_ = true;
+        conditions_.raise(untouched.error().code, subject(), untouched.error().detail);
+    }
+    return untouched;
 }
 
 Result<void> TargetDisk::take_point(const pipeline::Record& record) {
@@ -310,6 +323,9 @@ Result<void> TargetDisk::cancel() {
     if (!cancelled && of_device(cancelled.error().code)) {
         failed(cancelled.error());
     } else if (cancelled) {
+        if (std::exchange(touched_, false)) {
+            conditions_.clear(Errc::target_unsafe, subject());
+        }
         repair_.damage({Errc::resync_required, "what was collected was cancelled by an operator"});
     }
     return cancelled;

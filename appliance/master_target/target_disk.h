@@ -100,6 +100,7 @@ public:
 
 private:
     Result<void> try_open();
+    Result<void> look_untouched();
     Result<void> clear_left_over();
     bool failed(const Error& error);
     [[nodiscard]] TargetWork work() const;
@@ -116,6 +117,7 @@ private:
     std::optional<Error> trouble_;  // Not open, and why.
     StreamRepair repair_;
     bool unsynced_ = false;
+    bool touched_ = false;  // Somebody else wrote to the target: shown until it is given up.
     bool cleared_ = false;  // While it waits for its id: nothing of an earlier life is left.
     std::uint64_t taken_bytes_ = 0, blocks_compared_ = 0;
     WorkMeter meter_;  // Of the merge or switch under way.

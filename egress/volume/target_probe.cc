@@ -1,5 +1,7 @@
 #include "egress/volume/target_probe.h"
 
+#include "base/clock.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -110,29 +112,13 @@ Result<void> check_device(const std::string& path, dev_t device) {
     return check_swap(path, is_it);
 }
 
-// A running virtual machine locks bytes of its images.
-Result<void> check_locks(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return fail_errno(Errc::io_error, "open " + path, errno);
-    }
-    struct flock lock{};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;  // From the start to the end, however long the file becomes.
-    const int asked = ::fcntl(fd, F_OFD_GETLK, &lock);
-    ::close(fd);
-    return asked == 0 && lock.l_type != F_UNLCK
-               ? fail(Errc::target_unsafe, path + " is locked by a program that uses it")
-               : Result<void>{};
-}
-
-Result<void> check_file(const std::string& path, const struct stat& file) {
+Result<void> check_file(const std::string& path, const struct stat& file, const TargetHold* ours) {
     const auto is_it = [&](const struct stat& st) {
         return st.st_dev == file.st_dev && st.st_ino == file.st_ino;
     };
     CW_TRY(check_loops(path, is_it));
     CW_TRY(check_swap(path, is_it));
-    return check_locks(path);
+    return ours != nullptr ? ours->check_others() : TargetHold::check(path);
 }
 
 // What a target is, and what its bytes lie on.
@@ -211,9 +197,20 @@ public:
         return "device " + number_of(st.st_rdev);  // Nothing better: the number of this boot.
     }
 
-    Result<void> check_unused(const std::string& path) override {
+    Result<void> check_unused(const std::string& path, const TargetHold* ours) override {
         CW_TRY_ASSIGN(const struct stat st, stat_of(path));
-        return S_ISREG(st.st_mode) ? check_file(path, st) : check_device(path, st.st_rdev);
+        return S_ISREG(st.st_mode) ? check_file(path, st, ours) : check_device(path, st.st_rdev);
+    }
+
+    Result<std::unique_ptr<TargetHold>> hold(const std::string& path) override {
+        CW_TRY_ASSIGN(const struct stat st, stat_of(path));
+        return S_ISREG(st.st_mode) ? TargetHold::take(path)
+                                   : Result<std::unique_ptr<TargetHold>>{nullptr};
+    }
+
+    Result<std::int64_t> written_ns(const std::string& path) override {
+        CW_TRY_ASSIGN(const struct stat st, stat_of(path));
+        return S_ISREG(st.st_mode) ? st.st_mtim.tv_sec * ns_per_s + st.st_mtim.tv_nsec : 0;
     }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "egress/volume/target_hold.h"
 
 #include <cstdint>
 #include <memory>
@@ -18,8 +19,14 @@ public:
     virtual Result<std::string> identity(const std::string& path) = 0;
     // Refuses what is in use: a mounted device or one with a mounted partition, one that holds
     // volumes or arrays, swap, what lies behind a loop device, a file that somebody has locked (as
-    // QEMU does). Errors: target_unsafe, not_found.
-    virtual Result<void> check_unused(const std::string& path) = 0;
+    // QEMU does), `ours` apart. Errors: target_unsafe, not_found.
+    virtual Result<void> check_unused(const std::string& path,
+                                      const TargetHold* ours = nullptr) = 0;
+    // Null where there is nothing to hold. Errors: as TargetHold::take().
+    virtual Result<std::unique_ptr<TargetHold>> hold(const std::string& path) = 0;
+    // When its content was last written, in ns of the file system's clock; 0: nobody knows, as of
+    // a device. Errors: not_found, io_error.
+    virtual Result<std::int64_t> written_ns(const std::string& path) = 0;
 };
 
 // Reads /proc/self/mountinfo, /proc/swaps and /sys/dev/block.

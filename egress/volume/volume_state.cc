@@ -9,11 +9,13 @@ namespace {
 
 // u32 CRC-32C of the rest, u32 magic "CWV1", u8 phase, u8 what is there, then the fields in order,
 // then what is there: the held point, its words (u8 kind, tag), its group (16 bytes, u8 1 if it is
-// promised, 2 if it is decided), the machine's name, the decided points (u16 count, 16 bytes each).
+// promised, 2 if it is decided), the machine's name, the decided points (u16 count, 16 bytes each),
+// when the target was last written (i64 ns, not 0).
 // A bit that is not known, and bytes that no bit tells of, are a later program's: refused.
 constexpr std::uint32_t state_magic = 0x31565743;
 constexpr std::uint8_t has_point_bit = 1, without_undo_bit = 2, has_words_bit = 4,
-                       has_group_bit = 8, has_name_bit = 16, has_decided_bit = 32, known_bits = 63;
+                       has_group_bit = 8, has_name_bit = 16, has_decided_bit = 32,
+                       has_written_bit = 64, known_bits = 127;
 constexpr std::uint8_t group_promised = 1, group_decided = 2;
 constexpr std::size_t state_bytes_max = 16 * 1024, text_bytes_max = 4096;
 
@@ -28,6 +30,7 @@ std::uint8_t bits_of(const VolumeState& state) {
     bits |= state.point && !state.point->group.is_nil() ? has_group_bit : 0U;
     bits |= !state.machine_name.empty() ? has_name_bit : 0U;
     bits |= !state.decided.empty() ? has_decided_bit : 0U;
+    bits |= state.target_written_ns != 0 ? has_written_bit : 0U;
     return static_cast<std::uint8_t>(bits);
 }
 
@@ -93,6 +96,13 @@ Result<VolumeState> parse(ByteReader& in) {
     }
     if ((bits & has_decided_bit) != 0) {
         CW_TRY(parse_decided(in, state.decided));
+    }
+    if ((bits & has_written_bit) != 0) {
+        CW_TRY_ASSIGN(const std::uint64_t written, in.u64());
+        state.target_written_ns = static_cast<std::int64_t>(written);
+        if (written == 0) {
+            return fail(Errc::record_corrupt, "volume state: a time that is none");
+        }
     }
     if (!in.at_end()) {
         return fail(Errc::record_corrupt, "volume state: bytes behind it");
@@ -215,6 +225,9 @@ Result<void> write_volume_state(Disk& disk, const std::string& path, const Volum
         for (const PointId& point : state.decided) {
             out.bytes(point.bytes);
         }
+    }
+    if (state.target_written_ns != 0) {
+        out.u64(static_cast<std::uint64_t>(state.target_written_ns));
     }
     ByteVector bytes;
     ByteAppender(bytes).u32(crc32c(body));

@@ -49,6 +49,8 @@ struct VolumeState {
     // Points that undo logs return to, whose groups were decided (they are points of them) after
     // the logs were written. Oldest decision first.
     std::vector<PointId> decided = {};
+    // TargetProbe::written_ns() when collecting began; 0: not known.
+    std::int64_t target_written_ns = 0;
 };
 // What an undo log says of a point, with what was decided since.
 HeldPoint with_decision(HeldPoint point, const VolumeState& state);

@@ -70,11 +70,12 @@ Result<void> VolumeWriter::begin_switch(const PointId& wanted) {
         after.phase = Phase::returning;
         after.point = with_decision(kept->point, state_);
     }
-    CW_TRY(context_.probe.check_unused(options_.target_path));
+    CW_TRY(context_.probe.check_unused(options_.target_path, hold_.get()));
     CW_TRY_ASSIGN(const std::string identity, context_.probe.identity(options_.target_path));
     if (identity != state_.target_identity) {
         return fail(Errc::target_unsafe, options_.target_path + " has become '" + identity + "'");
     }
+    CW_TRY(check_untouched());
     CW_CRASH_POINT("volume.before_switch");
     CW_TRY(set_state(std::move(after)));
     CW_CRASH_POINT("volume.switched");
@@ -100,6 +101,9 @@ Result<void> VolumeWriter::begin_copy() {
     }
     switch_work_ = {.done_bytes = 0, .total_bytes = overlay_->held_bytes()};
     CW_TRY(open_target());  // Now for writing.
+    if (hold_) {
+        CW_TRY(hold_->begin_writing());
+    }
     overlay_->rebind(*target_);
     return {};
 }
@@ -175,6 +179,7 @@ Result<bool> VolumeWriter::apply_some(std::uint64_t budget_bytes) {
             overlay_.reset();
             log_.reset();
             history_.reset();
+            hold_.reset();
             CW_TRY(clear_work_files(context_.disk, options_.work_directory));
             return true;
         }

@@ -39,7 +39,7 @@ Result<std::unique_ptr<VolumeWriter>> VolumeWriter::open(Options options, Contex
 }
 
 Result<void> VolumeWriter::start() {
-    CW_TRY(context_.probe.check_unused(options_.target_path));
+    CW_TRY(context_.probe.check_unused(options_.target_path, hold_.get()));
     CW_TRY_ASSIGN(const std::string identity, context_.probe.identity(options_.target_path));
     if (!options_.expected_identity.empty() && identity != options_.expected_identity) {
         return fail(Errc::target_unsafe, options_.target_path + " is '" + identity + "', not '" +
@@ -63,6 +63,9 @@ Result<void> VolumeWriter::start() {
                   .point = {},
                   .machine_name = state_.machine_name};  // As before a cancel.
         CW_TRY(clear_work_files(context_.disk, options_.work_directory));
+    }
+    CW_TRY(take_hold());
+    if (!known) {
         CW_TRY(write_volume_state(context_.disk, path("state"), state_));
     }
     CW_TRY(open_target());
@@ -78,6 +81,37 @@ Result<void> VolumeWriter::start() {
     CW_TRY(context_.disk.sync_directory(options_.work_directory));
     CW_TRY(replay());
     return state_.phase == Phase::collecting ? Result<void>{} : begin_copy();
+}
+
+// First nobody else may write to it, then it is noted when somebody last did.
+Result<void> VolumeWriter::take_hold() {
+    if (state_.phase == Phase::done) {
+        hold_.reset();
+        return {};
+    }
+    if (hold_ == nullptr) {
+        CW_TRY_ASSIGN(hold_, context_.probe.hold(options_.target_path));
+    }
+    if (state_.phase == Phase::collecting && state_.target_written_ns == 0) {
+        // Of one that was begun by an older program: what was written since is not known.
+        CW_TRY_ASSIGN(state_.target_written_ns, context_.probe.written_ns(options_.target_path));
+    }
+    return {};
+}
+
+Result<void> VolumeWriter::check_untouched() const {
+    if (state_.target_written_ns == 0 || state_.phase == Phase::switching ||
+        state_.phase == Phase::done) {
+        return {};
+    }
+    CW_TRY_ASSIGN(const std::int64_t written, context_.probe.written_ns(options_.target_path));
+    return written == state_.target_written_ns
+               ? Result<void>{}
+               : fail(Errc::target_unsafe,
+                      options_.target_path +
+                          " was written to by somebody else, so what was collected does not fit "
+                          "it any more: give that up and collect anew (causeway target cancel, "
+                          "or causeway failback --cancel)");
 }
 
 Result<void> VolumeWriter::open_target() {

@@ -92,6 +92,9 @@ public:
     Result<void> name_machine(const std::string& name);
     // Everything taken is on stable storage.
     Result<void> sync();
+    // Whether the target still has the content that the overlay was made over: nobody else wrote to
+    // it. Of a device nobody knows. Errors: target_unsafe, not_found, io_error.
+    [[nodiscard]] Result<void> check_untouched() const;
     // What the target holds now, whatever has been taken: it is only read until the switch.
     // A range of sectors within it. Errors: io_error.
     Result<void> read_target(std::uint64_t offset, MutableBytes out) {
@@ -121,6 +124,7 @@ private:
     VolumeWriter(Options options, Context context)
         : options_(std::move(options)), context_(context) {}
     Result<void> start();
+    Result<void> take_hold();
     Result<void> open_target();
     Result<void> replay();
     Result<void> undo_lost_merge();
@@ -145,6 +149,7 @@ private:
     const Options options_;
     Context context_;
     VolumeState state_;
+    std::unique_ptr<TargetHold> hold_;  // Until the target is done; null for a device.
     std::unique_ptr<TargetIo> target_;  // Opened for reading until the switch.
     std::unique_ptr<Overlay> overlay_;
     std::unique_ptr<RedoLog> log_;

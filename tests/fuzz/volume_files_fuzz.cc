@@ -128,6 +128,7 @@ void write_state(Disk& disk, const StateParts& with) {
             state.point->group.bytes.fill(std::byte{3});
             state.point->provisional = with.promised;
             state.machine_name = "web-1";
+            state.target_written_ns = 7;
             state.decided.resize(2);
         }
     }

@@ -20,11 +20,16 @@ inline constexpr const char* target_path = "/old/disk.img";
 class FakeProbe final : public volume::TargetProbe {
 public:
     Result<std::string> identity(const std::string&) override { return name; }
-    Result<void> check_unused(const std::string& path) override {
+    Result<void> check_unused(const std::string& path, const volume::TargetHold*) override {
         return used ? fail(Errc::target_unsafe, path + " is mounted") : Result<void>{};
     }
+    Result<std::unique_ptr<volume::TargetHold>> hold(const std::string&) override {
+        return nullptr;
+    }
+    Result<std::int64_t> written_ns(const std::string&) override { return written; }
     std::string name = "file 1 2";
     bool used = false;
+    std::int64_t written = 7;
 };
 
 // A disk in a vault: base data, holes, small overwrites that leave blocks without a fingerprint.

@@ -23,11 +23,14 @@ inline const DiskId disk_id{{std::byte{1}}};
 class FakeProbe final : public TargetProbe {
 public:
     Result<std::string> identity(const std::string&) override { return name; }
-    Result<void> check_unused(const std::string& path) override {
+    Result<void> check_unused(const std::string& path, const TargetHold*) override {
         return used ? fail(Errc::target_unsafe, path + " is mounted") : Result<void>{};
     }
+    Result<std::unique_ptr<TargetHold>> hold(const std::string&) override { return nullptr; }
+    Result<std::int64_t> written_ns(const std::string&) override { return written; }
     std::string name = "file 1 2";
     bool used = false;
+    std::int64_t written = 7;
 };
 
 // One step of a stream, and the disk after it for points.

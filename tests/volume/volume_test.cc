@@ -261,6 +261,52 @@ TEST_F(VolumeTest, GapsForeignBaseAndDamageAreRefusedDuplicatesAreNot) {
     EXPECT_TRUE(writer->take(resumed));
 }
 
+TEST_F(VolumeTest, ATargetThatSomebodyElseWroteToIsNotSwitched) {
+    const Stream stream(11);
+    begin(stream, 1);
+    auto writer = open().value();
+    ASSERT_TRUE(feed(*writer, stream));
+    const PointId point = writer->point()->id;
+    EXPECT_TRUE(writer->check_untouched());
+    probe_.written = 8;
+    EXPECT_EQ(writer->check_untouched().error().code, Errc::target_unsafe);
+    const auto refused = writer->begin_switch(point);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::target_unsafe);
+    EXPECT_NE(refused.error().detail.find("causeway target cancel"), std::string::npos);
+    writer.reset();
+    writer = open().value();  // Also after a restart.
+    EXPECT_FALSE(writer->begin_switch(point));
+    writer->cancel().value();
+    ASSERT_TRUE(feed(*writer, stream));
+    EXPECT_TRUE(writer->begin_switch(point));
+}
+
+TEST(TargetHold, AMachineThatWouldWriteTheImageIsRefusedAndOneThatReadsItIsNot) {
+    const std::string image = testing::TempDir() + "cw_hold" + std::to_string(::getpid());
+    std::ofstream(image) << "x";
+    const auto sees_lock = [fd = ::open(image.c_str(), O_RDWR | O_CLOEXEC)](std::int64_t byte) {
+        struct flock lock{};
+        lock.l_type = F_WRLCK;
+        lock.l_start = byte;
+        lock.l_len = 1;
+        EXPECT_EQ(::fcntl(fd, F_OFD_GETLK, &lock), 0);
+        return lock.l_type != F_UNLCK;
+    };
+    auto hold = TargetHold::take(image).value();
+    EXPECT_TRUE(sees_lock(201));  // Whoever would write looks here,
+    EXPECT_FALSE(sees_lock(200));
+    EXPECT_FALSE(sees_lock(101));  // and whoever counts on nobody writing, here.
+    EXPECT_TRUE(hold->check_others());
+    EXPECT_EQ(TargetHold::check(image).error().code, Errc::target_unsafe);
+    ASSERT_TRUE(hold->begin_writing());
+    EXPECT_TRUE(sees_lock(101));
+    EXPECT_EQ(TargetHold::take(image).error().code, Errc::target_unsafe);
+    hold.reset();
+    EXPECT_TRUE(TargetHold::check(image));
+    std::filesystem::remove(image);
+}
+
 TEST(TargetProbe, KnowsWhatMountinfoMounts) {
     constexpr std::string_view text =
         "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"

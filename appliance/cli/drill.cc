@@ -20,7 +20,7 @@ constexpr std::size_t receipt_bytes_max = 1 * mib;
 
 struct DrillArguments {
     std::string machine, point = "latest", receipt, check, scratch, expect, timeout = "2min";
-    bool boot = false;
+    bool boot = false, bytes_suffice = false;
 };
 
 Result<void> check(Cli& cli, const std::string& path) {
@@ -53,7 +53,7 @@ std::string receipt_path(const DrillArguments& arguments, const config::Settings
                                      : arguments.receipt;
 }
 
-void print_report(const Cli& cli, const DrillReport& report, const std::string& path) {
+void print_report(const Cli& cli, const DrillReport& report, bool proven, const std::string& path) {
     if (cli.json) {
         nlohmann::json findings = nlohmann::json::array();
         for (const DrillFinding& finding : report.findings) {
@@ -63,13 +63,18 @@ void print_report(const Cli& cli, const DrillReport& report, const std::string& 
                     {"point_time", recovery::time_text(report.point.source_time)},
                     {"bytes", report.bytes},
                     {"checked", report.checked},
+                    {"proven", proven},
                     {"findings", findings},
                     {"receipt", path}});
         return;
     }
     std::printf("point %s of %s: %s\n", to_string(report.point.id).c_str(),
                 recovery::time_text(report.point.source_time).c_str(),
-                report.checked ? "proven" : "its bytes are proven, no file system was checked");
+                report.checked ? "proven"
+                : proven       ? "its bytes are proven, no file system was checked"
+                               : "its bytes are proven, no file system was checked: the point does "
+                                 "not count as proven; boot it with --boot, or say that its bytes "
+                                 "are enough with --bytes-suffice");
     for (const DrillFinding& finding : report.findings) {
         std::printf("  %s: %s\n", finding.subject.c_str(),
                     escape_for_display(finding.result, job_text_max).c_str());
@@ -116,12 +121,15 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
     const auto parent = std::filesystem::absolute(path).parent_path().string();
     CW_TRY(cli.seams.disk->create_directories(parent));
     CW_TRY(write_file_atomically(*cli.seams.disk, path, as_bytes(receipt)));
+    const bool proven = report.checked || arguments.bytes_suffice;
     JobEnd end;
-    end.point = point->id;
-    end.point_time = point->source_time;
-    end.detail = "receipt " + path;
+    if (proven) {
+        end.point = point->id;
+        end.point_time = point->source_time;
+    }
+    end.detail = (proven ? "receipt " : "bytes only, not counted as proven; receipt ") + path;
     CW_TRY(job->end(end));
-    print_report(cli, report, path);
+    print_report(cli, report, proven, path);
     return {};
 }
 
@@ -140,6 +148,8 @@ void add_drill_command(CLI::App& app, Cli& cli) {
     command->add_option("--expect", arguments->expect, "--boot: text on the serial console");
     command->add_option("--boot-timeout", arguments->timeout, "--boot: until it has said it")
         ->capture_default_str();
+    command->add_flag("--bytes-suffice", arguments->bytes_suffice,
+                      "The point counts as proven although no file system of it could be checked");
     command->add_option("--check", arguments->check,
                         "Check this receipt's signature against the vault, and show it");
     command->callback([&cli, arguments] { cli.run([&] { return drill(cli, *arguments); }); });

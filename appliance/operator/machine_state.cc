@@ -255,7 +255,7 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
         return {};
     }
     if (job->verb == Verb::drill) {
-        if (end.point_time >= record.proven_time) {
+        if (!end.point.is_nil() && end.point_time >= record.proven_time) {
             record.proven = end.point;
             record.proven_time = end.point_time;
             record.proven_at = end.at;

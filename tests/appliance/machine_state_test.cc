@@ -156,6 +156,12 @@ TEST_F(MachineStateTest, ADrillIsInNobodysWayAndProvesTheNewestPointOnly) {
     ASSERT_TRUE(end_job(record_, failover.id, with_point()));
     ASSERT_TRUE(run(Verb::drill, with_point()));  // Of an older point.
     EXPECT_EQ(record_.proven, newer.point);
+    JobEnd nothing_checked = newer;
+    nothing_checked.point = {};
+    nothing_checked.point_time = WallMicros{900'000};
+    ASSERT_TRUE(run(Verb::drill, nothing_checked));
+    EXPECT_EQ(record_.proven, newer.point);
+    EXPECT_EQ(record_.proven_time, newer.point_time);
 }
 
 TEST_F(MachineStateTest, BeginningAndEndingTwiceIsDoingItOnce) {

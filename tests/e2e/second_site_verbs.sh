@@ -111,6 +111,10 @@ wait_for 180 "PROOF_OVERDUE" overdue
 pass "a machine that was never proven raises PROOF_OVERDUE"
 mkdir "$demo/scratch"
 check "a drill" exit_code_is 0 cli drill "$demo_machine" --receipt "$demo/receipt.json" --scratch "$demo/scratch"
+check "that found no file system to check says so" said 'does not count as proven'
+check "and does not count" eval 'cli machines "$demo_machine" | says "proven point: none"'
+check "unless bytes are enough" exit_code_is 0 \
+    cli drill "$demo_machine" --bytes-suffice --receipt "$demo/receipt.json" --scratch "$demo/scratch"
 check "saw the disk as it was" grep -q "sha256 $five_truth" "$demo/receipt.json"
 check "left nothing behind" test -z "$(ls -A "$demo/scratch")"
 check "its receipt is genuine" exit_code_is 0 cli drill --check "$demo/receipt.json"
@@ -119,7 +123,7 @@ check "a forged one is not" exit_code_is 1 cli drill --check "$demo/forged.json"
 check "the machine knows its newest proven point" eval 'cli machines "$demo_machine" | says "proven point: $five"'
 limit_is 999h  # It looks at once.
 wait_for 180 "the end of PROOF_OVERDUE" not_overdue
-pass "a drill ends PROOF_OVERDUE"
+pass "a drill whose bytes are enough ends PROOF_OVERDUE"
 
 # Failover to files: another point may be chosen until the commit.
 write_until 240

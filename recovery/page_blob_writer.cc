@@ -14,12 +14,15 @@ namespace {
 constexpr std::uint64_t window_bytes = blob::page_write_bytes_max, grain_bytes = 64 * kib;
 constexpr unsigned attempts_max = 8;
 constexpr std::int64_t pause_ns = 500 * ns_per_ms, wait_ns = 100 * ns_per_ms;
+// Of a range of pages: Azure throttles a disk for minutes, as 503 or as 500.
+constexpr std::int64_t first_pause_ns = 100 * ns_per_ms, longest_pause_ns = 10 * ns_per_s;
+constexpr std::int64_t patience_ns = 600 * ns_per_s;
 
 // Ranges on their way; what is refused for a while or unknown is written again: the same bytes.
 class PageWrites {
 public:
-    PageWrites(blob::PageBlobStore& store, const PageBlobOptions& options)
-        : store_(store), options_(options) {}
+    PageWrites(blob::PageBlobStore& store, Clock& clock, const PageBlobOptions& options)
+        : store_(store), clock_(clock), options_(options) {}
     ~PageWrites() {
         while (in_flight_ > 0) {  // They borrow our buffers.
             store_.wait(wait_ns);
@@ -59,8 +62,10 @@ private:
     struct Job {
         std::uint64_t offset = 0, clear_length = 0;  // Cleared, if it has no bytes.
         ByteVector bytes;
-        unsigned attempts = 0;
         std::optional<blob::PutResult> result;
+        // Since the first refusal: when that was, how long the next pause is, when it ends.
+        std::optional<Nanos> refused, due;
+        std::int64_t pause_ns = first_pause_ns;
     };
 
     Result<Job*> enter(std::uint64_t offset) {
@@ -82,9 +87,9 @@ private:
     }
 
     void start(Job& job) {
-        ++job.attempts;
         ++in_flight_;
         job.result.reset();
+        job.due.reset();
         const auto sequence =
             options_.existing ? std::nullopt : std::optional<std::uint64_t>(options_.sequence);
         // A deque: others stay where they are when jobs come and go at its ends.
@@ -108,20 +113,14 @@ private:
     }
 
     Result<void> step() {
+        if (options_.cancelled && options_.cancelled()) {
+            return fail(Errc::cancelled, "before the disk was whole");
+        }
         store_.wait(wait_ns);
         store_.poll();
         for (Job& job : jobs_) {
             if (job.result && job.result->outcome != blob::PutOutcome::stored) {
-                CW_ASSERT(job.result->error.has_value());
-                const Error error = *job.result->error;
-                const Action action = action_of(error.code);
-                const bool again = job.result->outcome == blob::PutOutcome::unknown ||
-                                   action == Action::retry || action == Action::throttle;
-                if (!again || job.attempts >= attempts_max) {
-                    return std::unexpected(error);
-                }
-                store_.wait(pause_ns);
-                start(job);
+                CW_TRY(tend_refused(job));
             }
         }
         while (!jobs_.empty() && jobs_.front().result &&
@@ -131,7 +130,32 @@ private:
         return {};
     }
 
+    // Waits, ever longer, and starts it again. Errors: what refused it, if that is no matter of
+    // time or has lasted too long.
+    Result<void> tend_refused(Job& job) {
+        const Nanos now = clock_.boot();
+        if (job.due) {
+            if (now - *job.due >= 0) {
+                start(job);
+            }
+            return {};
+        }
+        CW_ASSERT(job.result->error.has_value());
+        const Error& error = *job.result->error;
+        const Action action = action_of(error.code);
+        const bool again = job.result->outcome == blob::PutOutcome::unknown ||
+                           action == Action::retry || action == Action::throttle;
+        job.refused = job.refused.value_or(now);
+        if (!again || now - *job.refused >= patience_ns) {
+            return std::unexpected(error);
+        }
+        job.due = now + job.pause_ns;
+        job.pause_ns = std::min(2 * job.pause_ns, longest_pause_ns);
+        return {};
+    }
+
     blob::PageBlobStore& store_;
+    Clock& clock_;
     const PageBlobOptions& options_;
     std::deque<Job> jobs_;
     std::size_t in_flight_ = 0;
@@ -211,14 +235,14 @@ Result<std::uint64_t> write_window(PageWrites& writes, std::uint64_t offset, Byt
 
 }  // namespace
 
-Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store,
+Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store, Clock& clock,
                                     const PageBlobOptions& options, const Progress& progress) {
     WriteReport report;
     report.image_bytes = image.size_bytes();
     const std::uint64_t disk_bytes = vhd_disk_bytes(report.image_bytes);
     report.file_bytes = disk_bytes + vhd_footer_bytes;
     CW_TRY((options.existing ? check_size : create_blob)(store, options, report.file_bytes));
-    PageWrites writes(store, options);
+    PageWrites writes(store, clock, options);
     ByteVector buffer(window_bytes);
     for (std::uint64_t at = 0; at < report.image_bytes; at += window_bytes) {
         if (options.cancelled && options.cancelled()) {

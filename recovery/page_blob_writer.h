@@ -4,6 +4,7 @@
 // that was left behind cannot touch what a later one makes.
 #pragma once
 
+#include "base/clock.h"
 #include "egress/blob/page_blob.h"
 #include "recovery/image_writer.h"
 
@@ -20,9 +21,10 @@ struct PageBlobOptions {
     std::function<bool()> cancelled = {};  // Asked often; true ends the work.
 };
 
-// Blocking. Errors: those of reading; file_exists; target_unsafe (a managed disk of another size);
-// those of the store after bounded retries; cancelled.
-Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store,
+// Blocking. What the store refuses for a while, throttling above all, is tried again for about ten
+// minutes: whoever gave up sooner would have to begin anew. Errors: those of reading; file_exists;
+// target_unsafe (a managed disk of another size); those of the store after that; cancelled.
+Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store, Clock& clock,
                                     const PageBlobOptions& options, const Progress& progress);
 
 }  // namespace cw::recovery

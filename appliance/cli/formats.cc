@@ -182,7 +182,8 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
         CW_TRY_ASSIGN(pages, open_page_blobs(settings, cli.seams));
     }
     CW_TRY_ASSIGN(const auto image, opened.source->open({point, report.disk}, request.reader));
-    CW_TRY_ASSIGN(report.written, recovery::write_page_blob(*image, *pages, options, progress));
+    CW_TRY_ASSIGN(report.written,
+                  recovery::write_page_blob(*image, *pages, *cli.seams.clock, options, progress));
     report.fetched_bytes = image->fetched_bytes();
     return report;
 }

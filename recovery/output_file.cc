@@ -4,6 +4,7 @@
 #include "base/full_disk.h"
 #include "base/log.h"
 #include "egress/volume/target_probe.h"
+#include "recovery/output_hold.h"
 
 #include <sys/stat.h>
 
@@ -33,22 +34,12 @@ Result<T> at_output(const std::string& path, Result<T> result) {
     return name_full_disk(std::move(result), parent_of(path), "a restore");
 }
 
-// A restore that was killed has left it: its lock is gone with it.
-Result<void> remove_left_over(Disk& disk, const std::string& partial) {
-    CW_TRY_ASSIGN(const bool exists, disk.exists(partial));
-    if (!exists) {
-        return {};
-    }
-    CW_TRY_ASSIGN(const auto held, disk.open(partial, {.lock = true}));
-    return disk.remove(partial);
-}
-
 }  // namespace
 
 OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force)
     : disk_(&disk),
       path_(std::move(path)),
-      written_to_(device ? path_ : path_ + ".partial"),
+      written_to_(device ? path_ : partial_of(path_)),
       device_(device),
       force_(force) {}
 
@@ -80,12 +71,17 @@ Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::
         }
         return out;
     }
-    CW_TRY(remove_left_over(disk, out.written_to_));
-    CW_TRY_ASSIGN(
-        out.file_,
-        at_output(path,
-                  disk.open(out.written_to_,
-                            {.write = true, .create = true, .exclusive = true, .lock = true})));
+    CW_TRY_ASSIGN(auto held, hold_output(path));
+    if (held) {
+        out.held_.emplace(std::move(*held));
+    }
+    CW_TRY_ASSIGN(const bool left_over, disk.exists(out.written_to_));
+    if (left_over) {
+        CW_TRY(disk.remove(out.written_to_));
+    }
+    CW_TRY_ASSIGN(out.file_,
+                  at_output(path, disk.open(out.written_to_,
+                                            {.write = true, .create = true, .exclusive = true})));
     CW_TRY(at_output(path, disk.resize(*out.file_, bytes, false)));
     return out;
 }

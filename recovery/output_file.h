@@ -6,18 +6,20 @@
 #pragma once
 
 #include "base/disk.h"
+#include "base/held_file.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace cw::recovery {
 
 class OutputFile {
 public:
-    // Opens `<path>.partial` for a file of `bytes`, or the device at `path` itself. What a restore
-    // that was killed has left under that name is removed, one that somebody still writes is not.
+    // Opens the partial file of `path` for `bytes`, or the device at `path` itself. A file is held
+    // (output_hold.h): what a command that was killed has left of it is removed.
     // Without `force` an existing path is refused; a device is always an existing path.
-    // Errors: file_exists; in_use (another restore writes it); target_unsafe (a device that is in
+    // Errors: file_exists; in_use (another command writes it); target_unsafe (a device that is in
     // use, as TargetProbe::check_unused() says, or smaller than `bytes`; something that is neither
     // file nor block device, whatever `force` says); spool_full (no room), io_error.
     static Result<OutputFile> create(Disk& disk, const std::string& path, std::uint64_t bytes,
@@ -43,7 +45,8 @@ private:
     std::string written_to_;  // The partial file's path, or the device's.
     bool device_;
     bool force_;
-    std::unique_ptr<File> file_;  // Null once moved from or finished.
+    std::optional<LockFile> held_;  // Of a file; until nothing partial is left of it.
+    std::unique_ptr<File> file_;    // Null once moved from or finished.
 };
 
 }  // namespace cw::recovery

@@ -1,9 +1,9 @@
 #include "appliance/cli/formats.h"
 
 #include "appliance/operator/failback_hint.h"
-#include "appliance/operator/held_file.h"
 #include "appliance/operator/mount_server.h"
 #include "appliance/page_access.h"
+#include "recovery/output_hold.h"
 #include "recovery/page_blob_writer.h"
 
 #include <algorithm>
@@ -90,6 +90,7 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
         !std::filesystem::is_regular_file(path, ignored)) {
         return fail(Errc::target_unsafe, path + " is no file: " + format + " is a file format");
     }
+    CW_TRY_ASSIGN(const auto held, recovery::hold_output(path));
     MountRequest mount;
     mount.source = {.config_path = cli.config_path,
                     .machine = to_string(catalog.machine()),
@@ -98,7 +99,7 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
                     .accept_stale = true};  // The catalog above has been judged already.
     mount.cancelled = request.write.cancelled;
     CW_TRY_ASSIGN(const auto server, MountServer::start(mount, *cli.seams.clock));
-    const std::string partial = path + ".partial";
+    const std::string partial = recovery::partial_of(path);
     const auto remove_partial = [&] { std::filesystem::remove(partial, ignored); };
     remove_partial();
     CommandLimits limits;
@@ -188,23 +189,6 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
     return report;
 }
 
-// Of a file that two commands write at once, the second would remove what the first has made. A
-// lock on the partial file itself would be in QEMU's own way where locks travel (NFS).
-// Errors: in_use, io_error.
-Result<std::optional<LockFile>> hold_output(const std::string& path) {
-    std::error_code ignored;
-    if (std::filesystem::exists(path, ignored) &&
-        !std::filesystem::is_regular_file(path, ignored)) {
-        return std::nullopt;  // A device is opened for one alone; nothing else is written.
-    }
-    const auto directory = std::filesystem::path(path).parent_path();
-    if (!directory.empty() && !std::filesystem::exists(directory, ignored)) {
-        return std::nullopt;  // Nothing can be written: the writer says so.
-    }
-    CW_TRY_ASSIGN(LockFile held, LockFile::take(path + ".partial.lock"));
-    return held;
-}
-
 }  // namespace
 
 Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened,
@@ -214,7 +198,6 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
     if (format == "page-blob" || format == "managed-disk") {
         return to_page_blob(cli, opened, request, format, progress);
     }
-    CW_TRY_ASSIGN(const auto held, hold_output(request.write.path));
     if (format == "raw" || format == "vhd") {
         const recovery::Catalog& catalog = *opened.catalog;
         CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));

@@ -9,8 +9,8 @@
 // Thread-safety: none.
 #pragma once
 
-#include "appliance/operator/held_file.h"
 #include "appliance/operator/scratch_directory.h"
+#include "base/held_file.h"
 
 #include <cstdint>
 #include <memory>
@@ -21,7 +21,7 @@ namespace cw::appliance {
 class MountSocket {
 public:
     // Errors: in_use (another mount has it; something lies there that no mount has left; somebody
-    // listens there), io_error.
+    // listens there), not_found (no such directory), io_error.
     static Result<std::unique_ptr<MountSocket>> claim(const std::string& path);
     MountSocket(const MountSocket&) = delete;
     MountSocket& operator=(const MountSocket&) = delete;

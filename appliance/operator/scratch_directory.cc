@@ -1,6 +1,6 @@
 #include "appliance/operator/scratch_directory.h"
 
-#include "appliance/operator/held_file.h"
+#include "base/held_file.h"
 #include "base/log.h"
 
 #include <cerrno>

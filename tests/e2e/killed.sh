@@ -87,6 +87,10 @@ for format in qcow2 raw; do
     check "by its code" said IN_USE
     check "the first one's work is untouched" grep -qx secret "$demo/out.qcow2.partial"
 done
+check "so is causeway-restore, which shares no configuration with it" exit_code_is 3 \
+    timeout 60 causeway-restore --vault "dir://$demo/vault" --kek "$demo/kek" restore --machine "$demo_machine" --output "$demo/out.qcow2"
+check "by its code" said IN_USE
+check "the first one's work is untouched" grep -qx secret "$demo/out.qcow2.partial"
 ends_with TERM
 check "a failover that gets SIGTERM fails" test $ended_with -eq 1
 check "by its code" said CANCELLED

@@ -1,6 +1,7 @@
 #include "recovery/image_writer.h"
 
 #include "recovery/output_file.h"
+#include "recovery/output_hold.h"
 #include "recovery/restore.h"
 #include "tests/fakes/sim_disk.h"
 #include "tests/recovery/world.h"
@@ -86,6 +87,27 @@ TEST(OutputFile, RemovesWhatAKilledRestoreLeftAndNotWhatIsStillWritten) {
     }
     EXPECT_EQ(disk->list(directory)->size(), 1U);
     ASSERT_TRUE(disk->remove(path));
+    ASSERT_EQ(::rmdir(directory.c_str()), 0);
+}
+
+TEST(OutputFile, IsHeldByOneCommandWhateverItWritesWith) {
+    const auto disk = make_posix_disk();
+    const std::string directory = testing::TempDir() + "output_file_held_test";
+    const std::string path = directory + "/disk";
+    ASSERT_TRUE(disk->create_directories(directory));
+    {
+        const auto converted = hold_output(path);
+        ASSERT_TRUE(converted && *converted);
+        ASSERT_TRUE(write_file_atomically(*disk, partial_of(path), as_bytes("of qemu-img")));
+        EXPECT_EQ(OutputFile::create(*disk, path, mib, true).error().code, Errc::in_use);
+        EXPECT_EQ(as_text(*read_file(*disk, partial_of(path), mib)), "of qemu-img");
+    }
+    {
+        const auto restored = OutputFile::create(*disk, path, mib, true);
+        ASSERT_TRUE(restored) << to_string(restored.error());
+        EXPECT_EQ(hold_output(path).error().code, Errc::in_use);
+    }
+    EXPECT_TRUE(disk->list(directory)->empty());
     ASSERT_EQ(::rmdir(directory.c_str()), 0);
 }
 

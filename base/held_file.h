@@ -8,18 +8,18 @@
 #include <string>
 #include <utility>
 
-namespace cw::appliance {
+namespace cw {
 
 // Whether `path` itself (not where a link leads) is the file that `fd` has open: its number alone
 // is not it, every file system counts from one.
 bool leads_to(const std::string& path, int fd);
 
 // Opens `path` (never through a link) with these flags of open(2) and holds it.
-// Errors: in_use (somebody else holds it, or it was replaced meanwhile), io_error.
+// Errors: in_use (somebody else holds it, or it was replaced meanwhile), not_found, io_error.
 Result<Fd> hold_file(const std::string& path, int flags);
 
 // `path` as a file that is there only to be held: made if absent, removed at the end. One that was
-// left by somebody who was killed is taken over. Errors: as hold_file().
+// left by somebody who was killed is taken over. Errors: as hold_file(); not_found: the directory.
 class LockFile {
 public:
     static Result<LockFile> take(const std::string& path);
@@ -36,4 +36,4 @@ private:
     Fd held_;
 };
 
-}  // namespace cw::appliance
+}  // namespace cw

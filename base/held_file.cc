@@ -1,4 +1,4 @@
-#include "appliance/operator/held_file.h"
+#include "base/held_file.h"
 
 #include <cerrno>
 
@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-namespace cw::appliance {
+namespace cw {
 
 bool leads_to(const std::string& path, int fd) {
     struct stat opened{}, named{};
@@ -21,7 +21,8 @@ namespace {
 Result<Fd> try_hold(const std::string& path, int flags) {
     Fd held(::open(path.c_str(), flags | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!held.valid()) {
-        return fail_errno(Errc::io_error, "open " + path, errno);
+        return fail_errno(errno == ENOENT ? Errc::not_found : Errc::io_error, "open " + path,
+                          errno);
     }
     if (::flock(held.get(), LOCK_EX | LOCK_NB) != 0) {
         return errno == EWOULDBLOCK ? fail(Errc::in_use, path + " is locked; who: fuser -v " + path)
@@ -57,4 +58,4 @@ LockFile::~LockFile() {
     }
 }
 
-}  // namespace cw::appliance
+}  // namespace cw

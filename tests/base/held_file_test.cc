@@ -1,7 +1,5 @@
 // What is held is known from what was left over, and from what only has the same number.
-#include "appliance/operator/held_file.h"
-
-#include "appliance/operator/scratch_directory.h"
+#include "base/held_file.h"
 
 #include <filesystem>
 #include <fstream>
@@ -12,15 +10,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-namespace cw::appliance {
+namespace cw {
 namespace {
 
 namespace fs = std::filesystem;
 
 class HeldFile : public ::testing::Test {
 protected:
-    const ScratchDirectory place_ = *ScratchDirectory::make(temporary_directory(), "held-test");
-    const std::string path_ = place_.path() + "/lock";
+    HeldFile() { fs::create_directory(place_); }
+    ~HeldFile() override { fs::remove_all(place_); }
+
+    const std::string place_ = testing::TempDir() + "held_file_test." + std::to_string(::getpid());
+    const std::string path_ = place_ + "/lock";
 };
 
 TEST_F(HeldFile, IsHeldByOneUntilHeIsGone) {
@@ -35,11 +36,15 @@ TEST_F(HeldFile, IsHeldByOneUntilHeIsGone) {
     EXPECT_TRUE(LockFile::take(path_));
 }
 
+TEST_F(HeldFile, IsNotFoundInADirectoryThatIsNotThere) {
+    EXPECT_EQ(LockFile::take(place_ + "/none/lock").error().code, Errc::not_found);
+}
+
 TEST_F(HeldFile, IsNeverReachedThroughALink) {
-    std::ofstream(place_.path() + "/theirs") << "kept";
-    fs::create_symlink(place_.path() + "/theirs", path_);
+    std::ofstream(place_ + "/theirs") << "kept";
+    fs::create_symlink(place_ + "/theirs", path_);
     EXPECT_EQ(LockFile::take(path_).error().code, Errc::io_error);
-    EXPECT_TRUE(fs::exists(place_.path() + "/theirs"));
+    EXPECT_TRUE(fs::exists(place_ + "/theirs"));
 }
 
 TEST_F(HeldFile, WhatWasPutInItsPlaceIsLeftAlone) {
@@ -66,4 +71,4 @@ TEST_F(HeldFile, IsNotAnotherOneOfTheSameNumberElsewhere) {
 }
 
 }  // namespace
-}  // namespace cw::appliance
+}  // namespace cw

@@ -176,6 +176,7 @@ TEST_F(FailbackKill, NothingIsCollectedOverASwitchThatHadBegun) {
     reopen(0);
     const VaultPoints source(*site.world.store, *catalog_);
     const auto collected = collect_failback(source, *catalog_, {*disk_, probe_}, request_, {});
+    ASSERT_FALSE(collected);
     EXPECT_EQ(collected.error().code, Errc::target_switching);
     ASSERT_TRUE(run());
     EXPECT_TRUE(target_is(site.truth));

@@ -99,13 +99,17 @@ TEST(OutputFile, IsHeldByOneCommandWhateverItWritesWith) {
         const auto converted = hold_output(path);
         ASSERT_TRUE(converted && *converted);
         ASSERT_TRUE(write_file_atomically(*disk, partial_of(path), as_bytes("of qemu-img")));
-        EXPECT_EQ(OutputFile::create(*disk, path, mib, true).error().code, Errc::in_use);
+        const auto refused = OutputFile::create(*disk, path, mib, true);
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, Errc::in_use);
         EXPECT_EQ(as_text(*read_file(*disk, partial_of(path), mib)), "of qemu-img");
     }
     {
         const auto restored = OutputFile::create(*disk, path, mib, true);
         ASSERT_TRUE(restored) << to_string(restored.error());
-        EXPECT_EQ(hold_output(path).error().code, Errc::in_use);
+        const auto refused = hold_output(path);
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, Errc::in_use);
     }
     EXPECT_TRUE(disk->list(directory)->empty());
     ASSERT_EQ(::rmdir(directory.c_str()), 0);

@@ -2,6 +2,7 @@
 #include "recovery/failback.h"
 
 #include "appliance/cli/changes.h"
+#include "appliance/cli/failback_disks.h"
 #include "appliance/cli/failback_hint.h"
 #include "appliance/cli/failback_report.h"
 #include "appliance/cli/failback_work.h"
@@ -46,20 +47,6 @@ Result<void> check_own_targets(Cli& cli, const std::string& path) {
     }
     return {};
 }
-
-// One old disk on its way.
-struct OldDisk {
-    DiskOutput place;
-    recovery::FailbackRequest request;
-    std::string hint;                                 // What became of it.
-    std::optional<recovery::FailbackReport> resumed;  // An interrupted switch made it the point.
-    std::unique_ptr<recovery::CollectedFailback> collected;
-    bool back = false;
-
-    [[nodiscard]] const recovery::FailbackReport& report() const {
-        return resumed ? *resumed : collected->report();
-    }
-};
 
 // The point that some disks already are, unless another one is asked for: begin_job() refuses that.
 // Errors: those of find_point().
@@ -147,80 +134,6 @@ Result<std::vector<OldDisk>> prepare(Cli& cli, const FailbackOptions& options,
         if (!hints[i].path.empty()) {
             CW_TRY_ASSIGN(old.hint, take_hint(cli, {hints[i].path, options.trust_hint},
                                               *opened.catalog, request));
-        }
-    }
-    return out;
-}
-
-// All of them, so that none is switched before each could be. Errors: those of collect_failback().
-Result<void> collect_all(std::vector<OldDisk>& disks, const OpenedCatalog& opened,
-                         recovery::FailbackContext context, ShownJob& job) {
-    for (OldDisk& old : disks) {
-        if (!old.resumed) {
-            CW_TRY_ASSIGN(old.collected, recovery::collect_failback(
-                                             *opened.source, *opened.catalog, context, old.request,
-                                             job.progress("comparing " + old.request.target.path)));
-        }
-    }
-    return {};
-}
-
-ReturnedDisks wanted_of(const recovery::Catalog& catalog, const vault::PointEntry& point) {
-    ReturnedDisks wanted{.point = point.id, .point_time = point.source_time, .disks = {}};
-    for (const recovery::DiskAtPoint& disk : disks_of(catalog, point)) {
-        wanted.disks.push_back({disk.disk, disk.name, DiskReturn::missing});
-    }
-    return wanted;
-}
-
-// One after the other, each noted before its first byte is written and when it is the point.
-Result<void> switch_all(std::vector<OldDisk>& disks, const ReturnedDisks& wanted, ShownJob& job) {
-    for (OldDisk& old : disks) {
-        const DiskId& disk = old.place.disk.disk;
-        if (old.collected && old.collected->report().blocks_different > 0) {
-            if (stop_requested()) {
-                return fail(Errc::cancelled, old.place.path + " is as it was");
-            }
-            CW_TRY(job.run().note_return(wanted, disk, DiskReturn::switching));
-            CW_CRASH_POINT("failback.noted");
-        }
-        if (old.collected) {
-            CW_TRY(old.collected->complete());
-            CW_CRASH_POINT("failback.switched");
-        }
-        old.back = true;
-        CW_TRY(job.run().note_return(wanted, disk, DiskReturn::back));
-        CW_CRASH_POINT("failback.disk_back");
-    }
-    return {};
-}
-
-// Whatever was not switched is as it was, and what was collected for it is forgotten.
-Result<void> bring_back(std::vector<OldDisk>& disks, const OpenedCatalog& opened,
-                        const vault::PointEntry& point, recovery::FailbackContext context,
-                        ShownJob& job) {
-    auto result = collect_all(disks, opened, context, job);
-    if (result) {
-        result = switch_all(disks, wanted_of(*opened.catalog, point), job);
-    }
-    if (result) {
-        return {};
-    }
-    for (OldDisk& old : disks) {
-        const auto phase =
-            recovery::failback_phase(context.disk, old.request.target.work_directory);
-        if (old.collected && phase && *phase == volume::Phase::collecting) {
-            std::ignore = old.collected->drop();
-        }
-    }
-    return result;
-}
-
-std::string paths_of(const std::vector<OldDisk>& disks, bool back_only) {
-    std::string out;
-    for (const OldDisk& old : disks) {
-        if (old.back || !back_only) {
-            out += (out.empty() ? "" : " ") + old.place.path;
         }
     }
     return out;

@@ -123,6 +123,12 @@ void SessionTable::end_quarantine(const MachineId& machine, const DiskId& disk) 
 
 void SessionTable::refused_state(const MachineId& machine, const std::string& why) {
     log_warning("ingest.state_superseded", {{"machine", machine}, {"why", why}});
+    const std::scoped_lock lock(mutex_);
+    const auto it = entries_.find(machine);
+    if (it != entries_.end() && !it->second.boots.empty()) {
+        // Its own, or that of one that has come since. It takes no turn: nobody clashes with it.
+        it->second.boots.pop_back();
+    }
     conditions_.raise(Errc::state_superseded, subject_of(machine), why);
 }
 

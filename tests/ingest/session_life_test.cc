@@ -83,6 +83,23 @@ TEST_F(LifeTest, AStateFromBeforeAnotherAgentTookOverIsRefusedUntilOneIsTaken) {
     EXPECT_FALSE(server.conditions.standing(Errc::state_superseded));
 }
 
+TEST_F(LifeTest, AnAgentThatIsRefusedForItsStateTakesNoTurn) {
+    const auto refuse = [&](std::uint64_t boot) {
+        SessionRig rig(server);
+        rig.feed(message_frame(FrameType::hello, SessionId{}, plain_hello(1, boot)));
+        auto opened = rig.answer(DiskAction::reject, Seq{});
+        opened.disks.at(0).superseded = true;
+        rig.session->on_opened(std::move(opened));
+        EXPECT_EQ(rig.error_code(), Errc::state_superseded);
+    };
+    // Started again and again, or asking again and again: it cannot send the other one away.
+    for (std::uint64_t n = 1; n <= 20; ++n) {
+        SessionRig(server).open(plain_hello(1, 7ULL << 32));
+        refuse((n % 2 == 0 ? n : 5) << 32);
+    }
+    EXPECT_FALSE(server.conditions.standing(Errc::identity_refused));
+}
+
 TEST_F(LifeTest, H5_FramesThatWereRecordedAndComeAgainInANewSessionStoreNothing) {
     SessionRig older(server), newer(server);
     older.open(plain_hello(1, 1));

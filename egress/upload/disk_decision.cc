@@ -13,8 +13,8 @@ using pipeline::DiskWelcome;
 
 // Nothing larger is sold; a peer's number beyond it is nonsense.
 constexpr std::uint64_t disk_bytes_max = 64ULL << 40;
-// No disk begins so often; an agent must not bring its disk to where numbers end.
-constexpr std::uint64_t origins_max = 1ULL << 31;
+// No disk begins so often, in either half of a generation.
+constexpr std::uint64_t beginnings_max = 1ULL << 31;
 
 void set_bits(ByteVector& bitmap, const std::vector<std::uint32_t>& ordinals) {
     for (const std::uint32_t ordinal : ordinals) {
@@ -66,6 +66,15 @@ bool has_content(const DiskHello& hello, const vault::DiskEntry* entry) {
 Generation newest_known(const DiskKnowledge& known) {
     return std::max(known.committed != nullptr ? known.committed->generation : Generation{},
                     known.newest_cached);
+}
+
+// An agent must not bring its disk to where numbers end: beyond what is known here it may name what
+// another server gave it, which is far from there.
+bool may_be_given(Generation generation, Generation newest) {
+    const std::uint64_t origin = pipeline::origin_of(generation);
+    const auto history = static_cast<std::uint32_t>(raw(generation));
+    return origin < UINT32_MAX &&
+           (generation <= newest || (origin < beginnings_max && history < beginnings_max));
 }
 
 bool without_state(const DiskHello& hello) {
@@ -174,13 +183,13 @@ DiskWelcome decide_same_history(const DiskHello& hello, const DiskKnowledge& kno
 }  // namespace
 
 DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
+    const Generation newest = newest_known(known);
     if (raw(hello.next_seq) == 0 || hello.size_bytes == 0 || hello.size_bytes % sector_bytes != 0 ||
         hello.size_bytes > disk_bytes_max || hello.oldest_held > hello.next_seq ||
-        pipeline::origin_of(hello.generation) >= origins_max) {
+        !may_be_given(hello.generation, newest)) {
         return answer(hello, DiskAction::reject, "size, sequence or generation is impossible");
     }
     const vault::DiskEntry* const entry = known.committed;
-    const Generation newest = newest_known(known);
     if (!without_state(hello) &&
         pipeline::origin_of(hello.generation) < pipeline::origin_of(newest)) {
         return refuse_superseded(hello, newest);

@@ -169,6 +169,20 @@ TEST_F(DiskDecision, NoAgentBringsItsDiskToWhereGenerationsEnd) {
     const auto welcome = decide();
     EXPECT_EQ(welcome.action, DiskAction::reject);
     EXPECT_FALSE(welcome.superseded);
+    // Nor to where one of the halves ends: what follows would be of another origin.
+    hello.generation = Generation{UINT32_MAX};
+    EXPECT_EQ(decide().action, DiskAction::reject);
+    // As far as it may, and its disk can still begin anew, and go on with what it was given.
+    hello.generation = Generation{(((1ULL << 31) - 1) << 32) + ((1ULL << 31) - 1)};
+    for (int i = 0; i < 3; ++i) {
+        const auto given = decide();
+        ASSERT_NE(given.action, DiskAction::reject) << given.reason;
+        entry.generation = given.generation;
+        hello.generation = given.generation;
+        ASSERT_NE(decide().action, DiskAction::reject) << decide().reason;
+        hello.generation = {};
+        hello.next_seq = hello.oldest_held = Seq{1};
+    }
 }
 
 TEST_F(DiskDecision, ASeedIsNamedAsWhatANewAgentIsComparedWith) {

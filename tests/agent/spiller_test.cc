@@ -143,6 +143,50 @@ TEST_F(SpillerOfDisks, EachDiskGoesInAndOutAtItsOwnPace) {
     EXPECT_EQ(h->check_points(), 9U);
 }
 
+// What was sent before it was moved may be acknowledged before the device has it, and so may be
+// what came after it and was never moved: what the disk writes next does not follow then.
+TEST_F(SpillerOfDisks, ADiskWaitsForItsOwnOnTheirWayAndHoldsUpNobody) {
+    begin(2);
+    h->server.auto_sync = h->server.auto_commit = false;
+    connect();
+    const auto live = [&] { return h->replicator->status().link == LinkState::live; };
+    ASSERT_TRUE(h->run_until(live));
+    const auto log = [&](std::size_t disk, int pieces) {
+        ByteVector data(piece);
+        for (int i = 0; i < pieces; ++i) {
+            h->random->fill(data);
+            ASSERT_TRUE(h->captures[disk]->write(h->random->below(60) * piece, data));
+        }
+        h->captures[disk]->close_older_than(0);
+        h->steps(50);  // Sent, if there is somebody.
+    };
+    const auto at = [&](std::uint16_t slot, SpillState::Place place) {
+        return std::ranges::count_if(h->outbox->entries(), [&](const OutboxEntry& entry) {
+            return entry.slot == slot && entry.spill.place == place;
+        });
+    };
+    log(0, 28);  // More than half of the memory.
+    h->spiller->step();
+    ASSERT_GT(at(0, SpillState::Place::moving), 0);
+    log(0, 2);
+    h->server.sync();
+    ASSERT_TRUE(h->run_until([&] { return h->outbox->empty(); }));
+    outage();
+    log(0, 4);
+    log(1, 4);
+    h->outbox->collect();
+    const auto mine = at(0, SpillState::Place::memory);
+    ASSERT_GT(mine, 0);
+    ASSERT_GT(at(1, SpillState::Place::memory), 0);
+    h->spiller->step();
+    EXPECT_EQ(at(0, SpillState::Place::memory), mine);
+    EXPECT_EQ(at(1, SpillState::Place::memory), 0);
+    h->server.auto_sync = h->server.auto_commit = true;
+    connect();
+    all_arrives();
+    expect_no_fence();
+}
+
 // Its history goes on with a fence, at sequences that do not follow what lies in the spool.
 TEST_F(SpillerOfDisks, ADiskThatCatchesUpTakesRoomAgainWhileOthersLieThere) {
     begin(2);

@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +37,11 @@ TEST_F(SubprocessTest, AChildThatHangsIsEndedWithItsChildren) {
     EXPECT_EQ(missing.error().code, Errc::not_found);
 }
 
+// Where a child writes pids: of this process's own, since other tests may run beside it.
+std::string pids_file() {
+    return testing::TempDir() + "child_pids." + std::to_string(::getpid());
+}
+
 // The pids that a child has written, one per line.
 std::vector<pid_t> pids_in(const std::string& path) {
     std::vector<pid_t> pids;
@@ -56,7 +62,7 @@ bool runs(pid_t pid) {
 
 // Whom a runner had started when it was killed: the program writes their pids to $0.
 std::vector<pid_t> of_a_killed_runner(const std::string& script) {
-    const std::string file = testing::TempDir() + "killed_runner_pids";
+    const std::string file = pids_file();
     ::unlink(file.c_str());
     const pid_t runner = ::fork();
     if (runner == 0) {
@@ -106,7 +112,7 @@ TEST_F(SubprocessTest, AKilledRunnerTakesProcessGroupsOfTheirOwnWithIt) {
 // Of a child with a process group of its own, whose script ends with `ends_by`: whether it and what
 // it has started are gone once it was ended.
 bool goes_when_ended(const std::string& ends_by, Clock& clock) {
-    const std::string file = testing::TempDir() + "ended_child_pids";
+    const std::string file = pids_file();
     ::unlink(file.c_str());
     auto child = Subprocess::start({"timeout", "600", "/bin/sh", "-c",
                                     ends_by + "sleep 600 & printf '%s\n' $$ $! > \"$0.new\"; mv "
@@ -135,14 +141,27 @@ TEST_F(SubprocessTest, AnEndedChildThatWouldNotIsKilledInAProcessGroupOfItsOwn) 
     EXPECT_TRUE(goes_when_ended("trap '' TERM; ", *clock_));
 }
 
+// It is asked for a word when the guard, and with it all that could kill it, is gone: one that was
+// killed may look alive for a while, and says nothing.
 TEST_F(SubprocessTest, AKilledRunnerLeavesADaemonOfItsChildAlone) {
+    const std::string question = pids_file() + ".question", answer = pids_file() + ".answer";
+    ASSERT_EQ(::mkfifo(question.c_str(), 0600), 0);
+    const Fd asking(::open(question.c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_TRUE(asking.valid());
     const auto pids = of_a_killed_runner(
-        "sleep 600 & setsid sh -c 'printf \"%s\\n\" $$ $1 > \"$0.new\"; mv \"$0.new\" \"$0\"; "
-        "exec sleep 600' \"$0\" $! & wait");
-    ASSERT_EQ(pids.size(), 2U);
+        "sleep 600 & setsid sh -c 'printf \"%s\\n\" $$ $1 $2 > \"$0.new\"; mv \"$0.new\" \"$0\"; "
+        "read word < \"$0.question\"; echo \"$word\" > \"$0.answer\"' \"$0\" $! $PPID & wait");
+    ASSERT_EQ(pids.size(), 3U);
     EXPECT_TRUE(ends(pids[1], *clock_));
-    EXPECT_TRUE(runs(pids[0]));
+    EXPECT_TRUE(ends(pids[2], *clock_)) << "the guard";
+    ASSERT_EQ(::write(asking.get(), "word\n", 5), 5);
+    EXPECT_TRUE(ends(pids[0], *clock_));
+    std::string word;
+    EXPECT_TRUE(std::ifstream(answer) >> word) << "the daemon was killed";
+    EXPECT_EQ(word, "word");
     ::kill(pids[0], SIGKILL);
+    ::unlink(question.c_str());
+    ::unlink(answer.c_str());
 }
 
 TEST_F(SubprocessTest, AChildHasNoDescriptorOfOursAndNoSignalOfOursBlockedOrIgnored) {

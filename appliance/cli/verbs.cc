@@ -1,6 +1,7 @@
 // causeway commit | undo-failover | reprotect: verbs that only move a machine's state.
 #include "appliance/cli/job_text.h"
 #include "appliance/cli/point.h"
+#include "appliance/operator/commit_refusal.h"
 #include "appliance/operator/reprotection.h"
 
 #include <cstdio>
@@ -26,36 +27,6 @@ struct StateOptions {
     std::vector<std::string> without;
 };
 
-// Older programs took one disk for the machine: their record tells a commit not which came back.
-std::optional<Error> untold_disks(const recovery::Catalog& catalog, const MachineRecord& record) {
-    const auto point = catalog.find_point(to_string(record.point));
-    if (record.before != MachineState::failed_back || !record.returned.point.is_nil() || !point ||
-        (*point)->cuts.size() < 2) {
-        return std::nullopt;
-    }
-    return Error{Errc::transition_refused,
-                 "commit: an older program brought back a disk of point " +
-                     to_string(record.point) + ", which has " +
-                     std::to_string((*point)->cuts.size()) +
-                     ": run the failback again, with every disk (what is back already is compared "
-                     "only): causeway failback MACHINE --point " +
-                     to_string(record.point) + " --target DISK=PATH …"};
-}
-
-// A machine stays where it runs now only while it is protected there: with every disk, as reprotect
-// saw it, or, of an older program, did not.
-std::optional<Error> unprotected_disks(const recovery::Catalog& catalog,
-                                       const MachineRecord& record,
-                                       const std::vector<std::string>& without) {
-    if (record.before != MachineState::reprotected) {
-        return std::nullopt;
-    }
-    const auto missing = still_missing(catalog, record, without);
-    return missing ? std::optional(Error{Errc::transition_refused,
-                                         "commit: " + *missing + "; then run this again"})
-                   : std::nullopt;
-}
-
 // Verbs that only move the state: commit, undo.
 Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.machine, false));
@@ -64,12 +35,9 @@ Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
     CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
                                             {.machine = machine, .verb = verb}));
     if (verb == Verb::commit) {
-        auto refused = untold_disks(*opened.catalog, run.record());
-        if (!refused) {
-            refused = unprotected_disks(*opened.catalog, run.record(), options.without);
-        }
+        const auto refused = commit_refusal(*opened.catalog, run.record(), options.without);
         if (refused) {
-            return run.failed(*refused);
+            return run.failed({Errc::transition_refused, "commit: " + *refused});
         }
     }
     if (verb == Verb::undo) {

@@ -152,6 +152,24 @@ check "every verb is a job" test "$(cli --json jobs --machine "$demo_machine" | 
 check "the machine is failed back" state_is failed-back
 check "commit ends the round" exit_code_is 0 cli commit "$demo_machine"
 check "the machine is protected again" state_is protected
+
+# One disk less, and somebody says so: to reprotect, and to commit, which asks again.
+check "another failover" exit_code_is 0 cli failover "$demo_machine" --output "$demo/less.raw"
+check "its commit" exit_code_is 0 cli commit "$demo_machine"
+rm -rf "$demo/agent"
+had=$(demo_point_ids | wc -l)
+demo_agent --disk-name other
+demo_wait_points $((had + 1))
+demo_stop_agent
+check "reprotect misses a disk" exit_code_is 0 cli reprotect "$demo_machine"
+check "and waits for it" state_is reprotecting
+check "unless the machine goes on without it" exit_code_is 0 cli reprotect "$demo_machine" --without disk.img
+check "then it is reprotected" state_is reprotected
+check "commit misses it as well" exit_code_is 3 cli commit "$demo_machine"
+check "and names it" said 'does not have disk.img ('
+check "unless it hears the same" exit_code_is 0 cli commit "$demo_machine" --without disk.img
+check "the machine stays there" state_is protected
+
 check "an unknown verb is told with a guess" exit_code_is 2 cli failver
 check "the guess is right" said "failover"
 for program in causewayd causeway causeway-agent causeway-restore; do

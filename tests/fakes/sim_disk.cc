@@ -13,13 +13,19 @@ SimFile& file_of(DiskRequest& request) {
     return static_cast<SimFile&>(*request.file);
 }
 
-ByteVector gather(const DiskRequest& request) {
-    ByteVector out;
-    for (unsigned i = 0; i < request.part_count; ++i) {
-        const auto* data = static_cast<const std::byte*>(request.parts[i].iov_base);
-        out.insert(out.end(), data, data + request.parts[i].iov_len);
+// All that is to be written; in `scratch`, if it is not in one place already.
+Bytes gathered(const DiskRequest& request, ByteVector& scratch) {
+    const auto bytes_of = [](const iovec& part) {
+        return Bytes(static_cast<const std::byte*>(part.iov_base), part.iov_len);
+    };
+    if (request.part_count == 1) {
+        return bytes_of(request.parts[0]);
     }
-    return out;
+    for (unsigned i = 0; i < request.part_count; ++i) {
+        const Bytes part = bytes_of(request.parts[i]);
+        scratch.insert(scratch.end(), part.begin(), part.end());
+    }
+    return scratch;
 }
 
 // What the kernel would refuse with EINVAL. A disk of odd size has sectors that small.
@@ -46,13 +52,14 @@ void SimDisk::die() {
         if (request.op != DiskOp::write) {
             continue;
         }
-        const ByteVector bytes = gather(request);
+        ByteVector scratch;
+        const Bytes bytes = gathered(request, scratch);
         const std::uint64_t fate = storage_.random_->below(3);  // All, a part, nothing.
         const std::size_t sectors = bytes.size() / sector_bytes;
         const std::size_t landed =
             fate == 0 ? bytes.size()
                       : (fate == 1 ? storage_.random_->below(sectors + 1) * sector_bytes : 0);
-        file_of(request).image().write(request.offset, Bytes(bytes).first(landed));
+        file_of(request).image().write(request.offset, bytes.first(landed));
     }
     queue_.clear();
     dead_ = true;
@@ -171,7 +178,8 @@ void SimDisk::perform_sync(DiskRequest& request) {
 
 void SimDisk::perform_write(DiskRequest& request) {
     SimFile& file = file_of(request);
-    const ByteVector bytes = gather(request);
+    ByteVector scratch;
+    const Bytes bytes = gathered(request, scratch);
     request.result = static_cast<std::int64_t>(bytes.size());
     const std::uint64_t end = request.offset + bytes.size();
     if (end > file.size() &&

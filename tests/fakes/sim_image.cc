@@ -29,11 +29,22 @@ std::uint8_t sector_mask(std::uint64_t inside, std::uint64_t length) {
 }  // namespace
 
 void SimImage::read(std::uint64_t offset, MutableBytes out, bool direct) const {
+    // The caches are mostly holes: cleared in one go, however many blocks they span.
+    std::uint64_t hole = 0, hole_end = 0;
+    const auto clear = [&] {
+        if (hole < hole_end) {
+            std::memset(out.data() + hole, 0, hole_end - hole);
+        }
+    };
     for_blocks(offset, out.size(), [&](auto index, auto inside, auto at, auto length) {
         const MutableBytes part = out.subspan(at, length);
         const auto it = blocks_.find(index);
         if (it == blocks_.end()) {
-            std::memset(part.data(), 0, part.size());  // The caches are mostly holes.
+            if (hole_end != at) {
+                clear();
+                hole = at;
+            }
+            hole_end = at + length;
             return;
         }
         const Block& block = it->second;
@@ -46,6 +57,7 @@ void SimImage::read(std::uint64_t offset, MutableBytes out, bool direct) const {
             part[i] = lost ? block.durable[inside + i] : block.cache[inside + i];
         }
     });
+    clear();
 }
 
 void SimImage::write(std::uint64_t offset, Bytes bytes) {

@@ -11,7 +11,6 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,8 +109,6 @@ private:
         // Images come and go by the thousand: their pages need not.
         mallopt(M_MMAP_THRESHOLD, 1 << 30);
         mallopt(M_TRIM_THRESHOLD, 1 << 30);
-        // Nor need each new server clear 2 MiB wherever it touches a byte.
-        ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
         if (options_.mutant != Mutant::none) {
             // How an assertion reads is of no interest here; that it failed is the finding.
             CW_ASSERT(std::freopen("/dev/null", "w", stderr) != nullptr);

@@ -46,20 +46,25 @@ void give_back(Outbox& outbox, const OutboxEntry& first) {
 
 Result<std::unique_ptr<Spiller>> Spiller::open(const std::string& directory,
                                                std::uint64_t size_bytes, Context context) {
-    std::unique_ptr<Spiller> spiller(new Spiller(context));
-    spiller->conditions_ = std::make_unique<Conditions>(context.clock);
-    spiller->metrics_ = make_metric_registry();
-    spiller->disk_ = make_best_disk(16);
-    spiller->read_disk_ = make_best_disk(16);
-    CW_TRY_ASSIGN(spiller->read_pool_, pipeline::SlabPool::create("agent spool", read_slabs));
     cache::SpoolOptions options;
     options.path = directory;
     options.size_bytes = align_up(size_bytes, region_bytes);
     options.region_bytes = region_bytes;
     options.prewrite = false;  // Used in outages only: not worth a write of all of it.
+    return open(options, {make_best_disk(16), make_best_disk(16)}, context);
+}
+
+Result<std::unique_ptr<Spiller>> Spiller::open(const cache::SpoolOptions& options, Disks disks,
+                                               Context context) {
+    std::unique_ptr<Spiller> spiller(new Spiller(context));
+    spiller->conditions_ = std::make_unique<Conditions>(context.clock);
+    spiller->metrics_ = make_metric_registry();
+    spiller->disk_ = std::move(disks.write);
+    spiller->read_disk_ = std::move(disks.read);
+    CW_TRY_ASSIGN(spiller->read_pool_, pipeline::SlabPool::create("agent spool", read_slabs));
     auto spool = cache::Spool::open(options, {*spiller->disk_, context.clock, context.random,
                                               *spiller->conditions_, *spiller->metrics_});
-    CW_TRY_ASSIGN(spiller->spool_, name_spool(std::move(spool), directory));
+    CW_TRY_ASSIGN(spiller->spool_, name_spool(std::move(spool), options.path));
     while (const auto old = spiller->spool_->next_recovered()) {
         spiller->spool_->release(old->lsn);
     }
@@ -91,8 +96,8 @@ Spiller::~Spiller() {
             entry.spill.place = SpillState::Place::lost;
         }
     }
-    // What is on its way to the device still lies in our slabs.
-    for (int i = 0; spool_ && i < 1000 && !spool_->idle() && !spool_->failed(); ++i) {
+    // What is on its way to the device still lies in our slabs. What finds no room goes nowhere.
+    for (int i = 0; spool_ && i < 1000 && disk_->in_flight() > 0 && !spool_->failed(); ++i) {
         spool_->step(step_budget);
         while (spool_->take_durable()) {
         }
@@ -107,7 +112,7 @@ bool Spiller::step() {
         return settle_loaded();
     }
     bool worked = move_out();
-    if (busy() || held_ > 0) {
+    if (!moving_.empty() || busy() || held_ > 0) {
         worked = spool_->step(step_budget) == pipeline::Progress::worked || worked;
     }
     worked = settle_moved() || worked;

@@ -30,12 +30,23 @@ public:
     // Opens or creates the spool in `directory`. Errors: io_error, spool_full, spool_tampered.
     static Result<std::unique_ptr<Spiller>> open(const std::string& directory,
                                                  std::uint64_t size_bytes, Context context);
+    // The same on any device, with any geometry that the largest record fits into.
+    struct Disks {
+        std::unique_ptr<cw::Disk> write, read;
+    };
+    static Result<std::unique_ptr<Spiller>> open(const cache::SpoolOptions& options, Disks disks,
+                                                 Context context);
     ~Spiller();
 
     // Moves, reads back, frees. True if it did something.
     bool step();
-    // Waiting for the device: step() again soon.
-    [[nodiscard]] bool busy() const noexcept { return !moving_.empty() || loading_; }
+    // Waiting for the device: step() again soon. What waits for room needs no more than the loop's
+    // other rounds: it comes with an acknowledgement.
+    [[nodiscard]] bool busy() const noexcept {
+        return (disk_->in_flight() > 0 && !spool_->failed()) || loading_;
+    }
+    // What the spool says of itself: SPOOL_FULL.
+    [[nodiscard]] const Conditions& conditions() const noexcept { return *conditions_; }
 
 private:
     // What lies in the spool, or is on its way there, of one history.

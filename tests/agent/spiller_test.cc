@@ -279,6 +279,44 @@ TEST_F(SpillerOfDisks, OnlyWhoWritesWhenTheRoomIsGoneIsOnlyNoted) {
     expect_empty_spool(2);
 }
 
+// It comes with an acknowledgement, not with the device: whoever looked for it every millisecond
+// would do so through the whole outage, and who ends would wait for it in vain.
+TEST_F(SpillerOfDisks, WhatFindsNoRoomInAFullSpoolKeepsNobodyBusy) {
+    begin(1);
+    h->spiller.reset();
+    cache::SpoolOptions options;  // Three writes fit into a region; its rest counts as room.
+    options.path = h->directory + "/small";
+    options.region_bytes = mib;
+    options.size_bytes = 8 * mib;
+    options.throttle_free = 0;
+    options.prewrite = false;
+    h->spiller = Spiller::open(options, {make_posix_disk(), make_posix_disk()},
+                               {*h->outbox, *h->pool, h->clock, *h->random})
+                     .value();
+    const auto on_its_way = [&] {
+        return std::ranges::count_if(h->outbox->entries(), [](const OutboxEntry& entry) {
+            return entry.spill.place == SpillState::Place::moving;
+        });
+    };
+    for (int burst = 0; burst < 8 && logging(0); ++burst) {
+        for (std::uint64_t i = 0; i < 5; ++i) {
+            ByteVector data(piece);
+            h->random->fill(data);
+            ASSERT_TRUE(h->captures[0]->write(i * piece, data));
+            h->clock.advance(ns_per_ms);
+            h->captures[0]->close_older_than(0);  // A record each.
+        }
+        for (int i = 0; i < 100; ++i) {
+            h->spiller->step();
+        }
+        EXPECT_FALSE(h->spiller->busy());
+    }
+    EXPECT_TRUE(h->spiller->conditions().standing(Errc::spool_full));
+    EXPECT_GT(on_its_way(), 0) << "all of it found room: nothing is shown here";
+    connect();
+    all_arrives();
+}
+
 TEST_F(SpillerOfDisks, OfAnotherSizeItSaysWhichOptionAndThatNothingInItIsNeeded) {
     begin(1);
     h->spiller.reset();

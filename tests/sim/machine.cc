@@ -13,8 +13,13 @@
 namespace cw::sim {
 namespace {
 
-constexpr std::size_t log_slabs = 24, base_slabs = 12;
+constexpr std::size_t base_slabs = 12;
 const std::string state_directory = "/agent";
+
+// A pool of its own for each size: what an agent has to spare it judges by all that its pool holds.
+pipeline::SlabPool* log_pool(std::size_t index, std::size_t slabs) {
+    return pool_for(index, "agent " + std::to_string(slabs), slabs, slabs).pool.get();
+}
 
 // What one disk starts with.
 struct DiskStart {
@@ -64,7 +69,7 @@ Machine::Machine(World& world, std::size_t index)
       points_(std::make_shared<std::map<PointId, Images>>()),
       clock_(world.clock, clock_ahead_us_, world.mutant == Mutant::timers_by_wall),
       random_(make_seeded_random(world.random->next_u64())),
-      pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
+      pool_(log_pool(index, world.settings.agent_slabs)),
       base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()) {
     id_.bytes.fill(std::byte{static_cast<unsigned char>(0xa0 + index)});
     for (std::size_t i = 0; i < world.settings.disks; ++i) {
@@ -84,7 +89,7 @@ Machine::Machine(World& world, std::size_t index, const Machine& original)
       newest_(original.newest_),
       clock_(world.clock, clock_ahead_us_, world.mutant == Mutant::timers_by_wall),
       random_(make_seeded_random(world.random->next_u64())),
-      pool_(pool_for(index, "agent", log_slabs, log_slabs).pool.get()),
+      pool_(log_pool(index, world.settings.agent_slabs)),
       base_pool_(pool_for(index, "agent base", base_slabs, base_slabs).pool.get()),
       fresh_(original.fresh_),
       provable_(!original.up() && original.provable_),
@@ -115,6 +120,7 @@ void Machine::take_down() {
     if (up() && world_.group) {
         world_.group->on_down(index_);
     }
+    close_spool();
     replicator_.reset();
     dial_.reset();
     captures_.clear();
@@ -183,6 +189,7 @@ void Machine::start() {
             agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, clock_, *state_, held_by}));
         replicator_->add_disk(*captures_.back(), "disk" + std::to_string(i), holds);
     }
+    open_spool();
     fresh_ = clean_ = false;
     world_.event("agent.start", index_, provable ? 1 : 0);
 }
@@ -272,6 +279,7 @@ bool Machine::step() {
     }
     pushed_ = false;
     busy_ = replicator_->step();
+    step_spool();
     if (world_.group) {
         busy_ |= world_.group->step(index_);
     }
@@ -288,6 +296,9 @@ Nanos Machine::wakes_at() {
     Nanos due = replicator_->next_deadline();
     if (world_.group) {
         due = std::min(due, world_.group->wakes_at(index_));
+    }
+    if (spool_ && spool_->busy()) {
+        due = std::min(due, world_.clock.boot() + ns_per_ms);
     }
     if (dial_->due()) {
         due = std::min(due, *dial_->due());

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "agent/stream/replicator.h"
+#include "agent/stream/spiller.h"
 #include "tests/fakes/sim_disk.h"
 #include "tests/sim/host_clock.h"
 #include "tests/sim/network.h"
@@ -44,6 +45,9 @@ public:
     // Its state directory is saved somewhere, or is what was saved once.
     void save_state();
     void restore_state();
+    // The agent's disk spool is full, in schedules where it has one; it is given a larger one.
+    [[nodiscard]] bool spool_full() const;
+    void give_room();
     void aim_at(std::size_t server) noexcept { server_ = server; }
     [[nodiscard]] std::size_t server() const noexcept { return server_; }
     // While the agent does not run: when it starts again.
@@ -96,6 +100,9 @@ private:
     void take_down();
     void empty_state();
     void obey_advice();
+    void open_spool();
+    void step_spool();
+    void close_spool();
     [[nodiscard]] DiskId disk_id(std::size_t slot) const;
     // That anybody may write to.
     [[nodiscard]] std::uint64_t sectors_of(std::size_t slot) const;
@@ -122,8 +129,11 @@ private:
     std::weak_ptr<Wire> wire_;  // The newest connection, if its link still lives.
     std::vector<std::unique_ptr<agent::DiskCapture>> captures_;
     std::unique_ptr<agent::Replicator> replicator_;
-    bool fresh_ = true;      // No state yet.
-    bool provable_ = false;  // The next start may continue the history.
+    std::unique_ptr<agent::Spiller> spool_;  // None in most schedules.
+    std::uint64_t spool_grown_ = 0;          // So often.
+    bool degraded_ = false;                  // This spool was full, and a disk stopped logging.
+    bool fresh_ = true;                      // No state yet.
+    bool provable_ = false;                  // The next start may continue the history.
     bool clean_ = false;
     std::uint64_t writes_ = 0;  // To the images, by whomever.
     struct Saved {              // A state directory, and how its agent had ended.

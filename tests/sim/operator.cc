@@ -141,6 +141,8 @@ void Operator::disturb_machines() {
             machine->lose_state();
         } else if (world_.hit(s.agent_old_state)) {
             world_.random->below(2) == 0 ? machine->save_state() : machine->restore_state();
+        } else if (machine->spool_full() && world_.hit(s.agent_give_room)) {
+            machine->give_room();
         }
         if (world_.hit(s.takeover)) {
             take_over(*machine);

@@ -109,6 +109,8 @@ bool all_classes_hit(const CampaignResult& result) {
                              "condition.IDENTITY_REFUSED",
                              "condition.STATE_SUPERSEDED",
                              "seen.state_superseded",
+                             "condition.agent.SPOOL_FULL",
+                             "seen.agent_spool_grown",
                              "seen.spool_failed",
                              "gc.deleted_segments",
                              "prune.points",

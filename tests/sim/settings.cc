@@ -105,6 +105,12 @@ void draw_faults(Settings& s, Dice& dice) {
     s.barrier_hold_ns = static_cast<std::int64_t>(dice.between(20, 400)) * ns_per_ms;
     s.server_loss = dice.one_in(4) ? static_cast<std::uint32_t>(dice.between(50, 600)) : 0;
     s.clocks_apart = dice.one_in(4) ? static_cast<std::uint32_t>(dice.between(100, 1000)) : 0;
+    // The guests of a group write so often that a record would outgrow a region.
+    if (!s.group && dice.one_in(3)) {
+        s.agent_spool_room = dice.between(150, 360) * block_bytes;
+        s.agent_slabs = dice.between(1, 2) * 4;
+        s.agent_give_room = dice.rate(2000);
+    }
 }
 
 }  // namespace
@@ -141,11 +147,12 @@ std::string describe(const Settings& s) {
         << " takeover=" << s.takeover << " clone=" << s.server_clone << " loss=" << s.server_loss
         << " agent(kill=" << s.agent_kill << " power=" << s.agent_power_cut
         << " stop=" << s.agent_stop << " lost=" << s.agent_lost_state
-        << " old=" << s.agent_old_state << " clone=" << s.agent_clone << ") group=" << s.group
-        << "(fault=" << s.barrier_fault << " hold=" << s.barrier_hold_ns / ns_per_ms
-        << "ms) disk(sync=" << s.disk.sync_error << " write=" << s.disk.write_error
-        << " delay=" << s.disk.delay_polls_max << " rot=" << s.rot
-        << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
+        << " old=" << s.agent_old_state << " clone=" << s.agent_clone
+        << " spool=" << s.agent_spool_room / kib << "KiB/" << s.agent_slabs
+        << " more=" << s.agent_give_room << ") group=" << s.group << "(fault=" << s.barrier_fault
+        << " hold=" << s.barrier_hold_ns / ns_per_ms << "ms) disk(sync=" << s.disk.sync_error
+        << " write=" << s.disk.write_error << " delay=" << s.disk.delay_polls_max
+        << " rot=" << s.rot << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
         << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
         << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
         << " rotate=" << s.rotate << " kek=" << s.rotate_kek << " worm=" << s.worm

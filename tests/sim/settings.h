@@ -12,6 +12,8 @@
 
 namespace cw::sim {
 
+inline constexpr std::size_t agent_slabs_max = 24;
+
 struct Settings {
     std::uint64_t seed = 1;
 
@@ -41,6 +43,11 @@ struct Settings {
     std::uint32_t second_cut = 0;
     std::uint32_t agent_kill = 0, agent_power_cut = 0, agent_stop = 0;
     std::uint32_t agent_lost_state = 0, agent_old_state = 0, agent_clone = 0;
+    // The agent's disk spool takes about so much (0: it has none), and it begins to fill when half
+    // of so much memory is in use. Rate: somebody sees that it is full and gives it more room.
+    std::uint64_t agent_spool_room = 0;
+    std::size_t agent_slabs = agent_slabs_max;
+    std::uint32_t agent_give_room = 0;
     std::uint32_t server_clone = 0, server_loss = 0;
     // Two machines that share recovery points; what befalls a barrier's messages.
     bool group = false;

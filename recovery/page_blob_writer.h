@@ -4,9 +4,8 @@
 // that was left behind cannot touch what a later one makes.
 #pragma once
 
-#include "base/clock.h"
-#include "egress/blob/page_blob.h"
 #include "recovery/image_writer.h"
+#include "recovery/page_requests.h"
 
 namespace cw::recovery {
 
@@ -18,13 +17,21 @@ struct PageBlobOptions {
     std::array<std::byte, 16> image_id{};
     WallMicros created{};
     std::size_t writes_in_flight = 4;
+    PageRetry retry = {};
     std::function<bool()> cancelled = {};  // Asked often; true ends the work.
+    std::function<void(const Error& last, std::int64_t ns)> trouble = {};  // As PageRequestOptions.
 };
 
-// Blocking. What the store refuses for a while, throttling above all, is tried again for about ten
-// minutes: whoever gave up sooner would have to begin anew. Errors: those of reading; file_exists;
-// target_unsafe (a managed disk of another size); those of the store after that; cancelled.
-Result<WriteReport> write_page_blob(Image& image, blob::PageBlobStore& store, Clock& clock,
+struct PageBlobSeams {
+    blob::PageBlobStore& store;
+    Clock& clock;
+    Random& random;
+};
+
+// Blocking; `progress` is told of where it is also while the service takes nothing. Errors: those
+// of reading; file_exists; target_unsafe (a managed disk of another size); those of the store, of
+// which the passing ones only after the patience of `retry`; cancelled.
+Result<WriteReport> write_page_blob(Image& image, const PageBlobSeams& seams,
                                     const PageBlobOptions& options, const Progress& progress);
 
 }  // namespace cw::recovery

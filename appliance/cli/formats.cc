@@ -1,12 +1,15 @@
 #include "appliance/cli/formats.h"
 
+#include "appliance/cli/next_step.h"
 #include "appliance/operator/failback_hint.h"
 #include "appliance/operator/mount_server.h"
 #include "appliance/page_access.h"
+#include "base/log.h"
 #include "recovery/output_hold.h"
 #include "recovery/page_blob_writer.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 
@@ -148,6 +151,38 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
     return report;
 }
 
+// The line of a progress that is overwritten in place makes room for it.
+void tell_of_trouble(const Error& last, std::int64_t ns) {
+    std::fprintf(stderr, "%snote: for %lld s nothing has been taken (%s): tried again and again\n",
+                 ::isatty(STDERR_FILENO) != 0 ? "\r\033[K" : "",
+                 static_cast<long long>(ns / ns_per_s),
+                 escape_for_display(last.detail, 512).c_str());
+}
+
+// What to do about an upload that `error` has ended, where the code's own advice is for a vault.
+std::string next_after(const Error& error, const recovery::PageBlobOptions& options,
+                       const std::string& output) {
+    switch (action_of(error.code)) {
+        case Action::retry:
+        case Action::throttle:
+            return options.existing
+                       ? "when the service takes requests again: the same command; it writes the "
+                         "disk anew"
+                       : "when the service takes requests again: the same command with --force, "
+                         "which replaces the page blob that is not whole";
+        case Action::reauth:
+            break;
+        default:
+            if (error.code != Errc::blob_denied) {
+                return {};
+            }
+    }
+    return options.existing && error.code != Errc::clock_skew
+               ? "check the vault's credential and the disk's SAS in " + output +
+                     " (a fresh one: az disk grant-access --access-level Write)"
+               : "";
+}
+
 // Where Azure can attach it: the epoch of the chain that was read fences older writers of a page
 // blob; a managed disk has one writer, who has its SAS.
 Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& opened,
@@ -171,6 +206,7 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
     options.created = point->source_time;
     options.writes_in_flight = opened.download_threads;
     options.cancelled = request.write.cancelled;
+    options.trouble = tell_of_trouble;
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     std::unique_ptr<blob::PageBlobStore> pages;
     options.existing = format == "managed-disk";
@@ -183,8 +219,13 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
         CW_TRY_ASSIGN(pages, open_page_blobs(settings, cli.seams));
     }
     CW_TRY_ASSIGN(const auto image, opened.source->open({point, report.disk}, request.reader));
-    CW_TRY_ASSIGN(report.written,
-                  recovery::write_page_blob(*image, *pages, *cli.seams.clock, options, progress));
+    const recovery::PageBlobSeams seams{*pages, *cli.seams.clock, *cli.seams.random};
+    auto written = recovery::write_page_blob(*image, seams, options, progress);
+    if (!written) {
+        set_next_step(next_after(written.error(), options, request.write.path));
+        return std::unexpected(std::move(written.error()));
+    }
+    report.written = std::move(*written);
     report.fetched_bytes = image->fetched_bytes();
     return report;
 }

@@ -45,11 +45,14 @@ for at in 5242880 1048576; do
         -H 'Content-Type:' --data-binary "@$demo/old" || die "no old data"
 done
 secret_file "$demo/bare.sas" <<<"$fake_url/disks/used"
+sed 's/sig=..../sig=AAAA/' "$demo/used.sas" | secret_file "$demo/stale.sas"
 install -m 644 "$demo/used.sas" "$demo/open.sas"
 
 check "a disk without a signature is refused" exit_code_is 2 into export "$demo/bare.sas"
 check "a SAS that everybody reads is refused" exit_code_is 2 into export "$demo/open.sas"
 check "it is said why" said "$demo/open.sas"
+check "a SAS that the service refuses is told" eval '! into export "$demo/stale.sas" >"$demo/last.out" 2>&1'
+check "with the way to a fresh one" said 'grant-access --access-level Write'
 check "a disk of another size is refused" exit_code_is 3 into export "$demo/small.sas"
 check "a file that is not there is told" eval '! into export "$demo/none.sas" >"$demo/last.out" 2>&1'
 check "a machine fails over into a managed disk" exit_code_is 0 into failover "$demo/used.sas"

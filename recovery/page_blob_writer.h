@@ -13,6 +13,7 @@ struct PageBlobOptions {
     blob::PageBlobName blob;
     bool force = false;     // Replace an existing blob.
     bool existing = false;  // A managed disk: `force` and `sequence` do not count.
+    bool verify = false;    // Read everything back and compare.
     std::uint64_t sequence = 0;
     std::array<std::byte, 16> image_id{};
     WallMicros created{};
@@ -22,16 +23,25 @@ struct PageBlobOptions {
     std::function<void(const Error& last, std::int64_t ns)> trouble = {};  // As PageRequestOptions.
 };
 
+struct PageBlobReport {
+    WriteReport written;
+    // Why the service did not let it be listed, or samples of it be read back (an upload SAS need
+    // not allow that). Without: it has what was written where it was written, and the samples are
+    // right.
+    std::optional<Error> unproven;
+};
+
 struct PageBlobSeams {
     blob::PageBlobStore& store;
     Clock& clock;
     Random& random;
 };
 
-// Blocking; `progress` is told of where it is also while the service takes nothing. Errors: those
-// of reading; file_exists; target_unsafe (a managed disk of another size); those of the store, of
-// which the passing ones only after the patience of `retry`; cancelled.
-Result<WriteReport> write_page_blob(Image& image, const PageBlobSeams& seams,
-                                    const PageBlobOptions& options, const Progress& progress);
+// Blocking; `progress` is told of where it is also while the service takes nothing; with `verify`
+// its total is twice the disk. Errors: those of reading; file_exists; target_unsafe (a managed disk
+// of another size); restore_mismatch; those of the store, of which the passing ones only after the
+// patience of `retry`; cancelled.
+Result<PageBlobReport> write_page_blob(Image& image, const PageBlobSeams& seams,
+                                       const PageBlobOptions& options, const Progress& progress);
 
 }  // namespace cw::recovery

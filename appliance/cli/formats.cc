@@ -189,9 +189,6 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
                                              const recovery::RestoreRequest& request,
                                              const std::string& format,
                                              const recovery::Progress& progress) {
-    if (request.write.verify) {
-        return fail(Errc::usage, "--verify reads files: download the page blob and compare it");
-    }
     const recovery::Catalog& catalog = *opened.catalog;
     recovery::RestoreReport report;
     CW_TRY_ASSIGN(const auto* point, catalog.find_point(request.point));
@@ -207,6 +204,7 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
     options.writes_in_flight = opened.download_threads;
     options.cancelled = request.write.cancelled;
     options.trouble = tell_of_trouble;
+    options.verify = request.write.verify;
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     std::unique_ptr<blob::PageBlobStore> pages;
     options.existing = format == "managed-disk";
@@ -225,7 +223,13 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
         set_next_step(next_after(written.error(), options, request.write.path));
         return std::unexpected(std::move(written.error()));
     }
-    report.written = std::move(*written);
+    if (written->unproven) {
+        std::fprintf(stderr,
+                     "note: every write was confirmed, but the service does not let it be looked "
+                     "at: %s\n",
+                     escape_for_display(written->unproven->detail, 512).c_str());
+    }
+    report.written = std::move(written->written);
     report.fetched_bytes = image->fetched_bytes();
     return report;
 }

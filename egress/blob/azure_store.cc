@@ -318,6 +318,12 @@ public:
     void size(PageBlobName blob, Done<Result<std::uint64_t>> done) override {
         store_.enqueue(make_page_size_call(std::move(blob), std::move(done)));
     }
+    void ranges(PageRangesRequest request, Done<Result<PageRanges>> done) override {
+        store_.enqueue(make_page_ranges_call(std::move(request), std::move(done)));
+    }
+    void read(PageRead request, Done<Result<ByteVector>> done) override {
+        store_.enqueue(make_page_read_call(std::move(request), std::move(done)));
+    }
     std::size_t poll() override { return store_.poll(); }
     void wait(std::int64_t timeout_ns) override { store_.wait(timeout_ns, -1); }
 

@@ -64,4 +64,40 @@ Result<ListPage> parse_list(Bytes body) {
     return page;
 }
 
+Result<PageRanges> parse_page_list(Bytes body, std::uint64_t offset, std::uint64_t length) {
+    const auto malformed = [](const char* what) {
+        return fail(Errc::blob_unavailable, std::string("page ranges without ") + what);
+    };
+    pugi::xml_document document;
+    if (!document.load_buffer(body.data(), body.size())) {
+        return malformed("valid XML");
+    }
+    const pugi::xml_node list = document.child("PageList");
+    if (!list) {
+        return malformed("a PageList");
+    }
+    PageRanges out;
+    std::uint64_t seen = 0;  // The end of the last one.
+    const std::uint64_t end = offset + length;
+    for (const pugi::xml_node range : list.children("PageRange")) {
+        const auto first = parse_decimal(range.child_value("Start"));
+        const auto last = parse_decimal(range.child_value("End"));
+        if (!first || !last || *last < *first || *first < seen || *last == UINT64_MAX) {
+            return malformed("order or sense");
+        }
+        seen = *last + 1;
+        const std::uint64_t begin = std::max(*first, offset), until = std::min(seen, end);
+        if (begin >= until) {
+            continue;
+        }
+        if (!out.ranges.empty() && out.ranges.back().offset + out.ranges.back().length == begin) {
+            out.ranges.back().length += until - begin;
+        } else {
+            out.ranges.push_back({begin, until - begin});
+        }
+    }
+    out.next = list.child_value("NextMarker");
+    return out;
+}
+
 }  // namespace cw::blob

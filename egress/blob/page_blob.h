@@ -37,16 +37,39 @@ struct PageClear {
     std::optional<std::uint64_t> sequence;
 };
 
+struct PageRange {
+    std::uint64_t offset = 0, length = 0;
+};
+struct PageRangesRequest {
+    PageBlobName blob;
+    std::uint64_t offset = 0, length = 0;  // Within the blob, at most page_span_bytes_max.
+    std::string marker = {};               // Where the last answer ended.
+};
+struct PageRanges {
+    std::vector<PageRange> ranges;  // Ascending, apart, within what was asked for.
+    std::string next = {};          // The marker of what follows; empty: nothing does.
+};
+// Of so much the answer stays small, even if every other page was written.
+inline constexpr std::uint64_t page_span_bytes_max = 256ULL << 20;
+struct PageRead {
+    PageBlobName blob;
+    std::uint64_t offset = 0, length = 0;  // Within the blob, at most page_write_bytes_max.
+};
+
 class PageBlobStore {
 public:
     virtual ~PageBlobStore() = default;
     // All zeros. What is unknown may be asked again with the same arguments and `replace`.
     virtual void create(PageCreate request, Done<PutResult> done) = 0;
-    // What is unknown may be written again: the same bytes.
+    // What is unknown may be written again: the same bytes. So may what the service says it has
+    // stored differently (blob_checksum).
     virtual void write(PageWrite request, Done<PutResult> done) = 0;
     // Zeros, whatever was there. May be asked again.
     virtual void clear(PageClear request, Done<PutResult> done) = 0;
     virtual void size(PageBlobName blob, Done<Result<std::uint64_t>> done) = 0;
+    // Where something was written and not cleared since: everything else is zeros.
+    virtual void ranges(PageRangesRequest request, Done<Result<PageRanges>> done) = 0;
+    virtual void read(PageRead request, Done<Result<ByteVector>> done) = 0;
     virtual std::size_t poll() = 0;
     virtual void wait(std::int64_t timeout_ns) = 0;
 };
@@ -63,8 +86,8 @@ struct DiskUpload {
 };
 // Errors: config_invalid; its text never repeats the URL, which is a credential.
 Result<DiskUpload> parse_disk_upload(std::string_view url);
-// Only write(), clear() and size() work there. `options`: its url, auth and secret do not count.
-// Errors: config_invalid.
+// create() does not work there; read() may not (the SAS is for writing). `options`: its url, auth
+// and secret do not count. Errors: config_invalid.
 Result<std::unique_ptr<PageBlobStore>> make_disk_upload_store(const DiskUpload& upload,
                                                               AzureOptions options, Clock& clock,
                                                               Random& random);
@@ -75,5 +98,8 @@ std::unique_ptr<AzureCall> make_page_create_call(PageCreate request, Done<PutRes
 std::unique_ptr<AzureCall> make_page_write_call(PageWrite request, Done<PutResult> done);
 std::unique_ptr<AzureCall> make_page_clear_call(PageClear request, Done<PutResult> done);
 std::unique_ptr<AzureCall> make_page_size_call(PageBlobName blob, Done<Result<std::uint64_t>> done);
+std::unique_ptr<AzureCall> make_page_ranges_call(PageRangesRequest request,
+                                                 Done<Result<PageRanges>> done);
+std::unique_ptr<AzureCall> make_page_read_call(PageRead request, Done<Result<ByteVector>> done);
 
 }  // namespace cw::blob

@@ -95,6 +95,38 @@ TEST(ListBody, ResolvesEntitiesOfTheMarker) {
     EXPECT_EQ(page->next, "2!&<x");
 }
 
+TEST(PageListBody, RangesAreJoinedAndOnlyThoseThatWereAskedFor) {
+    const auto page =
+        parse_page_list(as_bytes("\xef\xbb\xbf<?xml version=\"1.0\"?><PageList>"
+                                 "<PageRange><Start>0</Start><End>1023</End></PageRange>"
+                                 "<PageRange><Start>1024</Start><End>1535</End></PageRange>"
+                                 "<ClearRange><Start>1536</Start><End>2047</End></ClearRange>"
+                                 "<PageRange><Start>4096</Start><End>8191</End></PageRange>"
+                                 "<PageRange><Start>9000</Start><End>9511</End></PageRange>"
+                                 "<NextMarker>a&amp;b</NextMarker></PageList>"),
+                        512, 8192 - 512);
+    ASSERT_TRUE(page) << to_string(page.error());
+    ASSERT_EQ(page->ranges.size(), 2U);
+    EXPECT_EQ(page->ranges[0].offset, 512U);
+    EXPECT_EQ(page->ranges[0].length, 1024U);
+    EXPECT_EQ(page->ranges[1].offset, 4096U);
+    EXPECT_EQ(page->ranges[1].length, 4096U);
+    EXPECT_EQ(page->next, "a&b");
+    EXPECT_TRUE(parse_page_list(as_bytes("<PageList/>"), 0, 512)->ranges.empty());
+}
+
+TEST(PageListBody, MalformedIsAnErrorNotAnEmptyDisk) {
+    for (const std::string_view text :
+         {"", "<html/>", "<PageList><PageRange/></PageList>",
+          "<PageList><PageRange><Start>512</Start><End>0</End></PageRange></PageList>",
+          "<PageList><PageRange><Start>512</Start><End>1023</End></PageRange>"
+          "<PageRange><Start>0</Start><End>511</End></PageRange></PageList>",
+          "<PageList><PageRange><Start>0</Start><End>18446744073709551615</End></PageRange>"
+          "</PageList>"}) {
+        EXPECT_FALSE(parse_page_list(as_bytes(text), 0, 4096)) << text;
+    }
+}
+
 TEST(ListBody, MalformedIsAnErrorNotAnEmptyList) {
     for (const std::string_view text :
          {"", "<html/>", "<EnumerationResults/>", "<EnumerationResults><Blobs><Blob/></Blobs>",

@@ -56,6 +56,7 @@ check "with the way to a fresh one" said 'grant-access --access-level Write'
 check "a disk of another size is refused" exit_code_is 3 into export "$demo/small.sas"
 check "a file that is not there is told" eval '! into export "$demo/none.sas" >"$demo/last.out" 2>&1'
 check "a machine fails over into a managed disk" exit_code_is 0 into failover "$demo/used.sas"
+check "and proves every byte of it" exit_code_is 0 cli export "$demo_machine" --point "$point" --format managed-disk --output "$demo/used.sas" --verify
 check "exported raw for comparison" exit_code_is 0 cli export "$demo_machine" --point "$point" --output "$demo/point.raw"
 azure GET "/used?$sas" -o "$demo/back.vhd" || die "the disk cannot be read"
 check "it is a VHD that qemu-img knows" bash -c "qemu-img info -f vpc '$demo/back.vhd' | grep -q 'file format: vpc'"

@@ -106,6 +106,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         CW_ASSERT(
             std::ranges::none_of(page->entries, [](const auto& e) { return e.name.empty(); }));
     }
+    constexpr std::uint64_t offset = 4096, length = 1 << 20;
+    if (const auto page = parse_page_list(bytes, offset, length)) {
+        std::uint64_t seen = offset;
+        for (const PageRange& range : page->ranges) {
+            CW_ASSERT(range.offset >= seen && range.length > 0);
+            seen = range.offset + range.length;
+        }
+        CW_ASSERT(seen <= offset + length);
+    }
     CW_ASSERT(parse_error_code(bytes).size() <= 128);
     if (const auto token = parse_token(bytes, Nanos{0})) {
         CW_ASSERT(!token->value.reveal().empty());

@@ -13,8 +13,9 @@ constexpr std::int64_t minute_ns = 60 * ns_per_s;
 
 class BadService : public testing::Test {
 protected:
-    Result<WriteReport> upload() {
+    Result<PageBlobReport> upload(bool verify = false) {
         PageBlobOptions options;
+        options.verify = verify;
         options.blob = {"disks", "one"};
         options.existing = true;
         options.trouble = [this](const Error& last, std::int64_t ns) {
@@ -135,6 +136,36 @@ TEST_F(BadService, AVaultThatDoesNotAnswerIsAskedAgainToo) {
     EXPECT_TRUE(whole());
 }
 
+TEST_F(BadService, AWriteThatItForgetsIsFound) {
+    service_.forgets = 12 * mib;
+    const auto report = upload();
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, Errc::restore_mismatch);
+    EXPECT_EQ(report.error().detail,
+              "disks/one: byte 12582912 was written, but the service has nothing there");
+}
+
+TEST_F(BadService, EveryByteIsReadBackIfThatIsAskedFor) {
+    const auto report = upload(true);
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_EQ(report->written.sha256, sha256(image_.bytes()));
+    service_.damages = 36 * mib;
+    const auto damaged = upload(true);
+    ASSERT_FALSE(damaged);
+    EXPECT_EQ(damaged.error().code, Errc::restore_mismatch);
+    EXPECT_EQ(damaged.error().detail, "disks/one: byte 37748736 differs from the point");
+}
+
+TEST_F(BadService, AFewWritesAreReadBackInAnyCase) {
+    image_ = FlatImage(FlatImage::holed(5, 16 * mib));
+    SlowService small(clock_, 16 * mib + vhd_footer_bytes);
+    small.damages = 12 * mib;
+    const auto report =
+        write_page_blob(image_, {small, clock_, *random_}, {.blob = {}, .existing = true}, {});
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().detail, "/: byte 12582912 was read back with other bytes");
+}
+
 // A real client and the strict fake.
 class PageBlobOfTheFake : public testing::Test {
 protected:
@@ -154,7 +185,7 @@ protected:
         options.secret = Secret<std::string>(fake_azure::test_key);
         return options;
     }
-    Result<WriteReport> upload() {
+    Result<PageBlobReport> upload() {
         return write_page_blob(image_, {*pages_, *clock_, *random_}, options_, {});
     }
     ByteVector stored() {
@@ -203,6 +234,74 @@ TEST_F(PageBlobOfTheFake, IsNotAskedForWhatARetryAfterForbids) {
     ASSERT_TRUE(upload());
     EXPECT_GE(clock_->boot() - begun, 2 * ns_per_s);
     expect_whole();
+}
+
+// Managed disks: made by somebody else, written through a SAS, without checksums in the requests.
+class ManagedDisk : public PageBlobOfTheFake {
+protected:
+    ManagedDisk() {
+        std::optional<blob::PutResult> made;
+        pages_->create({options_.blob, image_.size_bytes() + vhd_footer_bytes, 0, false},
+                       [&](blob::PutResult result) { made.emplace(std::move(result)); });
+        while (!made) {
+            pages_->wait(100 * ns_per_ms);
+            pages_->poll();
+        }
+        const auto upload =
+            blob::parse_disk_upload(fake_.url() + "/data/one?" + fake_.account_sas("rw"));
+        CW_ASSERT(upload.has_value());
+        blob::AzureOptions options;
+        options.crc64 = false;
+        pages_ = *blob::make_disk_upload_store(*upload, std::move(options), *clock_, *random_);
+        options_.blob = upload->blob;
+        options_.existing = true;
+        fake_.reset_stats();
+    }
+};
+
+TEST_F(ManagedDisk, IsClearedOnlyWhereSomethingIs) {
+    const auto report = upload();
+    ASSERT_TRUE(report) << to_string(report.error());
+    EXPECT_FALSE(report->unproven);
+    expect_whole();
+    EXPECT_EQ(fake_.stats().count("put_page"), 6U);  // Five of the disk, the footer.
+
+    ByteVector full = image_.bytes();  // An upload after one that had data in the hole.
+    make_seeded_random(9)->fill(full);
+    const ByteVector holed = std::exchange(image_, FlatImage(full)).bytes();
+    ASSERT_TRUE(upload());
+    expect_whole();
+    image_ = FlatImage(holed);
+    ASSERT_TRUE(upload());
+    expect_whole();
+}
+
+TEST_F(ManagedDisk, WhatTheServiceStoredWronglyIsWrittenAgain) {
+    fake_.faults().replace({{.op = "put_page", .action = Action::corrupt, .count = 3}});
+    const auto report = upload();
+    ASSERT_TRUE(report) << to_string(report.error());
+    expect_whole();
+}
+
+TEST_F(ManagedDisk, ASasThatOnlyWritesIsEnoughUnlessEverythingIsToBeVerified) {
+    for (const char* op : {"get_blob", "get_page_ranges"}) {
+        fake_.faults().replace({{.op = op,
+                                 .action = Action::error,
+                                 .status = 403,
+                                 .code = "AuthorizationPermissionMismatch"}});
+        options_.verify = false;
+        const auto report = upload();
+        ASSERT_TRUE(report) << to_string(report.error());
+        ASSERT_TRUE(report->unproven);
+        EXPECT_EQ(report->unproven->code, Errc::blob_denied);
+        options_.verify = true;
+        const auto verified = upload();
+        ASSERT_FALSE(verified);
+        EXPECT_EQ(verified.error().code, Errc::blob_denied);
+        EXPECT_TRUE(verified.error().detail.ends_with("but cannot be verified"));
+        fake_.faults().replace({});
+        expect_whole();
+    }
 }
 
 }  // namespace

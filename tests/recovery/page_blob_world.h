@@ -59,12 +59,14 @@ private:
 // Time passes only while somebody waits, so that quarters of an hour are over at once.
 class SlowService final : public blob::PageBlobStore {
 public:
-    SlowService(ManualClock& clock, std::uint64_t bytes) : clock_(clock), bytes_(bytes) {}
+    SlowService(ManualClock& clock, std::uint64_t bytes)
+        : clock_(clock), bytes_(bytes), pages_(bytes / blob::page_bytes) {}
 
     Nanos down_from{INT64_MAX}, down_until{};  // Refuses everything within:
     Errc says = Errc::blob_unavailable;
     std::size_t bears = SIZE_MAX;  // Throttles what is more than that at once.
     std::int64_t latency_ns = 20 * ns_per_ms;
+    std::optional<std::uint64_t> forgets, damages;  // The write at that offset, though it says 201.
     std::size_t requests = 0, refused = 0;
     Nanos counts_from{};  // What went before does not count:
     std::size_t most_at_once = 0;
@@ -76,8 +78,14 @@ public:
     void write(blob::PageWrite request, blob::Done<blob::PutResult> done) override {
         add(
             [this, request, done] {
-                std::ranges::copy(request.bytes,
-                                  bytes_.begin() + static_cast<std::ptrdiff_t>(request.offset));
+                if (request.offset != forgets) {
+                    std::ranges::copy(request.bytes,
+                                      bytes_.begin() + static_cast<std::ptrdiff_t>(request.offset));
+                    mark(request.offset, request.bytes.size(), true);
+                }
+                if (request.offset == damages) {
+                    bytes_[request.offset] ^= std::byte{1};
+                }
                 done({blob::PutOutcome::stored, "e", {}});
             },
             [done](Error error) { done({blob::PutOutcome::unknown, {}, std::move(error)}); });
@@ -87,12 +95,45 @@ public:
             [this, request, done] {
                 std::fill_n(bytes_.begin() + static_cast<std::ptrdiff_t>(request.offset),
                             request.length, std::byte{0});
+                mark(request.offset, request.length, false);
                 done({blob::PutOutcome::stored, "e", {}});
             },
             [done](Error error) { done({blob::PutOutcome::unknown, {}, std::move(error)}); });
     }
     void size(blob::PageBlobName, blob::Done<Result<std::uint64_t>> done) override {
         add([this, done] { done(bytes_.size()); },
+            [done](Error error) { done(std::unexpected(std::move(error))); });
+    }
+    void ranges(blob::PageRangesRequest request,
+                blob::Done<Result<blob::PageRanges>> done) override {
+        add(
+            [this, request, done] {
+                // One range for each answer: as many pages of an answer as can be.
+                blob::PageRanges out;
+                const std::uint64_t end = request.offset + request.length;
+                std::uint64_t at =
+                    request.marker.empty() ? request.offset : std::stoull(request.marker);
+                while (at < end && !pages_[at / blob::page_bytes]) {
+                    at += blob::page_bytes;
+                }
+                const std::uint64_t begin = at;
+                while (at < end && pages_[at / blob::page_bytes]) {
+                    at += blob::page_bytes;
+                }
+                if (begin < at) {
+                    out.ranges.push_back({begin, at - begin});
+                }
+                out.next = at < end ? std::to_string(at) : "";
+                done(std::move(out));
+            },
+            [done](Error error) { done(std::unexpected(std::move(error))); });
+    }
+    void read(blob::PageRead request, blob::Done<Result<ByteVector>> done) override {
+        add(
+            [this, request, done] {
+                const auto begin = bytes_.begin() + static_cast<std::ptrdiff_t>(request.offset);
+                done(ByteVector(begin, begin + static_cast<std::ptrdiff_t>(request.length)));
+            },
             [done](Error error) { done(std::unexpected(std::move(error))); });
     }
     std::size_t poll() override {
@@ -120,6 +161,11 @@ private:
         Nanos due;
         std::function<void()> answer;
     };
+    void mark(std::uint64_t offset, std::uint64_t length, bool there) {
+        for (std::uint64_t at = offset; at < offset + length; at += blob::page_bytes) {
+            pages_[at / blob::page_bytes] = there;
+        }
+    }
     void add(std::function<void()> good, std::function<void(Error)> bad) {
         ++requests;
         const Nanos now = clock_.boot();
@@ -136,6 +182,7 @@ private:
 
     ManualClock& clock_;
     ByteVector bytes_;
+    std::vector<bool> pages_;
     std::vector<Flying> flying_;
 };
 

@@ -4,6 +4,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "egress/upload/chain_mend.h"
+#include "egress/upload/disk_decision.h"
 #include "egress/upload/ledger.h"
 #include "egress/vault/control.h"
 #include "egress/vault/names.h"
@@ -45,10 +46,11 @@ vault::Manifest takeover_of(const vault::ChainState& state) {
 void add_new_disks(vault::Manifest& manifest, const std::vector<pipeline::DiskHello>& hellos) {
     for (const pipeline::DiskHello& hello : hellos) {
         const auto known = std::ranges::find(manifest.disks, hello.disk, &vault::DiskEntry::disk);
-        const bool sound = hello.size_bytes > 0 && hello.size_bytes % sector_bytes == 0 &&
-                           raw(hello.generation) > 0;
+        const pipeline::DiskWelcome welcome = decide_disk(hello, {});
+        const bool kept = welcome.action != pipeline::DiskAction::reject &&
+                          welcome.generation == hello.generation;
         // Only unused histories: another one may be replaced by the answer to this very HELLO.
-        if (known == manifest.disks.end() && sound && raw(hello.next_seq) == 1) {
+        if (known == manifest.disks.end() && kept && raw(hello.next_seq) == 1) {
             vault::DiskEntry entry;
             entry.disk = hello.disk;
             entry.name = hello.name;

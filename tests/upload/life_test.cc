@@ -105,6 +105,28 @@ void live(std::uint64_t seed) {
     EXPECT_EQ(server.listener.unknown_releases, 0U);
 }
 
+// Nothing of it is entered before it was judged: the disk would have no history above it left.
+TEST(Life, AFirstHelloOfAnImpossibleGenerationSpoilsNoDisk) {
+    World world(7);
+    Server server(world, quick());
+    server.start();
+    Source source(world, {1 * mib});
+    source.disks[0].generation = Generation{UINT64_MAX};
+    const auto refused = server.hello(source.machine, source.disks);
+    ASSERT_FALSE(refused.refused.has_value());
+    EXPECT_EQ(refused.disks[0].action, pipeline::DiskAction::reject);
+    source.disks[0].generation = Generation{};
+    const auto taken = server.hello(source.machine, source.disks);
+    ASSERT_FALSE(taken.refused.has_value());
+    EXPECT_EQ(taken.disks[0].action, pipeline::DiskAction::initial);
+    ASSERT_EQ(taken.disks[0].generation, Generation{1});
+    source.disks[0].generation = Generation{1};
+    source.sync_all(server);
+    source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 1U);
+}
+
 // The agent never comes back: what it was promised must be readable all the same.
 TEST(Life, ADiskKnownFromTheCacheAloneCanBeRestored) {
     World world(3);

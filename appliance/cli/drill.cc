@@ -17,9 +17,11 @@ namespace cw::appliance {
 namespace {
 
 constexpr std::size_t receipt_bytes_max = 1 * mib;
+constexpr std::uint64_t boot_memory_max = 1ULL << 40;
 
 struct DrillArguments {
-    std::string machine, point = "latest", receipt, check, scratch, expect, timeout = "2min";
+    std::string machine, point = "latest", receipt, check, scratch, expect, timeout = "2min",
+                         memory = "512MiB", accelerator = "tcg", firmware;
     bool boot = false, bytes_suffice = false;
 };
 
@@ -91,6 +93,16 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
     }
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     CW_TRY_ASSIGN(const std::uint64_t timeout_ms, config::parse_duration_ms(arguments.timeout));
+    CW_TRY_ASSIGN(const std::uint64_t memory, config::parse_bytes(arguments.memory));
+    if (memory / mib < 16 || memory > boot_memory_max) {
+        return fail(Errc::usage, "--boot-memory " + arguments.memory + ": 16 MiB to 1 TiB");
+    }
+    if (!arguments.firmware.empty()) {
+        CW_TRY_ASSIGN(const bool there, cli.seams.disk->exists(arguments.firmware));
+        if (!there) {
+            return fail(Errc::not_found, "--boot-firmware " + arguments.firmware);
+        }
+    }
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, arguments.machine, false));
     CW_TRY_ASSIGN(const auto* point, find_point(opened, arguments.point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
@@ -106,6 +118,9 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
     options.boot = arguments.boot;
     options.expect = arguments.expect;
     options.cancelled = stop_requested;
+    options.boot_memory_mib = memory / mib;
+    options.boot_accelerator = arguments.accelerator;
+    options.boot_firmware = arguments.firmware;
     options.boot_timeout_ns = static_cast<std::int64_t>(timeout_ms) * ns_per_ms;
     CW_TRY_ASSIGN(
         const auto report,
@@ -148,6 +163,16 @@ void add_drill_command(CLI::App& app, Cli& cli) {
     command->add_option("--expect", arguments->expect, "--boot: text on the serial console");
     command->add_option("--boot-timeout", arguments->timeout, "--boot: until it has said it")
         ->capture_default_str();
+    command->add_option("--boot-memory", arguments->memory, "--boot: of the machine")
+        ->capture_default_str();
+    command
+        ->add_option("--boot-accel", arguments->accelerator,
+                     "--boot: kvm is fast, tcg runs everywhere")
+        ->check(CLI::IsMember({"tcg", "kvm"}))
+        ->capture_default_str();
+    command->add_option("--boot-firmware", arguments->firmware,
+                        "--boot: a firmware's file, as /usr/share/ovmf/OVMF.fd of a machine that "
+                        "boots by UEFI; else a BIOS");
     command->add_flag("--bytes-suffice", arguments->bytes_suffice,
                       "The point counts as proven although no file system of it could be checked");
     command->add_option("--check", arguments->check,

@@ -41,7 +41,7 @@ Result<DrillFinding> boot(const std::vector<ScratchDisk>& disks, SystemSeams& se
                           const DrillOptions& options) {
     std::vector<std::string> argv{"qemu-system-x86_64",
                                   "-accel",
-                                  "tcg",
+                                  options.boot_accelerator,
                                   "-m",
                                   std::to_string(options.boot_memory_mib) + "M",
                                   "-nodefaults",
@@ -53,6 +53,9 @@ Result<DrillFinding> boot(const std::vector<ScratchDisk>& disks, SystemSeams& se
                                   "none",
                                   "-serial",
                                   "stdio"};
+    if (!options.boot_firmware.empty()) {
+        argv.insert(argv.end(), {"-bios", options.boot_firmware});
+    }
     for (const ScratchDisk& disk : disks) {
         argv.insert(argv.end(), {"-drive", drive_of(disk)});
     }

@@ -22,6 +22,8 @@ struct DrillOptions {
     std::string expect;  // boot: what the serial console must say.
     std::int64_t boot_timeout_ns = 120 * ns_per_s;
     std::uint64_t boot_memory_mib = 512;
+    std::string boot_accelerator = "tcg";  // As QEMU names it.
+    std::string boot_firmware;             // A file; empty: QEMU's own BIOS.
     std::function<bool()> cancelled = {};  // Asked often.
 };
 

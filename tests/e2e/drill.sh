@@ -33,6 +33,10 @@ check "it names the point" said "$last"
 sed 's/"bytes": [0-9]*/"bytes": 1/' "$demo/receipt.json" > "$demo/forged.json"
 check "a forged receipt is not" exit_code_is 1 cli drill --check "$demo/forged.json"
 check "the machine knows its newest proven point" bash -c "causeway --config '$demo/causeway.toml' machines $demo_machine | grep -q 'proven point: $last'"
+check "a machine of other parts boots it as well" exit_code_is 0 cli drill "$demo_machine" --boot --expect "LINE 1 " --boot-timeout 600s \
+    --boot-memory 320MiB --boot-firmware /usr/share/seabios/bios-256k.bin --scratch "$demo/scratch"
+check "a firmware that is not there is named" exit_code_is 4 cli drill "$demo_machine" --boot --expect x --boot-firmware "$demo/none" --scratch "$demo/scratch"
+check "as is memory without end" exit_code_is 2 cli drill "$demo_machine" --boot --expect x --boot-memory 2048TiB --scratch "$demo/scratch"
 check "a console that stays silent fails the drill" exit_code_is 1 \
     cli drill "$demo_machine" --boot --expect "never said" --boot-timeout 8s --scratch "$demo/scratch"
 check "by its code" said DRILL_FAILED

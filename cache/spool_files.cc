@@ -24,9 +24,9 @@ Result<void> check_geometry(const SpoolOptions& options) {
                       options.size_bytes / region >= regions_min &&
                       options.size_bytes / region <= std::numeric_limits<std::uint32_t>::max();
     if (!fits) {
-        return fail(Errc::usage, "cache size must be a multiple of " + std::to_string(region) +
-                                     " bytes and at least " + std::to_string(regions_min) +
-                                     " times that");
+        return fail(Errc::usage, "cache size must be a multiple of " +
+                                     std::to_string(region / mib) + " MiB and at least " +
+                                     std::to_string(regions_min) + " times that");
     }
     return {};
 }

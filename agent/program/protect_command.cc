@@ -127,7 +127,9 @@ void ProtectCommandLine::add_queues() {
     AgentOptions& options = command_.options;
     app_.add_option("--linger", text_->linger, "to gather small writes")->capture_default_str();
     app_.add_option("--memory", text_->memory, "queue in memory")->capture_default_str();
-    app_.add_option("--spool-size", text_->spool, "queue on disk, in the state directory")
+    app_.add_option(
+            "--spool-size", text_->spool,
+            "queue on disk, in the state directory: at least 128MiB, rounded up to 16MiB; 0: none")
         ->capture_default_str();
     app_.add_option("--extents", options.ranges_max,
                     "when both queues are full: ranges that are noted before only blocks are")

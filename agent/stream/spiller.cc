@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t read_slabs = 8;  // One record of the largest size at a time.
 constexpr std::size_t step_budget = 8;
 constexpr std::uint64_t region_bytes = 16 * mib;
+constexpr std::uint64_t spool_bytes_min = 8 * region_bytes;  // What a spool can work with.
 
 bool is_write(const OutboxEntry& entry) noexcept {
     return entry.record.header.type == pipeline::RecordType::write;
@@ -46,6 +47,10 @@ void give_back(Outbox& outbox, const OutboxEntry& first) {
 
 Result<std::unique_ptr<Spiller>> Spiller::open(const std::string& directory,
                                                std::uint64_t size_bytes, Context context) {
+    if (size_bytes < spool_bytes_min) {
+        return fail(Errc::usage, "--spool-size: a queue on disk has at least " +
+                                     std::to_string(spool_bytes_min / mib) + "MiB; 0: none");
+    }
     cache::SpoolOptions options;
     options.path = directory;
     options.size_bytes = align_up(size_bytes, region_bytes);

@@ -331,6 +331,19 @@ TEST_F(SpillerOfDisks, OfAnotherSizeItSaysWhichOptionAndThatNothingInItIsNeeded)
         << detail;
 }
 
+TEST_F(SpillerOfDisks, OfTooSmallASizeItSaysTheLeast) {
+    begin(1);
+    const auto small = Spiller::open(h->directory + "/small", 100 * mib,
+                                     {*h->outbox, *h->pool, h->clock, *h->random});
+    ASSERT_FALSE(small.has_value());
+    EXPECT_EQ(small.error().code, Errc::usage);
+    EXPECT_EQ(small.error().detail, "--spool-size: a queue on disk has at least 128MiB; 0: none");
+    // Any other is rounded up.
+    const auto odd = Spiller::open(h->directory + "/odd", 128 * mib + 1,
+                                   {*h->outbox, *h->pool, h->clock, *h->random});
+    EXPECT_TRUE(odd.has_value()) << to_string(odd.error());
+}
+
 // What a killed agent left there is of several disks, some of it released, some not.
 TEST_F(SpillerOfDisks, AKilledAgentBeginsAgainOnWhatItLeft) {
     begin(3);

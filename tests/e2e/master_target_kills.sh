@@ -85,12 +85,13 @@ demo_stop_agent
 stop_server
 cp -a "$demo/state" "$demo/state.saved"
 cp -a "$demo/cache" "$demo/cache.saved"
-cp "$demo/target.img" "$demo/target.saved"
+# With its time of writing: a target that somebody wrote to meanwhile is not switched.
+cp -p "$demo/target.img" "$demo/target.saved"
 again() {
     rm -rf "$demo/state" "$demo/cache"
     cp -a "$demo/state.saved" "$demo/state"
     cp -a "$demo/cache.saved" "$demo/cache"
-    cp "$demo/target.saved" "$demo/target.img"
+    cp -p "$demo/target.saved" "$demo/target.img"
 }
 # killed_at PLACE WORDS…: the server dies there, of `causeway target WORDS…`.
 killed_at() {

@@ -41,6 +41,17 @@ protected:
         EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
         EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 2U);
     }
+    // Of everything above `told`, at once.
+    void expect_catch_up_taken(Seq told) {
+        source.catch_up(server, disk, told, GetParam());
+        source.send_base(server, disk);
+        source.end_sync(server, disk, 1);
+        const PointId point = source.point(server);
+        ASSERT_TRUE(server.settle());
+        EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+        EXPECT_TRUE(server.listener.damage.empty());
+        EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 2U);
+    }
 
     World world{24};
     Server server{world, quick_options()};
@@ -86,14 +97,7 @@ TEST_P(Fence, G5ThatResumesRepairsNoDamage) {
 
 TEST_P(Fence, ThatCatchesUpStandsWhereItsAgentWasTold) {
     source.write(server, disk);
-    source.catch_up(server, disk, Seq{raw(disk.next) - 1}, GetParam());
-    source.send_base(server, disk);
-    source.end_sync(server, disk, 1);
-    const PointId point = source.point(server);
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_TRUE(server.listener.damage.empty());
-    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 2U);
+    expect_catch_up_taken(Seq{raw(disk.next) - 1});
 }
 
 // Another server has published what a copy of the machine sent, while this one held the fence.
@@ -116,14 +120,7 @@ TEST_P(Fence, ThatRepairsWhatOnlyTheCacheLostIsTakenAtOnce) {
     const auto answer = server.hello(source.machine, source.disks, Seq{1}, true);
     ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
     ASSERT_EQ(answer.disks[0].durable, told);
-    source.catch_up(server, disk, told, GetParam());
-    source.send_base(server, disk);
-    source.end_sync(server, disk, 1);
-    const PointId point = source.point(server);
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_TRUE(server.listener.damage.empty());
-    EXPECT_EQ(check_points(world, source, read_state(world, source.machine)), 2U);
+    expect_catch_up_taken(told);
 }
 
 INSTANTIATE_TEST_SUITE_P(Leap, Fence, testing::Values(0U, 1000U, (1ULL << 40) + 7));

@@ -59,7 +59,7 @@ void print_report(const Cli& cli, const DrillReport& report, bool proven, const 
     if (cli.json) {
         nlohmann::json findings = nlohmann::json::array();
         for (const DrillFinding& finding : report.findings) {
-            findings.push_back({{"subject", finding.subject}, {"result", finding.result}});
+            findings.push_back(json_of(finding));
         }
         print_json({{"point", to_string(report.point.id)},
                     {"point_time", recovery::time_text(report.point.source_time)},
@@ -73,13 +73,12 @@ void print_report(const Cli& cli, const DrillReport& report, bool proven, const 
     std::printf("point %s of %s: %s\n", to_string(report.point.id).c_str(),
                 recovery::time_text(report.point.source_time).c_str(),
                 report.checked ? "proven"
-                : proven       ? "its bytes are proven, no file system was checked"
-                               : "its bytes are proven, no file system was checked: the point does "
-                                 "not count as proven; boot it with --boot, or say that its bytes "
-                                 "are enough with --bytes-suffice");
+                : proven       ? "its bytes are proven, not all of its file systems"
+                               : "its bytes are proven, not all of its file systems: the point "
+                                 "does not count as proven; boot it with --boot, or say that its "
+                                 "bytes are enough with --bytes-suffice");
     for (const DrillFinding& finding : report.findings) {
-        std::printf("  %s: %s\n", finding.subject.c_str(),
-                    escape_for_display(finding.result, job_text_max).c_str());
+        std::printf("  %s\n", escape_for_display(text_of(finding), job_text_max).c_str());
     }
     std::printf("receipt %s\n", path.c_str());
 }
@@ -173,8 +172,9 @@ void add_drill_command(CLI::App& app, Cli& cli) {
     command->add_option("--boot-firmware", arguments->firmware,
                         "--boot: a firmware's file, as /usr/share/ovmf/OVMF.fd of a machine that "
                         "boots by UEFI; else a BIOS");
-    command->add_flag("--bytes-suffice", arguments->bytes_suffice,
-                      "The point counts as proven although no file system of it could be checked");
+    command->add_flag(
+        "--bytes-suffice", arguments->bytes_suffice,
+        "The point counts as proven although not every file system of it could be checked");
     command->add_option("--check", arguments->check,
                         "Check this receipt's signature against the vault, and show it");
     command->callback([&cli, arguments] { cli.run([&] { return drill(cli, *arguments); }); });

@@ -1,8 +1,9 @@
 #include "appliance/operator/drill.h"
 
-#include "appliance/operator/file_system_check.h"
 #include "appliance/operator/scratch_directory.h"
 #include "appliance/operator/subprocess.h"
+
+#include <algorithm>
 
 #include <nlohmann/json.hpp>
 
@@ -131,12 +132,12 @@ Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
             return std::unexpected(judged(checked.error(), step));
         }
         for (const FileSystemFinding& finding : *checked) {
-            report.checked = report.checked || finding.checked;
             report.findings.push_back(
                 {"disk " + to_string(disk.disk.disk) + " " + finding.where,
-                 (finding.kind.empty() ? "" : finding.kind + ": ") + finding.result});
+                 (finding.kind.empty() ? "" : finding.kind + ": ") + finding.result, finding});
         }
     }
+    report.checked = file_systems_prove(report.findings);
     if (options.boot) {
         progress("boot", 0, 0);
         const auto booted = boot(disks, seams, options);
@@ -148,6 +149,31 @@ Result<DrillReport> drill_point(const OpenedCatalog& opened, SystemSeams& seams,
     }
     report.ended = seams.clock->wall();
     return report;
+}
+
+bool file_systems_prove(const std::vector<DrillFinding>& findings) {
+    const auto any = [&](Looked looked) {
+        return std::ranges::any_of(findings, [&](const DrillFinding& finding) {
+            return finding.file_system && finding.file_system->looked == looked;
+        });
+    };
+    return any(Looked::checked) && !any(Looked::not_checked);
+}
+
+std::string text_of(const DrillFinding& finding) {
+    const bool by_tool = finding.file_system && !finding.file_system->tool.empty();
+    return finding.subject + ": " + finding.result +
+           (by_tool ? " (" + finding.file_system->tool + ")" : "");
+}
+
+json json_of(const DrillFinding& finding) {
+    json out{{"subject", finding.subject}, {"result", finding.result}};
+    if (finding.file_system) {
+        out["checked"] = name_of(finding.file_system->looked);
+        out["kind"] = finding.file_system->kind;
+        out["tool"] = finding.file_system->tool;
+    }
+    return out;
 }
 
 std::string make_receipt(const DrillReport& report, const vault::VaultIdentity& vault,
@@ -167,7 +193,7 @@ std::string make_receipt(const DrillReport& report, const vault::VaultIdentity& 
               {"proven", report.checked ? "bytes and file systems or boot" : "bytes only"},
               {"findings", json::array()}};
     for (const DrillFinding& finding : report.findings) {
-        text["findings"].push_back({{"subject", finding.subject}, {"result", finding.result}});
+        text["findings"].push_back(json_of(finding));
     }
     const auto replace = json::error_handler_t::replace;
     const std::string signed_text = text.dump(-1, ' ', false, replace);

@@ -5,6 +5,7 @@
 // Blocking; for operators' programs. Nothing of the machine or the vault is changed.
 #pragma once
 
+#include "appliance/operator/file_system_check.h"
 #include "appliance/operator/signed_record.h"
 #include "appliance/read_access.h"
 #include "recovery/image_writer.h"
@@ -13,6 +14,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json_fwd.hpp>
 
 namespace cw::appliance {
 
@@ -30,7 +33,9 @@ struct DrillOptions {
 // One thing that was looked at, and what it was.
 struct DrillFinding {
     std::string subject;  // "disk 6ba7…", "disk 6ba7… partition 2", "boot"
-    std::string result;   // "ext4: clean", "no file system known here"
+    std::string result;   // "ext4: clean", "not checked: no file system known here"
+    // Of a partition, or a disk without any.
+    std::optional<FileSystemFinding> file_system = {};
 };
 
 struct DrillReport {
@@ -38,8 +43,15 @@ struct DrillReport {
     WallMicros began{}, ended{};
     std::uint64_t bytes = 0;  // Restored and authenticated.
     std::vector<DrillFinding> findings;
-    bool checked = false;  // A file system was checked, or a boot seen: more than bytes is proven.
+    // A boot was seen, or file systems were checked and nothing was left that could not be: more
+    // than bytes is proven.
+    bool checked = false;
 };
+// Whether these prove it: a file system that was not checked may be the one that the machine needs.
+bool file_systems_prove(const std::vector<DrillFinding>& findings);
+// One finding as a line for people; and as in a receipt.
+std::string text_of(const DrillFinding& finding);
+nlohmann::json json_of(const DrillFinding& finding);
 
 using DrillProgress =
     std::function<void(const std::string& step, std::uint64_t done, std::uint64_t total)>;

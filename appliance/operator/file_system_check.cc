@@ -1,153 +1,227 @@
 #include "appliance/operator/file_system_check.h"
 
-#include "appliance/operator/subprocess.h"
+#include "appliance/operator/disk_parts.h"
+#include "base/ids.h"
 
-#include <filesystem>
+#include <algorithm>
+#include <array>
 #include <fstream>
-
-#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
 
 namespace cw::appliance {
 namespace {
 
-constexpr std::int64_t probe_ns = 60 * ns_per_s, check_ns = 4 * 3600 * ns_per_s;
+constexpr std::int64_t check_ns = 4 * 3600 * ns_per_s;
 
-struct Part {
-    std::string where;
-    std::uint64_t offset = 0;
-    std::uint64_t size = 0;  // 0: to the end.
+// What a checker found. Its failure is an error: drill_failed.
+struct Verdict {
+    std::string tool, result;
+    Looked looked = Looked::checked;
 };
 
-// Runs the tools of others, until they end, are out of time or are not wanted any more.
-class Tools {
-public:
-    Tools(Clock& clock, std::function<bool()> cancelled)
-        : clock_(clock), cancelled_(std::move(cancelled)) {}
-    [[nodiscard]] Result<CommandResult> run(const std::vector<std::string>& argv,
-                                            std::int64_t timeout_ns) const {
-        return run_command(argv, clock_,
-                           {.timeout_ns = timeout_ns, .watch = {}, .cancelled = cancelled_});
-    }
-
-private:
-    Clock& clock_;
-    std::function<bool()> cancelled_;
-};
-
-std::string tail_of(const std::string& text) {
-    constexpr std::size_t shown = 400;
-    return text.size() > shown ? text.substr(text.size() - shown) : text;
+Verdict not_checked(std::string why) {
+    return {{}, "not checked: " + std::move(why), Looked::not_checked};
 }
 
-// The partitions; the whole disk if it has no table.
-Result<std::vector<Part>> parts_of(const std::string& image, const Tools& tools) {
-    CW_TRY_ASSIGN(const CommandResult got, tools.run({"sfdisk", "--json", image}, probe_ns));
-    const auto begin = got.output.find('{');
-    if (got.exit_code != 0 || begin == std::string::npos) {
-        return std::vector<Part>{{"whole disk", 0, 0}};
+std::unexpected<Error> needs_a_person(const std::string& tool, const std::string& said) {
+    return fail(Errc::drill_failed, tool + " says: " + tail_of(said));
+}
+
+// A number of a superblock; nullopt: the file ends before it.
+std::optional<std::uint64_t> number_at(const std::string& file, std::uint64_t at, bool big_endian) {
+    std::array<unsigned char, 8> bytes{};
+    std::ifstream in(file, std::ios::binary);
+    if (!in.seekg(static_cast<std::streamoff>(at)) ||
+        !in.read(reinterpret_cast<char*>(bytes.data()), bytes.size())) {
+        return std::nullopt;
     }
-    const auto table = nlohmann::json::parse(got.output.substr(begin), nullptr, false);
-    std::vector<Part> parts;
-    if (table.is_object() && table.contains("partitiontable")) {
-        const auto& inner = table["partitiontable"];
-        const auto sector = inner.value("sectorsize", std::uint64_t{512});
-        unsigned number = 0;
-        for (const auto& entry : inner.value("partitions", nlohmann::json::array())) {
-            parts.push_back({"partition " + std::to_string(++number),
-                             entry.value("start", std::uint64_t{0}) * sector,
-                             entry.value("size", std::uint64_t{0}) * sector});
+    if (!big_endian) {
+        std::ranges::reverse(bytes);
+    }
+    std::uint64_t number = 0;
+    for (const unsigned char byte : bytes) {
+        number = number << 8 | byte;
+    }
+    return number;
+}
+
+// As at boot: replay, make safe repairs. Exit codes above 2 say that a person is needed.
+Result<Verdict> check_ext(const std::string& file, const Tools& tools) {
+    const std::string tool = "e2fsck -f -p";
+    CW_TRY_ASSIGN(const auto got, tools.run({"e2fsck", "-f", "-p", file}, check_ns));
+    if (got.exit_code > 2) {
+        return needs_a_person(tool, got.output);
+    }
+    return Verdict{tool, got.exit_code == 0 ? "clean" : "repaired as at boot"};
+}
+
+// Whether a line of fsck.fat is of what a file system without a journal has whenever it was in use,
+// and what every mount lives with: no file is touched by it.
+bool harmless_to_fat(const std::string& line) {
+    constexpr std::array<std::string_view, 13> harmless{
+        "fsck.fat ",
+        "There are differences between boot sector and its backup",
+        "This is mostly harmless",
+        "  Not automatically fixing this",
+        "Dirty bit is set",
+        " Automatically removing dirty bit",
+        "Free cluster summary ",
+        "  Auto-correcting",
+        "  Auto-setting",
+        "FATs differ but appear to be intact",
+        "  Using first FAT",
+        "Reclaim",  // "Reclaimed 3 unused clusters", "Reclaiming unconnected clusters"
+        "Leaving filesystem unchanged"};
+    const bool difference = line.size() > 2 && line.starts_with("  ") &&
+                            line.find_first_not_of("0123456789abcdef:/, ") == std::string::npos;
+    const bool count = line.find(" files, ") != std::string::npos && line.ends_with(" clusters");
+    return line.empty() || difference || count ||
+           std::ranges::any_of(harmless, [&](auto known) { return line.starts_with(known); });
+}
+
+Result<Verdict> check_fat(const std::string& file, const Tools& tools) {
+    const std::string tool = "fsck.fat -n";
+    CW_TRY_ASSIGN(const auto got, tools.run({"fsck.fat", "-n", file}, check_ns));
+    if (got.exit_code == 0) {
+        return Verdict{tool, "clean"};
+    }
+    std::istringstream lines(got.output);
+    for (std::string line; std::getline(lines, line);) {
+        if (!harmless_to_fat(line)) {
+            return needs_a_person(tool, line + "\n" + tail_of(got.output));
         }
     }
-    if (parts.empty()) {
-        parts.push_back({"whole disk", 0, 0});
-    }
-    return parts;
+    return Verdict{tool, "clean but for what a use without an unmount leaves"};
 }
 
-Result<std::string> kind_of(const std::string& image, const Part& part, const Tools& tools) {
-    std::vector<std::string> argv{"blkid", "-p",   "-o",       "value",
-                                  "-s",    "TYPE", "--offset", std::to_string(part.offset)};
-    if (part.size != 0) {
-        argv.insert(argv.end(), {"--size", std::to_string(part.size)});
+Result<Verdict> check_btrfs(const std::string& file, const Tools& tools) {
+    constexpr std::uint64_t devices_at = 64 * kib + 0x88;
+    if (number_at(file, devices_at, false) != 1) {
+        return not_checked("it is of several devices; boot it with --boot");
     }
-    argv.push_back(image);
-    CW_TRY_ASSIGN(const CommandResult got, tools.run(argv, probe_ns));
-    constexpr int nothing_found = 2;
-    if (got.exit_code != 0 && got.exit_code != nothing_found) {
-        return fail(Errc::drill_failed, "blkid of " + part.where + ": " + tail_of(got.output));
-    }
-    return got.output.substr(0, got.output.find('\n'));
+    const std::string tool = "btrfs check --readonly";
+    CW_TRY_ASSIGN(const auto got, tools.run({"btrfs", "check", "--readonly", file}, check_ns));
+    return got.exit_code == 0 ? Result<Verdict>(Verdict{tool, "clean"})
+                              : needs_a_person(tool, got.output);
 }
 
-// Whether the journal of an ext3 or ext4 file system is to be replayed first.
-bool needs_recovery(const std::string& image, const Part& part) {
-    constexpr std::uint64_t incompat_at = 1024 + 0x60;  // In the superblock: a little-endian u32.
-    constexpr char recover = 4;
-    std::ifstream in(image, std::ios::binary);
-    char lowest = 0;
-    return in.seekg(static_cast<std::streamoff>(part.offset + incompat_at)).get(lowest) &&
-           (lowest & recover) != 0;
+// Of a machine that ran, the log of an XFS is to be replayed first, and only a kernel can do that:
+// one of guestfish's own, in a virtual machine, not this machine's. nullopt: it was done.
+Result<std::optional<Verdict>> replay_xfs(const std::string& file, const Tools& tools) {
+    const std::string starts = "causeway: it runs";
+    const auto got = tools.run({"guestfish", "--rw", "--format=raw", "-a", file, "run", ":", "echo",
+                                starts, ":", "mount", "/dev/sda", "/", ":", "umount-all"},
+                               check_ns);
+    if (!got && got.error().code == Errc::not_found) {
+        return not_checked("its log is to be replayed first: " + got.error().detail +
+                           ", or boot it with --boot");
+    }
+    CW_TRY(got);
+    if (got->exit_code == 0) {
+        return std::nullopt;
+    }
+    if (got->output.find(starts) == std::string::npos) {  // That says nothing of the point.
+        return not_checked("its log is to be replayed first, and guestfish does not start: " +
+                           tail_of(got->output));
+    }
+    return needs_a_person("a mount", got->output);
 }
 
-// A copy of one partition, gone with the object.
-class PartitionCopy {
-public:
-    PartitionCopy(const std::string& image, const Part& part)
-        : path_(image + "." + std::to_string(part.offset)) {}
-    ~PartitionCopy() {
-        std::error_code gone_before;
-        std::filesystem::remove(path_, gone_before);
+Result<Verdict> check_xfs(const std::string& file, const Tools& tools) {
+    constexpr std::uint64_t realtime_at = 16, log_at = 48;
+    if (number_at(file, realtime_at, true) != 0 || number_at(file, log_at, true) == 0) {
+        return not_checked("it has a part on another device; boot it with --boot");
     }
-    PartitionCopy(const PartitionCopy&) = delete;
-    PartitionCopy& operator=(const PartitionCopy&) = delete;
-
-    Result<void> make(const std::string& image, const Part& part, const Tools& tools) {
-        CW_TRY_ASSIGN(
-            const CommandResult got,
-            tools.run({"dd", "if=" + image, "of=" + path_, "bs=1M", "conv=sparse",
-                       "iflag=skip_bytes,count_bytes", "skip=" + std::to_string(part.offset),
-                       "count=" + std::to_string(part.size), "status=none"},
-                      check_ns));
-        return got.exit_code == 0
-                   ? Result<void>{}
-                   : fail(Errc::io_error, "copy of " + part.where + ": " + tail_of(got.output));
+    const std::string tool = "xfs_repair -n", dirty = "valuable metadata changes in a log";
+    const std::vector<std::string> argv{"xfs_repair", "-n", "-f", file};
+    CW_TRY_ASSIGN(auto got, tools.run(argv, check_ns, dirty));
+    const bool replayed = got.told;
+    if (replayed) {
+        CW_TRY_ASSIGN(const auto prevented, replay_xfs(file, tools));
+        if (prevented) {
+            return *prevented;
+        }
+        CW_TRY_ASSIGN(got, tools.run(argv, check_ns));
     }
-    [[nodiscard]] const std::string& path() const noexcept { return path_; }
-
-private:
-    const std::string path_;
-};
-
-// As at boot: replay, make safe repairs. Exit codes above 2 say that a person is needed. e2fsck
-// opens a file system again after it replayed its journal, and forgets the offset then: such a one
-// is looked at in a file of its own.
-Result<std::string> check_ext(const std::string& image, const Part& part, const Tools& tools) {
-    std::string where = image + "?offset=" + std::to_string(part.offset);
-    PartitionCopy copy(image, part);
-    if (part.offset != 0 && needs_recovery(image, part)) {
-        CW_TRY(copy.make(image, part, tools));
-        where = copy.path();
-    }
-    CW_TRY_ASSIGN(const CommandResult got, tools.run({"e2fsck", "-f", "-p", where}, check_ns));
-    if (got.exit_code > 2) {
-        return fail(Errc::drill_failed, "e2fsck of " + part.where + " ended with " +
-                                            std::to_string(got.exit_code) + ": " +
-                                            tail_of(got.output));
-    }
-    return got.exit_code == 0 ? "clean" : "repaired as at boot";
-}
-
-Result<std::string> check_xfs(const std::string& image, const Tools& tools) {
-    CW_TRY_ASSIGN(const CommandResult got, tools.run({"xfs_repair", "-n", "-f", image}, check_ns));
     if (got.exit_code != 0) {
-        return fail(Errc::drill_failed, "xfs_repair -n ended with " +
-                                            std::to_string(got.exit_code) + ": " +
-                                            tail_of(got.output));
+        return needs_a_person(tool, got.output);
     }
-    return "clean";
+    return replayed ? Verdict{"guestfish mount, " + tool, "clean after its log was replayed"}
+                    : Verdict{tool, "clean"};
+}
+
+using Checker = Result<Verdict> (*)(const std::string& file, const Tools& tools);
+Checker checker_of(const std::string& kind) {
+    return kind == "ext2" || kind == "ext3" || kind == "ext4" ? check_ext
+           : kind == "vfat"                                   ? check_fat
+           : kind == "xfs"                                    ? check_xfs
+           : kind == "btrfs"                                  ? check_btrfs
+                                                              : nullptr;
+}
+
+Result<Verdict> check_part(const Part& part, Checker checker, const Tools& tools) {
+    if (part.offset == 0) {
+        return checker(part.image, tools);
+    }
+    CW_TRY_ASSIGN(const PartCopy copy, PartCopy::make(part, tools));
+    return checker(copy.path(), tools);
+}
+
+// Of what no checker is for.
+Result<Verdict> judge(const Part& part, const std::string& kind, const Tools& tools) {
+    constexpr Looked nothing = Looked::nothing;
+    if (kind == "swap" || kind == "swsuspend") {
+        return Verdict{{}, "nothing to check", nothing};
+    }
+    if (kind == "crypto_LUKS" || kind == "BitLocker") {
+        return not_checked("it is encrypted; boot it with --boot");
+    }
+    if (!kind.empty()) {
+        return not_checked("no checker is known; boot it with --boot");
+    }
+    if (const std::string purpose = purpose_of(part); !purpose.empty()) {
+        return Verdict{{}, purpose + ": nothing to check", nothing};
+    }
+    CW_TRY_ASSIGN(const bool empty, only_zeros(part, tools));
+    return empty ? Verdict{{}, "nothing but zeros: nothing to check", nothing}
+                 : not_checked("no file system known here");
+}
+
+Result<FileSystemFinding> look_at(const Part& part, const Tools& tools) {
+    FileSystemFinding finding;
+    finding.where = part.where;
+    CW_TRY_ASSIGN(finding.kind, kind_of(part, tools));
+    const Checker checker = checker_of(finding.kind);
+    auto verdict = checker ? check_part(part, checker, tools) : judge(part, finding.kind, tools);
+    // A checker that is not installed proves nothing, and says nothing against the point.
+    if (!verdict && verdict.error().code == Errc::not_found) {
+        verdict = not_checked(verdict.error().detail);
+    }
+    if (!verdict) {
+        const std::string where =
+            part.where + ": " + finding.kind + (finding.kind.empty() ? "" : ": ");
+        return fail(verdict.error().code, where + verdict.error().detail);
+    }
+    finding.tool = verdict->tool;
+    finding.result = verdict->result;
+    finding.looked = verdict->looked;
+    return finding;
 }
 
 }  // namespace
+
+std::string_view name_of(Looked looked) noexcept {
+    switch (looked) {
+        case Looked::checked:
+            return "yes";
+        case Looked::nothing:
+            return "nothing to check";
+        case Looked::not_checked:
+            return "no";
+    }
+    return "no";
+}
 
 Result<std::vector<FileSystemFinding>> check_file_systems(const std::string& image, Clock& clock,
                                                           const std::function<bool()>& cancelled) {
@@ -155,23 +229,7 @@ Result<std::vector<FileSystemFinding>> check_file_systems(const std::string& ima
     CW_TRY_ASSIGN(const std::vector<Part> parts, parts_of(image, tools));
     std::vector<FileSystemFinding> findings;
     for (const Part& part : parts) {
-        FileSystemFinding finding{.where = part.where, .kind = {}, .result = {}};
-        CW_TRY_ASSIGN(finding.kind, kind_of(image, part, tools));
-        Result<std::string> result = "recognised, not checked";
-        if (finding.kind.starts_with("ext")) {
-            result = check_ext(image, part, tools);
-        } else if (finding.kind == "xfs" && part.offset == 0) {
-            result = check_xfs(image, tools);
-        } else if (finding.kind.empty()) {
-            result = "empty or unknown";
-        }
-        // A checker that is not installed proves nothing, and says nothing against the point.
-        if (!result && result.error().code == Errc::not_found) {
-            result = "recognised, not checked: " + result.error().detail + " is missing";
-        }
-        CW_TRY(result);
-        finding.result = *result;
-        finding.checked = result->starts_with("clean") || result->starts_with("repaired");
+        CW_TRY_ASSIGN(auto finding, look_at(part, tools));
         findings.push_back(std::move(finding));
     }
     return findings;

@@ -12,6 +12,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace cw::appliance {
@@ -76,6 +77,32 @@ TEST_F(OperatorTest, AReceiptIsGenuineOnlyAsItWasSigned) {
     EXPECT_EQ(check_receipt(receipt, other).error().code, Errc::object_corrupt);
     EXPECT_EQ(check_receipt("{}", world_.rig.vault).error().code, Errc::usage);
     EXPECT_FALSE(check_receipt("nonsense", world_.rig.vault));
+}
+
+TEST(DrillFindings, ProveAPointIfNothingWasLeftUnchecked) {
+    const auto partition = [](Looked looked) {
+        return DrillFinding{"disk partition", "", FileSystemFinding{"", "", "", "", looked}};
+    };
+    const DrillFinding bytes{"disk", "authenticated"};
+    EXPECT_TRUE(
+        file_systems_prove({bytes, partition(Looked::checked), partition(Looked::nothing)}));
+    EXPECT_FALSE(file_systems_prove({bytes}));
+    EXPECT_FALSE(file_systems_prove({bytes, partition(Looked::nothing)}));
+    // A machine's system, encrypted, beside the partition that it boots from.
+    EXPECT_FALSE(
+        file_systems_prove({bytes, partition(Looked::checked), partition(Looked::not_checked)}));
+}
+
+TEST(DrillFindings, SayByWhichToolWhatWasChecked) {
+    const DrillFinding finding{
+        "disk a partition 1", "vfat: clean",
+        FileSystemFinding{"partition 1", "vfat", "fsck.fat -n", "clean", Looked::checked}};
+    EXPECT_EQ(text_of(finding), "disk a partition 1: vfat: clean (fsck.fat -n)");
+    const auto told = json_of(finding);
+    EXPECT_EQ(told["tool"], "fsck.fat -n");
+    EXPECT_EQ(told["kind"], "vfat");
+    EXPECT_EQ(told["checked"], "yes");
+    EXPECT_EQ(told["result"], "vfat: clean");
 }
 
 TEST_F(OperatorTest, ADamagedPointFailsItsDrillAndAnUnreachableVaultDoesNot) {

@@ -25,11 +25,13 @@ last=$(demo_point_ids | tail -n 1)
 check "a drill boots the point and checks its file systems" exit_code_is 0 \
     cli drill "$demo_machine" --boot --expect "LINE 1 " --boot-timeout 600s --receipt "$demo/receipt.json" --scratch "$demo/scratch"
 cat "$demo/last.out"
-check "the file system was checked" said 'ext4: '
+check "the file system was checked" said 'partition 2: ext4: .* (e2fsck -f -p)'
+check "and the one it boots from" said 'partition 1: vfat: .* (fsck.fat -n)'
 check "the guest's console was seen" said 'the console said'
 check "nothing is left behind" test -z "$(ls -A "$demo/scratch")"
 check "the receipt is genuine" exit_code_is 0 cli drill --check "$demo/receipt.json"
 check "it names the point" said "$last"
+check "and what checked each partition" eval 'said "\"tool\": *\"e2fsck -f -p\"" && said "\"tool\": *\"fsck.fat -n\""'
 sed 's/"bytes": [0-9]*/"bytes": 1/' "$demo/receipt.json" > "$demo/forged.json"
 check "a forged receipt is not" exit_code_is 1 cli drill --check "$demo/forged.json"
 check "the machine knows its newest proven point" bash -c "causeway --config '$demo/causeway.toml' machines $demo_machine | grep -q 'proven point: $last'"

@@ -6,6 +6,7 @@
 #include "appliance/operator/outputs.h"
 #include "appliance/operator/record_json.h"
 #include "base/log.h"
+#include "egress/volume/target_probe.h"
 
 #include <cstdio>
 #include <filesystem>
@@ -125,11 +126,24 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
     return {};
 }
 
+// Whether a failover would write to this file or device. Errors: file_exists, target_unsafe.
+Result<void> check_place(Cli& cli, const DiskOutput& output, bool force) {
+    CW_TRY_ASSIGN(const bool exists, cli.seams.disk->exists(output.path));
+    if (exists && !force) {
+        return fail(Errc::file_exists,
+                    output.path + "; what is there is written over by a step with force = true");
+    }
+    std::error_code ignored;
+    return std::filesystem::is_block_file(output.path, ignored)
+               ? volume::make_system_probe()->check_unused(output.path)
+               : Result<void>{};
+}
+
 // Whether the step's point is there and every disk of it has its place. Errors: those of
-// open_catalog, find_point and place_outputs.
+// open_catalog, find_point, place_outputs and check_place.
 Result<void> check_failover(Cli& cli, const PlanStep& step) {
     OutputRequest request;
-    std::string point = "latest";
+    std::string point = "latest", format;
     const std::vector<std::string>& words = step.command;  // failover MACHINE, then pairs.
     for (std::size_t i = 2; i + 1 < words.size(); i += 2) {
         if (words[i] == "--output") {
@@ -140,11 +154,20 @@ Result<void> check_failover(Cli& cli, const PlanStep& step) {
             request.disk = words[i + 1];
         } else if (words[i] == "--point") {
             point = words[i + 1];
+        } else if (words[i] == "--format") {
+            format = words[i + 1];
         }
     }
+    const bool force = words.back() == "--force";
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, words.at(1), false));
     CW_TRY_ASSIGN(const auto* found, find_point(opened, point));
-    CW_TRY(place_outputs(*opened.catalog, *found, request));
+    CW_TRY_ASSIGN(const auto outputs, place_outputs(*opened.catalog, *found, request));
+    const bool in_azure = format == "page-blob" || format == "managed-disk";
+    for (const DiskOutput& output : outputs) {
+        if (!in_azure && request.directory.empty()) {
+            CW_TRY(check_place(cli, output, force));
+        }
+    }
     return {};
 }
 

@@ -84,6 +84,14 @@ Result<std::vector<std::string>> failover_command(const toml::table& table,
         }
     }
     CW_TRY(add_outputs(table, where, command));
+    if (const auto* force = table.get("force"); force != nullptr) {
+        if (!force->is_boolean()) {
+            return wrong(where + ": force is true or false");
+        }
+        if (**force->as_boolean()) {
+            command.emplace_back("--force");
+        }
+    }
     return command;
 }
 
@@ -114,7 +122,7 @@ Result<PlanStep> parse_step(const toml::table& table, const std::string& group,
     const std::string where = "step " + escape_for_display(step.name);
     CW_TRY(check_keys(table,
                       {"name", "machine", "point", "disk", "output", "outputs", "output_dir",
-                       "format", "script", "manual", "timeout"},
+                       "format", "force", "script", "manual", "timeout"},
                       where));
     CW_TRY_ASSIGN(const std::string limit, text_of(table, "timeout", where, timeout));
     CW_TRY_ASSIGN(const std::uint64_t limit_ms, config::parse_duration_ms(limit));
@@ -126,6 +134,9 @@ Result<PlanStep> parse_step(const toml::table& table, const std::string& group,
                       int{table.contains("manual")};
     if (kinds != 1) {
         return wrong(where + ": has one of machine, script and manual");
+    }
+    if (table.contains("force") && !table.contains("machine")) {
+        return wrong(where + ": force is for a machine's step");
     }
     if (table.contains("machine")) {
         step.kind = StepKind::failover;

@@ -1,8 +1,10 @@
 #include "appliance/operator/plan.h"
 #include "appliance/operator/subprocess.h"
 #include "base/assert.h"
+#include "base/exit_code.h"
 
 #include <algorithm>
+#include <filesystem>
 
 namespace cw::appliance {
 namespace {
@@ -11,6 +13,7 @@ constexpr std::string_view plans_prefix = "plans/";
 constexpr std::uint16_t format_version = 1;
 constexpr unsigned attempts_max = 16;
 constexpr std::size_t text_max = 1024;
+constexpr const char* force_option = "--force";
 
 std::string cut(const std::string& text) {
     return text.size() > text_max ? text.substr(text.size() - text_max) : text;
@@ -33,6 +36,20 @@ bool alive(const PlanRun& run, const JobHolder& self, WallMicros now) {
     job.holder = run.holder;
     job.updated = run.updated;
     return job_alive(job, self, now);
+}
+
+// Whether a failover was told to replace what it finds. `again`: it was begun before, and a file
+// may be its own; a device never is: only who wrote the plan can say that it may be written.
+bool may_replace(const std::vector<std::string>& command, bool again) {
+    const auto is_device = [](const std::string& path) {
+        std::error_code ignored;
+        return std::filesystem::is_block_file(path, ignored);
+    };
+    return again && std::ranges::none_of(command, [&](const std::string& word) {
+               const auto path = word.find('=');  // DISK=PATH
+               return word == force_option || is_device(word) ||
+                      (path != std::string::npos && is_device(word.substr(path + 1)));
+           });
 }
 
 // One step of the run, as the operator's program sees it.
@@ -63,8 +80,8 @@ public:
         std::vector<std::string> argv = step.command;
         if (step.kind == StepKind::failover) {
             argv.insert(argv.begin(), {context_.program, "--config", context_.config_path});
-            if (again) {
-                argv.emplace_back("--force");
+            if (may_replace(step.command, again)) {
+                argv.emplace_back(force_option);
             }
         }
         Nanos noted = context_.clock.boot();
@@ -82,8 +99,11 @@ public:
         };
         CW_TRY_ASSIGN(const CommandResult result, run_command(argv, context_.clock, limits));
         if (result.exit_code != 0) {
-            return fail(Errc::plan_failed, "ended with " + std::to_string(result.exit_code) + ": " +
-                                               cut(result.output));
+            const bool refused = step.kind == StepKind::failover &&
+                                 result.exit_code == exit_code_of(Errc::file_exists);
+            return fail(
+                refused ? Errc::transition_refused : Errc::plan_failed,
+                "ended with " + std::to_string(result.exit_code) + ": " + cut(result.output));
         }
         return cut(result.output);
     }
@@ -130,7 +150,11 @@ public:
         }
         if (!done) {
             const std::string& why = done.error().detail;
-            CW_TRY(mark(step.name, StepState::failed, why, JobState::failed));
+            // A refused one has begun nothing: what it found there is not its own, next time
+            // either.
+            const bool refused = done.error().code == Errc::transition_refused;
+            CW_TRY(mark(step.name, refused ? StepState::pending : StepState::failed, why,
+                        JobState::failed));
             context_.told(step, StepState::failed, why);
             return fail(Errc::plan_failed,
                         "step " + step.name + " of group " + step.group + ": " + why);

@@ -43,7 +43,7 @@ protected:
         const PlanContext context{
             .clock = *clock_,
             .random = *world_.random,
-            .program = "causeway",
+            .program = program_,
             .config_path = "none",
             .told =
                 [&](const PlanStep& step, StepState state, const std::string&) {
@@ -56,6 +56,7 @@ protected:
     recovery::World world_{9};
     std::unique_ptr<Clock> clock_ = make_system_clock();
     std::vector<std::string> told_;
+    std::string program_ = "causeway";
 };
 
 TEST_F(OperatorTest, AReceiptIsGenuineOnlyAsItWasSigned) {
@@ -213,6 +214,50 @@ TEST(Plan, AMachineHasOneStepThatPlacesAllItsDisks) {
         ASSERT_FALSE(wrong) << places;
         EXPECT_EQ(wrong.error().code, Errc::config_invalid);
     }
+}
+
+TEST(Plan, AStepSaysWhetherItMayReplaceWhatIsThere) {
+    const auto plan_of = [](const std::string& step) {
+        return parse_plan(
+            "name = \"x\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"s\"\n" + step,
+            "plan.toml");
+    };
+    const std::string machine =
+        "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\noutput = \"/dev/vdb\"\n";
+    const auto said = [&](const std::string& more) {
+        const auto plan = plan_of(machine + more);
+        EXPECT_TRUE(plan) << to_string(plan.error());
+        return plan && plan->steps[0].command.back() == "--force";
+    };
+    EXPECT_TRUE(said("force = true\n"));
+    EXPECT_FALSE(said("force = false\n"));
+    EXPECT_FALSE(said(""));
+    EXPECT_EQ(plan_of(machine + "force = \"yes\"\n").error().code, Errc::config_invalid);
+    EXPECT_EQ(plan_of("script = [\"x\"]\nforce = true\n").error().code, Errc::config_invalid);
+}
+
+TEST_F(OperatorTest, ARefusedFailoverReplacesNothingNextTimeEither) {
+    const std::string file = testing::TempDir() + "plan_failover";
+    const auto failover_ends_with = [&](int code) {
+        ::unlink((file + ".said").c_str());
+        std::ofstream(file) << "#!/bin/sh\necho \"$@\" >" << file << ".said\nexit " << code << "\n";
+        std::filesystem::permissions(file, std::filesystem::perms::owner_all);
+        const auto ran =
+            run("name = \"p\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"m\"\n"
+                "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\noutput = \"/none/x.img\"\n");
+        EXPECT_EQ(ran.has_value(), code == 0);
+        std::string said;
+        std::getline(std::ifstream(file + ".said"), said);
+        return said;
+    };
+    program_ = file;
+    EXPECT_THAT(failover_ends_with(3), testing::Not(HasSubstr("--force")));  // What is there stays.
+    EXPECT_THAT(told_, testing::ElementsAre("m running", "m failed"));
+    EXPECT_THAT(failover_ends_with(1), testing::Not(HasSubstr("--force")));
+    // That one may have left a disk.
+    EXPECT_THAT(failover_ends_with(0), HasSubstr("--force"));
+    ::unlink(file.c_str());
+    ::unlink((file + ".said").c_str());
 }
 
 TEST_F(OperatorTest, AnInterruptedStepIsBegunAgainByTheNextRun) {

@@ -180,6 +180,31 @@ noise "$demo/old.img"
 check "failover to a free device" exit_code_is 0 failover "$device" --force --verify
 check "the device is the point, and nothing of what it held" is_point
 check "also for those who read it through the kernel" test "$(sum_of "$device")" = "$truth"
+# The same by a recovery plan: it says so of the step, or the device stays as it is, however often the plan is run.
+plan_says() {
+    printf 'name = "%s"\n[[group]]\nname = "g"\n[[group.step]]\nname = "disk"\nmachine = "%s"\npoint = "%s"\noutput = "%s"\n%s\n' \
+        "$1" "$demo_machine" "$point" "$device" "$2" > "$demo/$1.toml"
+}
+old_disk
+plan_says unasked ""
+check "a plan that does not say so is told beforehand" exit_code_is 1 cli plan check "$demo/unasked.toml"
+check "by what it lacks" said 'FILE_EXISTS.*force = true'
+check "it writes no device" exit_code_is 1 cli plan run "$demo/unasked.toml"
+check "run again neither" exit_code_is 1 cli plan run "$demo/unasked.toml"
+check "the device is untouched" is_old
+plan_says asked "force = true"
+if loop_mount -o ro,noload "$device" "$demo/mnt"; then
+    check "a mounted device is seen beforehand" exit_code_is 1 cli plan check "$demo/asked.toml"
+    check "a plan does not write it" exit_code_is 1 cli plan run "$demo/asked.toml"
+    check "and names why" said 'is mounted'
+    check "it is untouched" is_old
+    loop_undone umount "$demo/mnt"
+else
+    skip "a plan does not write a mounted device" "mounting is not allowed here"
+fi
+check "a plan that says so is right beforehand" exit_code_is 0 cli plan check "$demo/asked.toml"
+check "it writes the device" exit_code_is 0 cli plan run "$demo/asked.toml"
+check "which is the point" is_point
 noise "$demo/longer.img"
 behind=$(tail -c 1M "$demo/longer.img" | sha256sum)
 blockdev --flushbufs "$longer_device" # Written beneath: what is cached of it is stale.

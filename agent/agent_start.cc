@@ -89,7 +89,9 @@ Result<void> Agent::check_options() const {
     const bool logs = !options_.hrl_directory.empty();
     if (logs && (options_.disks.size() != 1 || !options_.nbd_socket.empty() ||
                  options_.nbd_address || options_.group.any())) {
-        return fail(Errc::usage, "--hrl is for one --image, without --nbd-… and --group-…");
+        return fail(Errc::usage,
+                    "--hrl is for one --image, without --nbd-… and --group-…; of a machine "
+                    "of several disks each has an agent, a certificate and a --state of its own");
     }
     if (!options_.hrl_output.empty() &&
         (options_.qmp_socket.empty() || options_.qemu_mode != QemuSource::Mode::epoch)) {

@@ -80,7 +80,8 @@ void ProtectCommandLine::add_sources() {
     app_.add_option("--nbd-socket", options.nbd_socket, "capture writes through this Unix socket");
     app_.add_option("--nbd-listen", text_->nbd_listen,
                     "capture writes through this loopback address");
-    app_.add_option("--hrl", options.hrl_directory, "apply the replica logs that arrive here");
+    app_.add_option("--hrl", options.hrl_directory,
+                    "apply the replica logs that arrive here: with one --image, no other disk");
     app_.add_option("--hrl-after", text_->hrl_after, "at first: the id of the image's last log");
     app_.add_option("--hrl-output", options.hrl_output,
                     "with --mode epoch: write each epoch as a replica log into this directory");

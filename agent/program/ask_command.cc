@@ -90,7 +90,8 @@ struct AskCommandLine::Text {
 AskCommandLine::AskCommandLine(CLI::App& app) : app_(app), text_(std::make_unique<Text>()) {
     AskCommand& out = command_;
     Text& text = *text_;
-    CLI::App* const status = app.add_subcommand("status", "how protection goes");
+    CLI::App* const status = app.add_subcommand(
+        "status", "how protection goes; exit code 3: not at all until somebody does something");
     CLI::App* const point = app.add_subcommand("point", "make a recovery point now");
     CLI::App* const stop = app.add_subcommand("stop", "stop the running agent");
     CLI::App* const resize =
@@ -155,12 +156,14 @@ int print_answer(const AskCommand& command, const std::string& answer) {
         }
         return out.value("exit", 1);
     }
+    // For whoever watches: what passes by itself is none of his business.
+    const bool needs_people = command.name == "status" && out.value("link", "") == "critical";
     if (!command.json && command.name == "status") {
         print_status(out);
     } else if (!command.json && command.name == "point") {
         std::printf("%s %s\n", out.value("id", "").c_str(), out.value("state", "").c_str());
     }
-    return 0;
+    return needs_people ? 3 : 0;
 }
 
 }  // namespace cw::agent

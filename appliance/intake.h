@@ -62,6 +62,11 @@ public:
     bool send_digests(std::uint32_t reactor, ingest::DigestReply& reply);
     // The machine says HELLO again. Any thread.
     void end_session(const MachineId& machine) { listener_->sessions().end_session(machine); }
+    // The machine is another server's now: so is what stands of its agents. Any thread.
+    void let_go(const MachineId& machine) {
+        listener_->sessions().end_session(machine);
+        listener_->sessions().took_state(machine);
+    }
     // Two agents no longer share the machine's identity: an operator says so. Any thread.
     void forgive(const MachineId& machine) { listener_->sessions().forgive(machine); }
     // Machines the cache held something of at the start.

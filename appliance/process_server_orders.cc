@@ -83,7 +83,9 @@ Result<std::string> ProcessServer::discard(const MachineId& machine) {
 Result<std::string> ProcessServer::forgive(const MachineId& machine) {
     log_warning("server.forgive", {{"machine", machine}});
     intake_->forgive(machine);
-    return told("the machine's identity is admitted again");
+    return told(
+        "the machine's identity is admitted again, and what stood for a refused state of its agent "
+        "has ended; an agent with that state is refused all the same");
 }
 
 // An empty name: of every machine here.
@@ -118,7 +120,7 @@ Result<std::string> ProcessServer::move(const MachineId& machine, const std::str
     }
     CW_TRY(orders_.move_away(machine, to));
     log_info("server.move", {{"machine", machine}, {"to", to}});
-    intake_->end_session(machine);
+    intake_->let_go(machine);
     Clock& clock = *context_.seams.clock;
     const auto is_published = [&] {
         const upload::EngineStatus status = engine_->status();

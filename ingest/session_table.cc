@@ -99,6 +99,8 @@ void SessionTable::forgive(const MachineId& machine) {
         it->second.boots.clear();
     }
     conditions_.clear(Errc::identity_refused, subject_of(machine));
+    // The state stays refused: it is raised again when its agent asks again.
+    conditions_.clear(Errc::state_superseded, subject_of(machine));
 }
 
 void SessionTable::quarantine(Quarantine what) {

@@ -62,7 +62,7 @@ check "a time that is none is refused" exit_code_is 2 cli resync "$demo_machine"
 
 # As on every machine that was failed over and protected again, its agent has begun without a state.
 demo_stop_agent
-rm -r "$demo/agent"
+mv "$demo/agent" "$demo/agent.older"
 start_agent --server "127.0.0.1:$demo_port"
 check "an agent without a state is taken" next_point_is_right
 before=$(generation)
@@ -87,4 +87,34 @@ check "the other lets it go" exit_code_is 0 other move "$demo_machine" --to demo
 wait_for 120 "the first server to have it again" owner_is "$first_server"
 check "points at the first server are right" next_point_is_right
 check "no move began a new history" test "$(generation)" = "$before"
+
+# The older state comes back: that it was refused stands at the server that it asked, for as long as the machine is that one's.
+standing() { cli --json status | says '"STATE_SUPERSEDED"'; }
+ended() { ! standing; }
+waits_for_people() { exit_code_is 3 causeway-agent status --state "$demo/agent"; }
+older_is_refused() {
+    demo_stop_agent
+    mv "$demo/agent" "$demo/agent.newer" && mv "$demo/agent.older" "$demo/agent"
+    start_agent --server "127.0.0.1:$demo_port"
+    wait_for 60 "the older state to be refused" standing
+    wait_for 60 "its agent to say so to a monitor" waits_for_people
+    demo_stop_agent
+    mv "$demo/agent" "$demo/agent.older" && mv "$demo/agent.newer" "$demo/agent"
+}
+check "an agent that is well is 0 to a monitor" exit_code_is 0 causeway-agent status --state "$demo/agent"
+older_is_refused
+check "nobody answers for an agent that was stopped" exit_code_is 5 causeway-agent status --state "$demo/agent"
+check "the machine is forgiven" exit_code_is 0 cli servers forgive "$demo_machine"
+check "and nothing stands any more" ended
+check "the other server takes the machine again" exit_code_is 0 other move "$demo_machine" --to other
+older_is_refused
+start_agent --server "127.0.0.1:$other_port"
+wait_for 120 "the other server to have it" owner_is "$second_server"
+check "it stands while the server that lost the machine has not looked" standing
+check "a manifest of its own is what it finds that by" exit_code_is 0 cli keys rotate --data --machine "$demo_machine"
+wait_for 60 "the refusal to end where the machine is not any more" ended
+pass "it ends when the machine has moved on to another server"
+older_is_refused
+check "the machine is moved away" exit_code_is 0 cli move "$demo_machine" --to other
+check "that ends it, too" ended
 cases_end

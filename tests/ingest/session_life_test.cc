@@ -83,6 +83,22 @@ TEST_F(LifeTest, AStateFromBeforeAnotherAgentTookOverIsRefusedUntilOneIsTaken) {
     EXPECT_FALSE(server.conditions.standing(Errc::state_superseded));
 }
 
+TEST_F(LifeTest, ARefusedStateStandsUntilAnOperatorForgivesTheMachine) {
+    const auto refuse = [&] {
+        SessionRig rig(server);
+        rig.feed(message_frame(FrameType::hello, SessionId{}, plain_hello()));
+        auto opened = rig.answer(DiskAction::reject, Seq{});
+        opened.disks.at(0).superseded = true;
+        rig.session->on_opened(std::move(opened));
+    };
+    refuse();
+    EXPECT_TRUE(server.conditions.standing(Errc::state_superseded));
+    server.table.forgive(id_of<MachineId>(0x77));
+    EXPECT_FALSE(server.conditions.standing(Errc::state_superseded));
+    refuse();  // Forgiven is the machine, not the state.
+    EXPECT_TRUE(server.conditions.standing(Errc::state_superseded));
+}
+
 TEST_F(LifeTest, AnAgentThatIsRefusedForItsStateTakesNoTurn) {
     const auto refuse = [&](std::uint64_t boot) {
         SessionRig rig(server);

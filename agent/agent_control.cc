@@ -316,6 +316,12 @@ std::string Agent::status_json() {
     if (qemu_) {
         out["machine_reason"] = qemu_->reason();
     }
+    if (spiller_) {
+        const Spiller::Usage use = spiller_->usage();
+        out["spool"] = {{"used_bytes", use.used_bytes},
+                        {"room_bytes", use.room_bytes},
+                        {"bytes_per_s", use.bytes_per_s}};
+    }
     if (nbd_) {
         out["nbd_port"] = nbd_->port();
     }

@@ -37,6 +37,15 @@ void print_status(const json& status) {
         std::printf("mode      %s, %llu bytes to be sent: %s\n", mode.c_str(),
                     status.value("backlog_bytes", 0ULL), shown(status, "mode_reason").c_str());
     }
+    if (const json spool = status.value("spool", json::object()); !spool.empty()) {
+        std::printf("spool     %llu MiB used, room for %llu MiB",
+                    spool.value("used_bytes", 0ULL) / mib, spool.value("room_bytes", 0ULL) / mib);
+        if (const auto rate = spool.value("bytes_per_s", 0ULL); rate > 0) {
+            std::printf("; its disk took %.1f MiB/s when it was last written",
+                        static_cast<double>(rate) / static_cast<double>(mib));
+        }
+        std::printf("\n");
+    }
     if (const json pauses = status.value("pauses", json::object());
         pauses.value("points", 0ULL) + pauses.value("given_up", 0ULL) > 0) {
         std::printf("pauses    last %.1f ms, longest %.1f ms of %llu points; %llu over the limit\n",

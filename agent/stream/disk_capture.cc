@@ -267,7 +267,7 @@ void DiskCapture::log(ExtentOp op, std::uint64_t offset, std::uint64_t length, B
         const auto step = static_cast<std::uint32_t>(std::min(length, extent_bytes_max));
         const Bytes part = op == ExtentOp::write ? data.first(step) : Bytes{};
         if (!try_log(op, offset, step, part)) {
-            stop_logging(offset, length, "the queue is full");
+            stop_logging(offset, length, why_not_logged());
             return;
         }
         data = op == ExtentOp::write ? data.subspan(step) : data;
@@ -304,13 +304,28 @@ bool DiskCapture::try_log(ExtentOp op, std::uint64_t offset, std::uint32_t lengt
     return true;
 }
 
+// What try_log() could not get.
+std::string_view DiskCapture::why_not_logged() const noexcept {
+    if (next_ >= limit_) {
+        return "the state directory takes no reservation of sequences";
+    }
+    const bool room_on_disk = parts_.outbox.spool().room_bytes >= pipeline::record_data_bytes_max;
+    return room_on_disk && parts_.outbox.room()
+               ? "the queue in memory is full, and the one on disk is too slow"
+               : "the queue is full";
+}
+
 void DiskCapture::stop_logging(std::uint64_t offset, std::uint64_t length, std::string_view why) {
     missed_why_ = why;
     if (logging_) {
         close_open();
         logging_ = false;
-        log_warning("agent.capture.degraded",
-                    {{"disk", key_.disk}, {"next_seq", next_}, {"reason", why}});
+        const Outbox::SpoolState spool = parts_.outbox.spool();
+        log_warning("agent.capture.degraded", {{"disk", key_.disk},
+                                               {"next_seq", next_},
+                                               {"reason", why},
+                                               {"spool_room_bytes", spool.room_bytes},
+                                               {"spool_bytes_per_s", spool.bytes_per_s}});
     }
     // The union has these blocks already, so nothing is written and nothing can fail.
     CW_ASSERT(map_.mark_missed(offset, length).has_value());

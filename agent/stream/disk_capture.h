@@ -160,6 +160,7 @@ private:
     // Logs one extent of at most 4 MiB, or stops logging.
     void log(pipeline::ExtentOp op, std::uint64_t offset, std::uint64_t length, Bytes data);
     bool try_log(pipeline::ExtentOp op, std::uint64_t offset, std::uint32_t length, Bytes data);
+    [[nodiscard]] std::string_view why_not_logged() const noexcept;
     void stop_logging(std::uint64_t offset, std::uint64_t length, std::string_view why);
     [[nodiscard]] Position position_locked() const noexcept;
     bool reserve_next();

@@ -5,7 +5,8 @@
 // oldest is moved to the agent's disk spool and read back when its turn comes (spill.h). What fits
 // in neither is not logged: the capture then goes by its dirty map (disk_capture.h).
 //
-// Thread-safety: push(), room() and wake from any thread; everything else from the agent's loop.
+// Thread-safety: push(), room(), spool() and wake from any thread; everything else from the agent's
+// loop.
 #pragma once
 
 #include "agent/stream/spill.h"
@@ -57,6 +58,18 @@ public:
     }
     // Keeps the order of pushes of one disk; the caller holds that disk's order lock.
     void push(OutboxEntry entry);
+    // What the disk spool would take now, and how fast it has taken what it was given last.
+    struct SpoolState {
+        std::uint64_t room_bytes = 0, bytes_per_s = 0;
+    };
+    void note_spool(const SpoolState& now) noexcept {
+        spool_room_.store(now.room_bytes, std::memory_order_relaxed);
+        spool_rate_.store(now.bytes_per_s, std::memory_order_relaxed);
+    }
+    [[nodiscard]] SpoolState spool() const noexcept {
+        return {spool_room_.load(std::memory_order_relaxed),
+                spool_rate_.load(std::memory_order_relaxed)};
+    }
 
     // --- the loop ---
     // Told of every entry that leaves the queue, so that the disk spool can free its copy.
@@ -117,7 +130,7 @@ private:
     const std::uint64_t table_bytes_max_;
     std::function<void()> wake_;
     std::function<void(const OutboxEntry&)> removed_;
-    std::atomic<std::uint64_t> table_bytes_{0};
+    std::atomic<std::uint64_t> table_bytes_{0}, spool_room_{0}, spool_rate_{0};
     std::uint64_t payload_bytes_ = 0;
     std::mutex incoming_mutex_;
     std::vector<OutboxEntry> incoming_;

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t read_slabs = 8;  // One record of the largest size at a time.
 constexpr std::size_t step_budget = 8;
+constexpr std::uint64_t us_per_s = ns_per_s / ns_per_us;
 constexpr std::uint64_t region_bytes = 16 * mib;
 constexpr std::uint64_t spool_bytes_min = 8 * region_bytes;  // What a spool can work with.
 
@@ -85,11 +86,13 @@ Result<std::unique_ptr<Spiller>> Spiller::open(const cache::SpoolOptions& option
             raw_spiller->gone(entry.record.header.key);
         }
     });
+    context.outbox.note_spool({spiller->usage().room_bytes, 0});
     return spiller;
 }
 
 Spiller::~Spiller() {
     context_.outbox.on_removed({});
+    context_.outbox.note_spool({});
     while (reader_ && reader_->in_flight() > 0) {  // Its memory is ours.
         read_disk_->wait(ns_per_s);
         reader_->poll();
@@ -110,7 +113,20 @@ Spiller::~Spiller() {
     }
 }
 
+Spiller::Usage Spiller::usage() const {
+    const cache::SpoolUsage now = spool_->usage();
+    return {.used_bytes = now.live,
+            .room_bytes = spool_->failed() ? 0 : now.room,
+            .bytes_per_s = bytes_per_s_};
+}
+
 bool Spiller::step() {
+    const bool worked = round();
+    context_.outbox.note_spool({usage().room_bytes, bytes_per_s_});
+    return worked;
+}
+
+bool Spiller::round() {
     if (spool_->failed()) {
         give_up();
         reader_->poll();
@@ -191,6 +207,10 @@ Spiller::Appended Spiller::append(OutboxEntry& entry) {
     }
     entry.record.header = header;
     entry.spill.place = SpillState::Place::moving;
+    if (moving_.empty()) {
+        moving_since_ = context_.clock.boot();
+        moved_bytes_ = 0;
+    }
     moving_.push_back(header);
     Stretch& stretch = stretches_[header.key];
     stretch.end = entry.last_seq();
@@ -233,6 +253,7 @@ bool Spiller::settle_moved() {
         worked = true;
         const pipeline::RecordHeader header = moving_.front();
         moving_.pop_front();
+        moved_bytes_ += header.table_bytes + header.data_bytes;
         OutboxEntry* const entry = find(header, true);
         if (entry == nullptr || entry->spill.place != SpillState::Place::moving) {
             spool_->release(stored->lsn);  // Acknowledged or dropped meanwhile.
@@ -243,6 +264,10 @@ bool Spiller::settle_moved() {
         context_.outbox.spilled(*entry, stored->lsn);
         entry->spill.place = is_write(*entry) ? SpillState::Place::disk : SpillState::Place::kept;
         ++held_;
+    }
+    const std::int64_t took_us = (context_.clock.boot() - moving_since_) / ns_per_us;
+    if (worked && took_us > 0) {
+        bytes_per_s_ = moved_bytes_ * us_per_s / static_cast<std::uint64_t>(took_us);
     }
     return worked;
 }

@@ -47,6 +47,11 @@ public:
     }
     // What the spool says of itself: SPOOL_FULL.
     [[nodiscard]] const Conditions& conditions() const noexcept { return *conditions_; }
+    struct Usage {
+        std::uint64_t used_bytes = 0, room_bytes = 0;
+        std::uint64_t bytes_per_s = 0;  // While something was last on its way there; 0: not known.
+    };
+    [[nodiscard]] Usage usage() const;
 
 private:
     // What lies in the spool, or is on its way there, of one history.
@@ -65,6 +70,7 @@ private:
         std::optional<Result<void>> done;
     };
     explicit Spiller(Context context) : context_(context) {}
+    bool round();
     void give_up();
     void gone(const pipeline::StreamKey& key);
     bool move_out();
@@ -83,6 +89,9 @@ private:
     std::unique_ptr<cache::Spool> spool_;
     std::unique_ptr<cache::SpoolReader> reader_;
     std::deque<pipeline::RecordHeader> moving_;  // Appends under way.
+    Nanos moving_since_{};                       // How long there were any without a break,
+    std::uint64_t moved_bytes_ = 0;              // and what became durable since.
+    std::uint64_t bytes_per_s_ = 0;
     std::unique_ptr<Load> loading_;
     std::map<pipeline::StreamKey, Stretch> stretches_;  // At most one per disk with nothing held.
     std::uint64_t seen_ = 0;  // No entry of a lower number lies in memory alone.

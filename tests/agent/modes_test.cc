@@ -154,6 +154,7 @@ TEST_F(Modes, TheDiskSpoolIsUsedUpBeforeAnythingIsOnlyNoted) {
         }
     }
     ASSERT_EQ(mode(), ReplicationMode::metadata);
+    EXPECT_EQ(h->captures[0]->position().missed_why, "the queue is full");
     EXPECT_GT(written, spool_bytes / 2);  // Its index and what it keeps free take the rest.
     scattered(20);
     const auto owed = h->captures[0]->position().missed_bytes;
@@ -167,6 +168,54 @@ TEST_F(Modes, TheDiskSpoolIsUsedUpBeforeAnythingIsOnlyNoted) {
         return mode() == ReplicationMode::data && h->replicator->consistent();
     }));
     EXPECT_EQ(h->replicator->base(0).read_bytes() - read, owed);
+    h->spiller.reset();
+    make_whole();
+}
+
+// The device is given no time at all: memory alone must take the burst, however much room it has.
+TEST_F(Modes, ABurstFasterThanTheDiskSpoolIsNotedAndSaysWhy) {
+    begin();
+    h->spiller = Spiller::open(h->directory + "/spool", 128 * mib,
+                               {*h->outbox, *h->pool, h->clock, *h->random})
+                     .value();
+    const std::uint64_t room = h->spiller->usage().room_bytes;
+    EXPECT_GT(room, 64 * mib);
+    h->connector.up = false;
+    h->server.crash();
+    h->steps(1);
+    ByteVector data(256 * kib);
+    for (int i = 0; i < 40 && mode() == ReplicationMode::data; ++i) {
+        h->random->fill(data);
+        ASSERT_TRUE(h->captures[0]->write(static_cast<std::uint64_t>(i) * data.size(), data));
+    }
+    ASSERT_EQ(mode(), ReplicationMode::metadata);
+    EXPECT_EQ(h->captures[0]->position().missed_why,
+              "the queue in memory is full, and the one on disk is too slow");
+    const auto spill = [&] {
+        h->steps(1);
+        h->clock.advance(ns_per_ms);
+        h->spiller->step();
+        std::this_thread::yield();
+    };
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+    do {
+        spill();
+    } while (h->spiller->busy() && std::chrono::steady_clock::now() < give_up);
+    EXPECT_EQ(h->replicator->status().mode.reason,
+              "the queue in memory is full, and the one on disk is too slow: "
+              "which bytes change is noted");
+    const Spiller::Usage then = h->spiller->usage();
+    EXPECT_GT(then.used_bytes, 2 * mib);
+    EXPECT_LT(then.room_bytes, room);
+    EXPECT_GT(then.bytes_per_s, 0U);
+    EXPECT_LE(then.bytes_per_s, 6 * mib * 1000);  // All of memory in a millisecond.
+    h->connector.up = true;
+    h->clock.advance(3600 * ns_per_s);
+    relieve();
+    ASSERT_TRUE(h->run_until([&] {
+        spill();
+        return mode() == ReplicationMode::data && h->replicator->consistent();
+    }));
     h->spiller.reset();
     make_whole();
 }

@@ -256,4 +256,11 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
     return convert(cli, opened, request, format, progress);
 }
 
+std::string extension_of(const std::string& format) {
+    return format == "raw"            ? "img"
+           : format == "page-blob"    ? "vhd"
+           : format == "managed-disk" ? "sas"
+                                      : format;
+}
+
 }  // namespace cw::appliance

@@ -16,4 +16,7 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
                                            const std::string& format,
                                            const recovery::Progress& progress);
 
+// What a file of this format is called in a directory of several.
+std::string extension_of(const std::string& format);
+
 }  // namespace cw::appliance

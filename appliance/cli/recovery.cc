@@ -41,14 +41,6 @@ struct ExportOptions : RestoreOptions {
     std::string output;
 };
 
-// What a file of this format is called in a directory of several.
-std::string extension_of(const std::string& format) {
-    return format == "raw"            ? "img"
-           : format == "page-blob"    ? "vhd"
-           : format == "managed-disk" ? "sas"
-                                      : format;
-}
-
 recovery::RestoreRequest request_of(const RestoreOptions& options, const OpenedCatalog& opened) {
     recovery::RestoreRequest request;
     request.machine = opened.catalog->machine();

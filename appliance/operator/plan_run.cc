@@ -19,6 +19,22 @@ std::string cut(const std::string& text) {
     return text.size() > text_max ? text.substr(text.size() - text_max) : text;
 }
 
+// What a program said, on one line: messages have no others.
+std::string one_line(std::string_view output) {
+    std::string out;
+    for (const char c : output) {
+        if (c == '\n' || c == '\r') {
+            out += out.empty() || out.ends_with("; ") ? "" : "; ";
+        } else {
+            out += c;
+        }
+    }
+    while (out.ends_with("; ")) {
+        out.resize(out.size() - 2);
+    }
+    return out;
+}
+
 RecordSubject subject_of(const std::string& plan) {
     const Sha256 digest = sha256(as_bytes(plan));
     RecordSubject subject;
@@ -101,11 +117,11 @@ public:
         if (result.exit_code != 0) {
             const bool refused = step.kind == StepKind::failover &&
                                  result.exit_code == exit_code_of(Errc::file_exists);
-            return fail(
-                refused ? Errc::transition_refused : Errc::plan_failed,
-                "ended with " + std::to_string(result.exit_code) + ": " + cut(result.output));
+            return fail(refused ? Errc::transition_refused : Errc::plan_failed,
+                        "ended with " + std::to_string(result.exit_code) + ": " +
+                            cut(one_line(result.output)));
         }
-        return cut(result.output);
+        return cut(one_line(result.output));
     }
 
     [[nodiscard]] bool asked_to_stop() const { return context_.cancelled && context_.cancelled(); }

@@ -171,6 +171,14 @@ TEST_F(OperatorTest, AnOverdueProofIsRaisedAndClearedByADrill) {
     EXPECT_FALSE(conditions.standing(Errc::proof_overdue));
 }
 
+TEST_F(OperatorTest, WhatAFailedStepSaidStandsOnOneLine) {
+    const auto failed =
+        run("name = \"p\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"one\"\n"
+            "script = [\"/bin/sh\", \"-c\", \"printf 'no room\\\\n\\\\nleft\\\\n'; exit 3\"]\n");
+    ASSERT_FALSE(failed);
+    EXPECT_THAT(failed.error().detail, testing::EndsWith("ended with 3: no room; left"));
+}
+
 TEST_F(OperatorTest, AFailedStepNamesItselfAndFinishedOnesAreKept) {
     const auto failed = run(plan_text("/bin/false"));
     ASSERT_FALSE(failed);

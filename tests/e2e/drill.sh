@@ -92,6 +92,15 @@ check "it says what is to be done" said 'Look whether it is there'
 check "confirmed, it ends" exit_code_is 0 cli plan run "$demo/plan.toml" --confirm look
 check "each step was run in order, finished ones once" test "$(tr '\n' ' ' < "$demo/order")" = "prepare broken broken end "
 check "the disk is there" qemu-img info "$demo/plan.qcow2"
+check "run once more, it does not begin over what it brought back" exit_code_is 3 cli plan run "$demo/plan.toml"
+check "it says what is in the way, and what to do" said 'FILE_EXISTS.*plan\.qcow2: an earlier run.*move that away'
+check "nothing of it was begun" test "$(tr '\n' ' ' < "$demo/order")" = "prepare broken broken end "
+check "a check says it on a quiet day" exit_code_is 1 cli plan check "$demo/plan.toml"
+check "by name" said 'FILE_EXISTS.*plan\.qcow2; what is there'
+mv "$demo/plan.qcow2" "$demo/plan-before.qcow2"
+check "moved away, the plan begins anew, up to its manual step" exit_code_is 3 cli plan run "$demo/plan.toml"
+check "which waits again" said 'Look whether it is there'
+check "the disk is there again" qemu-img info "$demo/plan.qcow2"
 printf 'name = "x"\n[[group]]\nname = "g"\n[[group.step]]\nname = "s"\n' > "$demo/bad.toml"
 check "a plan with an error is refused before anything" exit_code_is 2 cli plan run "$demo/bad.toml"
 

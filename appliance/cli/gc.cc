@@ -1,5 +1,5 @@
 // causeway gc: deletes what the vault needs no more, under the one identity that may.
-#include "appliance/cli/cli.h"
+#include "appliance/cli/second_site.h"
 #include "appliance/maintenance.h"
 #include "appliance/server_state.h"
 
@@ -32,6 +32,7 @@ json report_json(const MachineId& machine, const recovery::GcReport& report) {
 }
 
 Result<void> gc(Cli& cli, const GcArguments& arguments) {
+    CW_TRY(check_has_vault(cli, "its points go by themselves after points.target_retention"));
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
     const config::Settings& settings = vault.settings;
     if (settings.gc_auth == "none") {

@@ -2,6 +2,7 @@
 // for the safe.
 #include "appliance/cli/cli.h"
 #include "appliance/cli/key_change.h"
+#include "appliance/cli/second_site.h"
 #include "appliance/control_client.h"
 #include "base/log.h"
 #include "egress/vault/key_check.h"
@@ -36,8 +37,17 @@ void add_entry(KeyReport& report, const MachineId& machine, const std::optional<
     report.keys.push_back(std::move(entry));
 }
 
+// What it collects lies on its own disks as it is.
+Result<void> check_has_keys(Cli& cli) {
+    return check_has_vault(cli,
+                           "nothing that it keeps is encrypted. The key of its records is "
+                           "records.kek in its state_dir: back it up with that directory; "
+                           "`causeway doctor` checks it");
+}
+
 // Whether the key file opens the keys of every machine: what a recovery rests on.
 Result<void> list_keys(Cli& cli) {
+    CW_TRY(check_has_keys(cli));
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
     CW_TRY_ASSIGN(const auto machines, chosen_machines(vault, ""));
     CW_TRY_ASSIGN(const auto objects, vault::check_key_objects(*vault.store, *vault.access.kek));
@@ -89,6 +99,7 @@ Result<void> rotate_data_keys(Cli& cli, const std::string& machine) {
 
 // All that is needed beside the vault itself, for paper.
 Result<void> print_kit(Cli& cli, const std::string& out) {
+    CW_TRY(check_has_keys(cli));
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
     CW_TRY_ASSIGN(const auto key,
                   vault::read_kek_file(*cli.seams.disk, vault.settings.security_kek_file));
@@ -134,14 +145,22 @@ void add_keys_command(CLI::App& app, Cli& cli) {
     rotate->add_option("--machine", *machine, "With --data: of this machine only")
         ->needs(with_data);
     rotate->callback([&cli, data, machine] {
-        cli.run([&] { return *data ? rotate_data_keys(cli, *machine) : rotate_kek_file(cli); });
+        cli.run([&]() -> Result<void> {
+            CW_TRY(check_has_keys(cli));
+            return *data ? rotate_data_keys(cli, *machine) : rotate_kek_file(cli);
+        });
     });
 
     CLI::App* retire = keys->add_subcommand(
         "retire", "May the key that was replaced be destroyed? It may, when nothing needs it");
     auto old = std::make_shared<std::string>();
     retire->add_option("FILE", *old, "As keys rotate named it: KEK_FILE.until-TIME")->required();
-    retire->callback([&cli, old] { cli.run([&] { return retire_kek_file(cli, *old); }); });
+    retire->callback([&cli, old] {
+        cli.run([&]() -> Result<void> {
+            CW_TRY(check_has_keys(cli));
+            return retire_kek_file(cli, *old);
+        });
+    });
 
     CLI::App* kit = keys->add_subcommand("kit", "What to keep on paper: the key, for typing");
     auto out = std::make_shared<std::string>();

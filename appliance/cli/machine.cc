@@ -1,6 +1,7 @@
 // causeway disks | policy | cost: what the vault and the configuration say of machines.
 #include "appliance/cli/cli.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/second_site.h"
 #include "base/log.h"
 
 #include <cstdio>
@@ -86,6 +87,9 @@ struct CostOptions {
 };
 
 Result<void> cost(Cli& cli, const CostOptions& prices) {
+    CW_TRY(check_has_vault(cli,
+                           "what it keeps lies in the work directories beside its targets, which "
+                           "`causeway --json target list` names: du -sh shows their size"));
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
     CW_TRY_ASSIGN(const auto machines, chosen_machines(vault, ""));
     std::uint64_t stored = 0, objects = 0;

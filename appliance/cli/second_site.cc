@@ -235,6 +235,13 @@ Result<bool> is_master_target(Cli& cli) {
     return is_master_target(settings);
 }
 
+Result<void> check_has_vault(Cli& cli, const std::string& instead) {
+    CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
+    return master_target
+               ? fail(Errc::usage, "this is a master target, which has no vault: " + instead)
+               : Result<void>{};
+}
+
 Result<void> target_failover(Cli& cli, const OpenedCatalog& opened,
                              const vault::PointEntry& point) {
     CW_TRY(arm_crash_point_from_environment());

@@ -17,4 +17,8 @@ Result<void> target_verify(Cli& cli, const std::string& machine);
 // refuses or stops a target; transition_refused.
 Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault::PointEntry& point);
 
+// For verbs that are of a vault alone. Errors: usage at a master target, with what there is
+// instead.
+Result<void> check_has_vault(Cli& cli, const std::string& instead);
+
 }  // namespace cw::appliance

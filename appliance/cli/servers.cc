@@ -1,6 +1,7 @@
 // causeway servers [discard | forgive] | move | resync: which server has a machine, and orders to
 // the one that has it.
 #include "appliance/cli/point.h"
+#include "appliance/cli/second_site.h"
 #include "appliance/control_client.h"
 #include "egress/vault/control.h"
 #include "recovery/catalog.h"
@@ -19,6 +20,7 @@ using nlohmann::json;
 
 // Who has which machine, as the ends of their chains say; no daemon is asked.
 Result<void> servers(Cli& cli) {
+    CW_TRY(check_has_vault(cli, "`causeway machines` names the machines that it has"));
     CW_TRY_ASSIGN(const OpenedVault vault, open_vault(cli));
     CW_TRY_ASSIGN(const auto machines, chosen_machines(vault, ""));
     std::map<ServerId, json> by_server;
@@ -78,10 +80,16 @@ Result<void> order(Cli& cli, const char* what, const json& body) {
 }
 
 Result<void> move(Cli& cli, const OrderArguments& arguments) {
+    CW_TRY(check_has_vault(cli,
+                           "no other server can take its disks over. Stop the machine's agent, and "
+                           "start it with the --server that it is to go to and an empty --state"));
     return order(cli, "move", {{"machine", arguments.subject}, {"to", arguments.to}});
 }
 
 Result<void> discard(Cli& cli, const OrderArguments& arguments) {
+    CW_TRY(check_has_vault(cli,
+                           "what it collected for a disk goes with `causeway target cancel MACHINE "
+                           "DISK`"));
     if (!arguments.confirmed) {
         return fail(Errc::usage,
                     "what is released was acknowledged to the agent and is nowhere else: say --yes "

@@ -24,6 +24,7 @@ std::string shown(const json& text) {
 }
 
 Result<void> create(Cli& cli) {
+    CW_TRY(check_has_vault(cli, "its daemon makes what it needs when it starts"));
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     CW_TRY_ASSIGN(const VaultAccess access, create_vault_access(settings, cli.seams));
     if (cli.json) {

@@ -1,8 +1,11 @@
 #include "appliance/master_target/master_target.h"
 
 #include "appliance/data_disk.h"
+#include "appliance/engine_options.h"
 #include "appliance/master_target/target_settings.h"
 #include "appliance/site_records.h"
+#include "base/log.h"
+#include "recovery/catalog.h"
 
 #include <nlohmann/json.hpp>
 
@@ -14,21 +17,32 @@ using nlohmann::json;
 constexpr std::uint64_t fixed_bytes = 96 * mib;            // Code, indexes of cache and redo logs.
 constexpr auto order_patience = std::chrono::seconds(60);  // A point's merge may be under way.
 
-Result<TargetOrder> parse_order(TargetOrder::What what, const std::string& body) {
-    const json asked = json::parse(body, nullptr, false);
-    if (!asked.is_object()) {
-        return fail(Errc::usage, "the body must be a JSON object");
-    }
-    const auto text = [&](const char* key) {
-        const auto it = asked.find(key);
-        return it != asked.end() && it->is_string() ? it->get<std::string>() : std::string();
-    };
-    TargetOrder order{.what = what, .machine = {}, .disk = text("disk"), .point = {}};
-    CW_TRY_ASSIGN(order.machine, parse_id<MachineId>(text("machine")));
+std::string text_of(const json& asked, const char* key) {
+    const auto it = asked.find(key);
+    return it != asked.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+std::string told(const std::string& what) {
+    return json{{"told", what}}.dump(-1, ' ', true, json::error_handler_t::replace);
+}
+
+Result<TargetOrder> parse_order(TargetOrder::What what, const json& asked) {
+    TargetOrder order{.what = what, .machine = {}, .disk = text_of(asked, "disk"), .point = {}};
+    CW_TRY_ASSIGN(order.machine, parse_id<MachineId>(text_of(asked, "machine")));
     if (what == TargetOrder::What::switch_) {
-        CW_TRY_ASSIGN(order.point, parse_id<PointId>(text("point")));
+        CW_TRY_ASSIGN(order.point, parse_id<PointId>(text_of(asked, "point")));
     }
     return order;
+}
+
+// The disk that the target was begun for. Errors: not_found: none yet.
+Result<DiskId> disk_of(Disk& disk, const TargetStatus& target) {
+    if (const auto id = parse_id<DiskId>(target.disk)) {
+        return *id;
+    }
+    CW_TRY_ASSIGN(const auto state,
+                  volume::read_volume_state(disk, target.work_directory + "/state"));
+    return state.disk;
 }
 
 }  // namespace
@@ -41,6 +55,7 @@ std::unique_ptr<Terminal> make_master_target(const config::Settings& settings,
 // Nothing transforms or uploads: whatever is left is the door's.
 Result<pipeline::MemoryPlan> MasterTarget::plan(pipeline::BudgetNeeds needs) {
     CW_TRY(make_site_records(settings_, context_.seams));
+    CW_TRY(orders_.load());
     const std::uint64_t connections = needs.ingest_connections * needs.connection_bytes;
     const std::uint64_t readback = VolumeStage::readback_slabs_min * pipeline::slab_bytes;
     const std::uint64_t others = fixed_bytes + connections + readback;
@@ -62,6 +77,7 @@ Result<pipeline::MemoryPlan> MasterTarget::plan(pipeline::BudgetNeeds needs) {
 }
 
 Result<void> MasterTarget::connect(Intake& intake, const pipeline::MemoryPlan& /*plan*/) {
+    intake_ = &intake;
     CW_TRY_ASSIGN(std::vector<TargetOptions> targets, target_options(settings_));
     disk_ = make_data_disk(settings_);
     probe_ = volume::make_system_probe();
@@ -94,13 +110,34 @@ bool MasterTarget::drain(const DrainLimit& /*limit*/) {
 }
 
 Result<std::string> MasterTarget::post(const std::string& name, const std::string& body) {
+    const json asked = json::parse(body, nullptr, false);
+    if (!asked.is_object()) {
+        return fail(Errc::usage, "the body must be a JSON object");
+    }
+    if (name == "resync") {
+        Clock& clock = *context_.seams.clock;
+        const auto at = asked.find("at_us");
+        const bool timed = at != asked.end() && at->is_number_integer();
+        const bool at_once = asked.value("now", json()) == true;
+        const WallMicros now = clock.wall();
+        return resync(text_of(asked, "subject"),
+                      timed     ? WallMicros{at->get<std::int64_t>()}
+                      : at_once ? now
+                                : resync_window_.opens(now, utc_offset_minutes(clock)));
+    }
+    if (name == "forgive") {
+        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(text_of(asked, "machine")));
+        log_warning("server.forgive", {{"machine", machine}});
+        intake_->forgive(machine);
+        return told("the machine's identity is admitted again");
+    }
     if (name != "target/switch" && name != "target/cancel") {
-        return fail(Errc::not_found, "no such command: " + name);
+        return fail(Errc::usage, "a master target has no command " + name);
     }
     const bool switch_wanted = name == "target/switch";
     CW_TRY_ASSIGN(
         TargetOrder order,
-        parse_order(switch_wanted ? TargetOrder::What::switch_ : TargetOrder::What::cancel, body));
+        parse_order(switch_wanted ? TargetOrder::What::switch_ : TargetOrder::What::cancel, asked));
     auto answer = stage_->ask(std::move(order));
     if (answer.wait_for(order_patience) != std::future_status::ready) {
         return fail(Errc::server_busy,
@@ -111,7 +148,41 @@ Result<std::string> MasterTarget::post(const std::string& name, const std::strin
     return std::string(switch_wanted ? "{\"switched\": true}" : "{\"cancelled\": true}");
 }
 
+// Of targets that collect: one that is done, or becomes a point, takes nothing.
+Result<std::string> MasterTarget::resync(const std::string& subject, WallMicros at) {
+    const auto disk_for_states = make_posix_disk();
+    std::size_t ordered = 0, others = 0;
+    for (const TargetStatus& target : stage_->status()) {
+        const auto disk = disk_of(*disk_for_states, target);
+        if (!disk || (subject != to_string(target.machine) && subject != to_string(*disk))) {
+            continue;
+        }
+        if (target.phase != volume::Phase::collecting) {
+            ++others;
+            continue;
+        }
+        CW_TRY(orders_.order_resync(target.machine, *disk, at, "ordered by an operator"));
+        ++ordered;
+    }
+    if (ordered == 0) {
+        return others == 0 ? fail(Errc::not_found, "no target has a machine or a disk " + subject)
+                           : fail(Errc::transition_refused,
+                                  "the disk takes nothing more: `causeway target cancel` makes it "
+                                  "a target again, which is compared then");
+    }
+    log_info("server.resync_ordered", {{"subject", subject}, {"disks", ordered}});
+    const bool later = at > context_.seams.clock->wall();
+    return told("ordered for " + std::to_string(ordered) + (ordered == 1 ? " disk" : " disks") +
+                (later ? ", from " + recovery::time_text(at) + " on" : "") +
+                "; causeway target list shows the comparison");
+}
+
+// A session that stands says HELLO again, and is told what is due.
 void MasterTarget::tick() {
+    orders_trouble_.show(orders_.save());
+    for (const MachineId& machine : orders_.take_due(context_.seams.clock->wall())) {
+        intake_->end_session(machine);
+    }
     context_.seams.metrics->gauge("causeway_stage_queue", {{"stage", "volume"}})
         .set(static_cast<double>(stage_->stored().size()));
 }

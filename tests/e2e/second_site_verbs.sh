@@ -65,6 +65,21 @@ check "none of them is of an application" exit_code_is 4 cli export "$demo_machi
 check "a commit of nothing is refused" refused commit "$demo_machine"
 check "so is giving up nothing" refused undo-failover "$demo_machine"
 check "so is a reprotection" refused reprotect "$demo_machine"
+# What is of a vault alone says so, and what there is instead.
+for verb in keys "keys kit" "keys retire $demo/none" "keys rotate" cost servers "servers discard $demo_machine --yes" \
+    "move $demo_machine --to other" gc "vault create"; do
+    check "$verb: there is no vault" eval "exit_code_is 2 cli $verb && said 'USAGE.*this is a master target, which has no vault: '"
+done
+fences=$(fences_begun)
+check "a resync is ordered" exit_code_is 0 cli resync "$demo_machine"
+check "its disk is compared again" wait_for 180 "the comparison" eval '[ "$(fences_begun)" -gt "$fences" ]'
+check "because it was ordered" eval 'grep agent.disk.welcome "$demo/agent.log" | tail -n 1 | says "ordered by an operator"'
+wait_for 300 "protection after the comparison" agent_protects
+check "one by the disk's id for tomorrow, too" exit_code_is 0 cli resync \
+    "$(cli --json disks "$demo_machine" | sed -n 's/.*"disk": *"\([0-9a-f-]*\)".*/\1/p')" --at 2999-01-01T00:00:00Z
+check "it says when" said '2999-01-01'
+check "one of a machine without a target is not found" exit_code_is 4 cli resync 00000000-0000-0000-0000-000000000001
+check "an identity is admitted again as at a process server" exit_code_is 0 cli servers forgive "$demo_machine"
 check "a machine without a target is not found" exit_code_is 4 cli machines 00000000-0000-0000-0000-000000000001
 
 # Export and mount, while writes and points go on.

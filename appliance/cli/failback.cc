@@ -298,7 +298,8 @@ void add_failback_command(CLI::App& app, Cli& cli) {
     // One value each: MACHINE may come last.
     command
         ->add_option("--target", options->work.targets,
-                     "The old disk: image file or block device. Of a machine with several disks: "
+                     "The old disk: raw image file or block device; of a qcow2 image what a "
+                     "qemu-storage-daemon shows of it. Of a machine with several disks: "
                      "DISK=PATH, once for each; or one at a time with --disk: it has failed back "
                      "when all of them are back at one point")
         ->allow_extra_args(false);

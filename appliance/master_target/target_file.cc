@@ -1,5 +1,9 @@
 #include "appliance/master_target/target_file.h"
 
+#include "egress/volume/qcow2_image.h"
+
+#include <utility>
+
 namespace cw::appliance {
 namespace {
 
@@ -18,8 +22,12 @@ Result<std::uint64_t> find_target_size(Disk& disk, const TargetOptions& options,
     if (!exists && !begun && options.size_bytes > 0 && !options.path.starts_with("/dev/")) {
         CW_TRY(create_target(disk, options));
     }
-    CW_TRY_ASSIGN(const auto file, disk.open(options.path, {}));
-    const std::uint64_t size = file->size();
+    CW_TRY_ASSIGN(auto file, disk.open(options.path, {}));
+    volume::TargetIo target(disk, std::move(file), false);
+    const std::uint64_t size = target.size();
+    if (!begun) {
+        CW_TRY(volume::check_not_qcow2(target, options.path, options.size_bytes));
+    }
     if (size == 0 || size % sector_bytes != 0 ||
         (options.size_bytes > 0 && size != options.size_bytes)) {
         return fail(

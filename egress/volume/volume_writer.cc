@@ -3,6 +3,7 @@
 #include "base/crash_point.h"
 #include "base/log.h"
 #include "egress/volume/point_readers.h"
+#include "egress/volume/qcow2_image.h"
 #include "pipeline/fence.h"
 
 #include <algorithm>
@@ -119,6 +120,9 @@ Result<void> VolumeWriter::open_target() {
     CW_TRY_ASSIGN(target_, TargetIo::open(context_.disk, options_.target_path,
                                           is_device(state_.target_identity),
                                           state_.phase == Phase::switching));
+    if (state_.phase == Phase::collecting) {  // Later it may be half of what it becomes.
+        CW_TRY(check_not_qcow2(*target_, options_.target_path, options_.size_bytes));
+    }
     if (target_->size() != options_.size_bytes) {
         return fail(Errc::target_unsafe, options_.target_path + " has " +
                                              std::to_string(target_->size()) + " bytes, the disk " +

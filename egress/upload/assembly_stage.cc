@@ -8,7 +8,9 @@ namespace cw::upload {
 namespace {
 
 constexpr std::size_t lsns_per_release_max = 4096;
+// While there is work; else what the board says stays true, and nobody is woken for it.
 constexpr std::int64_t status_interval_ns = 250 * ns_per_ms;
+constexpr std::int64_t status_interval_idle_ns = 2 * ns_per_s;
 constexpr std::int64_t reader_poll_ns = ns_per_ms;
 
 }  // namespace
@@ -72,6 +74,9 @@ pipeline::Progress AssemblyStage::step(std::size_t budget) {
         orders->flush();
     }
     const Nanos now = context_.clock.boot();
+    if (worked) {
+        status_due_ = std::min(status_due_, status_at_ + status_interval_ns);
+    }
     if (now >= status_due_) {
         refresh_status(now);
     }
@@ -222,6 +227,7 @@ void AssemblyStage::apply_live_options() {
     if (!changes) {
         return;
     }
+    status_due_ = status_at_;
     if (changes->lanes) {
         lanes_.set(*changes->lanes);
     }
@@ -304,7 +310,8 @@ Nanos AssemblyStage::next_deadline() const {
 }
 
 void AssemblyStage::refresh_status(Nanos now) {
-    status_due_ = now + status_interval_ns;
+    status_at_ = now;
+    status_due_ = now + status_interval_idle_ns;
     std::map<MachineId, AssemblyStatus> all;
     for (const auto& [id, machine] : machines_) {
         AssemblyStatus& status = all[id];

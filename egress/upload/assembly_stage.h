@@ -135,7 +135,7 @@ private:
     // Shared with the reads under way, which may end after this stage.
     std::shared_ptr<std::vector<std::shared_ptr<ControlRead>>> control_done_;
     std::size_t backlog_ = 0;  // Records of machines that are not stopped, but for set_aside().
-    Nanos status_due_{};
+    Nanos status_at_{}, status_due_{};
     SegmentBuilder builder_;  // Last: its jobs borrow segments.
 };
 

@@ -270,5 +270,21 @@ TEST_F(Assembly, StatusTellsBacklogPointsAndRpo) {
     }
 }
 
+TEST_F(Assembly, NobodyIsWokenForAStatusThatDoesNotChange) {
+    protect();
+    ASSERT_TRUE(server.settle());
+    pipeline::Stage& assembly = server.engine->assembly();
+    world.clock.advance(10 * ns_per_s);
+    while (assembly.step(16) == pipeline::Progress::worked) {
+    }
+    EXPECT_GT(assembly.next_deadline() - world.clock.boot(), ns_per_s);
+    // What it works on is shown soon, all the same.
+    const Nanos start = world.clock.boot();
+    source.write(server, source.disks[0]);
+    ASSERT_TRUE(server.run_until(
+        [this] { return server.engine->status().machines.front().backlog_bytes > 0; }));
+    EXPECT_LT(world.clock.boot() - start, 500 * ns_per_ms);
+}
+
 }  // namespace
 }  // namespace cw::upload::test

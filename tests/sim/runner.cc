@@ -29,6 +29,7 @@ void SimRunner::park() {
             awaited_.push_back(&replies.due);
         }
     }
+    asks_ = !sources_.empty() || !awaited_.empty();
 }
 
 bool SimRunner::run_stages() {

@@ -35,9 +35,7 @@ public:
     [[nodiscard]] bool parked() const noexcept { return parked_; }
     [[nodiscard]] bool running() const noexcept { return running_; }  // On the stack now.
     // When it wakes by itself: most sleepers wait for nothing but their deadline.
-    [[nodiscard]] Nanos wakes_at() const {
-        return sources_.empty() && awaited_.empty() ? deadline_ : ask();
-    }
+    [[nodiscard]] Nanos wakes_at() const { return asks_ ? ask() : deadline_; }
 
     // How often in a row it went to sleep with a deadline that had passed already: a real thread
     // would burn a processor meanwhile.
@@ -53,16 +51,18 @@ private:
     void park();
     [[nodiscard]] Nanos ask() const;
 
+    // First what the world looks at in every round, of everybody: one cache line.
+    bool announced_ = false, parked_ = false, running_ = false;
+    bool asks_ = false;  // Parked, and more than its deadline may wake it.
+    Nanos deadline_{}, parked_at_{};
+    std::size_t spins_ = 0;
+    pipeline::Doorbell doorbell_;
     Clock& clock_;
     Random& random_;
-    pipeline::Doorbell doorbell_;
     std::vector<pipeline::Stage*> stages_;
     std::vector<Source> sources_;
     std::vector<Replies> replies_;
     std::vector<const Source*> awaited_;  // Of replies_, when the runner went to sleep.
-    bool announced_ = false, parked_ = false, running_ = false;
-    Nanos deadline_{}, parked_at_{};
-    std::size_t spins_ = 0;
 };
 
 }  // namespace cw::sim

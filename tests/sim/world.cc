@@ -115,28 +115,47 @@ void World::add_rung(std::vector<Turn>& turns) {
     }
 }
 
-bool World::turn_all() {
-    std::vector<Turn>& turns = turns_.at(static_cast<std::size_t>(depth_));
-    turns.clear();
-    if (std::exchange(bells_may_ring_, false)) {
-        add_rung(turns);
-    }
+Nanos World::look_around(std::vector<Turn>& turns) {
     const Nanos now = clock.boot();
+    Nanos soonest{INT64_MAX};
     for (const auto& server : servers) {
         if (!server->awake()) {
             continue;
         }
         for (const auto& runner : server->process()->runners()) {
-            const bool awake = !runner->parked() || runner->wakes_at() <= now;
-            if (awake && !runner->running()) {
+            if (runner->running()) {
+                continue;
+            }
+            const Nanos due = runner->parked() ? runner->wakes_at() : now;
+            if (due <= now) {
                 turns.push_back({.server = server.get(), .runner = runner.get()});
             }
+            soonest = std::min(soonest, due);
         }
     }
     for (const auto& machine : machines) {
-        if (machine->up() && machine->wakes_at() <= now) {
+        if (!machine->up()) {
+            continue;
+        }
+        const Nanos due = machine->wakes_at();
+        if (due <= now) {
             turns.push_back({.machine = machine.get()});
         }
+        soonest = std::min(soonest, due);
+    }
+    return soonest;
+}
+
+bool World::turn_all(std::optional<Nanos>& asleep) {
+    std::vector<Turn>& turns = turns_.at(static_cast<std::size_t>(depth_));
+    turns.clear();
+    if (std::exchange(bells_may_ring_, false)) {
+        add_rung(turns);
+    }
+    const Nanos soonest = look_around(turns);
+    if (turns.empty()) {
+        asleep = soonest;
+        return false;
     }
     bool worked = false;
     for (std::size_t left = turns.size(); left > 0; --left) {
@@ -146,45 +165,57 @@ bool World::turn_all() {
             worked |= turn.machine->step();
         } else if (turn.server->awake()) {
             worked |= turn.runner->step(turn.rung);
+            look_for_spinning(*turn.runner);
         }
     }
     bells_may_ring_ |= worked;
     return worked;
 }
 
-void World::advance_time(Nanos until) {
+Nanos World::first_to_wake() {
+    Nanos next{INT64_MAX};
+    for (const auto& server : servers) {
+        if (!server->awake()) {
+            continue;
+        }
+        for (const auto& runner : server->process()->runners()) {
+            if (!runner->running()) {
+                next = std::min(next, runner->parked() ? runner->wakes_at() : clock.boot());
+            }
+        }
+    }
+    for (const auto& machine : machines) {
+        if (machine->up()) {
+            next = std::min(next, machine->wakes_at());
+        }
+    }
+    return next;
+}
+
+void World::advance_time(Nanos until, std::optional<Nanos> asleep) {
     Nanos next = std::min(until, clock.boot() + 60 * ns_per_s);
+    next = std::min(next, asleep ? *asleep : first_to_wake());
     // Who is down comes back at the top level only: nobody waits for that below it.
     const auto later = [this](Nanos due) {
         return due > clock.boot() ? due : depth_ == 0 ? clock.boot() : Nanos{INT64_MAX};
     };
     for (const auto& server : servers) {
-        if (!server->awake()) {
-            next = std::min(next, later(server->wakes_at()));
-            continue;
-        }
-        next = std::min(next, later(server->cut_at()));
-        for (const auto& runner : server->process()->runners()) {
-            if (!runner->running()) {
-                const Nanos due = runner->parked() ? runner->wakes_at() : clock.boot();
-                next = std::min(next, due);
-            }
-        }
+        next = std::min(next, later(server->awake() ? server->cut_at() : server->wakes_at()));
     }
     for (const auto& machine : machines) {
-        next = std::min(next, machine->up() ? machine->wakes_at() : later(machine->wakes_at()));
+        if (!machine->up()) {
+            next = std::min(next, later(machine->wakes_at()));
+        }
     }
     // Devices are slow, too: what is due at once takes a moment.
     clock.advance(std::max<std::int64_t>(next - clock.boot(), 100 * ns_per_us));
 }
 
-void World::look_for_spinning(const Process& process) {
+void World::look_for_spinning(const SimRunner& runner) {
     constexpr std::size_t spins_max = 2000;
-    for (const auto& runner : process.runners()) {
-        if (runner->spins() > spins_max) {
-            violated("idle", "stage " + std::string(runner->name()) +
-                                 " wants to be called at once, again and again, and does nothing");
-        }
+    if (runner.spins() > spins_max) {
+        violated("idle", "stage " + std::string(runner.name()) +
+                             " wants to be called at once, again and again, and does nothing");
     }
 }
 
@@ -193,17 +224,15 @@ void World::round(Nanos until) {
     if (depth_ == 0) {
         for (const auto& server : servers) {
             server->tend();
-            if (server->up()) {
-                look_for_spinning(*server->process());
-            }
         }
         for (const auto& machine : machines) {
             machine->tend();
         }
         network.forget_dead();
     }
-    if (!turn_all()) {
-        advance_time(until);
+    std::optional<Nanos> asleep;
+    if (!turn_all(asleep)) {
+        advance_time(until, asleep);
     } else {
         clock.advance(static_cast<std::int64_t>(random->below(100)) * ns_per_us);
     }

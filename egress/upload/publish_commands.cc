@@ -213,13 +213,14 @@ void PublishStage::opened(OpenOutcome outcome) {
                                                            .host = *this,
                                                            .conditions = context_.conditions},
                                       std::move(*outcome.claim));
-    // The chain knows what the process before this one committed, or another server; what made no
-    // manifest is known only here.
+    // The chain knows what the process before this one committed, or another server, also of what
+    // was dropped here; what made no manifest is known only here.
+    const vault::ChainState& state = machine.writer->ledger().state();
     auto told = std::exchange(machine.told, {});
-    std::erase_if(told, [](const pipeline::PointStatus& status) {
-        return status.state == pipeline::PointState::committed;
+    std::erase_if(told, [&](const pipeline::PointStatus& status) {
+        return status.state == pipeline::PointState::committed || state.points.contains(status.id);
     });
-    remember(machine, statuses_of(machine.writer->ledger().state()));
+    remember(machine, statuses_of(state));
     remember(machine, {told.begin(), told.end()});
     MachineReady ready{.opening = machine.opening, .keys = segment_keys(machine), .disks = {}};
     for (const vault::DiskEntry& disk : machine.writer->ledger().state().newest.disks) {

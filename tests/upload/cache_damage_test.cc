@@ -41,6 +41,38 @@ TEST_F(Assembly, G6DamageInTheCacheIsRepairedFromTheAgent) {
     EXPECT_FALSE(server.conditions->standing(Errc::spool_lost_durable));
 }
 
+// A copy of the server has what is damaged here, and commits the point that was dropped here.
+TEST_F(Assembly, G6APointThatACopyOfTheServerCommittedIsNoLongerToldAsDropped) {
+    protect();
+    server.keep_payload = false;
+    server.listener.strict = false;
+    source.write(server, source.disks[0]);
+    const auto victim = server.cache.records.rbegin()->first;
+    const PointId point = source.point(server);
+    Server copy(world, quick(), 2);
+    copy.listener.strict = false;
+    copy.cache.records = server.cache.records;
+    server.cache.records.at(victim).damaged = true;
+    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(point); }));
+    ASSERT_EQ(server.listener.points.at(point).state, PointState::dropped);
+    copy.start();
+    ASSERT_FALSE(copy.hello(source.machine, source.disks).refused.has_value());
+    ASSERT_TRUE(copy.run_until([&] { return chain().points.contains(point); }));
+
+    const vault::ChainState moved = chain();
+    server.listener.newest_number = moved.newest.number;
+    server.listener.newest_hash = moved.hash;
+    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
+    ASSERT_FALSE(answer.refused.has_value()) << answer.refused->detail;
+    std::vector<PointState> told;
+    for (const pipeline::PointStatus& status : answer.points) {
+        if (status.id == point) {
+            told.push_back(status.state);
+        }
+    }
+    EXPECT_EQ(told, std::vector{PointState::committed});
+}
+
 // Every place of the backlog is taken by what lies behind the damage: the fence that ends it comes
 // after that, and must be read.
 TEST_F(Assembly, G6DamageWithAFullBacklogBehindItIsRepairedFromTheAgent) {

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <iterator>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -199,6 +200,14 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
                              std::string(name_of(state)).c_str(), detail.empty() ? "" : ": ",
                              escape_for_display(detail).c_str());
             },
+        .places = [&cli](const PlanStep& step) -> Result<std::vector<std::string>> {
+            std::vector<std::string> paths;
+            if (!is_in_azure(step)) {
+                CW_TRY_ASSIGN(const auto places, places_of(cli, step));
+                std::ranges::transform(places, std::back_inserter(paths), &DiskOutput::path);
+            }
+            return paths;
+        },
         .cancelled = stop_requested};
     stop_on_signals();
     CW_TRY_ASSIGN(const PlanRun done,

@@ -1,10 +1,13 @@
+#include "appliance/operator/jobs.h"
 #include "appliance/operator/plan.h"
 #include "appliance/operator/subprocess.h"
 #include "base/assert.h"
 #include "base/exit_code.h"
 
 #include <algorithm>
-#include <filesystem>
+#include <optional>
+
+#include <sys/stat.h>
 
 namespace cw::appliance {
 namespace {
@@ -54,18 +57,17 @@ bool alive(const PlanRun& run, const JobHolder& self, WallMicros now) {
     return job_alive(job, self, now);
 }
 
-// Whether a failover was told to replace what it finds. `again`: it was begun before, and a file
-// may be its own; a device never is: only who wrote the plan can say that it may be written.
-bool may_replace(const std::vector<std::string>& command, bool again) {
-    const auto is_device = [](const std::string& path) {
-        std::error_code ignored;
-        return std::filesystem::is_block_file(path, ignored);
-    };
-    return again && std::ranges::none_of(command, [&](const std::string& word) {
-               const auto path = word.find('=');  // DISK=PATH
-               return word == force_option || is_device(word) ||
-                      (path != std::string::npos && is_device(word.substr(path + 1)));
-           });
+// How long after its last sign of life a runner may have ended.
+constexpr std::int64_t last_words_us = (job_note_pause_ns + 60 * ns_per_s) / ns_per_us;
+
+// When the file was last changed in any way, renamed too. nullopt: it is not there.
+std::optional<WallMicros> touched(const std::string& path, bool& device) {
+    struct stat st{};
+    if (::stat(path.c_str(), &st) != 0) {
+        return std::nullopt;
+    }
+    device = S_ISBLK(st.st_mode);
+    return WallMicros{st.st_ctim.tv_sec * (ns_per_s / ns_per_us) + st.st_ctim.tv_nsec / ns_per_us};
 }
 
 // One step of the run, as the operator's program sees it.
@@ -91,12 +93,39 @@ public:
         });
     }
 
-    // `again`: it was begun before, so its output may be there.
-    Result<std::string> execute(const PlanStep& step, bool again) {
+    // Whether the step finds a disk of its own, and may replace it. A disk gets its name when it is
+    // whole, while the try that brings it back is alive: what was there before, and what was
+    // touched after, is somebody's, as a device always is. Errors: file_exists; why it cannot be
+    // known.
+    Result<bool> finds_its_own(const PlanStep& step, const StepRun& before) {
+        if (step.kind != StepKind::failover || step.command.back() == force_option) {
+            return false;
+        }
+        bool found = false;
+        CW_TRY_ASSIGN(const auto places, context_.places(step));
+        for (const std::string& path : places) {
+            bool device = false;
+            const auto at = touched(path, device);
+            if (!at) {
+                continue;
+            }
+            if (before.state == StepState::pending || device ||
+                raw(*at) > raw(before.ended) + last_words_us) {
+                return fail(Errc::file_exists,
+                            path +
+                                " is not what this run of the plan brought back: move it away, "
+                                "name another output, or let the step say force = true");
+            }
+            found = true;
+        }
+        return found;
+    }
+
+    Result<std::string> execute(const PlanStep& step, bool replace) {
         std::vector<std::string> argv = step.command;
         if (step.kind == StepKind::failover) {
             argv.insert(argv.begin(), {context_.program, "--config", context_.config_path});
-            if (may_replace(step.command, again)) {
+            if (replace) {
                 argv.emplace_back(force_option);
             }
         }
@@ -134,6 +163,16 @@ public:
                                          "beginning, when it is run again");
     }
 
+    // A step that was begun before stays as that try left it, with the time of its end.
+    Result<void> not_begun(const PlanStep& step, const StepRun& before, const Error& why) {
+        const bool new_one = before.state == StepState::pending;
+        CW_TRY(
+            mark(new_one ? step.name : "", StepState::pending, to_string(why), JobState::failed));
+        context_.told(step, StepState::failed, to_string(why));
+        return fail(Errc::plan_failed, "step " + step.name + " of group " + step.group +
+                                           " was not begun: " + to_string(why));
+    }
+
     // Between two steps.
     Result<void> stop_if_asked(const PlanStep& next) {
         if (!asked_to_stop()) {
@@ -157,10 +196,14 @@ public:
             context_.told(step, StepState::done, "confirmed");
             return {};
         }
+        const auto replace = finds_its_own(step, before);
+        if (!replace) {
+            return not_begun(step, before, replace.error());
+        }
         CW_TRY(mark(step.name, StepState::running, ""));
         context_.told(step, StepState::running,
                       before.state == StepState::running ? "again: it was interrupted" : "");
-        const auto done = execute(step, before.state != StepState::pending);
+        const auto done = execute(step, *replace);
         if (!done && done.error().code == Errc::cancelled && asked_to_stop()) {
             return interrupted(step.name);
         }

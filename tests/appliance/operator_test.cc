@@ -49,6 +49,7 @@ protected:
                 [&](const PlanStep& step, StepState state, const std::string&) {
                     told_.push_back(step.name + " " + std::string(name_of(state)));
                 },
+            .places = [&](const PlanStep&) { return places_; },
             .cancelled = std::move(cancelled)};
         return run_plan(plan, runs, context, {}, restart);
     }
@@ -57,6 +58,7 @@ protected:
     std::unique_ptr<Clock> clock_ = make_system_clock();
     std::vector<std::string> told_;
     std::string program_ = "causeway";
+    Result<std::vector<std::string>> places_;
 };
 
 TEST_F(OperatorTest, AReceiptIsGenuineOnlyAsItWasSigned) {
@@ -244,28 +246,86 @@ TEST(Plan, AStepSaysWhetherItMayReplaceWhatIsThere) {
     EXPECT_EQ(plan_of("script = [\"x\"]\nforce = true\n").error().code, Errc::config_invalid);
 }
 
-TEST_F(OperatorTest, ARefusedFailoverReplacesNothingNextTimeEither) {
-    const std::string file = testing::TempDir() + "plan_failover";
-    const auto failover_ends_with = [&](int code) {
-        ::unlink((file + ".said").c_str());
-        std::ofstream(file) << "#!/bin/sh\necho \"$@\" >" << file << ".said\nexit " << code << "\n";
-        std::filesystem::permissions(file, std::filesystem::perms::owner_all);
-        const auto ran =
+// A failover of a plan: a script that says how it was called, and may leave a disk.
+class PlanFailover : public OperatorTest {
+protected:
+    void SetUp() override {
+        std::filesystem::create_directories(directory_);
+        program_ = directory_ + "failover";
+        disk_ = directory_ + "x.img";
+        places_ = std::vector{disk_};
+    }
+    void TearDown() override { std::filesystem::remove_all(directory_); }
+
+    // What it was called with; empty: it was not.
+    std::string failover(const std::string& does) {
+        ::unlink((directory_ + "said").c_str());
+        std::ofstream(program_) << "#!/bin/sh\necho \"$@\" >" << directory_ << "said\n"
+                                << does << "\n";
+        std::filesystem::permissions(program_, std::filesystem::perms::owner_all);
+        ended_ =
             run("name = \"p\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"m\"\n"
-                "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\noutput = \"/none/x.img\"\n");
-        EXPECT_EQ(ran.has_value(), code == 0);
+                "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\noutput = \"" +
+                disk_ + "\"\n");
         std::string said;
-        std::getline(std::ifstream(file + ".said"), said);
+        std::getline(std::ifstream(directory_ + "said"), said);
         return said;
-    };
-    program_ = file;
-    EXPECT_THAT(failover_ends_with(3), testing::Not(HasSubstr("--force")));  // What is there stays.
+    }
+    std::string held() {
+        std::string text;
+        std::getline(std::ifstream(disk_), text);
+        return text;
+    }
+
+    const std::string directory_ =
+        testing::TempDir() + "plan_failover." + std::to_string(::getpid()) + "/";
+    std::string disk_;
+    Result<PlanRun> ended_ = fail(Errc::not_found, "");
+};
+
+TEST_F(PlanFailover, WhatOneRefusedIsNotReplacedByTheNextEither) {
+    EXPECT_THAT(failover("exit 3"), testing::Not(HasSubstr("--force")));
     EXPECT_THAT(told_, testing::ElementsAre("m running", "m failed"));
-    EXPECT_THAT(failover_ends_with(1), testing::Not(HasSubstr("--force")));
-    // That one may have left a disk.
-    EXPECT_THAT(failover_ends_with(0), HasSubstr("--force"));
-    ::unlink(file.c_str());
-    ::unlink((file + ".said").c_str());
+    EXPECT_THAT(failover("exit 1"), testing::Not(HasSubstr("--force")));
+}
+
+TEST_F(PlanFailover, ADiskThatAnEarlierTryBroughtBackIsReplaced) {
+    EXPECT_THAT(failover("echo half >" + disk_ + "; exit 1"), testing::Not(HasSubstr("--force")));
+    EXPECT_THAT(failover("exit 0"), HasSubstr("--force"));
+    EXPECT_TRUE(ended_);
+}
+
+TEST_F(PlanFailover, WhatWasThereBeforeItsFirstTryStays) {
+    std::ofstream(disk_) << "precious";
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(failover("exit 0"), "");
+        ASSERT_FALSE(ended_);
+        EXPECT_THAT(ended_.error().detail, HasSubstr("FILE_EXISTS"));
+    }
+    EXPECT_EQ(held(), "precious");
+    ::unlink(disk_.c_str());
+    EXPECT_THAT(failover("exit 0"), testing::Not(HasSubstr("--force")));
+    EXPECT_TRUE(ended_);
+}
+
+// As by a machine that was started from it, or a disk that somebody brought back by hand.
+TEST_F(PlanFailover, WhatWasTouchedAfterTheTryThatBroughtItBackStays) {
+    clock_ = std::make_unique<ManualClock>();  // Its wall clock is long behind the file system's.
+    failover("echo mine >" + disk_ + "; exit 1");
+    EXPECT_EQ(failover("exit 0"), "");
+    ASSERT_FALSE(ended_);
+    EXPECT_EQ(held(), "mine");
+}
+
+TEST_F(PlanFailover, WhileItsPlacesAreNotKnownNothingIsBegun) {
+    places_ = fail(Errc::not_found, "no keys of this machine");
+    EXPECT_EQ(failover("exit 0"), "");
+    ASSERT_FALSE(ended_);
+    EXPECT_THAT(ended_.error().detail, HasSubstr("no keys of this machine"));
+    std::ofstream(disk_) << "precious";
+    places_ = std::vector{disk_};
+    EXPECT_EQ(failover("exit 0"), "");
+    EXPECT_EQ(held(), "precious");
 }
 
 TEST_F(OperatorTest, AnInterruptedStepIsBegunAgainByTheNextRun) {

@@ -185,10 +185,12 @@ Result<std::string> kind_of(const Part& part, const Tools& tools) {
 }
 
 std::string purpose_of(const Part& part) {
-    constexpr std::array<std::pair<std::string_view, std::string_view>, 8> purposes{
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 10> purposes{
         {{"21686148-6449-6E6F-744E-656564454649", "a boot loader's code"},  // BIOS boot
          {"9E1A2D38-C612-4316-AA26-8B49521E5A8B", "a boot loader's code"},  // PReP
          {"41", "a boot loader's code"},
+         {"0657FD6D-A4AB-43C4-84E5-0933C84B4F4F", "for swap"},
+         {"82", "for swap"},
          {"E3C9E316-0B5C-4DB8-817D-F92DF00215AE", "reserved by Windows"},
          {"5", "the extended partition"},
          {"f", "the extended partition"},

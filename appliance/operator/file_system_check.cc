@@ -184,8 +184,12 @@ Result<Verdict> judge(const Part& part, const std::string& kind, const Tools& to
         return Verdict{{}, purpose + ": nothing to check", nothing};
     }
     CW_TRY_ASSIGN(const bool empty, only_zeros(part, tools));
-    return empty ? Verdict{{}, "nothing but zeros: nothing to check", nothing}
-                 : not_checked("no file system known here");
+    if (!empty) {
+        return not_checked("no file system known here");
+    }
+    // A disk may be blank; who made a partition wanted something in it.
+    return part.type.empty() ? Verdict{{}, "nothing but zeros: nothing to check", nothing}
+                             : not_checked("nothing but zeros where something should be");
 }
 
 Result<FileSystemFinding> look_at(const Part& part, const Tools& tools) {

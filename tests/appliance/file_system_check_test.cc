@@ -237,15 +237,26 @@ TEST_F(FileSystemCheck, RefusesABtrfsThatIsDamaged) {
 TEST_F(FileSystemCheck, KnowsWhatThereIsNothingToCheckIn) {
     make_part(4 * mib, "mkswap");
     const auto found = findings_of(
-        "label: gpt\\nstart=2048, size=8192\\nstart=10240, size=2048\\n"
+        "label: gpt\\nstart=2048, size=8192\\n"
+        "start=10240, size=2048, type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F\\n"
         "start=12288, size=2048, type=21686148-6449-6E6F-744E-656564454649\\n");
     ASSERT_EQ(found.size(), 3U);
     EXPECT_EQ(found[0].kind, "swap");
-    EXPECT_EQ(found[1].result, "nothing but zeros: nothing to check");
+    EXPECT_EQ(found[1].result, "for swap: nothing to check");
     EXPECT_EQ(found[2].result, "a boot loader's code: nothing to check");
     for (const FileSystemFinding& one : found) {
         EXPECT_EQ(one.looked, Looked::nothing) << one.result;
     }
+}
+
+// A wiped system disk has its EFI partition still.
+TEST_F(FileSystemCheck, ZerosInAPartitionProveNothing) {
+    make_part(4 * mib, "mkfs.vfat");
+    const auto found = findings_of("start=2048, size=8192, type=ef\\nstart=10240, type=83\\n");
+    ASSERT_EQ(found.size(), 2U);
+    EXPECT_EQ(found[0].looked, Looked::checked) << found[0].result;
+    EXPECT_EQ(found[1].looked, Looked::not_checked);
+    EXPECT_EQ(found[1].result, "not checked: nothing but zeros where something should be");
 }
 
 TEST_F(FileSystemCheck, SaysOfWhatItDoesNotKnowThatItWasNotChecked) {

@@ -17,7 +17,12 @@ public:
     [[nodiscard]] bool cut() const noexcept { return cut_; }
     [[nodiscard]] std::uint64_t operations() const noexcept { return operations_; }
 
+    std::string read_only;  // A file that nobody may write.
+
     Result<std::unique_ptr<File>> open(const std::string& path, OpenOptions options) override {
+        if (options.write && path == read_only) {
+            return fail_errno(Errc::io_error, "open " + path, EROFS);
+        }
         return change() ? inner_->open(path, options) : gone();
     }
     Result<void> create_directories(const std::string& path) override {

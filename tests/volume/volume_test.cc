@@ -282,6 +282,24 @@ TEST_F(VolumeTest, ATargetThatSomebodyElseWroteToIsNotSwitched) {
     EXPECT_TRUE(writer->begin_switch(point));
 }
 
+// As on a file system that turned read-only: behind the switch nobody could give it up.
+TEST_F(VolumeTest, ATargetThatCannotBeWrittenIsNotSwitched) {
+    const Stream stream(12);
+    begin(stream, 1);
+    auto writer = open().value();
+    ASSERT_TRUE(feed(*writer, stream));
+    const PointId point = writer->point()->id;
+    disk_->read_only = options().target_path;
+    const auto refused = writer->begin_switch(point);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::target_unsafe);
+    EXPECT_TRUE(writer->cancel());
+    EXPECT_EQ(target(), stream.original());
+    disk_->read_only.clear();
+    ASSERT_TRUE(feed(*writer, stream));
+    EXPECT_TRUE(writer->begin_switch(point));
+}
+
 TEST(TargetHold, AMachineThatWouldWriteTheImageIsRefusedAndOneThatReadsItIsNot) {
     const std::string image = testing::TempDir() + "cw_hold" + std::to_string(::getpid());
     std::ofstream(image) << "x";

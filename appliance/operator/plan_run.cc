@@ -109,8 +109,10 @@ public:
             if (!at) {
                 continue;
             }
+            // One that was killed has left its last sign of life, not its end.
+            const std::int64_t late_us = before.state == StepState::running ? last_words_us : 0;
             if (before.state == StepState::pending || device ||
-                raw(*at) > raw(before.ended) + last_words_us) {
+                raw(*at) > raw(before.ended) + late_us) {
                 return fail(Errc::file_exists,
                             path +
                                 " is not what this run of the plan brought back: move it away, "

@@ -146,7 +146,7 @@ Nanos World::look_around(std::vector<Turn>& turns) {
     return soonest;
 }
 
-bool World::turn_all(std::optional<Nanos>& asleep) {
+std::optional<Nanos> World::turn_all() {
     std::vector<Turn>& turns = turns_.at(static_cast<std::size_t>(depth_));
     turns.clear();
     if (std::exchange(bells_may_ring_, false)) {
@@ -154,8 +154,7 @@ bool World::turn_all(std::optional<Nanos>& asleep) {
     }
     const Nanos soonest = look_around(turns);
     if (turns.empty()) {
-        asleep = soonest;
-        return false;
+        return soonest;
     }
     bool worked = false;
     for (std::size_t left = turns.size(); left > 0; --left) {
@@ -169,32 +168,15 @@ bool World::turn_all(std::optional<Nanos>& asleep) {
         }
     }
     bells_may_ring_ |= worked;
-    return worked;
+    if (worked) {
+        return std::nullopt;
+    }
+    turns.clear();
+    return look_around(turns);  // Whoever had a turn sleeps again.
 }
 
-Nanos World::first_to_wake() {
-    Nanos next{INT64_MAX};
-    for (const auto& server : servers) {
-        if (!server->awake()) {
-            continue;
-        }
-        for (const auto& runner : server->process()->runners()) {
-            if (!runner->running()) {
-                next = std::min(next, runner->parked() ? runner->wakes_at() : clock.boot());
-            }
-        }
-    }
-    for (const auto& machine : machines) {
-        if (machine->up()) {
-            next = std::min(next, machine->wakes_at());
-        }
-    }
-    return next;
-}
-
-void World::advance_time(Nanos until, std::optional<Nanos> asleep) {
+void World::advance_time(Nanos until) {
     Nanos next = std::min(until, clock.boot() + 60 * ns_per_s);
-    next = std::min(next, asleep ? *asleep : first_to_wake());
     // Who is down comes back at the top level only: nobody waits for that below it.
     const auto later = [this](Nanos due) {
         return due > clock.boot() ? due : depth_ == 0 ? clock.boot() : Nanos{INT64_MAX};
@@ -230,9 +212,8 @@ void World::round(Nanos until) {
         }
         network.forget_dead();
     }
-    std::optional<Nanos> asleep;
-    if (!turn_all(asleep)) {
-        advance_time(until, asleep);
+    if (const auto asleep = turn_all()) {
+        advance_time(std::min(until, *asleep));
     } else {
         clock.advance(static_cast<std::int64_t>(random->below(100)) * ns_per_us);
     }

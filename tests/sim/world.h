@@ -99,10 +99,9 @@ private:
     void wait_for_store(std::int64_t timeout_ns);
     // Who is awake, into `turns`; when the first of those who sleep wakes.
     Nanos look_around(std::vector<Turn>& turns);
-    // True if anybody worked. `asleep`: nobody was awake, and until when.
-    bool turn_all(std::optional<Nanos>& asleep);
-    void advance_time(Nanos until, std::optional<Nanos> asleep);
-    [[nodiscard]] Nanos first_to_wake();
+    // nullopt: somebody worked; else when the first of them wakes.
+    std::optional<Nanos> turn_all();
+    void advance_time(Nanos until);
     void look_for_spinning(const SimRunner& runner);
     std::vector<std::unique_ptr<vault::KeyService>> old_keks_;  // Of processes that end.
     std::uint64_t rounds_ = 0;

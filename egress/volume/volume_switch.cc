@@ -12,13 +12,6 @@ namespace {
 
 constexpr std::uint64_t copy_bytes = 1 * mib;
 
-// Asked while it can be refused still: behind the switch there is no way back.
-Result<void> check_writable(Disk& disk, const std::string& target) {
-    const auto opened = disk.open(target, {.write = true});
-    return opened ? Result<void>{}
-                  : fail(Errc::target_unsafe, "it cannot be written: " + opened.error().detail);
-}
-
 }  // namespace
 
 // A merge had begun, and its records can no longer be read: back to the point before.
@@ -83,7 +76,7 @@ Result<void> VolumeWriter::begin_switch(const PointId& wanted) {
         return fail(Errc::target_unsafe, options_.target_path + " has become '" + identity + "'");
     }
     CW_TRY(check_untouched());
-    CW_TRY(check_writable(context_.disk, options_.target_path));
+    CW_TRY(check_writable());  // Behind the switch there is no way back.
     CW_CRASH_POINT("volume.before_switch");
     CW_TRY(set_state(std::move(after)));
     CW_CRASH_POINT("volume.switched");

@@ -36,6 +36,9 @@ Result<std::unique_ptr<VolumeWriter>> VolumeWriter::open(Options options, Contex
     CW_ASSERT(options.size_bytes > 0 && options.size_bytes % sector_bytes == 0);
     std::unique_ptr<VolumeWriter> writer(new VolumeWriter(std::move(options), context));
     CW_TRY(writer->start());
+    if (writer->state_.phase == Phase::collecting && writer->received_ == Seq{}) {
+        CW_TRY(writer->check_writable());  // What is collected for hours must have a place to go.
+    }
     return writer;
 }
 
@@ -113,6 +116,12 @@ Result<void> VolumeWriter::check_untouched() const {
                           " was written to by somebody else, so what was collected does not fit "
                           "it any more: give that up and collect anew (causeway target cancel, "
                           "or causeway failback --cancel)");
+}
+
+Result<void> VolumeWriter::check_writable() const {
+    const auto opened = context_.disk.open(options_.target_path, {.write = true});
+    return opened ? Result<void>{}
+                  : fail(Errc::target_unsafe, "it cannot be written: " + opened.error().detail);
 }
 
 Result<void> VolumeWriter::open_target() {

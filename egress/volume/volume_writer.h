@@ -125,6 +125,7 @@ private:
         : options_(std::move(options)), context_(context) {}
     Result<void> start();
     Result<void> take_hold();
+    Result<void> check_writable() const;
     Result<void> open_target();
     Result<void> replay();
     Result<void> undo_lost_merge();

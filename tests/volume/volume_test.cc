@@ -300,6 +300,16 @@ TEST_F(VolumeTest, ATargetThatCannotBeWrittenIsNotSwitched) {
     EXPECT_TRUE(writer->begin_switch(point));
 }
 
+// Hours of collecting for a target that takes nothing would end in a refusal.
+TEST_F(VolumeTest, NothingIsCollectedForATargetThatCannotBeWritten) {
+    disk_->read_only = options().target_path;
+    const auto refused = open();
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::target_unsafe);
+    disk_->read_only.clear();
+    EXPECT_TRUE(open());  // Nothing of the refusal is left.
+}
+
 TEST(TargetHold, AMachineThatWouldWriteTheImageIsRefusedAndOneThatReadsItIsNot) {
     const std::string image = testing::TempDir() + "cw_hold" + std::to_string(::getpid());
     std::ofstream(image) << "x";

@@ -302,6 +302,7 @@ TEST_F(VolumeTest, ATargetThatCannotBeWrittenIsNotSwitched) {
 
 // Hours of collecting for a target that takes nothing would end in a refusal.
 TEST_F(VolumeTest, NothingIsCollectedForATargetThatCannotBeWritten) {
+    begin(Stream(12), 1);
     disk_->read_only = options().target_path;
     const auto refused = open();
     ASSERT_FALSE(refused);

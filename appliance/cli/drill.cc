@@ -18,6 +18,9 @@ namespace {
 
 constexpr std::size_t receipt_bytes_max = 1 * mib;
 constexpr std::uint64_t boot_memory_max = 1ULL << 40;
+// Nothing failed, but whoever drills unattended would never learn that nothing was proven: somebody
+// has to say how, or that bytes are enough.
+constexpr int unproven_exit_code = 3;
 
 struct DrillArguments {
     std::string machine, point = "latest", receipt, check, scratch, expect, timeout = "2min",
@@ -55,32 +58,46 @@ std::string receipt_path(const DrillArguments& arguments, const config::Settings
                                      : arguments.receipt;
 }
 
-void print_report(const Cli& cli, const DrillReport& report, bool proven, const std::string& path) {
+// What makes more of a point whose bytes alone are proven.
+std::string next_after_bytes(const DrillArguments& arguments, const DrillReport& report) {
+    const std::string again =
+        "causeway drill " + arguments.machine + " --point " + to_string(report.point.id);
+    return again + " --boot --expect TEXT; if its bytes are enough: " + again + " --bytes-suffice";
+}
+
+void print_report(const Cli& cli, const DrillReport& report, const std::string& path,
+                  const std::string& next) {
     if (cli.json) {
         nlohmann::json findings = nlohmann::json::array();
         for (const DrillFinding& finding : report.findings) {
             findings.push_back(json_of(finding));
         }
-        print_json({{"point", to_string(report.point.id)},
-                    {"point_time", recovery::time_text(report.point.source_time)},
-                    {"bytes", report.bytes},
-                    {"checked", report.checked},
-                    {"proven", proven},
-                    {"findings", findings},
-                    {"receipt", path}});
+        nlohmann::json out{{"point", to_string(report.point.id)},
+                           {"point_time", recovery::time_text(report.point.source_time)},
+                           {"bytes", report.bytes},
+                           {"checked", report.checked},
+                           {"proven", next.empty()},
+                           {"findings", findings},
+                           {"receipt", path}};
+        if (!next.empty()) {
+            out["next"] = next;
+        }
+        print_json(out);
         return;
     }
     std::printf("point %s of %s: %s\n", to_string(report.point.id).c_str(),
                 recovery::time_text(report.point.source_time).c_str(),
                 report.checked ? "proven"
-                : proven       ? "its bytes are proven, not all of its file systems"
+                : next.empty() ? "its bytes are proven, not all of its file systems"
                                : "its bytes are proven, not all of its file systems: the point "
-                                 "does not count as proven; boot it with --boot, or say that its "
-                                 "bytes are enough with --bytes-suffice");
+                                 "does not count as proven");
     for (const DrillFinding& finding : report.findings) {
         std::printf("  %s\n", escape_for_display(text_of(finding), job_text_max).c_str());
     }
     std::printf("receipt %s\n", path.c_str());
+    if (!next.empty()) {
+        std::printf("next: %s\n", next.c_str());
+    }
 }
 
 Result<void> drill(Cli& cli, const DrillArguments& arguments) {
@@ -143,7 +160,10 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
     }
     end.detail = (proven ? "receipt " : "bytes only, not counted as proven; receipt ") + path;
     CW_TRY(job->end(end));
-    print_report(cli, report, proven, path);
+    print_report(cli, report, path, proven ? "" : next_after_bytes(arguments, report));
+    if (!proven) {
+        cli.exit_code = unproven_exit_code;
+    }
     return {};
 }
 
@@ -151,7 +171,10 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
 
 void add_drill_command(CLI::App& app, Cli& cli) {
     CLI::App* command = app.add_subcommand(
-        "drill", "Unattended test failover: restore, check, boot; leaves a signed receipt");
+        "drill",
+        "Unattended test failover: restore, check, boot; leaves a signed receipt. Ends with 0 if "
+        "the point is proven, 1 if it fails, 3 if its bytes are right but nothing says that they "
+        "are enough");
     auto arguments = std::make_shared<DrillArguments>();
     command->add_option("MACHINE", arguments->machine, "Its id");
     add_point_option(*command, "--point", arguments->point);

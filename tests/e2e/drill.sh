@@ -32,6 +32,18 @@ check "nothing is left behind" test -z "$(ls -A "$demo/scratch")"
 check "the receipt is genuine" exit_code_is 0 cli drill --check "$demo/receipt.json"
 check "it names the point" said "$last"
 check "and what checked each partition" eval 'said "\"tool\": *\"e2fsck -f -p\"" && said "\"tool\": *\"fsck.fat -n\""'
+# File systems that nobody here knows: no tool checks them.
+mkdir "$demo/tools"
+printf '#!/bin/sh\nexit 2\n' > "$demo/tools/blkid" && chmod +x "$demo/tools/blkid"
+drill_of_unknown() { PATH=$demo/tools:$PATH cli "${@:2}" drill "$demo_machine" --scratch "$demo/scratch" $1; }
+check "a drill that could check nothing proves nothing, and fails its timer's unit" exit_code_is 3 \
+    drill_of_unknown "--receipt $demo/bytes.json"
+check "it says what was not checked" said 'partition 2: not checked'
+check "and what would prove it" said "next: causeway drill $demo_machine --point $last --boot .* --point $last --bytes-suffice"
+check "it leaves a receipt" exit_code_is 0 cli drill --check "$demo/bytes.json"
+check "a monitor reads it as well" exit_code_is 3 drill_of_unknown "" --json
+check "by name" eval "said '\"proven\": *false' && said '\"next\": *\"causeway drill'"
+check "unless its bytes are enough" exit_code_is 0 drill_of_unknown --bytes-suffice
 sed 's/"bytes": [0-9]*/"bytes": 1/' "$demo/receipt.json" > "$demo/forged.json"
 check "a forged receipt is not" exit_code_is 1 cli drill --check "$demo/forged.json"
 check "the machine knows its newest proven point" bash -c "causeway --config '$demo/causeway.toml' machines $demo_machine | grep -q 'proven point: $last'"

@@ -125,8 +125,10 @@ limit_is 1000h
 wait_for 180 "PROOF_OVERDUE" overdue
 pass "a machine that was never proven raises PROOF_OVERDUE"
 mkdir "$demo/scratch"
-check "a drill" exit_code_is 0 cli drill "$demo_machine" --receipt "$demo/receipt.json" --scratch "$demo/scratch"
-check "that found no file system to check says so" said 'does not count as proven'
+check "a drill that proves nothing fails its timer's unit" exit_code_is 3 cli drill "$demo_machine" --receipt "$demo/receipt.json" --scratch "$demo/scratch"
+check "it found no file system to check, and says so" said 'does not count as proven'
+check "and what would prove it" said 'next: causeway drill .* --boot .* --bytes-suffice'
+check "it leaves a receipt" exit_code_is 0 cli drill --check "$demo/receipt.json"
 check "and does not count" eval 'cli machines "$demo_machine" | says "proven point: none"'
 check "unless bytes are enough" exit_code_is 0 \
     cli drill "$demo_machine" --bytes-suffice --receipt "$demo/receipt.json" --scratch "$demo/scratch"

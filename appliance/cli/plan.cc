@@ -4,6 +4,7 @@
 #include "appliance/cli/plan_places.h"
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
+#include "appliance/operator/plan_states.h"
 #include "appliance/operator/record_json.h"
 #include "base/log.h"
 
@@ -38,6 +39,7 @@ Result<Plan> read_plan(Cli& cli, const std::string& path) {
 struct OpenedRuns {
     OpenedVault vault;
     std::unique_ptr<PlanRuns> runs;
+    std::unique_ptr<MachineRecords> machines;  // Read only.
 };
 
 Result<OpenedRuns> open_runs(Cli& cli, bool write) {
@@ -51,6 +53,8 @@ Result<OpenedRuns> open_runs(Cli& cli, bool write) {
     }
     opened.runs = std::make_unique<PlanRuns>(*opened.vault.store, opened.vault.access.identity,
                                              std::move(signer));
+    opened.machines =
+        std::make_unique<MachineRecords>(*opened.vault.store, opened.vault.access.identity);
     return opened;
 }
 
@@ -112,6 +116,7 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
     const PlanContext context{
         .clock = *cli.seams.clock,
         .random = *cli.seams.random,
+        .machines = *opened.machines,
         .program = std::filesystem::read_symlink("/proc/self/exe", ignored).string(),
         .config_path = cli.config_path,
         .told =
@@ -137,23 +142,41 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
     return {};
 }
 
-// What can be known before the bad day: machines with points, places to write to, programs.
+// Why the step would fail as things are; nullopt: nothing says so.
+std::optional<std::string> trouble_of(Cli& cli, const PlanStep& step) {
+    if (step.kind == StepKind::failover) {
+        const auto checked = check_places(cli, step);
+        return checked ? std::nullopt : std::optional(to_string(checked.error()));
+    }
+    if (step.kind == StepKind::script && step.command.front().starts_with('/') &&
+        !std::filesystem::exists(step.command.front())) {
+        return "there is no program " + step.command.front();
+    }
+    return std::nullopt;
+}
+
+// What can be known before the bad day: machines with points and in a state that allows the step,
+// places to write to, programs. Of a run that is not finished, only what it has still to do.
 Result<void> check(Cli& cli, const PlanArguments& arguments) {
     CW_TRY_ASSIGN(const Plan plan, read_plan(cli, arguments.file));
+    CW_TRY_ASSIGN(const OpenedRuns opened, open_runs(cli, false));
+    CW_TRY_ASSIGN(const auto earlier, opened.runs->load(plan.name));
+    const auto steps = steps_to_do(plan, earlier);
+    CW_TRY_ASSIGN(const auto refused, refused_steps(steps, *opened.machines, *cli.seams.random,
+                                                    cli.seams.clock->wall()));
     Result<void> result;
     const auto complain = [&](const PlanStep& step, const std::string& what) {
         std::fprintf(stderr, "step %s: %s\n", escape_for_display(step.name).c_str(),
-                     escape_for_display(what).c_str());
+                     escape_for_display(what, job_text_max).c_str());
         result = fail(Errc::plan_failed, "the plan would fail as things are: see above");
     };
-    for (const PlanStep& step : plan.steps) {
-        if (step.kind == StepKind::failover) {
-            if (const auto checked = check_places(cli, step); !checked) {
-                complain(step, to_string(checked.error()));
-            }
-        } else if (step.kind == StepKind::script && step.command.front().starts_with('/') &&
-                   !std::filesystem::exists(step.command.front())) {
-            complain(step, "there is no program " + step.command.front());
+    for (const PlanStep* step : steps) {
+        const auto found = std::ranges::find(refused, step, &RefusedStep::step);
+        if (found != refused.end()) {
+            complain(*step, to_string(found->why));
+        }
+        if (const auto trouble = trouble_of(cli, *step)) {
+            complain(*step, *trouble);
         }
     }
     if (result) {

@@ -49,6 +49,7 @@ struct PlanRun {
     WallMicros started{}, updated{};
     std::vector<StepRun> steps;
 
+    [[nodiscard]] const StepRun* find(std::string_view step) const noexcept;
     [[nodiscard]] StepRun* find(std::string_view step) noexcept;
 };
 ByteVector encode_plan_run(const PlanRun& run);
@@ -82,6 +83,7 @@ Result<void> take_plan_run(std::optional<PlanRun>& run, const Plan& plan, const 
 struct PlanContext {
     Clock& clock;
     Random& random;
+    MachineRecords& machines;          // Read only.
     std::string program, config_path;  // Of `causeway` itself, for failover steps.
     std::function<void(const PlanStep&, StepState, const std::string&)> told;
     // The files and devices that a failover step would write; an error: they cannot be known now.
@@ -92,8 +94,8 @@ struct PlanContext {
 // A step that was interrupted, by `cancelled` or because its runner was killed, is run again. What
 // a failover finds in its place stays there and ends the run, unless an earlier try of this run
 // brought it back and nobody has touched it since.
-// Errors: plan_failed naming the step; transition_refused (a manual step waits, it runs elsewhere);
-// cancelled.
+// Errors: plan_failed naming the step; transition_refused (a manual step waits; it runs elsewhere;
+// before anything is begun or noted: a machine is in no state for its step); cancelled.
 Result<PlanRun> run_plan(const Plan& plan, PlanRuns& runs, const PlanContext& context,
                          const std::vector<std::string>& confirmed, bool restart);
 

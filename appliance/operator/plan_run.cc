@@ -1,5 +1,6 @@
 #include "appliance/operator/jobs.h"
 #include "appliance/operator/plan.h"
+#include "appliance/operator/plan_states.h"
 #include "appliance/operator/subprocess.h"
 #include "base/assert.h"
 #include "base/exit_code.h"
@@ -233,7 +234,24 @@ private:
     JobHolder self_ = this_holder();
 };
 
+// Errors: transition_refused, naming the first step that its machine's state forbids.
+Result<void> check_states(const std::vector<const PlanStep*>& steps, const PlanContext& context) {
+    CW_TRY_ASSIGN(const auto refused,
+                  refused_steps(steps, context.machines, context.random, context.clock.wall()));
+    if (refused.empty()) {
+        return {};
+    }
+    const RefusedStep& first = refused.front();
+    return fail(first.why.code, "step " + first.step->name + " of group " + first.step->group +
+                                    ": " + first.why.detail + ". Nothing was begun");
+}
+
 }  // namespace
+
+const StepRun* PlanRun::find(std::string_view step) const noexcept {
+    const auto found = std::ranges::find(steps, step, &StepRun::name);
+    return found == steps.end() ? nullptr : &*found;
+}
 
 StepRun* PlanRun::find(std::string_view step) noexcept {
     const auto found = std::ranges::find(steps, step, &StepRun::name);
@@ -417,9 +435,11 @@ Result<PlanRun> run_plan(const Plan& plan, PlanRuns& runs, const PlanContext& co
     for (const PlanStep& step : plan.steps) {
         fresh.steps.push_back({.name = step.name, .ended = {}, .detail = {}});
     }
-    CW_TRY_ASSIGN(PlanRun run, runs.update(plan.name, [&](std::optional<PlanRun>& stored) {
-        return take_plan_run(stored, plan, fresh, restart);
-    }));
+    CW_TRY_ASSIGN(PlanRun run,
+                  runs.update(plan.name, [&](std::optional<PlanRun>& stored) -> Result<void> {
+                      CW_TRY(take_plan_run(stored, plan, fresh, restart));
+                      return check_states(steps_to_do(plan, stored), context);
+                  }));
     Runner runner(plan, runs, context, run.id);
     for (const PlanStep& step : plan.steps) {
         const StepRun* before = run.find(step.name);

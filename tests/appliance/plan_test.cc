@@ -1,6 +1,5 @@
 // Recovery plans are read exactly, go on where they stopped, and replace only what is their own.
-#include "appliance/operator/plan.h"
-
+#include "appliance/operator/plan_states.h"
 #include "tests/recovery/world.h"
 
 #include <filesystem>
@@ -34,10 +33,12 @@ protected:
                         std::function<bool()> cancelled = {}) {
         PlanRuns runs(*world_.store, world_.rig.vault, signer());
         CW_TRY_ASSIGN(const Plan plan, parse_plan(text, "plan.toml"));
+        MachineRecords machines(*world_.store, world_.rig.vault);
         told_.clear();
         const PlanContext context{
             .clock = *clock_,
             .random = *world_.random,
+            .machines = machines,
             .program = program_,
             .config_path = "none",
             .told =
@@ -209,6 +210,94 @@ TEST_F(PlanFailover, WhileItsPlacesAreNotKnownNothingIsBegun) {
     places_ = std::vector{disk_};
     EXPECT_EQ(failover("exit 0"), "");
     EXPECT_EQ(held(), "precious");
+}
+
+// A machine of the plan beside scripts that leave a mark.
+class PlanStates : public PlanTest {
+protected:
+    void SetUp() override {
+        std::filesystem::create_directories(directory_);
+        std::ofstream(program_ = directory_ + "failover") << "#!/bin/sh\nexit 0\n";
+        std::filesystem::permissions(program_, std::filesystem::perms::owner_all);
+        places_ = std::vector<std::string>{};
+    }
+    void TearDown() override { std::filesystem::remove_all(directory_); }
+
+    // The machine has come to this state by that verb.
+    void comes_by(Verb verb) {
+        MachineRecords records(*world_.store, world_.rig.vault, signer());
+        auto job = JobRun::begin(records, *clock_, *world_.random,
+                                 {.machine = world_.machine, .verb = verb});
+        ASSERT_TRUE(job) << to_string(job.error());
+        ASSERT_TRUE(job->end({}));
+    }
+    std::string step(const std::string& name, const std::string& does) {
+        return "[[group.step]]\nname = \"" + name + "\"\n" + does + "\n";
+    }
+    std::string machine_step(const std::string& name) {
+        return step(name, "machine = \"" + to_string(world_.machine) + "\"\noutput = \"/x\"");
+    }
+    std::string script_step(const std::string& name, const std::string& program) {
+        return step(name, "script = [\"" + program + "\"]");
+    }
+    const std::string begin_ = "name = \"p\"\n[[group]]\nname = \"g\"\n";
+    const std::string directory_ =
+        testing::TempDir() + "plan_states." + std::to_string(::getpid()) + "/";
+};
+
+TEST_F(PlanStates, AStepThatItsMachinesStateForbidsIsToldBeforeAnythingIsBegun) {
+    comes_by(Verb::failover);
+    comes_by(Verb::commit);
+    const auto refused = run(begin_ + script_step("mark", "/bin/true") + machine_step("db"));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code, Errc::transition_refused);
+    for (const std::string& said :
+         {std::string("step db of group g"), "machine " + to_string(world_.machine),
+          std::string("the machine is committed"), std::string("allowed now: reprotect, failback"),
+          "causeway machines " + to_string(world_.machine), std::string("Nothing was begun")}) {
+        EXPECT_THAT(refused.error().detail, HasSubstr(said));
+    }
+    EXPECT_TRUE(told_.empty());
+    const auto stored = PlanRuns(*world_.store, world_.rig.vault).load("p");
+    ASSERT_TRUE(stored);
+    EXPECT_FALSE(*stored);  // Never run.
+}
+
+TEST_F(PlanStates, ARunThatGoesOnIsJudgedByWhatItHasStillToDo) {
+    const std::string mended = directory_ + "mended";
+    const std::string text = begin_ + machine_step("db") + script_step("fails", mended) +
+                             script_step("end", "/bin/true");
+    EXPECT_FALSE(run(text));
+    EXPECT_THAT(told_, testing::Contains("db done"));
+    comes_by(Verb::failover);
+    comes_by(Verb::commit);
+    std::filesystem::create_symlink("/bin/true", mended);
+    const auto done = run(text);
+    ASSERT_TRUE(done) << to_string(done.error());
+    EXPECT_THAT(told_,
+                testing::ElementsAre("fails running", "fails done", "end running", "end done"));
+    const auto anew = run(text);
+    ASSERT_FALSE(anew);
+    EXPECT_THAT(anew.error().detail, HasSubstr("step db"));
+    EXPECT_TRUE(told_.empty());
+}
+
+TEST_F(PlanStates, AStepIsJudgedInTheStateThatTheStepsBeforeItLeave) {
+    const auto plan = parse_plan(begin_ + machine_step("db"), "plan.toml");
+    ASSERT_TRUE(plan) << to_string(plan.error());
+    const PlanStep& db = plan->steps.front();
+    MachineRecords records(*world_.store, world_.rig.vault);
+    const auto refused = [&](const std::vector<const PlanStep*>& steps) {
+        const auto got = refused_steps(steps, records, *world_.random, clock_->wall());
+        EXPECT_TRUE(got);
+        return got ? got->size() : 0;
+    };
+    EXPECT_EQ(refused({&db, &db}), 0u);  // Another point, once it is failed over.
+    comes_by(Verb::failover);
+    EXPECT_EQ(refused({&db, &db}), 0u);
+    comes_by(Verb::commit);
+    EXPECT_EQ(refused({&db, &db}), 2u);
+    EXPECT_EQ(records.load(world_.machine)->state, MachineState::committed);  // Asked only.
 }
 
 TEST_F(PlanTest, AnInterruptedStepIsBegunAgainByTheNextRun) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A step of a recovery plan that runs out of its time: the plan fails and says which step, what it had started is gone, later
-# steps and groups are not begun, and the next run keeps what was finished. Usage: plan.sh BUILD_DIRECTORY
+# steps and groups are not begun, and the next run keeps what was finished. A step that the state of its machine forbids is
+# told before any script has run. Usage: plan.sh BUILD_DIRECTORY
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -22,8 +23,13 @@ ended() {
 }
 
 demo_begin
-demo_config "url = \"dir://$demo/vault\""
-cli vault create >/dev/null || die "no vault"
+demo_interval=1s
+head -c 1M /dev/urandom > "$demo/given.img"
+demo_image_from "$demo/given.img"
+demo_server
+demo_agent
+demo_wait_points 1
+demo_stop_agent
 : > "$demo/order"
 # The step that hangs says who it is, and that of its child; mended, it does what it should.
 cat > "$demo/stuck" <<S
@@ -89,4 +95,57 @@ printf 'name = "whole"\ntimeout = "1s"\n[[group]]\nname = "g"\n[[group.step]]\nn
     > "$demo/whole.toml"
 check "a step without a limit of its own has the plan's" exit_code_is 1 cli plan run "$demo/whole.toml"
 check "which it is told" said 'PLAN_FAILED.*step s of group g.*within 1 s'
+
+# A plan that commits its machine's failover, and whose run is killed after that.
+cat > "$demo/fails" <<S
+#!/bin/sh
+[ ! -e $demo/calm ] || exit 0
+echo \$\$ > $demo/fails.pid
+exec sleep 3600
+S
+chmod +x "$demo/fails"
+cat > "$demo/moves.toml" <<P
+name = "moves"
+[[group]]
+name = "only"
+[[group.step]]
+name = "mark"
+script = ["/bin/sh", "-c", "echo mark >> $demo/order"]
+[[group.step]]
+name = "db"
+machine = "$demo_machine"
+output = "$demo/db.img"
+[[group.step]]
+name = "settle"
+script = ["causeway", "--config", "$demo/causeway.toml", "commit", "$demo_machine"]
+[[group.step]]
+name = "fails"
+script = ["$demo/fails"]
+P
+: > "$demo/order"
+check "while the machine is protected, the plan is right beforehand" exit_code_is 0 cli plan check "$demo/moves.toml"
+causeway --config "$demo/causeway.toml" plan run "$demo/moves.toml" >"$demo/last.out" 2>&1 &
+plan_pid=$!
+demo_pids+=($plan_pid)
+wait_for 120 "the step that hangs" test -s "$demo/fails.pid"
+kill -9 $plan_pid
+wait $plan_pid 2>/dev/null
+machine_is() { cli --json machines "$demo_machine" | says "\"state\": *\"$1\""; }
+check "the machine is committed" machine_is committed
+touch "$demo/calm"
+check "of a run that was killed, what is done is not asked again" exit_code_is 0 cli plan check "$demo/moves.toml"
+check "it goes on" exit_code_is 0 cli plan run "$demo/moves.toml"
+check "without beginning anew" test "$(order)" = "mark "
+
+mv "$demo/db.img" "$demo/db-before.img"
+for anew in "" --restart; do
+    check "a new run${anew:+ by $anew} finds the state that forbids its step" exit_code_is 3 cli plan run "$demo/moves.toml" $anew
+    check "it names the step, the machine, its state, what is allowed and the next command" \
+        said "TRANSITION_REFUSED.*step db of group only: machine $demo_machine: .*is committed.*allowed now: reprotect, failback.*see causeway machines $demo_machine\. Nothing was begun"
+    check "no script has run" test "$(order)" = "mark "
+    check "and no disk was written" test ! -e "$demo/db.img"
+done
+check "the run before stands as it ended" eval 'cli plan show "$demo/moves.toml" | says "plan moves: succeeded"'
+check "a check says it on a quiet day" exit_code_is 1 cli plan check "$demo/moves.toml"
+check "of the step" said "step db: TRANSITION_REFUSED.*is committed.*causeway machines $demo_machine"
 cases_end

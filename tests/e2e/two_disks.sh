@@ -47,8 +47,6 @@ check "a failover that cannot finish fails" exit_code_is 4 cli failover "$demo_m
     --output "${order[0]}=$demo/first-of-two.img" --output "${order[1]}=$demo/no/such/second.img"
 check "it says what is whole already" said "whole already: $demo/first-of-two.img"
 check "it is not what the machine was brought back to" point_is "$last"
-check "commit" exit_code_is 0 cli commit "$demo_machine"
-check "a committed choice stays" exit_code_is 3 cli undo-failover "$demo_machine"
 
 cat > "$demo/plan.toml" <<TOML
 name = "pair"
@@ -63,4 +61,8 @@ check "a plan that forgets a disk is told on a quiet day" exit_code_is 1 cli pla
 check "it names both" eval "said 'data (' && said 'root ('"
 sed -i "s|^output = .*|outputs = { root = \"$demo/p1\", data = \"$demo/p2\" }|" "$demo/plan.toml"
 check "a plan that places both is sound" exit_code_is 0 cli plan check "$demo/plan.toml"
+check "commit" exit_code_is 0 cli commit "$demo_machine"
+check "a committed choice stays" exit_code_is 3 cli undo-failover "$demo_machine"
+check "and no plan of this machine is sound then" exit_code_is 1 cli plan check "$demo/plan.toml"
+check "it says that the failover was committed" said 'step pair: TRANSITION_REFUSED.*is committed'
 cases_end

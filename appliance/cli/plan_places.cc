@@ -10,10 +10,6 @@
 namespace cw::appliance {
 namespace {
 
-bool is_forced(const PlanStep& step) {
-    return step.command.back() == "--force";
-}
-
 // Of these, what is there already.
 std::string there_already(const std::vector<DiskOutput>& places) {
     std::string out;
@@ -74,7 +70,7 @@ Result<void> check_places(Cli& cli, const PlanStep& step) {
     CW_TRY_ASSIGN(const auto places, places_of(cli, step));
     for (const DiskOutput& place : places) {
         if (!is_in_azure(step)) {
-            CW_TRY(check_place(cli, place, is_forced(step)));
+            CW_TRY(check_place(cli, place, step.force));
         }
     }
     return {};
@@ -87,7 +83,7 @@ Result<void> check_earlier_outputs(Cli& cli, const std::string& file, const Plan
     }
     std::string files;
     for (const PlanStep& step : plan.steps) {
-        if (step.kind == StepKind::failover && !is_in_azure(step) && !is_forced(step)) {
+        if (step.kind == StepKind::failover && !is_in_azure(step) && !step.force) {
             if (const auto places = places_of(cli, step)) {  // Else the step says why.
                 const std::string found = there_already(*places);
                 files += (files.empty() || found.empty() ? "" : " ") + found;

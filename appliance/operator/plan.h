@@ -15,6 +15,7 @@ struct PlanStep {
     std::string group, name;  // The name is unique in the plan.
     StepKind kind{};
     std::vector<std::string> command;  // failover: arguments of `causeway`; script: the program's.
+    bool force = false;                // failover: it replaces what is there.
     std::string text;                  // manual: what a person is to do.
     std::int64_t timeout_ns = 0;
 };

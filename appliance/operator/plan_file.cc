@@ -84,15 +84,15 @@ Result<std::vector<std::string>> failover_command(const toml::table& table,
         }
     }
     CW_TRY(add_outputs(table, where, command));
-    if (const auto* force = table.get("force"); force != nullptr) {
-        if (!force->is_boolean()) {
-            return wrong(where + ": force is true or false");
-        }
-        if (**force->as_boolean()) {
-            command.emplace_back("--force");
-        }
-    }
     return command;
+}
+
+Result<bool> force_of(const toml::table& table, const std::string& where) {
+    const auto* force = table.get("force");
+    if (force != nullptr && !force->is_boolean()) {
+        return wrong(where + ": force is true or false");
+    }
+    return force != nullptr && **force->as_boolean();
 }
 
 Result<std::vector<std::string>> script_command(const toml::table& table,
@@ -141,6 +141,7 @@ Result<PlanStep> parse_step(const toml::table& table, const std::string& group,
     if (table.contains("machine")) {
         step.kind = StepKind::failover;
         CW_TRY_ASSIGN(step.command, failover_command(table, where));
+        CW_TRY_ASSIGN(step.force, force_of(table, where));
     } else if (table.contains("script")) {
         step.kind = StepKind::script;
         CW_TRY_ASSIGN(step.command, script_command(table, where));

@@ -17,7 +17,6 @@ constexpr std::string_view plans_prefix = "plans/";
 constexpr std::uint16_t format_version = 1;
 constexpr unsigned attempts_max = 16;
 constexpr std::size_t text_max = 1024;
-constexpr const char* force_option = "--force";
 
 std::string cut(const std::string& text) {
     return text.size() > text_max ? text.substr(text.size() - text_max) : text;
@@ -99,7 +98,7 @@ public:
     // touched after, is somebody's, as a device always is. Errors: file_exists; why it cannot be
     // known.
     Result<bool> finds_its_own(const PlanStep& step, const StepRun& before) {
-        if (step.kind != StepKind::failover || step.command.back() == force_option) {
+        if (step.kind != StepKind::failover || step.force) {
             return false;
         }
         bool found = false;
@@ -128,8 +127,8 @@ public:
         std::vector<std::string> argv = step.command;
         if (step.kind == StepKind::failover) {
             argv.insert(argv.begin(), {context_.program, "--config", context_.config_path});
-            if (replace) {
-                argv.emplace_back(force_option);
+            if (step.force || replace) {
+                argv.emplace_back("--force");
             }
         }
         Nanos noted = context_.clock.boot();

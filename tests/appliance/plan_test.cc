@@ -121,7 +121,7 @@ TEST(Plan, AStepSaysWhetherItMayReplaceWhatIsThere) {
     const auto said = [&](const std::string& more) {
         const auto plan = plan_of(machine + more);
         EXPECT_TRUE(plan) << to_string(plan.error());
-        return plan && plan->steps[0].command.back() == "--force";
+        return plan && plan->steps[0].force;
     };
     EXPECT_TRUE(said("force = true\n"));
     EXPECT_FALSE(said("force = false\n"));
@@ -142,7 +142,7 @@ protected:
     void TearDown() override { std::filesystem::remove_all(directory_); }
 
     // What it was called with; empty: it was not.
-    std::string failover(const std::string& does) {
+    std::string failover(const std::string& does, const std::string& more = "") {
         ::unlink((directory_ + "said").c_str());
         std::ofstream(program_) << "#!/bin/sh\necho \"$@\" >" << directory_ << "said\n"
                                 << does << "\n";
@@ -150,7 +150,7 @@ protected:
         ended_ =
             run("name = \"p\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"m\"\n"
                 "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\noutput = \"" +
-                disk_ + "\"\n");
+                disk_ + "\"\n" + more);
         std::string said;
         std::getline(std::ifstream(directory_ + "said"), said);
         return said;
@@ -176,6 +176,13 @@ TEST_F(PlanFailover, WhatOneRefusedIsNotReplacedByTheNextEither) {
 TEST_F(PlanFailover, ADiskThatAnEarlierTryBroughtBackIsReplaced) {
     EXPECT_THAT(failover("echo half >" + disk_ + "; exit 1"), testing::Not(HasSubstr("--force")));
     EXPECT_THAT(failover("exit 0"), HasSubstr("--force"));
+    EXPECT_TRUE(ended_);
+}
+
+TEST_F(PlanFailover, WhatIsThereIsReplacedByAStepThatSaysSo) {
+    std::ofstream(disk_) << "spare";
+    EXPECT_THAT(failover("exit 1", "force = true\n"), testing::EndsWith(disk_ + " --force"));
+    EXPECT_THAT(failover("exit 0", "force = true\n"), testing::EndsWith(disk_ + " --force"));
     EXPECT_TRUE(ended_);
 }
 

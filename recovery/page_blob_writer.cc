@@ -91,17 +91,57 @@ Result<void> create_blob(blob::PageBlobStore& store, PageRequests& requests,
     return created;
 }
 
-Result<void> check_size(blob::PageBlobStore& store, PageRequests& requests,
-                        const PageBlobOptions& options, std::uint64_t bytes) {
-    CW_TRY_ASSIGN(const std::uint64_t found, requests.ask<std::uint64_t>([&](auto done) {
-        store.size(options.blob, std::move(done));
-    }));
-    if (found != bytes) {
-        return fail(Errc::target_unsafe, "the managed disk takes " + std::to_string(found) +
-                                             " bytes, the image has " + std::to_string(bytes) +
-                                             ": make the disk with that --upload-size-bytes");
+Result<void> clear_now(const PagePlace& place, std::uint64_t offset) {
+    return place.requests.ask<void>([&](auto done) {
+        place.store.clear({place.blob, offset, blob::page_bytes, std::nullopt},
+                          [done](blob::PutResult result) {
+                              done(result.outcome == blob::PutOutcome::stored
+                                       ? Result<void>{}
+                                       : std::unexpected(std::move(*result.error)));
+                          });
+    });
+}
+
+std::unexpected<Error> other_size(const std::string& found, const PagePlace& place) {
+    return fail(Errc::target_unsafe, "the managed disk takes " + found + ", the image has " +
+                                         std::to_string(place.bytes) +
+                                         ": make the disk with that --upload-size-bytes");
+}
+
+// Of a disk whose SAS does not let its size be asked: the page behind its end must not be there,
+// its last one must. One page of a disk that is larger is lost, instead of all that the image has.
+Result<void> try_size(const PagePlace& place) {
+    const auto beyond = clear_now(place, place.bytes);
+    if (beyond) {
+        return other_size("more than " + std::to_string(place.bytes) + " bytes", place);
     }
-    return {};
+    // Whatever else is wrong is wrong of the last page, too.
+    if (action_of(beyond.error().code) != Action::stop || beyond.error().code == Errc::cancelled) {
+        return beyond;
+    }
+    const auto last = clear_now(place, place.bytes - blob::page_bytes);
+    if (!last && last.error().code == Errc::blob_rejected) {
+        return other_size("less than " + std::to_string(place.bytes) + " bytes", place);
+    }
+    return last;
+}
+
+// Errors: target_unsafe; blob_denied (to be verified, but the SAS does not read); those of the
+// store, cancelled.
+Result<void> check_size(const PagePlace& place, bool verify) {
+    auto found = place.requests.ask<std::uint64_t>(
+        [&](auto done) { place.store.size(place.blob, std::move(done)); });
+    if (!found && found.error().code == Errc::blob_denied) {
+        if (!verify) {
+            return try_size(place);
+        }
+        found.error().detail +=
+            "; nothing was written: the SAS lacks the right to read (r in its sp=), which --verify "
+            "needs";
+    }
+    CW_TRY(found);
+    return *found == place.bytes ? Result<void>{}
+                                 : other_size(std::to_string(*found) + " bytes", place);
 }
 
 // The runs of a window that are not zero.
@@ -208,9 +248,9 @@ Result<PageBlobReport> write_page_blob(Image& image, const PageBlobSeams& seams,
                            .cancelled = options.cancelled,
                            .waiting = [&] { show(done); },
                            .trouble = options.trouble});
-    CW_TRY((options.existing ? check_size : create_blob)(seams.store, requests, options,
-                                                         report.file_bytes));
     const PagePlace place{seams.store, requests, options.blob, report.file_bytes};
+    CW_TRY(options.existing ? check_size(place, options.verify)
+                            : create_blob(seams.store, requests, options, report.file_bytes));
     PageProof proof(place, seams.random);
     PageWrites writes(place, options, proof);
     // A footer of before must not say that the disk is whole, should this end half-way.

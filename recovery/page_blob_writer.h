@@ -39,8 +39,8 @@ struct PageBlobSeams {
 
 // Blocking; `progress` is told of where it is also while the service takes nothing; with `verify`
 // its total is twice the disk. Errors: those of reading; file_exists; target_unsafe (a managed disk
-// of another size); restore_mismatch; those of the store, of which the passing ones only after the
-// patience of `retry`; cancelled.
+// of another size); blob_denied (`verify` with a SAS that does not read); restore_mismatch; those
+// of the store, of which the passing ones only after the patience of `retry`; cancelled.
 Result<PageBlobReport> write_page_blob(Image& image, const PageBlobSeams& seams,
                                        const PageBlobOptions& options, const Progress& progress);
 

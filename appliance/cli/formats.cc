@@ -179,7 +179,9 @@ std::string next_after(const Error& error, const recovery::PageBlobOptions& opti
     }
     return options.existing && error.code != Errc::clock_skew
                ? "check the vault's credential and the disk's SAS in " + output +
-                     " (a fresh one: az disk grant-access --access-level Write)"
+                     " (a fresh one: az disk grant-access --access-level Write)" +
+                     (options.verify ? "; without the right to read: the same without --verify"
+                                     : "")
                : "";
 }
 

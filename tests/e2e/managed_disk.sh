@@ -61,6 +61,22 @@ check "exported raw for comparison" exit_code_is 0 cli export "$demo_machine" --
 azure GET "/used?$sas" -o "$demo/back.vhd" || die "the disk cannot be read"
 check "it is a VHD that qemu-img knows" bash -c "qemu-img info -f vpc '$demo/back.vhd' | grep -q 'file format: vpc'"
 check "it holds the point and nothing of before" exit_code_is 0 qemu-img compare -f raw -F vpc "$demo/point.raw" "$demo/back.vhd"
+# A SAS that only writes, into a disk that held something else.
+only_writes=$(fake_sas w)
+secret_file "$demo/only_writes.sas" <<<"$fake_url/disks/used?$only_writes"
+secret_file "$demo/small_only_writes.sas" <<<"$fake_url/disks/small?$only_writes"
+for at in 5242880 1048576; do
+    azure PUT "/used?comp=page&$sas" -H 'x-ms-page-write: update' -H "x-ms-range: bytes=$at-$((at + 1048575))" \
+        -H 'Content-Type:' --data-binary "@$demo/old" || die "no old data"
+done
+check "what it does not allow to be verified is refused" exit_code_is 1 \
+    cli export "$demo_machine" --point "$point" --format managed-disk --output "$demo/only_writes.sas" --verify
+check "by the right that is missing" said 'BLOB_DENIED.*the SAS lacks the right to read.*next: .*without --verify'
+check "a disk of another size is refused" exit_code_is 3 into export "$demo/small_only_writes.sas"
+check "else everything is written" exit_code_is 0 into export "$demo/only_writes.sas"
+check "and a note says that nobody could look" said 'note: every write was confirmed, but the service does not let it be looked at'
+azure GET "/used?$sas" -o "$demo/back.vhd" || die "the disk cannot be read"
+check "it holds the point and nothing of before" exit_code_is 0 qemu-img compare -f raw -F vpc "$demo/point.raw" "$demo/back.vhd"
 cli --json jobs >"$demo/jobs" 2>&1
 cli --json events >"$demo/events" 2>&1
 check "the SAS is shown nowhere" eval '! grep -rlF --exclude="*.sas" --exclude=fake.log "$signature" "$demo"/{server.log,jobs,events,last.out,state,causeway.toml} 2>/dev/null'

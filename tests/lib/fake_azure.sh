@@ -33,14 +33,14 @@ print(sum(sum(codes.values()) for op, codes in json.load(sys.stdin)["requests"].
 fake_code() { fake_call "$fake_origin/__fake/stats" | python3 -c 'import json, sys
 print(sum(count for codes in json.load(sys.stdin)["requests"].values() for code, count in codes.items() if code[:3] == sys.argv[1]))' "$1"; }
 
-# fake_sas: an account SAS for an hour, as the portal makes it.
+# fake_sas [RIGHTS]: an account SAS for an hour, as the portal makes it.
 fake_sas() {
-    python3 - "$fake_account" "$fake_key" <<'PY'
+    python3 - "$fake_account" "$fake_key" "${1:-rwdlac}" <<'PY'
 import base64, datetime, hashlib, hmac, sys, urllib.parse
-account, key = sys.argv[1:]
+account, key, rights = sys.argv[1:]
 now = datetime.datetime.now(datetime.timezone.utc)
 expiry = (now + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-fields = dict(sp="rwdlac", ss="b", srt="sco", st="", se=expiry, sip="", spr="https,http", sv="2023-11-03", ses="")
+fields = dict(sp=rights, ss="b", srt="sco", st="", se=expiry, sip="", spr="https,http", sv="2023-11-03", ses="")
 text = "\n".join([account, *fields.values()]) + "\n"
 signature = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
 print(urllib.parse.urlencode({k: v for k, v in fields.items() if v} | {"sig": signature}))

@@ -247,14 +247,17 @@ protected:
             pages_->wait(100 * ns_per_ms);
             pages_->poll();
         }
+        options_.existing = true;
+        use_sas("rw");
+    }
+    void use_sas(const std::string& rights) {
         const auto upload =
-            blob::parse_disk_upload(fake_.url() + "/data/one?" + fake_.account_sas("rw"));
+            blob::parse_disk_upload(fake_.url() + "/data/one?" + fake_.account_sas(rights));
         CW_ASSERT(upload.has_value());
         blob::AzureOptions options;
         options.crc64 = false;
         pages_ = *blob::make_disk_upload_store(*upload, std::move(options), *clock_, *random_);
         options_.blob = upload->blob;
-        options_.existing = true;
         fake_.reset_stats();
     }
 };
@@ -301,6 +304,43 @@ TEST_F(ManagedDisk, ASasThatOnlyWritesIsEnoughUnlessEverythingIsToBeVerified) {
         EXPECT_TRUE(verified.error().detail.ends_with("but cannot be verified"));
         fake_.faults().replace({});
         expect_whole();
+    }
+}
+
+TEST_F(ManagedDisk, ASasWithoutTheRightToReadIsEnoughToWriteAllOfIt) {
+    ByteVector full = image_.bytes();
+    make_seeded_random(9)->fill(full);
+    const ByteVector holed = std::exchange(image_, FlatImage(full)).bytes();
+    ASSERT_TRUE(upload());
+    image_ = FlatImage(holed);  // What was in its hole is cleared, though nobody can ask for it.
+    use_sas("w");
+    const auto report = upload();
+    ASSERT_TRUE(report) << to_string(report.error());
+    ASSERT_TRUE(report->unproven);
+    EXPECT_EQ(report->unproven->code, Errc::blob_denied);
+    expect_whole();
+}
+
+TEST_F(ManagedDisk, ASasWithoutTheRightToReadIsRefusedBeforeAnythingIsWrittenIfItIsToBeVerified) {
+    use_sas("w");
+    options_.verify = true;
+    const auto report = upload();
+    ASSERT_FALSE(report);
+    EXPECT_EQ(report.error().code, Errc::blob_denied);
+    EXPECT_NE(report.error().detail.find("the SAS lacks the right to read"), std::string::npos)
+        << report.error().detail;
+    EXPECT_EQ(fake_.stats().count("put_page"), 0U);
+}
+
+TEST_F(ManagedDisk, OfAnotherSizeIsRefusedAlsoWhereItCannotBeAsked) {
+    use_sas("w");
+    for (const auto& [bytes, found] : {std::pair{19 * mib, "more than"}, {21 * mib, "less than"}}) {
+        image_ = FlatImage(FlatImage::holed(7, bytes));
+        const auto report = upload();
+        ASSERT_FALSE(report);
+        EXPECT_EQ(report.error().code, Errc::target_unsafe);
+        EXPECT_NE(report.error().detail.find(found), std::string::npos) << report.error().detail;
+        EXPECT_LE(fake_.stats().count("put_page"), 3U);  // No byte of the image.
     }
 }
 

@@ -34,6 +34,22 @@ std::string remedy(const Qcow2Image& image, const std::string& path) {
            "original\"";
 }
 
+// What there is to do if it is the disk itself after all, as only whoever ran the machine can know:
+// nothing here tells such bytes from an image, and an image must not be written over.
+std::string if_it_is_the_disk(const Qcow2Image& image, const std::string& path,
+                              std::uint64_t target_bytes) {
+    const std::string disk =
+        "; if the machine ran from it as raw (format=raw), it is the disk itself and only begins "
+        "so: ";
+    if (target_bytes != image.disk_bytes) {
+        return disk + "say its size, size = " + std::to_string(target_bytes) + " in its [[target]]";
+    }
+    return disk + "put its first sector, which is written anew, aside: `dd if=" + path +
+           " of=first.sector bs=512 count=1 && dd if=/dev/zero of=" + path +
+           " bs=512 count=1 conv=notrunc`, and give no --hint (of=" + path +
+           " if=first.sector puts it back)";
+}
+
 }  // namespace
 
 std::optional<Qcow2Image> parse_qcow2(Bytes head) {
@@ -69,7 +85,11 @@ Result<void> check_not_qcow2(TargetIo& target, const std::string& path, std::uin
         return fail(Errc::target_unsafe,
                     text + "; nor is that the size of the disk: " + std::to_string(disk_bytes));
     }
-    return fail(Errc::target_unsafe, text + remedy(*image, path));
+    text += remedy(*image, path);
+    if (disk_bytes == 0 || target.size() == disk_bytes) {
+        text += if_it_is_the_disk(*image, path, target.size());
+    }
+    return fail(Errc::target_unsafe, text);
 }
 
 }  // namespace cw::volume

@@ -89,6 +89,23 @@ TEST_F(Qcow2Target, IsNotWhatADiskOfItsSizeHasAsItsContent) {
     EXPECT_TRUE(check(ByteVector(100), mib)) << "too short is for others to say";
 }
 
+TEST_F(Qcow2Target, OfADisksOwnSizeMayBeTheDiskItselfAndThatCanBeSaid) {
+    ByteVector target = image_of(mib, mib);
+    const std::string ambiguous = refusal(target, mib);
+    EXPECT_TRUE(has(ambiguous, "A qcow2 original")) << ambiguous;
+    EXPECT_TRUE(has(ambiguous, "if the machine ran from it as raw")) << ambiguous;
+    EXPECT_TRUE(has(ambiguous, "dd if=/dev/zero of=/target bs=512 count=1 conv=notrunc"));
+    EXPECT_TRUE(has(ambiguous, "give no --hint"));
+    EXPECT_TRUE(has(refusal(target, 0), "dd if=/dev/zero of=/target"));
+    std::fill_n(target.begin(), sector_bytes, std::byte{0});  // As it says.
+    EXPECT_TRUE(check(target, mib));
+
+    const std::string unsized = refusal(image_of(8 * mib, mib), 0);
+    EXPECT_TRUE(has(unsized, "size = 1048576 in its [[target]]")) << unsized;
+    EXPECT_TRUE(check(image_of(8 * mib, mib), mib)) << "as it says";
+    EXPECT_FALSE(has(refusal(image_of(mib, 8192), mib), "dd if=")) << "too short to be the disk";
+}
+
 TEST(MountedFile, IsTheRootOfAMountWithoutADevice) {
     constexpr std::string_view mounts =
         "27 1 254:0 / / rw - ext4 /dev/vda1 rw\n"

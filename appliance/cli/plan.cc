@@ -1,9 +1,8 @@
 // causeway plan run | check | show: recovery plans.
-#include "appliance/operator/plan.h"
-
 #include "appliance/cli/plan_places.h"
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
+#include "appliance/operator/plan_run.h"
 #include "appliance/operator/plan_states.h"
 #include "appliance/operator/record_json.h"
 #include "base/log.h"

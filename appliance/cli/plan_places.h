@@ -3,7 +3,7 @@
 
 #include "appliance/cli/cli.h"
 #include "appliance/operator/outputs.h"
-#include "appliance/operator/plan.h"
+#include "appliance/operator/plan_runs.h"
 
 #include <optional>
 #include <string>

@@ -1,5 +1,7 @@
 // The TOML form of a recovery plan.
 #include "appliance/operator/plan.h"
+#include "base/clock.h"
+#include "base/ids.h"
 #include "base/log.h"
 #include "config/settings.h"
 

@@ -2,6 +2,8 @@
 
 #include "base/assert.h"
 
+#include <map>
+
 namespace cw::appliance {
 namespace {
 

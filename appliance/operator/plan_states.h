@@ -2,7 +2,7 @@
 // is: a step that is refused in the middle of a bad day comes after scripts that have run.
 #pragma once
 
-#include "appliance/operator/plan.h"
+#include "appliance/operator/plan_runs.h"
 
 namespace cw::appliance {
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "appliance/operator/machine_records.h"
-#include "appliance/operator/plan.h"
+#include "appliance/operator/plan_runs.h"
 #include "base/clock.h"
 #include "recovery/catalog.h"
 

@@ -1,4 +1,5 @@
 // Recovery plans are read exactly, go on where they stopped, and replace only what is their own.
+#include "appliance/operator/plan_run.h"
 #include "appliance/operator/plan_states.h"
 #include "tests/recovery/world.h"
 

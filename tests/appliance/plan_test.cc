@@ -151,7 +151,8 @@ protected:
         ended_ =
             run("name = \"p\"\n[[group]]\nname = \"g\"\n[[group.step]]\nname = \"m\"\n"
                 "machine = \"6ba7b810-9dad-11d1-80b4-00c04fd430c8\"\noutput = \"" +
-                disk_ + "\"\n" + more);
+                    disk_ + "\"\n" + more,
+                false, cancelled_);
         std::string said;
         std::getline(std::ifstream(directory_ + "said"), said);
         return said;
@@ -165,6 +166,7 @@ protected:
     const std::string directory_ =
         testing::TempDir() + "plan_failover." + std::to_string(::getpid()) + "/";
     std::string disk_;
+    std::function<bool()> cancelled_;
     Result<PlanRun> ended_ = fail(Errc::not_found, "");
 };
 
@@ -207,6 +209,30 @@ TEST_F(PlanFailover, WhatWasTouchedAfterTheTryThatBroughtItBackStays) {
     EXPECT_EQ(failover("exit 0"), "");
     ASSERT_FALSE(ended_);
     EXPECT_EQ(held(), "mine");
+}
+
+// A try that was killed may have lived for a while after it last told of itself.
+TEST_F(PlanFailover, OnlyOfATryThatWasKilledTheEndIsNotKnownToTheMoment) {
+    const auto half_a_minute_behind = [&] {
+        auto clock = std::make_unique<ManualClock>();
+        clock->jump_wall(raw(make_system_clock()->wall()) - raw(clock->wall()) - 30'000'000);
+        return clock;
+    };
+    clock_ = half_a_minute_behind();
+    failover("echo mine >" + disk_ + "; exit 1");
+    EXPECT_EQ(failover("exit 0"), "");
+    ASSERT_FALSE(ended_);
+    EXPECT_EQ(held(), "mine");
+
+    ::unlink(disk_.c_str());
+    clock_ = half_a_minute_behind();
+    cancelled_ = [&] { return std::filesystem::exists(disk_); };
+    failover("echo mine >" + disk_ + "; sleep 600");
+    ASSERT_FALSE(ended_);
+    EXPECT_EQ(ended_.error().code, Errc::cancelled);
+    cancelled_ = {};
+    EXPECT_THAT(failover("exit 0"), HasSubstr("--force"));
+    EXPECT_TRUE(ended_);
 }
 
 TEST_F(PlanFailover, WhileItsPlacesAreNotKnownNothingIsBegun) {

@@ -44,9 +44,9 @@ Result<ImageBitmap> find_bitmap(Cli& cli, const std::string& image) {
                   run_command({"qemu-img", "info", "-f", "qcow2", "--output=json", image},
                               *cli.seams.clock, {.timeout_ns = info_ns}));
     if (info.exit_code != 0) {
-        return fail(
-            Errc::source_gone,
-            "stop the machine first; the image is a failover's, of format qcow2: " + info.output);
+        return fail(Errc::source_gone,
+                    "stop the machine first; the image is a failover's, of format qcow2: " +
+                        last_words(info.output));
     }
     try {
         const json value = json::parse(info.output);
@@ -115,7 +115,7 @@ Result<std::vector<ByteRange>> read_bitmap(Cli& cli, const std::string& image,
     std::error_code ignored;
     while (!std::filesystem::exists(socket, ignored)) {
         if (server.poll(50 * ns_per_ms) || clock.boot() - deadline >= 0) {
-            return fail(Errc::source_gone, "qemu-nbd: " + server.output());
+            return fail(Errc::source_gone, "qemu-nbd: " + last_words(server.output()));
         }
     }
     CW_TRY_ASSIGN(auto reader, agent::NbdReader::open({socket, "", bitmap.name}, clock));

@@ -1,6 +1,7 @@
 #include "appliance/cli/job_text.h"
 
 #include "appliance/operator/jobs.h"
+#include "appliance/operator/subprocess.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
 
@@ -43,7 +44,7 @@ void print_job(const json& job) {
                 job["started"].get<std::string>().c_str(), plan ? "plan" : "machine",
                 escape_for_display(job[plan ? "plan" : "machine"].get<std::string>()).c_str());
     const auto shown = [&](const char* key) {
-        return escape_for_display(job.value(key, ""), job_text_max);
+        return escape_for_display(one_line(job.value(key, "")), job_text_max);
     };
     if (job.contains("step")) {
         std::printf("    %s: %s\n", shown("step").c_str(), progress_text(job).c_str());

@@ -101,11 +101,6 @@ Result<void> copy_part(const Part& part, const std::string& path, const Tools& t
 
 }  // namespace
 
-std::string tail_of(const std::string& text) {
-    constexpr std::size_t shown = 400;
-    return text.size() > shown ? text.substr(text.size() - shown) : text;
-}
-
 Result<Tools::Answer> Tools::run(std::vector<std::string> argv, std::int64_t timeout_ns,
                                  const std::string& telling) const {
     const std::string place = place_of(argv.front());
@@ -179,7 +174,7 @@ Result<std::string> kind_of(const Part& part, const Tools& tools) {
         return "of several kinds at once";
     }
     if (got.exit_code != 0 && got.exit_code != nothing_found) {
-        return fail(Errc::io_error, "blkid of " + part.where + ": " + tail_of(got.output));
+        return fail(Errc::io_error, "blkid of " + part.where + ": " + last_words(got.output));
     }
     return got.output.substr(0, got.output.find('\n'));
 }

@@ -33,9 +33,6 @@ private:
     std::function<bool()> cancelled_;
 };
 
-// The last words of a program, for an error.
-std::string tail_of(const std::string& text);
-
 struct Part {
     std::string where;  // "whole disk", "partition 2"
     std::string image;  // The file that it lies in.

@@ -79,8 +79,7 @@ Result<DrillFinding> boot(const std::vector<ScratchDisk>& disks, SystemSeams& se
     if (!seen) {
         const std::string last = ran ? ran->output : ran.error().detail;
         return fail(Errc::drill_failed, "the console did not say \"" + options.expect +
-                                            "\"; its last words: " +
-                                            last.substr(last.size() > 300 ? last.size() - 300 : 0));
+                                            "\"; its last words: " + last_words(last));
     }
     const auto seconds = (seams.clock->boot() - began) / ns_per_s;
     return DrillFinding{"boot", "the console said \"" + options.expect + "\" after " +

@@ -1,6 +1,7 @@
 #include "appliance/operator/file_system_check.h"
 
 #include "appliance/operator/disk_parts.h"
+#include "appliance/operator/subprocess.h"
 #include "base/ids.h"
 
 #include <algorithm>
@@ -25,7 +26,7 @@ Verdict not_checked(std::string why) {
 }
 
 std::unexpected<Error> needs_a_person(const std::string& tool, const std::string& said) {
-    return fail(Errc::drill_failed, tool + " says: " + tail_of(said));
+    return fail(Errc::drill_failed, tool + " says: " + last_words(said));
 }
 
 // A number of a superblock; nullopt: the file ends before it.
@@ -89,7 +90,7 @@ Result<Verdict> check_fat(const std::string& file, const Tools& tools) {
     std::istringstream lines(got.output);
     for (std::string line; std::getline(lines, line);) {
         if (!harmless_to_fat(line)) {
-            return needs_a_person(tool, line + "\n" + tail_of(got.output));
+            return needs_a_person(tool, line + "\n" + last_words(got.output, 200));
         }
     }
     return Verdict{tool, "clean but for what a use without an unmount leaves"};
@@ -123,7 +124,7 @@ Result<std::optional<Verdict>> replay_xfs(const std::string& file, const Tools& 
     }
     if (got->output.find(starts) == std::string::npos) {  // That says nothing of the point.
         return not_checked("its log is to be replayed first, and guestfish does not start: " +
-                           tail_of(got->output));
+                           last_words(got->output));
     }
     return needs_a_person("a mount", got->output);
 }

@@ -13,26 +13,6 @@
 namespace cw::appliance {
 namespace {
 
-std::string cut(const std::string& text) {
-    return text.size() > plan_text_max ? text.substr(text.size() - plan_text_max) : text;
-}
-
-// What a program said, on one line: messages have no others.
-std::string one_line(std::string_view output) {
-    std::string out;
-    for (const char c : output) {
-        if (c == '\n' || c == '\r') {
-            out += out.empty() || out.ends_with("; ") ? "" : "; ";
-        } else {
-            out += c;
-        }
-    }
-    while (out.ends_with("; ")) {
-        out.resize(out.size() - 2);
-    }
-    return out;
-}
-
 // How long after its last sign of life a runner may have ended.
 constexpr std::int64_t last_words_us = (job_note_pause_ns + 60 * ns_per_s) / ns_per_us;
 
@@ -126,9 +106,9 @@ public:
                                  result.exit_code == exit_code_of(Errc::file_exists);
             return fail(refused ? Errc::transition_refused : Errc::plan_failed,
                         "ended with " + std::to_string(result.exit_code) + ": " +
-                            cut(one_line(result.output)));
+                            last_words(result.output, plan_text_max));
         }
-        return cut(one_line(result.output));
+        return last_words(result.output, plan_text_max);
     }
 
     [[nodiscard]] bool asked_to_stop() const { return context_.cancelled && context_.cancelled(); }

@@ -14,6 +14,11 @@ namespace {
 
 constexpr int term_wait_ms = 10'000, kill_wait_ms = 5'000, slice_ms = 20;
 
+std::string limit_text(std::int64_t ns) {
+    return ns % ns_per_s == 0 ? std::to_string(ns / ns_per_s) + " s"
+                              : std::to_string(ns / ns_per_ms) + " ms";
+}
+
 }  // namespace
 
 Result<Subprocess> Subprocess::start(const std::vector<std::string>& argv, bool capture) {
@@ -126,6 +131,26 @@ void Subprocess::end() {
     }
 }
 
+std::string one_line(std::string_view output) {
+    std::string out;
+    for (const char c : output) {
+        if (c == '\n' || c == '\r') {
+            out += out.empty() || out.ends_with("; ") ? "" : "; ";
+        } else {
+            out += c;
+        }
+    }
+    while (out.ends_with("; ")) {
+        out.resize(out.size() - 2);
+    }
+    return out;
+}
+
+std::string last_words(std::string_view output, std::size_t max) {
+    const std::string line = one_line(output);
+    return line.size() > max ? line.substr(line.size() - max) : line;
+}
+
 Result<CommandResult> run_command(const std::vector<std::string>& argv, Clock& clock,
                                   const CommandLimits& limits) {
     CW_TRY_ASSIGN(Subprocess child, Subprocess::start(argv, true));
@@ -143,11 +168,9 @@ Result<CommandResult> run_command(const std::vector<std::string>& argv, Clock& c
             return fail(Errc::cancelled, argv.front());
         }
         if (clock.boot() - deadline >= 0) {
-            return fail(Errc::io_error,
-                        argv.front() + " did not end within " +
-                            std::to_string(limits.timeout_ns / ns_per_s) + " s; its last words: " +
-                            child.output().substr(
-                                child.output().size() > 300 ? child.output().size() - 300 : 0));
+            return fail(Errc::io_error, argv.front() + " did not end within " +
+                                            limit_text(limits.timeout_ns) +
+                                            "; its last words: " + last_words(child.output()));
         }
     }
     child.end();

@@ -19,6 +19,11 @@ namespace cw::appliance {
 
 inline constexpr std::size_t output_bytes_max = 256 * 1024;  // The newest are kept.
 
+// What a program said, on one line: messages have no others.
+std::string one_line(std::string_view output);
+// The end of that, for an error.
+std::string last_words(std::string_view output, std::size_t max = 400);
+
 // One running child. Destroying it ends its whole group: SIGTERM, and SIGKILL after ten seconds.
 class Subprocess {
 public:

@@ -131,6 +131,7 @@ TEST_F(FileSystemCheck, RefusesAPartitionThatNeedsAPersonAfterTheReplay) {
     const auto found = check_file_systems(image_, clock_);
     ASSERT_FALSE(found.has_value());
     EXPECT_EQ(found.error().code, Errc::drill_failed);
+    EXPECT_EQ(found.error().detail.find_first_of("\r\n"), std::string::npos);
     EXPECT_TRUE(leaves_nothing());
 }
 

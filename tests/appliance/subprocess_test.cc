@@ -37,6 +37,22 @@ TEST_F(SubprocessTest, AChildThatHangsIsEndedWithItsChildren) {
     EXPECT_EQ(missing.error().code, Errc::not_found);
 }
 
+TEST_F(SubprocessTest, ATimeBelowASecondIsToldAsItIs) {
+    const auto hung =
+        run_command({"/bin/sh", "-c", "sleep 600"}, *clock_, {.timeout_ns = ns_per_ms});
+    ASSERT_FALSE(hung);
+    EXPECT_THAT(hung.error().detail, HasSubstr("did not end within 1 ms"));
+}
+
+TEST_F(SubprocessTest, WhatAChildSaidStandsOnOneLine) {
+    const auto hung = run_command({"/bin/sh", "-c", "printf 'no room\\r\\n\\nleft\\n'; sleep 600"},
+                                  *clock_, {.timeout_ns = ns_per_s});
+    ASSERT_FALSE(hung);
+    EXPECT_THAT(hung.error().detail, testing::EndsWith("its last words: no room; left"));
+    EXPECT_EQ(one_line("\n\na\n"), "a");
+    EXPECT_EQ(last_words("begin\nmiddle\nend\n", 11), "middle; end");
+}
+
 // Where a child writes pids: of this process's own, since other tests may run beside it.
 std::string pids_file() {
     return testing::TempDir() + "child_pids." + std::to_string(::getpid());

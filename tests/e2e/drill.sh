@@ -54,6 +54,8 @@ check "as is memory without end" exit_code_is 2 cli drill "$demo_machine" --boot
 check "a console that stays silent fails the drill" exit_code_is 1 \
     cli drill "$demo_machine" --boot --expect "never said" --boot-timeout 8s --scratch "$demo/scratch"
 check "by its code" said DRILL_FAILED
+check "with what it said on one line" eval '! said "x0[ad]" >/dev/null'
+check "in the list of jobs, too" eval '! cli jobs | says "x0[ad]"'
 
 # The alarm of a proof that is too old, by a limit that is taken while the daemon runs.
 limit_is() { sed -i '/^proof_limit/d; s/^interval = .*/&\nproof_limit = "'"$1"'"/' "$demo/causeway.toml" && cli config reload >/dev/null; }

@@ -30,7 +30,9 @@ Result<std::string> read_answer(const httplib::Result& result, const std::string
     const auto problem = nlohmann::json::parse(result->body, nullptr, false);
     if (problem.is_object() && problem.contains("number") && problem["number"].is_number()) {
         const auto code = errc_from_number(problem["number"].get<std::uint16_t>());
-        return fail(code.value_or(Errc::internal), problem.value("detail", std::string{}));
+        return std::unexpected(Error{.code = code.value_or(Errc::internal),
+                                     .detail = problem.value("detail", std::string{}),
+                                     .next = problem.value("next", std::string{})});
     }
     return fail(Errc::internal, "HTTP status " + std::to_string(result->status));
 }

@@ -66,7 +66,7 @@ void answer(httplib::Response& response, const Result<std::string>& result) {
                                         {"code", name_of(error.code)},
                                         {"number", raw(error.code)},
                                         {"detail", error.detail},
-                                        {"next", next_of(error.code)}}
+                                        {"next", advice_of(error)}}
                              .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace),
                          "application/problem+json");
 }

@@ -95,6 +95,10 @@ std::string_view name_of(Action action) noexcept {
     return "unknown";
 }
 
+std::string_view advice_of(const Error& error) noexcept {
+    return error.next.empty() ? next_of(error.code) : std::string_view(error.next);
+}
+
 std::string to_string(const Error& error) {
     const Row& row = row_of(error.code);
     std::string out(name_of(error.code));
@@ -104,7 +108,7 @@ std::string to_string(const Error& error) {
         out += ": " + error.detail;
     }
     out += "; next: ";
-    out += row.next;
+    out += advice_of(error);
     return out;
 }
 

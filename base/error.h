@@ -24,7 +24,8 @@ enum class Errc : std::uint16_t {
 
 struct Error {
     Errc code;
-    std::string detail;  // Evidence: offsets, names, request ids. Never a secret.
+    std::string detail;     // Evidence: offsets, names, request ids. Never a secret.
+    std::string next = {};  // What the operator does, where next_of(code) does not fit. Else empty.
 };
 
 template <typename T>
@@ -35,6 +36,8 @@ ErrorClass class_of(Errc code) noexcept;
 std::string_view name_of(Errc code) noexcept;  // "SPOOL_FULL"
 std::string_view cause_of(Errc code) noexcept;
 std::string_view next_of(Errc code) noexcept;  // The operator's next command.
+// Of `error` itself if it has any, else its code's. Valid as long as `error` is.
+std::string_view advice_of(const Error& error) noexcept;
 std::string_view name_of(Action action) noexcept;
 // The code with this number, as it came from a peer; nullopt if this version knows none.
 std::optional<Errc> errc_from_number(std::uint16_t number) noexcept;

@@ -178,9 +178,13 @@ void LogSpool::say_full() {
     if (!full_) {
         full_ = true;
         const SpoolUsage now = usage();
-        context_.conditions.raise(Errc::spool_full, subject,
-                                  std::to_string(now.free / mib) + " of " +
-                                      std::to_string(now.capacity / mib) + " MiB free");
+        const std::uint64_t left = now.room - std::min(now.room, now.reserved);
+        context_.conditions.raise(
+            Errc::spool_full, subject,
+            std::to_string(left / mib) + " MiB left to promise: of " +
+                std::to_string(now.capacity / mib) + " MiB " + std::to_string(now.free / mib) +
+                " are free, of these " + std::to_string(now.reserved / mib) +
+                " promised to agents and the rest kept back (cache.throttle_free)");
     }
 }
 

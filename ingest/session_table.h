@@ -71,7 +71,7 @@ public:
     // A session of the machine begins with this disk in a generation that is not quarantined.
     void end_quarantine(const MachineId& machine, const DiskId& disk);
     // An agent of the machine was refused for its state (state_superseded): seen by people until
-    // one is taken.
+    // one is taken, or the operator forgives the machine; raised again when the agent asks again.
     void refused_state(const MachineId& machine, const std::string& why);
     void took_state(const MachineId& machine);
     // Of all machines, for whoever keeps them over a restart (quarantine_file.h).

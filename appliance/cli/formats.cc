@@ -1,6 +1,5 @@
 #include "appliance/cli/formats.h"
 
-#include "appliance/cli/next_step.h"
 #include "appliance/operator/failback_hint.h"
 #include "appliance/operator/mount_server.h"
 #include "appliance/page_access.h"
@@ -222,8 +221,9 @@ Result<recovery::RestoreReport> to_page_blob(Cli& cli, const OpenedCatalog& open
     const recovery::PageBlobSeams seams{*pages, *cli.seams.clock, *cli.seams.random};
     auto written = recovery::write_page_blob(*image, seams, options, progress);
     if (!written) {
-        set_next_step(next_after(written.error(), options, request.write.path));
-        return std::unexpected(std::move(written.error()));
+        Error failed = std::move(written.error());
+        failed.next = next_after(failed, options, request.write.path);
+        return std::unexpected(std::move(failed));
     }
     if (written->unproven) {
         std::fprintf(stderr,

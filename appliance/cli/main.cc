@@ -1,7 +1,5 @@
 // causeway: the operator's program.
 #include "appliance/cli/cli.h"
-#include "appliance/cli/next_step.h"
-#include "base/assert.h"
 #include "base/core_files.h"
 #include "base/exit_code.h"
 #include "base/log.h"
@@ -19,19 +17,13 @@
 namespace cw::appliance {
 namespace {
 
-// One line on stderr; what a command has to say in JSON stands on stdout alone. `next`: the advice
-// instead of the code's own, if there is any.
-void print_error(const Error& error, bool as_json, std::string_view next = {}) {
-    const std::string_view usual = next_of(error.code);
+// One line on stderr; what a command has to say in JSON stands on stdout alone.
+void print_error(const Error& error, bool as_json) {
     if (!as_json) {
-        std::string text = to_string(error);
-        if (!next.empty()) {
-            CW_ASSERT(text.ends_with(usual));
-            text.replace(text.size() - usual.size(), usual.size(), next);
-        }
         // It may tell of names that others chose.
         constexpr std::size_t error_text_max = 8192;
-        std::fprintf(stderr, "causeway: %s\n", escape_for_display(text, error_text_max).c_str());
+        std::fprintf(stderr, "causeway: %s\n",
+                     escape_for_display(to_string(error), error_text_max).c_str());
         return;
     }
     const nlohmann::json out{{"error",
@@ -39,7 +31,7 @@ void print_error(const Error& error, bool as_json, std::string_view next = {}) {
                                {"number", static_cast<unsigned>(error.code)},
                                {"cause", cause_of(error.code)},
                                {"evidence", error.detail},
-                               {"next", next.empty() ? usual : next}}}};
+                               {"next", advice_of(error)}}}};
     constexpr auto replace = nlohmann::json::error_handler_t::replace;
     std::fprintf(stderr, "%s\n", out.dump(-1, ' ', true, replace).c_str());
 }
@@ -58,7 +50,7 @@ Result<std::string> Cli::socket_path() {
 void Cli::run(const std::function<Result<void>()>& body) {
     const auto result = body();
     if (!result) {
-        print_error(result.error(), json, next_step());
+        print_error(result.error(), json);
         exit_code = exit_code_of(result.error().code);
     }
 }

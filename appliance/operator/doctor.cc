@@ -21,7 +21,7 @@ constexpr std::uint64_t space_warn_bytes = 1 * gib, space_failed_bytes = 64 * mi
 
 DoctorCheck of_error(std::string name, const Error& error) {
     return {std::move(name), CheckLevel::failed, to_string(error),
-            std::string(next_of(error.code))};
+            std::string(advice_of(error))};
 }
 
 DoctorCheck check_certificate(const config::Settings& settings, Clock& clock) {

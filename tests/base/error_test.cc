@@ -35,6 +35,14 @@ TEST(Errors, WhatIsRetriedIsRecoverable) {
     }
 }
 
+TEST(Errors, GiveTheirOwnAdviceInsteadOfTheirCodes) {
+    Error error{Errc::io_error, "read of /dev/sdb"};
+    EXPECT_EQ(advice_of(error), next_of(Errc::io_error));
+    error.next = "attach the disk again";
+    EXPECT_EQ(advice_of(error), "attach the disk again");
+    EXPECT_TRUE(to_string(error).ends_with("; next: attach the disk again"));
+}
+
 TEST(Errors, PrintCodeNumberCauseEvidenceAndNextStepInOneLine) {
     const std::string text = to_string(Error{Errc::io_error, "read of /dev/sdb"});
     EXPECT_EQ(text.find('\n'), std::string::npos);

@@ -20,8 +20,7 @@ constexpr std::int64_t day_s = 86'400, certificate_warn_s = 14 * day_s;
 constexpr std::uint64_t space_warn_bytes = 1 * gib, space_failed_bytes = 64 * mib;
 
 DoctorCheck of_error(std::string name, const Error& error) {
-    return {std::move(name), CheckLevel::failed, to_string(error),
-            std::string(advice_of(error))};
+    return {std::move(name), CheckLevel::failed, to_string(error), std::string(advice_of(error))};
 }
 
 DoctorCheck check_certificate(const config::Settings& settings, Clock& clock) {

@@ -1,9 +1,9 @@
 #include "recovery/output_file.h"
 
 #include "base/assert.h"
-#include "base/full_disk.h"
 #include "base/log.h"
 #include "egress/volume/target_probe.h"
+#include "recovery/full_output.h"
 #include "recovery/output_hold.h"
 
 #include <sys/stat.h>
@@ -29,11 +29,6 @@ std::string parent_of(const std::string& path) {
     return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
-template <typename T>
-Result<T> at_output(const std::string& path, Result<T> result) {
-    return name_full_disk(std::move(result), parent_of(path), "a restore");
-}
-
 }  // namespace
 
 OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force)
@@ -42,6 +37,15 @@ OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force)
       written_to_(device ? path_ : partial_of(path_)),
       device_(device),
       force_(force) {}
+
+template <typename T>
+Result<T> OutputFile::named(Result<T> result) const {
+    if (!result) {
+        return std::unexpected(
+            name_full_output(std::move(result).error(), path_, written_to_, bytes_));
+    }
+    return result;
+}
 
 OutputFile::~OutputFile() {
     if (file_ == nullptr || device_) {
@@ -79,15 +83,16 @@ Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::
     if (left_over) {
         CW_TRY(disk.remove(out.written_to_));
     }
-    CW_TRY_ASSIGN(out.file_,
-                  at_output(path, disk.open(out.written_to_,
-                                            {.write = true, .create = true, .exclusive = true})));
-    CW_TRY(at_output(path, disk.resize(*out.file_, bytes, false)));
+    out.bytes_ = bytes;
+    CW_TRY_ASSIGN(
+        out.file_,
+        out.named(disk.open(out.written_to_, {.write = true, .create = true, .exclusive = true})));
+    CW_TRY(out.named(disk.resize(*out.file_, bytes, false)));
     return out;
 }
 
 Result<void> OutputFile::write(std::uint64_t offset, Bytes bytes) {
-    return at_output(path_, write_at(*disk_, *file_, offset, bytes, false));
+    return named(write_at(*disk_, *file_, offset, bytes, false));
 }
 
 Result<void> OutputFile::read(std::uint64_t offset, MutableBytes out) {
@@ -99,7 +104,7 @@ Result<void> OutputFile::read(std::uint64_t offset, MutableBytes out) {
 }
 
 Result<void> OutputFile::sync() {
-    return at_output(path_, sync_file(*disk_, *file_));
+    return named(sync_file(*disk_, *file_));
 }
 
 Result<void> OutputFile::finish() {

@@ -39,12 +39,15 @@ public:
 
 private:
     OutputFile(Disk& disk, std::string path, bool device, bool force);
+    template <typename T>
+    Result<T> named(Result<T> result) const;  // A full file system is.
 
     Disk* disk_;
     std::string path_;
     std::string written_to_;  // The partial file's path, or the device's.
     bool device_;
     bool force_;
+    std::uint64_t bytes_ = 0;       // Of the whole disk.
     std::optional<LockFile> held_;  // Of a file; until nothing partial is left of it.
     std::unique_ptr<File> file_;    // Null once moved from or finished.
 };

@@ -4,6 +4,7 @@
 #include "appliance/operator/mount_server.h"
 #include "appliance/page_access.h"
 #include "base/log.h"
+#include "recovery/full_output.h"
 #include "recovery/output_hold.h"
 #include "recovery/page_blob_writer.h"
 
@@ -42,9 +43,12 @@ Result<void> run_qemu_img(const std::vector<std::string>& argv, Clock& clock,
                           const CommandLimits& limits) {
     CW_TRY_ASSIGN(const CommandResult result, run_command(argv, clock, limits));
     if (result.exit_code != 0) {
-        return fail(Errc::io_error, argv[0] + " " + argv[1] + " ended with " +
-                                        std::to_string(result.exit_code) + ": " +
-                                        last_line(result.output));
+        // As QEMU says it, whatever the language: it has none but this.
+        const bool no_room = result.output.contains("No space left on device") ||
+                             result.output.contains("Disk quota exceeded");
+        return fail(no_room ? Errc::spool_full : Errc::io_error,
+                    argv[0] + " " + argv[1] + " ended with " + std::to_string(result.exit_code) +
+                        ": " + last_line(result.output));
     }
     return {};
 }
@@ -139,8 +143,10 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
         done = publish(partial, path, *cli.seams.disk, request.write.force);
     }
     if (!done) {
+        Error error = recovery::name_full_output(std::move(done).error(), path, partial,
+                                                 report.disk.size_bytes);
         remove_partial();
-        return std::unexpected(done.error());
+        return std::unexpected(std::move(error));
     }
     struct stat status{};
     ::stat(path.c_str(), &status);

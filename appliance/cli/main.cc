@@ -4,6 +4,7 @@
 #include "base/exit_code.h"
 #include "base/log.h"
 #include "base/standard_streams.h"
+#include "recovery/full_output.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -23,15 +24,15 @@ void print_error(const Error& error, bool as_json) {
         // It may tell of names that others chose.
         constexpr std::size_t error_text_max = 8192;
         std::fprintf(stderr, "causeway: %s\n",
-                     escape_for_display(to_string(error), error_text_max).c_str());
+                     escape_for_display(recovery::command_text(error), error_text_max).c_str());
         return;
     }
     const nlohmann::json out{{"error",
                               {{"code", name_of(error.code)},
                                {"number", static_cast<unsigned>(error.code)},
-                               {"cause", cause_of(error.code)},
+                               {"cause", recovery::command_cause_of(error.code)},
                                {"evidence", error.detail},
-                               {"next", advice_of(error)}}}};
+                               {"next", recovery::command_advice_of(error)}}}};
     constexpr auto replace = nlohmann::json::error_handler_t::replace;
     std::fprintf(stderr, "%s\n", out.dump(-1, ' ', true, replace).c_str());
 }

@@ -3,6 +3,7 @@
 #include "appliance/operator/subprocess.h"
 #include "base/ids.h"
 #include "base/net.h"
+#include "recovery/full_output.h"
 
 #include <algorithm>
 #include <array>
@@ -77,7 +78,10 @@ Result<void> copy_run(const Fd& from, Run run, const Fd& to, off_t at, const Too
             std::min<std::uint64_t>(static_cast<std::uint64_t>(run.end - run.begin), step_bytes);
         const ssize_t done = ::copy_file_range(from.get(), &run.begin, to.get(), &at, wanted, 0);
         if (done <= 0) {
-            return fail_errno(Errc::io_error, "copy_file_range", done < 0 ? errno : EIO);
+            const int error = done < 0 ? errno : EIO;
+            const bool no_room = error == ENOSPC || error == EDQUOT;
+            return fail_errno(no_room ? Errc::spool_full : Errc::io_error, "copy_file_range",
+                              error);
         }
     }
     return {};
@@ -226,7 +230,9 @@ Result<PartCopy> PartCopy::make(const Part& part, const Tools& tools) {
     PartCopy copy(part.image + "." + std::to_string(part.offset));
     const auto copied = copy_part(part, copy.path_, tools);
     if (!copied) {
-        return fail(copied.error().code, "copy of " + part.where + ": " + copied.error().detail);
+        const Error error =
+            recovery::name_full_output(copied.error(), copy.path_, copy.path_, part.size);
+        return fail(error.code, "copy of " + part.where + ": " + error.detail);
     }
     return copy;
 }

@@ -1,5 +1,7 @@
 #include "appliance/operator/record_json.h"
 
+#include "recovery/full_output.h"
+
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
@@ -65,7 +67,7 @@ json job_json(const Job& job, const MachineId& machine, WallMicros now) {
     }
     if (job.error != 0) {
         out["code"] = error ? name_of(*error) : "UNKNOWN";
-        out["error"] = error ? to_string(Error{*error, job.detail}) : job.detail;
+        out["error"] = error ? recovery::command_text({*error, job.detail}) : job.detail;
     } else if (!job.detail.empty()) {
         out["detail"] = job.detail;
     }

@@ -1,18 +1,33 @@
 #include "appliance/control_client.h"
 
+#include <chrono>
+
 #include <httplib.h>
 #include <nlohmann/json.hpp>
 
 namespace cw::appliance {
 namespace {
 
-// It is not there, or it is and says nothing: an operator does something else about each.
+using SteadyTime = std::chrono::steady_clock::time_point;
+
+// It is not there, or it is and says nothing, or it ended the connection: an operator does
+// something else about each. The library has one error for the last two: time tells them apart.
 std::unexpected<Error> no_answer(httplib::Error error, const std::string& socket_path,
-                                 std::int64_t patience_s) {
+                                 std::int64_t patience_s, SteadyTime asked) {
     const std::string evidence = " (" + httplib::to_string(error) + ")";
     if (error == httplib::Error::Connection) {
         return fail(Errc::unreachable, "no daemon listens on " + socket_path + evidence +
                                            ": systemctl start causewayd");
+    }
+    const auto waited = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - asked);
+    constexpr std::chrono::milliseconds tick{100};  // Of a wait that was cut off.
+    if (waited + tick < std::chrono::seconds(patience_s)) {
+        return fail(Errc::unreachable,
+                    "the daemon of " + socket_path + " ended the connection after " +
+                        std::to_string(waited.count()) + " ms, without an answer" + evidence +
+                        ": it may be starting, ending or have died, and an order may have been "
+                        "carried out or not: systemctl status causewayd, then ask again");
     }
     return fail(Errc::unreachable, "the daemon of " + socket_path + " gave no answer within " +
                                        std::to_string(patience_s) + " s" + evidence +
@@ -20,9 +35,9 @@ std::unexpected<Error> no_answer(httplib::Error error, const std::string& socket
 }
 
 Result<std::string> read_answer(const httplib::Result& result, const std::string& socket_path,
-                                std::int64_t patience_s) {
+                                std::int64_t patience_s, SteadyTime asked) {
     if (!result) {
-        return no_answer(result.error(), socket_path, patience_s);
+        return no_answer(result.error(), socket_path, patience_s, asked);
     }
     if (result->status == 200) {
         return result->body;
@@ -49,13 +64,15 @@ httplib::Client make_client(const std::string& socket_path, std::int64_t patienc
 
 Result<std::string> ControlClient::get(const std::string& name) const {
     auto client = make_client(socket_path, question_s);
-    return read_answer(client.Get("/v1/" + name), socket_path, question_s);
+    const auto asked = std::chrono::steady_clock::now();
+    return read_answer(client.Get("/v1/" + name), socket_path, question_s, asked);
 }
 
 Result<std::string> ControlClient::post(const std::string& name, const std::string& json) const {
     auto client = make_client(socket_path, order_s_max);
+    const auto asked = std::chrono::steady_clock::now();
     return read_answer(client.Post("/v1/" + name, json, "application/json"), socket_path,
-                       order_s_max);
+                       order_s_max, asked);
 }
 
 }  // namespace cw::appliance

@@ -8,7 +8,9 @@
 #include "pipeline/group_id.h"
 #include "recovery/group_table.h"
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -240,6 +242,26 @@ TEST_F(TargetCatalogTest, AnErrorSaysWhetherThereIsNoDaemonOrItStandsStill) {
     EXPECT_EQ(silent.error().code, Errc::unreachable);
     EXPECT_THAT(silent.error().detail, AllOf(HasSubstr("gave no answer within 1 s"),
                                              HasSubstr("systemctl status causewayd")));
+}
+
+TEST_F(TargetCatalogTest, AnErrorSaysThatTheDaemonEndedTheConnectionAndNotThatItWasWaitedFor) {
+    ASSERT_TRUE(seams_.disk->create_directories(settings_.server_state_dir));
+    const ControlClient client{settings_.server_state_dir + "/control.sock"};
+    StoppedDaemon daemon(client.socket_path);
+    std::atomic<bool> ended = false;
+    std::thread dying([&] {  // What a daemon that dies does: it closes whatever it has taken.
+        while (!ended) {
+            daemon.times_asked();
+            std::this_thread::yield();
+        }
+    });
+    const auto order = client.post("resync", "{}");
+    ended = true;
+    dying.join();
+    EXPECT_EQ(order.error().code, Errc::unreachable);
+    EXPECT_THAT(order.error().detail,
+                AllOf(HasSubstr("ended the connection after "), HasSubstr("without an answer"),
+                      HasSubstr("systemctl status causewayd"), Not(HasSubstr("120 s"))));
 }
 
 }  // namespace

@@ -62,11 +62,14 @@ std::optional<vault::PointEntry> entry_of(const volume::HeldPoint& point, const 
     return entry;
 }
 
-// What the daemon has taken, durable or not: the state names what its newest point holds.
+// What the daemon has taken, durable or not: the state names what its newest point holds. Of a disk
+// that was done when the daemon started it has taken nothing, and knows no generation: the state
+// alone says what became of what was taken before.
 void note_received(vault::DiskEntry& disk, const json& targets, const std::string& path) {
     for (const json& target : targets) {
-        if (target.value("path", "") == path) {
-            disk.generation = Generation{target.value("generation", std::uint64_t{0})};
+        const Generation generation{target.value("generation", std::uint64_t{0})};
+        if (target.value("path", "") == path && raw(generation) != 0) {
+            disk.generation = generation;
             disk.committed = Seq{target.value("received_seq", std::uint64_t{0})};
         }
     }

@@ -218,5 +218,15 @@ new_point() {  # The first may be made before the agent knows: it is never commi
 }
 wait_for 300 "a point of the target that collects again" new_point
 check "its newest point is the disk as it is" eval 'cli export "$demo_machine" --output "$demo/last.img" && is_same "$demo/last.img" "$ordered_truth"'
+
+# A planned failover whose verb and daemon die: what was taken before the daemon's start is known all the same.
+writer_end
+demo_stop_agent
+CAUSEWAY_CRASH_POINT=second_site.ordered:1 causeway --config "$demo/causeway.toml" failover "$demo_machine" --planned >>"$demo/cli.log" 2>&1
+check "a planned failover that was killed is interrupted" job_is interrupted
+restart_server_after_switch
+check "it is said again, and waits for nothing" exit_code_is 0 cli failover "$demo_machine" --planned --wait 1s
+check "nothing of the machine is lost" is_same "$demo/target.img" "$ordered_truth"
+check "and it is failed over" state_is failed-over
 check "jobs tell all of it" eval '[ "$(cli --json jobs | grep -c "\"verb\"")" -ge 10 ]'
 cases_end

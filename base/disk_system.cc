@@ -71,6 +71,13 @@ Result<std::unique_ptr<File>> SystemDisk::open(const std::string& path, OpenOpti
     if (!fd.valid()) {
         return fail_system("open", path);
     }
+    // The kernel opens a read-only device for writing, and fails each write.
+    if (int read_only = 0; options.write && ioctl(fd.get(), BLKROGET, &read_only) == 0) {
+        errno = EROFS;
+        if (read_only != 0) {
+            return fail_system("open", path);
+        }
+    }
     if (options.lock && flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK) {
             return fail(Errc::in_use, path + " is locked; who: fuser -v " + path);

@@ -65,6 +65,10 @@ longer_device=$loop_device
 check "a device of another size is refused" exit_code_is 3 \
     cli failback "$demo_machine" --point "$point" --target "$loop_device" --work-dir "$demo/work"
 check "it is untouched" test "$(sum_of "$demo/longer.img")" = "$longer"
+blockdev --setro "$device"
+check "a device that takes no writes is refused, and not at the switch" refused
+check "with the reason" said 'TARGET_UNSAFE.*cannot be written.*Read-only'
+blockdev --setrw "$device"
 mkdir "$demo/mnt"
 if loop_mount -o ro,noload "$device" "$demo/mnt"; then
     check "a mounted device is refused" refused

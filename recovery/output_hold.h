@@ -17,8 +17,9 @@ namespace cw::recovery {
 
 std::string partial_of(const std::string& output);
 
-// None: the directory is not there, so nothing can be written, as its writer will say.
-// Errors: in_use, io_error.
+// Refuses an OUTPUT that somebody has locked, as a virtual machine does that runs from it: it would
+// go on in a file without a name. None: the directory is not there, so nothing can be written, as
+// its writer will say. Errors: in_use, target_unsafe, io_error.
 Result<std::optional<LockFile>> hold_output(const std::string& output);
 
 }  // namespace cw::recovery

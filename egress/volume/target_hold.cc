@@ -14,7 +14,8 @@ constexpr std::int64_t does_read = 100, does_write = 101, no_others_write = 201,
 }  // namespace
 
 Result<std::unique_ptr<TargetHold>> TargetHold::open(const std::string& path) {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    // A pipe without a writer is no reason to wait.
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return fail_errno(errno == ENOENT ? Errc::not_found : Errc::io_error, "open " + path,
                           errno);

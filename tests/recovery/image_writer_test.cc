@@ -1,5 +1,6 @@
 #include "recovery/image_writer.h"
 
+#include "egress/volume/target_hold.h"
 #include "recovery/output_file.h"
 #include "recovery/output_hold.h"
 #include "recovery/restore.h"
@@ -112,6 +113,27 @@ TEST(OutputFile, IsHeldByOneCommandWhateverItWritesWith) {
         EXPECT_EQ(refused.error().code, Errc::in_use);
     }
     EXPECT_TRUE(disk->list(directory)->empty());
+    ASSERT_EQ(::rmdir(directory.c_str()), 0);
+}
+
+// It would go on in a file without a name, and lose what it writes there.
+TEST(OutputFile, OfARunningMachineIsNotReplacedEvenIfForced) {
+    const auto disk = make_posix_disk();
+    const std::string directory = testing::TempDir() + "output_file_used_test";
+    const std::string path = directory + "/disk";
+    ASSERT_TRUE(disk->create_directories(directory));
+    ASSERT_TRUE(write_file_atomically(*disk, path, as_bytes("runs")));
+    {
+        const auto machine = volume::TargetHold::take(path);
+        ASSERT_TRUE(machine);
+        const auto refused = OutputFile::create(*disk, path, mib, true);
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().code, Errc::target_unsafe);
+        EXPECT_FALSE(hold_output(path));
+    }
+    EXPECT_TRUE(OutputFile::create(*disk, path, mib, true));
+    EXPECT_EQ(as_text(*read_file(*disk, path, mib)), "runs");
+    ASSERT_TRUE(disk->remove(path));
     ASSERT_EQ(::rmdir(directory.c_str()), 0);
 }
 

@@ -58,6 +58,19 @@ std::string receipt_path(const DrillArguments& arguments, const config::Settings
                                      : arguments.receipt;
 }
 
+// Two drills of a point may end at once: each writes a file of its own, and the later one stays.
+Result<void> write_receipt(Cli& cli, const std::string& path, const std::string& receipt) {
+    const std::string parent = std::filesystem::absolute(path).parent_path().string();
+    const std::string own = path + "." + to_string(make_id<JobId>(*cli.seams.random));
+    CW_TRY(cli.seams.disk->create_directories(parent));
+    CW_TRY(write_file_atomically(*cli.seams.disk, own, as_bytes(receipt)));
+    if (auto named = cli.seams.disk->rename(own, path); !named) {
+        static_cast<void>(cli.seams.disk->remove(own));
+        return named;
+    }
+    return cli.seams.disk->sync_directory(parent);
+}
+
 // What makes more of a point whose bytes alone are proven.
 std::string next_after_bytes(const DrillArguments& arguments, const DrillReport& report) {
     const std::string again =
@@ -143,15 +156,13 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
         job->outcome(drill_point(opened, cli.seams, *point, options,
                                  [&](const std::string& step, std::uint64_t done,
                                      std::uint64_t total) { job->note(step, done, total); })));
-    CW_TRY_ASSIGN(const vault::ServerSigner signer,
-                  vault::make_server_signer(*opened.store, *opened.access.kek, *cli.seams.random,
-                                            make_id<ServerId>(*cli.seams.random)));
+    CW_TRY_ASSIGN(
+        const vault::ServerSigner signer,
+        job->outcome(vault::make_server_signer(*opened.store, *opened.access.kek, *cli.seams.random,
+                                               make_id<ServerId>(*cli.seams.random))));
     const std::string path = receipt_path(arguments, settings, *point);
-    const std::string receipt =
-        make_receipt(report, opened.access.identity, *opened.catalog, signer);
-    const auto parent = std::filesystem::absolute(path).parent_path().string();
-    CW_TRY(cli.seams.disk->create_directories(parent));
-    CW_TRY(write_file_atomically(*cli.seams.disk, path, as_bytes(receipt)));
+    CW_TRY(job->outcome(write_receipt(
+        cli, path, make_receipt(report, opened.access.identity, *opened.catalog, signer))));
     const bool proven = report.checked || arguments.bytes_suffice;
     JobEnd end;
     if (proven) {

@@ -44,6 +44,15 @@ check "it leaves a receipt" exit_code_is 0 cli drill --check "$demo/bytes.json"
 check "a monitor reads it as well" exit_code_is 3 drill_of_unknown "" --json
 check "by name" eval "said '\"proven\": *false' && said '\"next\": *\"causeway drill'"
 check "unless its bytes are enough" exit_code_is 0 drill_of_unknown --bytes-suffice
+drill_for() { cli drill "$demo_machine" --bytes-suffice --scratch "$demo/scratch" --receipt "$1" >"$demo/$2.out" 2>&1; }
+drill_for "$demo/both.json" one & one=$!
+drill_for "$demo/both.json" two & two=$!
+wait $one; one=$?
+wait $two; two=$?
+check "two drills of one point at once both end well" test "$one $two" = "0 0"
+check "and leave one receipt, and nothing else" test "$(cd "$demo" && echo both.json*)" = both.json
+check "a receipt that cannot be written fails the drill" eval '! drill_for "$demo/scratch" three'
+check "its job has ended, too" eval '! cli jobs | says "drill.*\(running\|interrupted\)"'
 sed 's/"bytes": [0-9]*/"bytes": 1/' "$demo/receipt.json" > "$demo/forged.json"
 check "a forged receipt is not" exit_code_is 1 cli drill --check "$demo/forged.json"
 check "the machine knows its newest proven point" bash -c "causeway --config '$demo/causeway.toml' machines $demo_machine | grep -q 'proven point: $last'"

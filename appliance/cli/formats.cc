@@ -178,6 +178,10 @@ std::string next_after(const Error& error, const recovery::PageBlobOptions& opti
         case Action::reauth:
             break;
         default:
+            if (options.existing && error.code == Errc::blob_not_found) {
+                return "the disk that " + output +
+                       " names is not there: create it for upload, and take its SAS";
+            }
             if (error.code != Errc::blob_denied) {
                 return {};
             }

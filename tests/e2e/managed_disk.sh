@@ -53,6 +53,9 @@ check "a SAS that everybody reads is refused" exit_code_is 2 into export "$demo/
 check "it is said why" said "$demo/open.sas"
 check "a SAS that the service refuses is told" eval '! into export "$demo/stale.sas" >"$demo/last.out" 2>&1'
 check "with the way to a fresh one" said 'grant-access --access-level Write'
+sed 's#/used?#/gone?#' "$demo/used.sas" | secret_file "$demo/gone.sas"
+check "a disk that is not there is told" eval '! into export "$demo/gone.sas" >"$demo/last.out" 2>&1'
+check "with what to do about it" said 'BLOB_NOT_FOUND.*is not there: create it for upload'
 check "a disk of another size is refused" exit_code_is 3 into export "$demo/small.sas"
 check "a file that is not there is told" eval '! into export "$demo/none.sas" >"$demo/last.out" 2>&1'
 check "a machine fails over into a managed disk" exit_code_is 0 into failover "$demo/used.sas"

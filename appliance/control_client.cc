@@ -34,6 +34,12 @@ std::unexpected<Error> no_answer(httplib::Error error, const std::string& socket
                                        ": systemctl status causewayd");
 }
 
+// Empty where it is no text: who answers may be another program.
+std::string text_of(const nlohmann::json& problem, const char* key) {
+    const auto found = problem.find(key);
+    return found != problem.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 Result<std::string> read_answer(const httplib::Result& result, const std::string& socket_path,
                                 std::int64_t patience_s, SteadyTime asked) {
     if (!result) {
@@ -46,8 +52,8 @@ Result<std::string> read_answer(const httplib::Result& result, const std::string
     if (problem.is_object() && problem.contains("number") && problem["number"].is_number()) {
         const auto code = errc_from_number(problem["number"].get<std::uint16_t>());
         return std::unexpected(Error{.code = code.value_or(Errc::internal),
-                                     .detail = problem.value("detail", std::string{}),
-                                     .next = problem.value("next", std::string{})});
+                                     .detail = text_of(problem, "detail"),
+                                     .next = text_of(problem, "next")});
     }
     return fail(Errc::internal, "HTTP status " + std::to_string(result->status));
 }

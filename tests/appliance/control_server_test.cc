@@ -208,5 +208,24 @@ TEST(PatientQuestionTest, SilenceIsBorneUntilItIsTooLongAndAnAnswerBeginsItAnew)
     EXPECT_NE(given_up.error().detail.find("say the same command again"), std::string::npos);
 }
 
+TEST(ControlClientTest, AnAnswerThatIsNoneOfOursIsAnErrorAndNotTheEnd) {
+    const std::string path = testing::TempDir() + "stranger.sock";
+    ::unlink(path.c_str());
+    httplib::Server stranger;
+    stranger.set_address_family(AF_UNIX);
+    stranger.Get("/v1/status", [](const httplib::Request&, httplib::Response& response) {
+        response.status = 500;
+        response.set_content(R"({"number":1001,"detail":{"a":1},"next":7})", "application/json");
+    });
+    ASSERT_TRUE(stranger.bind_to_port(path, 80));
+    const std::jthread listening([&] { stranger.listen_after_bind(); });
+    const auto answer = ControlClient{path, 60}.get("status");
+    stranger.stop();
+    ::unlink(path.c_str());
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code, Errc::io_error);
+    EXPECT_EQ(advice_of(answer.error()), next_of(Errc::io_error));
+}
+
 }  // namespace
 }  // namespace cw::appliance

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <iterator>
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -58,8 +57,10 @@ Result<OpenedRuns> open_runs(Cli& cli, bool write) {
 }
 
 // As `causeway jobs` has it: a run whose program is dead is interrupted, and so is its step.
-json run_json(const Plan& plan, const std::optional<PlanRun>& run, WallMicros now) {
-    json out{{"plan", plan.name}, {"state", "never run"}, {"steps", json::array()}};
+// `unrun`: the state without a run.
+json run_json(const Plan& plan, const std::optional<PlanRun>& run, WallMicros now,
+              std::string_view unrun) {
+    json out{{"plan", plan.name}, {"state", unrun}, {"steps", json::array()}};
     if (run) {
         const json job = plan_job_json(*run, now);
         out["job"] = job["id"];
@@ -84,8 +85,8 @@ json run_json(const Plan& plan, const std::optional<PlanRun>& run, WallMicros no
 }
 
 void print_run(Cli& cli, const std::string& file, const Plan& plan,
-               const std::optional<PlanRun>& run) {
-    json out = run_json(plan, run, cli.seams.clock->wall());
+               const std::optional<PlanRun>& run, std::string_view unrun = "never run") {
+    json out = run_json(plan, run, cli.seams.clock->wall(), unrun);
     if (out.contains("next")) {
         out["next"] = "causeway plan run " + file;
     }
@@ -126,12 +127,11 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
                              escape_for_display(detail).c_str());
             },
         .places = [&cli](const PlanStep& step) -> Result<std::vector<std::string>> {
-            std::vector<std::string> paths;
-            if (!is_in_azure(step)) {
-                CW_TRY_ASSIGN(const auto places, places_of(cli, step));
-                std::ranges::transform(places, std::back_inserter(paths), &DiskOutput::path);
+            if (is_in_azure(step)) {
+                return {};
             }
-            return paths;
+            CW_TRY_ASSIGN(const auto places, places_of(cli, step));
+            return paths_of(places);
         },
         .cancelled = stop_requested};
     stop_on_signals();
@@ -142,9 +142,9 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
 }
 
 // Why the step would fail as things are; nullopt: nothing says so.
-std::optional<std::string> trouble_of(Cli& cli, const PlanStep& step) {
+std::optional<std::string> trouble_of(Cli& cli, const PlanStep& step, const StepRun* before) {
     if (step.kind == StepKind::failover) {
-        const auto checked = check_places(cli, step);
+        const auto checked = check_places(cli, step, before);
         return checked ? std::nullopt : std::optional(to_string(checked.error()));
     }
     if (step.kind == StepKind::script && step.command.front().starts_with('/') &&
@@ -160,6 +160,7 @@ Result<void> check(Cli& cli, const PlanArguments& arguments) {
     CW_TRY_ASSIGN(const Plan plan, read_plan(cli, arguments.file));
     CW_TRY_ASSIGN(const OpenedRuns opened, open_runs(cli, false));
     CW_TRY_ASSIGN(const auto earlier, opened.runs->load(plan.name));
+    const bool unfinished = goes_on(plan, earlier);
     const auto steps = steps_to_do(plan, earlier);
     CW_TRY_ASSIGN(const auto refused, refused_steps(steps, *opened.machines, *cli.seams.random,
                                                     cli.seams.clock->wall()));
@@ -174,12 +175,14 @@ Result<void> check(Cli& cli, const PlanArguments& arguments) {
         if (found != refused.end()) {
             complain(*step, to_string(found->why));
         }
-        if (const auto trouble = trouble_of(cli, *step)) {
+        const StepRun* before = unfinished ? earlier->find(step->name) : nullptr;
+        if (const auto trouble = trouble_of(cli, *step, before)) {
             complain(*step, *trouble);
         }
     }
     if (result) {
-        print_run(cli, arguments.file, plan, std::nullopt);
+        print_run(cli, arguments.file, plan, unfinished ? earlier : std::nullopt,
+                  earlier ? "begins anew" : "never run");
     }
     return result;
 }

@@ -2,10 +2,12 @@
 
 #include "appliance/cli/formats.h"
 #include "appliance/cli/point.h"
+#include "appliance/operator/plan_run.h"
 #include "egress/volume/target_probe.h"
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 namespace cw::appliance {
 namespace {
@@ -37,6 +39,12 @@ Result<void> check_place(Cli& cli, const DiskOutput& output, bool force) {
 
 }  // namespace
 
+std::vector<std::string> paths_of(const std::vector<DiskOutput>& places) {
+    std::vector<std::string> paths;
+    std::ranges::transform(places, std::back_inserter(paths), &DiskOutput::path);
+    return paths;
+}
+
 bool is_in_azure(const PlanStep& step) {
     const auto format = std::ranges::find(step.command, "--format");
     return format != step.command.end() &&
@@ -66,12 +74,17 @@ Result<std::vector<DiskOutput>> places_of(Cli& cli, const PlanStep& step) {
     return place_outputs(*opened.catalog, *found, request);
 }
 
-Result<void> check_places(Cli& cli, const PlanStep& step) {
+Result<void> check_places(Cli& cli, const PlanStep& step, const StepRun* before) {
     CW_TRY_ASSIGN(const auto places, places_of(cli, step));
+    if (is_in_azure(step)) {
+        return {};
+    }
+    bool replaces = step.force;
+    if (!replaces && before != nullptr && before->state != StepState::pending) {
+        CW_TRY_ASSIGN(replaces, finds_its_own(*before, paths_of(places)));
+    }
     for (const DiskOutput& place : places) {
-        if (!is_in_azure(step)) {
-            CW_TRY(check_place(cli, place, step.force));
-        }
+        CW_TRY(check_place(cli, place, replaces));
     }
     return {};
 }

@@ -14,13 +14,15 @@ namespace cw::appliance {
 // Whether the step's output is in the cloud, where nobody but the service knows what is there.
 bool is_in_azure(const PlanStep& step);
 
+std::vector<std::string> paths_of(const std::vector<DiskOutput>& places);
+
 // Where the step brings every disk of its point. Errors: those of open_catalog, find_point and
 // place_outputs.
 Result<std::vector<DiskOutput>> places_of(Cli& cli, const PlanStep& step);
 
-// Whether the step's point is there and every disk of it has its place. Errors: those of places_of;
-// file_exists, target_unsafe.
-Result<void> check_places(Cli& cli, const PlanStep& step);
+// Whether the step's point is there and every disk of it has its place. `before`: how an unfinished
+// run has left the step, null without one. Errors: those of places_of; file_exists, target_unsafe.
+Result<void> check_places(Cli& cli, const PlanStep& step, const StepRun* before);
 
 // A plan that was run to its end, or is begun anew by `restart`, would stop where it finds what it
 // brought back then, in the middle of the scripts. `file`: the plan's. Errors: file_exists, before

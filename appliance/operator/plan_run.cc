@@ -26,6 +26,32 @@ std::optional<WallMicros> touched(const std::string& path, bool& device) {
     return WallMicros{st.st_ctim.tv_sec * (ns_per_s / ns_per_us) + st.st_ctim.tv_nsec / ns_per_us};
 }
 
+}  // namespace
+
+Result<bool> finds_its_own(const StepRun& before, const std::vector<std::string>& paths) {
+    bool found = false;
+    for (const std::string& path : paths) {
+        bool device = false;
+        const auto at = touched(path, device);
+        if (!at) {
+            continue;
+        }
+        // One that was killed has left its last sign of life, not its end.
+        const std::int64_t late_us = before.state == StepState::running ? last_words_us : 0;
+        if (before.state == StepState::pending || device ||
+            raw(*at) > raw(before.ended) + late_us) {
+            return fail(Errc::file_exists,
+                        path +
+                            " is not what this run of the plan brought back: move it away, "
+                            "name another output, or let the step say force = true");
+        }
+        found = true;
+    }
+    return found;
+}
+
+namespace {
+
 // One step of the run, as the operator's program sees it.
 class Runner {
 public:
@@ -49,34 +75,12 @@ public:
         });
     }
 
-    // Whether the step finds a disk of its own, and may replace it. A disk gets its name when it is
-    // whole, while the try that brings it back is alive: what was there before, and what was
-    // touched after, is somebody's, as a device always is. Errors: file_exists; why it cannot be
-    // known.
     Result<bool> finds_its_own(const PlanStep& step, const StepRun& before) {
         if (step.kind != StepKind::failover || step.force) {
             return false;
         }
-        bool found = false;
         CW_TRY_ASSIGN(const auto places, context_.places(step));
-        for (const std::string& path : places) {
-            bool device = false;
-            const auto at = touched(path, device);
-            if (!at) {
-                continue;
-            }
-            // One that was killed has left its last sign of life, not its end.
-            const std::int64_t late_us = before.state == StepState::running ? last_words_us : 0;
-            if (before.state == StepState::pending || device ||
-                raw(*at) > raw(before.ended) + late_us) {
-                return fail(Errc::file_exists,
-                            path +
-                                " is not what this run of the plan brought back: move it away, "
-                                "name another output, or let the step say force = true");
-            }
-            found = true;
-        }
-        return found;
+        return appliance::finds_its_own(before, places);
     }
 
     Result<std::string> execute(const PlanStep& step, bool replace) {

@@ -17,6 +17,13 @@ struct PlanContext {
     std::function<Result<std::vector<std::string>>(const PlanStep&)> places;
     std::function<bool()> cancelled = {};  // Asked often.
 };
+
+// Whether there is, in the places of a failover step without `force`, what an earlier try of this
+// run brought back, and so may be replaced. A disk gets its name when it is whole, while the try
+// that brings it back is alive: what was there before, and what was touched after, is somebody's,
+// as a device always is. `before`: how the run has left the step. Errors: file_exists.
+Result<bool> finds_its_own(const StepRun& before, const std::vector<std::string>& paths);
+
 // Runs what is not done yet. `confirmed`: manual steps that a person has done.
 // A step that was interrupted, by `cancelled` or because its runner was killed, is run again. What
 // a failover finds in its place stays there and ends the run, unless an earlier try of this run

@@ -25,12 +25,15 @@ Result<void> take_step(MachineRecord& record, const JobHolder& self, Random& ran
 
 }  // namespace
 
+bool goes_on(const Plan& plan, const std::optional<PlanRun>& earlier) {
+    return earlier && earlier->state != JobState::succeeded && earlier->plan == plan.hash;
+}
+
 std::vector<const PlanStep*> steps_to_do(const Plan& plan, const std::optional<PlanRun>& earlier) {
-    const bool goes_on =
-        earlier && earlier->state != JobState::succeeded && earlier->plan == plan.hash;
+    const bool unfinished = goes_on(plan, earlier);
     std::vector<const PlanStep*> steps;
     for (const PlanStep& step : plan.steps) {
-        const StepRun* seen = goes_on ? earlier->find(step.name) : nullptr;
+        const StepRun* seen = unfinished ? earlier->find(step.name) : nullptr;
         if (seen == nullptr || seen->state != StepState::done) {
             steps.push_back(&step);
         }

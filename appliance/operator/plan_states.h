@@ -11,6 +11,9 @@ struct RefusedStep {
     Error why;
 };
 
+// Whether a run that begins now goes on with `earlier`: it was not finished, and is of this file.
+bool goes_on(const Plan& plan, const std::optional<PlanRun>& earlier);
+
 // What a run that begins now would do: every step, or those that an unfinished run of the same file
 // has not done. Borrowed of `plan`.
 std::vector<const PlanStep*> steps_to_do(const Plan& plan, const std::optional<PlanRun>& earlier);

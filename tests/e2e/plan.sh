@@ -104,6 +104,33 @@ echo \$\$ > $demo/fails.pid
 exec sleep 3600
 S
 chmod +x "$demo/fails"
+cat > "$demo/own.toml" <<P
+name = "own"
+[[group]]
+name = "only"
+[[group.step]]
+name = "db"
+machine = "$demo_machine"
+output = "$demo/own.img"
+[[group.step]]
+name = "fails"
+script = ["$demo/fails"]
+P
+causeway --config "$demo/causeway.toml" plan run "$demo/own.toml" >"$demo/last.out" 2>&1 &
+plan_pid=$!
+demo_pids+=($plan_pid)
+while kill -0 $plan_pid 2>/dev/null && [ ! -e "$demo/own.img" ]; do :; done # Whole, and noted by nobody as a rule.
+kill -9 $plan_pid
+wait $plan_pid 2>/dev/null
+check "of a run that was killed behind a disk, a check says what going on would do" exit_code_is 0 cli plan check "$demo/own.toml"
+check "and how far the run is" said 'plan own: interrupted'
+touch "$demo/calm"
+check "it goes on" exit_code_is 0 cli plan run "$demo/own.toml"
+check "a check of a run that would begin anew finds what it brought back" exit_code_is 1 cli plan check "$demo/own.toml"
+rm "$demo/own.img"
+check "without that it says that it begins anew" eval 'cli plan check "$demo/own.toml" | says "plan own: begins anew"'
+exit_code_is 0 cli undo-failover "$demo_machine" || die "the failover cannot be given up"
+rm "$demo/calm"
 cat > "$demo/moves.toml" <<P
 name = "moves"
 [[group]]

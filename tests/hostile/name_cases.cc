@@ -208,8 +208,13 @@ void paths(const Target& target) {
 void run_name_cases(const Target& target) {
     std::uint64_t machine = 3000;
     for (const std::string& text : weapons) {
+        std::string wrong = say_everywhere(target, machine++, text);
+        // Who idles while the store is slow may be asked to give its credit back: it comes again.
+        for (int i = 0; i < 10 && wrong.contains(test::server_said_goodbye); ++i) {
+            wrong = say_everywhere(target, machine++, text);
+        }
         report("name: " + escape_for_display(text, 40) + " is data wherever an agent may say it",
-               say_everywhere(target, machine++, text));
+               wrong);
     }
     too_long(target);
     paths(target);

@@ -141,6 +141,13 @@ Result<OutFrame> TestClient::receive(wire::FrameType type) {
         if (frame.header.type == type) {
             return frame;
         }
+        if (frame.header.type == wire::FrameType::goodbye) {
+            return fail(Errc::connection_lost, server_said_goodbye);
+        }
+        if (frame.header.type == wire::FrameType::error) {
+            const auto error = frame.as<wire::ErrorMessage>();
+            return fail(static_cast<Errc>(error.code), error.detail);
+        }
     }
     return fail(Errc::unreachable, "no such frame");
 }

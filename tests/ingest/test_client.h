@@ -14,6 +14,8 @@
 
 namespace cw::test {
 
+inline constexpr const char* server_said_goodbye = "the server said goodbye";
+
 class TestClient {
 public:
     // Connects TCP to loopback; `context` may be null for a client that never speaks TLS.
@@ -32,7 +34,8 @@ public:
     Result<void> send(Bytes bytes);
     // The next frame. Errors: connection_lost (closed), unreachable (nothing for 10 s).
     Result<OutFrame> receive();
-    // Skips other frames until one of `type`, at most a thousand.
+    // Skips other frames until one of `type`, at most a thousand. Errors: also what an ERROR says,
+    // and connection_lost with server_said_goodbye.
     Result<OutFrame> receive(wire::FrameType type);
     // Raw bytes below TLS.
     Result<void> send_plain(Bytes bytes);

@@ -51,11 +51,13 @@ std::string scratch_of(const DrillArguments& arguments) {
     return arguments.scratch.empty() ? temporary_directory() : arguments.scratch;
 }
 
+// One that says more is never replaced by one that says less.
 std::string receipt_path(const DrillArguments& arguments, const config::Settings& settings,
-                         const vault::PointEntry& point) {
-    return arguments.receipt.empty() ? settings.server_state_dir + "/receipts/" +
-                                           arguments.machine + "-" + to_string(point.id) + ".json"
-                                     : arguments.receipt;
+                         const DrillReport& report) {
+    return arguments.receipt.empty()
+               ? settings.server_state_dir + "/receipts/" + arguments.machine + "-" +
+                     to_string(report.point.id) + (report.checked ? ".json" : "-bytes.json")
+               : arguments.receipt;
 }
 
 // Two drills of a point may end at once: each writes a file of its own, and the later one stays.
@@ -160,7 +162,7 @@ Result<void> drill(Cli& cli, const DrillArguments& arguments) {
         const vault::ServerSigner signer,
         job->outcome(vault::make_server_signer(*opened.store, *opened.access.kek, *cli.seams.random,
                                                make_id<ServerId>(*cli.seams.random))));
-    const std::string path = receipt_path(arguments, settings, *point);
+    const std::string path = receipt_path(arguments, settings, report);
     CW_TRY(job->outcome(write_receipt(
         cli, path, make_receipt(report, opened.access.identity, *opened.catalog, signer))));
     const bool proven = report.checked || arguments.bytes_suffice;
@@ -189,7 +191,9 @@ void add_drill_command(CLI::App& app, Cli& cli) {
     auto arguments = std::make_shared<DrillArguments>();
     command->add_option("MACHINE", arguments->machine, "Its id");
     add_point_option(*command, "--point", arguments->point);
-    command->add_option("--receipt", arguments->receipt, "File; else in state_dir/receipts");
+    command->add_option("--receipt", arguments->receipt,
+                        "File; else in state_dir/receipts, MACHINE-POINT.json, or "
+                        "MACHINE-POINT-bytes.json if its bytes alone are proven");
     command->add_option("--scratch", arguments->scratch,
                         "Directory with room for the disks; else the system's for temporary files");
     command->add_flag("--boot", arguments->boot, "Boot the disks in QEMU, without a network");

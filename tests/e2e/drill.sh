@@ -42,6 +42,7 @@ check "it says what was not checked" said 'partition 2: not checked'
 check "and what would prove it" said "next: causeway drill $demo_machine --point $last --boot .* --point $last --bytes-suffice"
 check "it leaves a receipt" exit_code_is 0 cli drill --check "$demo/bytes.json"
 check "a monitor reads it as well" exit_code_is 3 drill_of_unknown "" --json
+check "its receipt takes no better one's place" test -e "$demo/state/receipts/$demo_machine-$last-bytes.json" -a ! -e "$demo/state/receipts/$demo_machine-$last.json"
 check "by name" eval "said '\"proven\": *false' && said '\"next\": *\"causeway drill'"
 check "unless its bytes are enough" exit_code_is 0 drill_of_unknown --bytes-suffice
 drill_for() { cli drill "$demo_machine" --bytes-suffice --scratch "$demo/scratch" --receipt "$1" >"$demo/$2.out" 2>&1; }

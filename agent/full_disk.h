@@ -9,7 +9,7 @@
 
 namespace cw::agent {
 
-// Says so in the detail of a spool_full; other errors stay as they are. `directory`: of the files.
+// Of a disk_full; other errors stay as they are. `directory`: of the files.
 inline Error name_full_disk(Error error, const std::string& directory) {
     return cw::name_full_disk(std::move(error), directory, "this agent");
 }

@@ -2,6 +2,7 @@
 
 #include "appliance/event_line.h"
 #include "base/assert.h"
+#include "base/full_disk.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -15,10 +16,6 @@ const std::string subject = "events";
 // What waits for a disk that fails: the oldest is given up first.
 constexpr std::size_t unwritten_max = 1 * mib;
 constexpr std::int64_t damage_shown_ns = 60 * ns_per_s;
-
-std::string directory_of(const std::string& path) {
-    return path.substr(0, path.rfind('/'));
-}
 
 }  // namespace
 
@@ -163,7 +160,7 @@ Result<void> EventLog::append() {
     }
     if (auto written = write_at(*disk_, *file_, size_, as_bytes(unwritten_), true); !written) {
         file_.reset();  // A part of it may be there: open_file() cuts it off.
-        return written;
+        return name_full_file(std::move(written), path_);
     }
     size_ += unwritten_.size();
     unwritten_.clear();
@@ -172,8 +169,9 @@ Result<void> EventLog::append() {
 
 // As long as its good lines are: what was written in part is written again as a whole.
 Result<void> EventLog::open_file() {
-    CW_TRY_ASSIGN(auto file, disk_->open(path_, {.write = true, .create = true}));
-    CW_TRY(disk_->sync_directory(directory_of(path_)));
+    CW_TRY_ASSIGN(auto file,
+                  name_full_file(disk_->open(path_, {.write = true, .create = true}), path_));
+    CW_TRY(disk_->sync_directory(parent_of(path_)));
     CW_TRY(disk_->resize(*file, size_, false));
     file_ = std::move(file);
     return {};

@@ -1,5 +1,6 @@
 #include "appliance/site_records.h"
 
+#include "base/full_disk.h"
 #include "egress/vault/manifest.h"
 
 #include <algorithm>
@@ -18,7 +19,24 @@ config::Settings with_site_records(config::Settings settings) {
     return settings;
 }
 
-Result<void> make_site_records(const config::Settings& settings, SystemSeams& seams) {
+Error of_site_records(Error error, const config::Settings& settings) {
+    if (!is_master_target(settings)) {
+        return error;
+    }
+    if (error.code == Errc::vault_full) {
+        error.code = Errc::disk_full;
+        return name_full_disk(std::move(error), settings.server_state_dir, "a master target");
+    }
+    if (error.code == Errc::key_unavailable) {
+        error.next = "put " + with_site_records(settings).security_kek_file +
+                     " back from a backup of the state directory";
+    }
+    return error;
+}
+
+namespace {
+
+Result<void> make_records(const config::Settings& settings, SystemSeams& seams) {
     CW_TRY_ASSIGN(const auto stores, open_stores(settings, seams, true));
     const auto there = vault::open_vault(*stores->make());
     if (!there && there.error().code == Errc::vault_missing) {
@@ -26,6 +44,13 @@ Result<void> make_site_records(const config::Settings& settings, SystemSeams& se
         return {};
     }
     return there ? Result<void>{} : std::unexpected(there.error());
+}
+
+}  // namespace
+
+Result<void> make_site_records(const config::Settings& settings, SystemSeams& seams) {
+    auto made = make_records(settings, seams);
+    return made ? made : std::unexpected(of_site_records(made.error(), settings));
 }
 
 Result<std::vector<MachineId>> machines_with_targets(const config::Settings& settings) {

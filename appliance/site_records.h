@@ -15,6 +15,10 @@ namespace cw::appliance {
 // of any other role as given.
 config::Settings with_site_records(config::Settings settings);
 
+// What went wrong with them, in a master target's words: it has no vault that could be full, and no
+// [security] kek_file. Of any other role, and any other error, as given.
+Error of_site_records(Error error, const config::Settings& settings);
+
 // Makes them unless they are there; the master target's daemon does at its start, so that they
 // belong to its user. Errors: those of create_vault_access().
 Result<void> make_site_records(const config::Settings& settings, SystemSeams& seams);

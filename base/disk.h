@@ -68,7 +68,7 @@ public:
     virtual Result<void> sync_directory(const std::string& directory) = 0;
     virtual Result<bool> exists(const std::string& path) = 0;
     // Makes the file exactly `bytes` long; with `allocate`, reserves the space on the device.
-    // Errors: spool_full when the device has no room, io_error.
+    // Errors: disk_full when the device has no room, io_error.
     virtual Result<void> resize(File& file, std::uint64_t bytes, bool allocate) = 0;
     virtual Result<std::uint64_t> free_bytes(const std::string& directory) = 0;
 
@@ -93,6 +93,9 @@ Result<std::unique_ptr<Disk>> make_uring_disk(unsigned queue_depth);
 std::unique_ptr<Disk> make_posix_disk();
 // io_uring if the kernel allows it and no sanitizer is compiled in, else POSIX.
 std::unique_ptr<Disk> make_best_disk(unsigned queue_depth);
+
+// The directory that `path` lies in: "." for a bare name, "/" for what lies in the root.
+std::string parent_of(const std::string& path);
 
 // Blocking conveniences over any Disk, for formats, tools and start-up. They pump poll(), so they
 // are not called from a `done`. read_at returns less than asked for only at the end of the file.

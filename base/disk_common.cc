@@ -28,6 +28,8 @@ std::int64_t run(Disk& disk, DiskRequest& request) {
     }
 }
 
+}  // namespace
+
 std::string parent_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
     if (slash == std::string::npos) {
@@ -35,8 +37,6 @@ std::string parent_of(const std::string& path) {
     }
     return slash == 0 ? "/" : path.substr(0, slash);
 }
-
-}  // namespace
 
 void Transfer::begin(DiskRequest& request) {
     CW_ASSERT(request.file != nullptr && request.done != nullptr);
@@ -153,7 +153,7 @@ Result<void> write_at(Disk& disk, File& file, std::uint64_t offset, Bytes bytes,
         const std::int64_t moved = run(disk, request);
         if (moved < 0) {
             const bool no_room = moved == -ENOSPC || moved == -EDQUOT;
-            return fail_errno(no_room ? Errc::spool_full : Errc::io_error, "write",
+            return fail_errno(no_room ? Errc::disk_full : Errc::io_error, "write",
                               static_cast<int>(-moved));
         }
         CW_ASSERT(static_cast<std::size_t>(moved) == step);
@@ -188,23 +188,6 @@ Result<ByteVector> read_file(Disk& disk, const std::string& path, std::size_t ma
     CW_TRY_ASSIGN(const std::size_t got, read_at(disk, *file, 0, bytes));
     bytes.resize(got);
     return bytes;
-}
-
-Result<void> write_file_atomically(Disk& disk, const std::string& path, Bytes bytes,
-                                   unsigned mode) {
-    const std::string temporary = path + ".new";
-    CW_TRY_ASSIGN(const bool left_over, disk.exists(temporary));
-    if (left_over) {  // Of a run that was cut short; its mode may be another one.
-        CW_TRY(disk.remove(temporary));
-    }
-    CW_TRY_ASSIGN(
-        const auto file,
-        disk.open(temporary, {.write = true, .create = true, .exclusive = true, .mode = mode}));
-    CW_TRY(write_at(disk, *file, 0, bytes, false));
-    CW_TRY(sync_file(disk, *file));
-    CW_TRY(disk.rename(temporary, path));
-    // Without this the rename may not survive a power cut.
-    return disk.sync_directory(parent_of(path));
 }
 
 }  // namespace cw

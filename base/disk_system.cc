@@ -23,8 +23,8 @@ std::unexpected<Error> fail_system(const char* what, const std::string& path) {
     const Errc code = error == ENOENT   ? Errc::not_found
                       : error == EEXIST ? Errc::file_exists
                       : error == EBUSY  ? Errc::target_unsafe
-                      : error == ENOSPC ? Errc::spool_full
-                      : error == EDQUOT ? Errc::spool_full
+                      : error == ENOSPC ? Errc::disk_full
+                      : error == EDQUOT ? Errc::disk_full
                                         : Errc::io_error;
     return fail_errno(code, std::string(what) + " " + path, error);
 }

@@ -1,6 +1,5 @@
-// What a full disk means to whoever writes files of their own: not a server's cache, of which the
-// code speaks, but the file system beneath them. Free some space there, and it goes on.
-// Thread-safety: values.
+// Which file system is full, of an error that says that one is. Its writer knows, who is near.
+// Thread-safety: values and free functions without state.
 #pragma once
 
 #include "base/error.h"
@@ -11,17 +10,12 @@
 
 namespace cw {
 
-// Says so in the detail of a spool_full, once: who is nearer to the file knows better. Other errors
-// stay as they are. `path`: of the file, or of the files' directory; `writer`: whose they are.
-inline Error name_full_disk(Error error, const std::string& path, std::string_view writer) {
-    constexpr std::string_view mark = "this is no server's cache: ";
-    if (error.code == Errc::spool_full && !error.detail.starts_with(mark)) {
-        error.detail = std::string(mark) + "free some space on the file system of " + path +
-                       ", where " + std::string(writer) + " writes (" + std::move(error.detail) +
-                       "); see: df -h " + path;
-    }
-    return error;
-}
+// Names the place in a disk_full and in its advice, once: who is nearer to the file knows better.
+// Other errors stay as they are. `path`: of the file, or of the files' directory; `writer`: whose
+// they are. The advice names what still exists when a work directory is gone again.
+Error name_full_disk(Error error, const std::string& path, std::string_view writer);
+// The same where it is one file at `path` that is written.
+Error name_full_file(Error error, const std::string& path);
 
 template <typename T>
 Result<T> name_full_disk(Result<T> result, const std::string& path, std::string_view writer) {
@@ -30,5 +24,20 @@ Result<T> name_full_disk(Result<T> result, const std::string& path, std::string_
     }
     return result;
 }
+
+template <typename T>
+Result<T> name_full_file(Result<T> result, const std::string& path) {
+    if (!result) {
+        return std::unexpected(name_full_file(std::move(result).error(), path));
+    }
+    return result;
+}
+
+// Whether it is for want of room that a program of others, whose messages `output` holds, failed.
+bool tells_full_disk(std::string_view output) noexcept;
+
+// Where the file system of `path` is mounted, absolute; of a `path` that does not exist, where it
+// would be. What exists in a simulation alone is its own answer.
+std::string mount_of(const std::string& path);
 
 }  // namespace cw

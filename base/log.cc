@@ -131,26 +131,24 @@ std::size_t decode_utf8(std::string_view text, char32_t& code_point) noexcept {
     return overlong || surrogate || code_point > 0x10ffff ? 0 : length;
 }
 
-// Characters that could end a line, change what a terminal shows, or close our quotes.
+// Characters that could end a line or change what a terminal shows.
 bool is_unsafe(char32_t c) noexcept {
     const bool control = c < 0x20 || (c >= 0x7f && c <= 0x9f);
-    const bool syntax = c == '"' || c == '\\';
+    const bool syntax = c == '\\';  // Of what is written instead.
     const bool separator = c == 0x2028 || c == 0x2029 || c == 0xfeff;
     const bool bidirectional = c == 0x061c || c == 0x200e || c == 0x200f ||
                                (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
     return control || syntax || separator || bidirectional;
 }
 
-}  // namespace
-
-std::string escape_for_display(std::string_view text, std::size_t max) {
+std::string escape(std::string_view text, std::size_t max, bool quotes) {
     std::string out;
     while (!text.empty()) {
         char32_t code_point = 0;
         const std::size_t length = decode_utf8(text, code_point);
         const std::size_t taken = length == 0 ? 1 : length;
         std::string piece;
-        if (length == 0 || is_unsafe(code_point)) {
+        if (length == 0 || is_unsafe(code_point) || (quotes && code_point == '"')) {
             for (std::size_t i = 0; i < taken; ++i) {
                 const auto byte = static_cast<unsigned char>(text[i]);
                 piece += {'\\', 'x', hex_digits[byte >> 4], hex_digits[byte & 15]};
@@ -168,9 +166,15 @@ std::string escape_for_display(std::string_view text, std::size_t max) {
     return out;
 }
 
+}  // namespace
+
+std::string escape_for_display(std::string_view text, std::size_t max) {
+    return escape(text, max, false);
+}
+
 LogField::LogField(std::string_view k, std::string_view text) : key(k) {
     // Quotes and the ellipsis fit beneath the limit as well.
-    value = escape_for_display(text, field_bytes_max - 2 - ellipsis.size());
+    value = escape(text, field_bytes_max - 2 - ellipsis.size(), true);
     if (needs_quotes(value)) {
         value = '"' + value + '"';
     }

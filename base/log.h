@@ -54,8 +54,8 @@ inline void log_error(std::string_view event, std::initializer_list<LogField> fi
 void set_log_level(LogLevel level);
 // Errors: config_invalid.
 Result<LogLevel> parse_log_level(std::string_view text);
-// Printable, one-line form of untrusted text: control, quote, backslash, bidi and non-UTF-8 bytes
-// become \xNN; cut at `max` bytes with "…".
+// Printable, one-line form of untrusted text: control, backslash, bidi and non-UTF-8 bytes become
+// \xNN, as a quote does in a log's field; cut at `max` bytes with "…".
 std::string escape_for_display(std::string_view text, std::size_t max = 256);
 
 }  // namespace cw

@@ -80,7 +80,7 @@ public:
     virtual ~Spool() = default;
 
     // Opens or creates the spool, scans it (never trusting the page cache) and leaves it ready.
-    // Errors: io_error, spool_full (no space for the file), spool_tampered (other identity, size
+    // Errors: io_error, disk_full (no space for the file), spool_tampered (other identity, size
     // changed, a file is missing or both superblocks are damaged), format_unsupported, usage.
     // `disk`, `clock`, `random`, `conditions`, `metrics` outlive the spool.
     struct Context {

@@ -24,11 +24,6 @@ Result<bool> is_block_device(const std::string& path) {
     return true;
 }
 
-std::string parent_of(const std::string& path) {
-    const auto slash = path.rfind('/');
-    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
-
 }  // namespace
 
 OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force)

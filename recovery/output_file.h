@@ -21,7 +21,7 @@ public:
     // Without `force` an existing path is refused; a device is always an existing path.
     // Errors: file_exists; in_use (another command writes it); target_unsafe (a device that is in
     // use, as TargetProbe::check_unused() says, or smaller than `bytes`; something that is neither
-    // file nor block device, whatever `force` says); spool_full (no room), io_error.
+    // file nor block device, whatever `force` says); disk_full (no room), io_error.
     static Result<OutputFile> create(Disk& disk, const std::string& path, std::uint64_t bytes,
                                      bool force);
     OutputFile(OutputFile&&) noexcept = default;

@@ -3,6 +3,7 @@
 #include "agent/hrl/hrl_file.h"
 #include "agent/hrl/hrl_reader.h"
 #include "agent/scan/block_image.h"
+#include "base/full_disk.h"
 #include "base/ids.h"
 
 #include <algorithm>
@@ -16,6 +17,9 @@ constexpr std::size_t diff_block_bytes = 64 * kib;
 
 Result<std::uint64_t> write_hrl_diff(const HrlDiffRequest& request, Disk& disk, Clock& clock,
                                      Random& random) {
+    const auto at_output = [&request](auto result) {
+        return name_full_file(std::move(result), request.output);
+    };
     CW_TRY_ASSIGN(const auto from, open_image(request.from, ImageAccess::read_only));
     CW_TRY_ASSIGN(const auto to, open_image(request.to, ImageAccess::read_only));
     if (from->size() != to->size()) {
@@ -32,18 +36,18 @@ Result<std::uint64_t> write_hrl_diff(const HrlDiffRequest& request, Disk& disk, 
         return fail(Errc::file_exists, request.output);
     }
     CW_TRY_ASSIGN(HrlFile log,
-                  HrlFile::begin(disk, request.output + ".part", header, clock.wall()));
+                  at_output(HrlFile::begin(disk, request.output + ".part", header, clock.wall())));
     ByteVector old(diff_block_bytes), fresh(diff_block_bytes);
     for (std::uint64_t at = 0; at < to->size(); at += diff_block_bytes) {
         const std::size_t length = std::min<std::uint64_t>(diff_block_bytes, to->size() - at);
         CW_TRY(from->read(at, MutableBytes(old).first(length)));
         CW_TRY(to->read(at, MutableBytes(fresh).first(length)));
         if (!std::equal(fresh.begin(), fresh.begin() + static_cast<long>(length), old.begin())) {
-            CW_TRY(log.write(at, Bytes(fresh).first(length), clock.wall()));
+            CW_TRY(at_output(log.write(at, Bytes(fresh).first(length), clock.wall())));
         }
     }
-    CW_TRY(log.close(clock.wall()));
-    CW_TRY(log.publish(request.output));
+    CW_TRY(at_output(log.close(clock.wall())));
+    CW_TRY(at_output(log.publish(request.output)));
     return log.entries();
 }
 

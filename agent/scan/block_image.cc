@@ -67,7 +67,10 @@ public:
                 continue;
             }
             if (n <= 0) {
-                return fail_errno(Errc::io_error, "write " + path_, n < 0 ? errno : EIO);
+                const int error = n < 0 ? errno : EIO;
+                const bool no_room = error == ENOSPC || error == EDQUOT;
+                return fail_errno(no_room ? Errc::disk_full : Errc::io_error, "write " + path_,
+                                  error);
             }
             bytes = bytes.subspan(static_cast<std::size_t>(n));
             offset += static_cast<std::uint64_t>(n);

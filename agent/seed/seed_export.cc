@@ -3,6 +3,7 @@
 #include "agent/scan/block_set.h"
 #include "agent/session/own_identity.h"
 #include "base/checksum.h"
+#include "base/full_disk.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -181,15 +182,18 @@ Result<ByteVector> export_seed(const SeedExport& request, cw::Disk& disk, Clock&
     manifest.format = request.output.format;
     const SeedFile partial{request.output.path + std::string(partial_suffix),
                            request.output.format};
-    CW_TRY_ASSIGN(auto out, create_seed_file(partial, manifest.size_bytes, disk, clock));
-    const auto copied = copy(source, *out, manifest, progress);
-    out.reset();
+    auto out = create_seed_file(partial, manifest.size_bytes, disk, clock);
+    const auto copied =
+        out ? copy(source, **out, manifest, progress) : std::unexpected(out.error());
+    out = std::unique_ptr<BlockImage>();
     if (!copied) {
         (void)disk.remove(partial.path);  // Whoever ran out of room needs it for the next attempt.
-        return std::unexpected(copied.error());
+        return std::unexpected(name_full_file(copied.error(), request.output.path));
     }
     manifest.still = source.still();
-    CW_TRY_ASSIGN(manifest.file_bytes, publish(partial.path, request.output.path, disk));
+    CW_TRY_ASSIGN(
+        manifest.file_bytes,
+        name_full_file(publish(partial.path, request.output.path, disk), request.output.path));
     ByteVector encoded = encode_seed_manifest(manifest);
     CW_TRY(write_file_atomically(disk, manifest_path, encoded));
     return encoded;

@@ -1,6 +1,7 @@
 #include "agent/seed/seed_file.h"
 
 #include "agent/child_process.h"
+#include "base/full_disk.h"
 
 #include <algorithm>
 #include <array>
@@ -37,51 +38,69 @@ std::string node_of(const SeedFile& file) {
 
 std::unexpected<Error> fail_nbd(Errc code, const std::string& what) {
     const char* const text = ::nbd_get_error();
-    return fail(code, what + ": " + (text != nullptr ? text : "unknown NBD error"));
+    return fail(::nbd_get_errno() == ENOSPC ? Errc::disk_full : code,
+                what + ": " + (text != nullptr ? text : "unknown NBD error"));
 }
 
-Result<void> wait_for(ChildProcess& child) {
+Result<void> wait_for(ChildProcess& child, Clock& clock) {
+    const Nanos deadline = clock.boot() + tool_limit_ns;
     for (;;) {
         if (auto ended = child.poll()) {
             return *ended;
+        }
+        if (clock.boot() >= deadline) {
+            return fail(Errc::hook_failed, "it does not end");
         }
         ::poll(nullptr, 0, look_ms);
     }
 }
 
-// Standard output of a program that says little.
-Result<std::string> output_of(const std::vector<std::string>& command, Clock& clock) {
+// What became of a program that says little.
+struct Told {
+    Result<void> ended;
+    std::string text;
+};
+
+std::string first_line(std::string_view text) {
+    return std::string(text.substr(0, text.find_first_of("\r\n")));
+}
+
+enum class Listen : std::uint8_t { output, errors };
+
+Result<Told> run_tool(const std::vector<std::string>& command, Clock& clock, Listen to) {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
         return fail_errno(Errc::io_error, "pipe", errno);
     }
     const Fd out(ends[0]);
     Fd in(ends[1]);
-    CW_TRY_ASSIGN(ChildProcess child, ChildProcess::start(command, clock, tool_limit_ns, in.get()));
+    ChildProcess::Setting setting;
+    (to == Listen::output ? setting.output : setting.errors) = in.get();
+    CW_TRY_ASSIGN(ChildProcess child, ChildProcess::start(command, clock, setting));
+    Told told{wait_for(child, clock), std::string(64 * kib, '\0')};  // As much as a pipe holds.
     in.reset();
-    CW_TRY(wait_for(child));
-    std::string text(64 * kib, '\0');  // As much as a pipe holds.
-    const ssize_t n = ::read(out.get(), text.data(), text.size());
+    const ssize_t n = ::read(out.get(), told.text.data(), told.text.size());
     if (n < 0) {
         return fail_errno(Errc::io_error, "output of " + command.front(), errno);
     }
-    text.resize(static_cast<std::size_t>(n));
-    return text;
+    told.text.resize(static_cast<std::size_t>(n));
+    return told;
 }
 
 // A header may name any file of this host as the place of its data.
 Result<void> check_alone(const SeedFile& file, Clock& clock) {
-    const auto text = output_of({"qemu-img", "info", "--output=json", node_of(file)}, clock);
-    if (!text) {
+    CW_TRY_ASSIGN(const Told told, run_tool({"qemu-img", "info", "--output=json", node_of(file)},
+                                            clock, Listen::output));
+    if (!told.ended) {
         return fail(Errc::source_gone, file.path + " cannot be read as " +
                                            std::string(name_of(file.format)) + ": " +
-                                           text.error().detail);
+                                           told.ended.error().detail);
     }
-    const json said = json::parse(*text, nullptr, false);
+    const json said = json::parse(told.text, nullptr, false);
     if (!said.is_object()) {
         return fail(Errc::source_gone, "qemu-img info says no JSON of " + file.path);
     }
-    if (said.contains("backing-filename") || text->find("\"data-file\"") != std::string::npos) {
+    if (said.contains("backing-filename") || told.text.contains("\"data-file\"")) {
         return fail(Errc::target_unsafe, file.path + " has its data in another file");
     }
     return {};
@@ -193,9 +212,11 @@ Result<std::unique_ptr<BlockImage>> create_seed_file(const SeedFile& file, std::
         command.insert(command.end(), {"-o", "force_size=on"});  // Else rounded up to a geometry.
     }
     command.insert(command.end(), {"--", file.path, std::to_string(size_bytes)});
-    CW_TRY_ASSIGN(ChildProcess child, ChildProcess::start(command, clock, tool_limit_ns));
-    if (const auto done = wait_for(child); !done) {
-        return fail(Errc::io_error, "create " + file.path + ": " + done.error().detail);
+    CW_TRY_ASSIGN(const Told told, run_tool(command, clock, Listen::errors));
+    if (!told.ended) {
+        return fail(tells_full_disk(told.text) ? Errc::disk_full : Errc::io_error,
+                    "create " + file.path + ": " + told.ended.error().detail + ": " +
+                        first_line(told.text));
     }
     return QemuImage::start(file, true);
 }

@@ -27,7 +27,7 @@ public:
         Clock& clock;
         Random& random;
     };
-    // Opens or creates the spool in `directory`. Errors: io_error, spool_full, spool_tampered.
+    // Opens or creates the spool in `directory`. Errors: io_error, disk_full, spool_tampered.
     static Result<std::unique_ptr<Spiller>> open(const std::string& directory,
                                                  std::uint64_t size_bytes, Context context);
     // The same on any device, with any geometry that the largest record fits into.

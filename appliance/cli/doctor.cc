@@ -94,11 +94,13 @@ json all_records(Cli& cli, const config::Settings& settings) {
             out.push_back({{"machine", to_string(machine)}, {"error", to_string(record.error())}});
             continue;
         }
+        const WallMicros now = cli.seams.clock->wall();
+        const MachineRecord standing = as_it_stands(*record, now);
         json entry{{"machine", to_string(machine)},
-                   {"state", name_of(record->state)},
+                   {"state", name_of(standing.state)},
                    {"jobs", json::array()}};
-        for (const Job& job : record->jobs) {
-            entry["jobs"].push_back(job_json(job, machine, cli.seams.clock->wall()));
+        for (const Job& job : standing.jobs) {
+            entry["jobs"].push_back(job_json(job, standing, machine, now));
         }
         out.push_back(std::move(entry));
     }

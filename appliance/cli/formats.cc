@@ -3,6 +3,7 @@
 #include "appliance/operator/failback_hint.h"
 #include "appliance/operator/mount_server.h"
 #include "appliance/page_access.h"
+#include "base/full_disk.h"
 #include "base/log.h"
 #include "recovery/full_output.h"
 #include "recovery/output_hold.h"
@@ -43,10 +44,7 @@ Result<void> run_qemu_img(const std::vector<std::string>& argv, Clock& clock,
                           const CommandLimits& limits) {
     CW_TRY_ASSIGN(const CommandResult result, run_command(argv, clock, limits));
     if (result.exit_code != 0) {
-        // As QEMU says it, whatever the language: it has none but this.
-        const bool no_room = result.output.contains("No space left on device") ||
-                             result.output.contains("Disk quota exceeded");
-        return fail(no_room ? Errc::spool_full : Errc::io_error,
+        return fail(tells_full_disk(result.output) ? Errc::disk_full : Errc::io_error,
                     argv[0] + " " + argv[1] + " ended with " + std::to_string(result.exit_code) +
                         ": " + last_line(result.output));
     }
@@ -266,6 +264,10 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
                                        {*cli.seams.disk, write, progress});
     }
     return convert(cli, opened, request, format, progress);
+}
+
+bool is_in_azure(const std::string& format) {
+    return format == "page-blob" || format == "managed-disk";
 }
 
 std::string extension_of(const std::string& format) {

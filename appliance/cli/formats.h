@@ -16,6 +16,9 @@ Result<recovery::RestoreReport> write_disk(Cli& cli, const OpenedCatalog& opened
                                            const std::string& format,
                                            const recovery::Progress& progress);
 
+// Whether what is written is in the cloud, where nobody but the service knows what is there.
+bool is_in_azure(const std::string& format);
+
 // What a file of this format is called in a directory of several.
 std::string extension_of(const std::string& format);
 

@@ -45,7 +45,7 @@ Result<void> jobs(Cli& cli, const JobArguments& arguments) {
         CW_TRY_ASSIGN(const MachineRecord record, records.load(machine));
         for (const Job& job : record.jobs) {
             if (arguments.job.empty() || to_string(job.id).starts_with(arguments.job)) {
-                out.push_back(job_json(job, machine, cli.seams.clock->wall()));
+                out.push_back(job_json(job, record, machine, cli.seams.clock->wall()));
             }
         }
     }
@@ -90,8 +90,10 @@ Result<void> show_machine(Cli& cli, const std::string& machine_text) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, machine_text, false));
     MachineRecords records(*opened.store, opened.access.identity);
     const MachineId machine = opened.catalog->machine();
-    CW_TRY_ASSIGN(const MachineRecord record, records.load(machine));
-    json out = record_json(machine, record, cli.seams.clock->wall());
+    CW_TRY_ASSIGN(const MachineRecord stored, records.load(machine));
+    const WallMicros now = cli.seams.clock->wall();
+    const MachineRecord record = as_it_stands(stored, now);
+    json out = record_json(machine, record, now);
     const vault::Manifest& newest = opened.catalog->state().newest;
     out["name"] = newest.machine_name;
     out["points"] = opened.catalog->points().size();

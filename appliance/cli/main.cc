@@ -1,10 +1,10 @@
 // causeway: the operator's program.
 #include "appliance/cli/cli.h"
+#include "appliance/site_records.h"
 #include "base/core_files.h"
 #include "base/exit_code.h"
 #include "base/log.h"
 #include "base/standard_streams.h"
-#include "recovery/full_output.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -24,15 +24,15 @@ void print_error(const Error& error, bool as_json) {
         // It may tell of names that others chose.
         constexpr std::size_t error_text_max = 8192;
         std::fprintf(stderr, "causeway: %s\n",
-                     escape_for_display(recovery::command_text(error), error_text_max).c_str());
+                     escape_for_display(to_string(error), error_text_max).c_str());
         return;
     }
     const nlohmann::json out{{"error",
                               {{"code", name_of(error.code)},
                                {"number", static_cast<unsigned>(error.code)},
-                               {"cause", recovery::command_cause_of(error.code)},
+                               {"cause", cause_of(error.code)},
                                {"evidence", error.detail},
-                               {"next", recovery::command_advice_of(error)}}}};
+                               {"next", advice_of(error)}}}};
     constexpr auto replace = nlohmann::json::error_handler_t::replace;
     std::fprintf(stderr, "%s\n", out.dump(-1, ' ', true, replace).c_str());
 }
@@ -51,8 +51,10 @@ Result<std::string> Cli::socket_path() {
 void Cli::run(const std::function<Result<void>()>& body) {
     const auto result = body();
     if (!result) {
-        print_error(result.error(), json);
-        exit_code = exit_code_of(result.error().code);
+        const auto known = settings();
+        const Error error = known ? of_site_records(result.error(), *known) : result.error();
+        print_error(error, json);
+        exit_code = exit_code_of(error.code);
     }
 }
 

@@ -2,6 +2,8 @@
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
 #include "appliance/operator/mount_server.h"
+#include "base/full_disk.h"
+#include "base/ids.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -34,16 +36,38 @@ void print_mount(const Cli& cli, const MountOptions& options, const MountServer&
     std::fflush(stdout);
 }
 
-// The command sees the export's address as $uri and $socket. Errors: io_error (it failed).
-Result<void> run_in_shell(const std::string& command, const MountServer& server) {
+// Where nbdkit keeps what is written to a writable export.
+std::string overlay_directory() {
+    const char* const chosen = std::getenv("TMPDIR");
+    return chosen != nullptr && *chosen != '\0' ? chosen : "/var/tmp";
+}
+
+// A command that has failed for want of room for its writes cannot say where that was.
+Error failed_command(Cli& cli, bool writable, int exit_code) {
+    constexpr std::uint64_t little_bytes = 1 * mib;
+    Error error{Errc::io_error, "the command ended with " + std::to_string(exit_code),
+                "see what the command said"};
+    const auto free = cli.seams.disk->free_bytes(overlay_directory());
+    if (writable && free && *free < little_bytes) {
+        error.code = Errc::disk_full;
+        error.detail += "; " + std::to_string(*free) + " bytes are free";
+        error.next = "free some space there, or name another place in TMPDIR, and mount again";
+        error = name_full_disk(std::move(error), overlay_directory(), "a writable mount");
+    }
+    return error;
+}
+
+// The command sees the export's address as $uri and $socket. Errors: io_error (it failed);
+// disk_full where there is no room for what it writes.
+Result<void> run_in_shell(Cli& cli, const MountOptions& options, const MountServer& server) {
     ::setenv("uri", server.uri().c_str(), 1);
     ::setenv("socket", server.socket_path().c_str(), 1);
-    CW_TRY_ASSIGN(Subprocess child, Subprocess::start({"/bin/sh", "-c", command}, false));
+    CW_TRY_ASSIGN(Subprocess child, Subprocess::start({"/bin/sh", "-c", options.run}, false));
     while (!stop_requested() && !child.poll(200 * ns_per_ms)) {
     }
     child.end();
     if (child.exit_code() != 0) {
-        return fail(Errc::io_error, "the command ended with " + std::to_string(child.exit_code()));
+        return std::unexpected(failed_command(cli, options.writable, child.exit_code()));
     }
     return {};
 }
@@ -68,7 +92,7 @@ Result<void> mount(Cli& cli, const MountOptions& options) {
     request.cancelled = stop_requested;
     CW_TRY_ASSIGN(const auto server, MountServer::start(request, *cli.seams.clock));
     if (!options.run.empty()) {
-        return run_in_shell(options.run, *server);
+        return run_in_shell(cli, options, *server);
     }
     print_mount(cli, options, *server,
                 static_cast<double>(cli.seams.clock->boot() - started) / 1e9);

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <iterator>
 
 namespace cw::appliance {
 namespace {
@@ -39,16 +38,9 @@ Result<void> check_place(Cli& cli, const DiskOutput& output, bool force) {
 
 }  // namespace
 
-std::vector<std::string> paths_of(const std::vector<DiskOutput>& places) {
-    std::vector<std::string> paths;
-    std::ranges::transform(places, std::back_inserter(paths), &DiskOutput::path);
-    return paths;
-}
-
 bool is_in_azure(const PlanStep& step) {
     const auto format = std::ranges::find(step.command, "--format");
-    return format != step.command.end() &&
-           (format[1] == "page-blob" || format[1] == "managed-disk");
+    return format != step.command.end() && is_in_azure(format[1]);
 }
 
 Result<std::vector<DiskOutput>> places_of(Cli& cli, const PlanStep& step) {

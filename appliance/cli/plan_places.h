@@ -14,8 +14,6 @@ namespace cw::appliance {
 // Whether the step's output is in the cloud, where nobody but the service knows what is there.
 bool is_in_azure(const PlanStep& step);
 
-std::vector<std::string> paths_of(const std::vector<DiskOutput>& places);
-
 // Where the step brings every disk of its point. Errors: those of open_catalog, find_point and
 // place_outputs.
 Result<std::vector<DiskOutput>> places_of(Cli& cli, const PlanStep& step);

@@ -7,6 +7,8 @@
 #include "appliance/cli/stop_signal.h"
 #include "appliance/cli/written_disks.h"
 #include "appliance/operator/outputs.h"
+#include "appliance/operator/own_files.h"
+#include "base/crash_point.h"
 #include "base/log.h"
 #include "base/net.h"
 
@@ -14,6 +16,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <set>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
@@ -87,7 +90,8 @@ Result<OpenedCatalog> open_planned(Cli& cli, const FailoverOptions& options) {
         if (cli.seams.clock->boot() - deadline >= 0) {
             return fail(Errc::transition_refused,
                         "planned failover: " + *missing +
-                            "; stop the writers, wait for the next point, then try again");
+                            "; stop the writers, wait for the next point, then try again. A "
+                            "failover in place that has begun goes on without --planned");
         }
         ::poll(nullptr, 0, 500);
     }
@@ -95,7 +99,7 @@ Result<OpenedCatalog> open_planned(Cli& cli, const FailoverOptions& options) {
 
 // Before a disk is written: what cannot end well. Errors: file_exists.
 Result<void> check_output(Cli& cli, const RestoreOptions& options, const std::string& output) {
-    if (options.format == "page-blob" || options.format == "managed-disk" || options.force) {
+    if (is_in_azure(options.format) || options.force) {
         return {};
     }
     CW_TRY_ASSIGN(const bool exists, cli.seams.disk->exists(output));
@@ -129,7 +133,7 @@ Result<void> check_usage(const FailoverOptions& options, bool master_target) {
     return {};
 }
 
-Result<std::vector<DiskOutput>> outputs_of(Cli& cli, const FailoverOptions& options,
+Result<std::vector<DiskOutput>> outputs_of(const FailoverOptions& options,
                                            const recovery::Catalog& catalog,
                                            const vault::PointEntry& point) {
     CW_TRY_ASSIGN(auto outputs, place_outputs(catalog, point,
@@ -137,11 +141,34 @@ Result<std::vector<DiskOutput>> outputs_of(Cli& cli, const FailoverOptions& opti
                                                .directory = options.directory,
                                                .extension = extension_of(options.format),
                                                .disk = options.from.disk}));
-    for (const DiskOutput& output : outputs) {
-        CW_TRY(check_output(cli, options, output.path));
-    }
     note_left_out(catalog, point);
     return outputs;
+}
+
+std::string summary(const std::string& format, const std::vector<DiskOutput>& outputs) {
+    std::string text = format;
+    for (const DiskOutput& output : outputs) {
+        // Jobs are read from elsewhere.
+        text += " " + (is_in_azure(format) ? output.path
+                                           : std::filesystem::absolute(output.path).string());
+    }
+    return text;
+}
+
+// Which of the outputs are replaced: what a failover of this machine had finished before it failed
+// or was killed. Errors: file_exists (somebody else's).
+Result<std::set<std::string>> replaced_outputs(Cli& cli, const FailoverOptions& options,
+                                               MachineRecords& records, const MachineId& machine,
+                                               const std::vector<DiskOutput>& outputs) {
+    CW_TRY_ASSIGN(const MachineRecord stored, records.load(machine));
+    auto replaced =
+        left_unfinished(as_it_stands(stored, cli.seams.clock->wall()), paths_of(outputs));
+    for (const DiskOutput& output : outputs) {
+        if (!replaced.contains(output.path)) {
+            CW_TRY(check_output(cli, options, output.path));
+        }
+    }
+    return replaced;
 }
 
 // One after the other, each with all the threads there are. Errors: those of write_disk(), with
@@ -150,13 +177,14 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
                                              const RestoreOptions& options,
                                              const vault::PointEntry& point,
                                              const std::vector<DiskOutput>& outputs,
-                                             ShownJob& job) {
+                                             const std::set<std::string>& replaced, ShownJob& job) {
     std::vector<WrittenDisk> done;
     for (const DiskOutput& output : outputs) {
         recovery::RestoreRequest request = request_of(options, opened);
         request.point = to_string(point.id);
         request.disk = to_string(output.disk.disk);
         request.write.path = output.path;
+        request.write.force = options.force || replaced.contains(output.path);
         note_room_behind(output.path, output.disk.size_bytes);
         auto report = write_disk(cli, opened, request, options.format,
                                  job.progress("writing " + output.path));
@@ -169,19 +197,14 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
             return std::unexpected(std::move(error));
         }
         done.push_back({output.path, std::move(*report)});
+        job.run().note_whole(mark_of(output.path));
+        CW_CRASH_POINT("failover.disk_written");
     }
     return done;
 }
 
-std::string summary(const std::string& format, const std::vector<DiskOutput>& outputs) {
-    std::string text = format;
-    for (const DiskOutput& output : outputs) {
-        text += " " + output.path;
-    }
-    return text;
-}
-
 Result<void> failover(Cli& cli, const FailoverOptions& options) {
+    CW_TRY(arm_crash_point_from_environment());
     CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
     CW_TRY(check_usage(options, master_target));
     CW_TRY_ASSIGN(const OpenedCatalog opened,
@@ -190,22 +213,24 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
     if (options.outputs.empty() && options.directory.empty()) {
         return target_failover(cli, opened, *point);
     }
-    CW_TRY_ASSIGN(const auto outputs, outputs_of(cli, options, *opened.catalog, *point));
+    CW_TRY_ASSIGN(const auto outputs, outputs_of(options, *opened.catalog, *point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
-    CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
-                                                  {.machine = opened.catalog->machine(),
-                                                   .verb = Verb::failover,
-                                                   .point = point->id,
-                                                   .point_time = point->source_time},
-                                                  "restored"));
+    const JobRequest wanted{.machine = opened.catalog->machine(),
+                            .verb = Verb::failover,
+                            .point = point->id,
+                            .point_time = point->source_time,
+                            .detail = summary(options.format, outputs)};
+    CW_TRY_ASSIGN(const auto replaced,
+                  replaced_outputs(cli, options, *records, wanted.machine, outputs));
+    CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records, wanted, "restored"));
     stop_on_signals();  // From here on there is something to tidy up.
     CW_TRY_ASSIGN(const auto disks,
-                  job->outcome(write_disks(cli, opened, options, *point, outputs, *job)));
+                  job->outcome(write_disks(cli, opened, options, *point, outputs, replaced, *job)));
     JobEnd end;
     end.point = point->id;
     end.point_time = point->source_time;
     end.manifest = disks.front().report.manifest_number;
-    end.detail = summary(options.format, outputs);
+    end.detail = wanted.detail;
     CW_TRY_ASSIGN(const MachineRecord record, job->end(end));
     print_written(cli, disks, options.format, options.from.machine, &record);
     return {};

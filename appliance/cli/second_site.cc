@@ -22,6 +22,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int poll_ms = 200;
+constexpr int orders_max = 10;  // To a daemon that ends each time.
 constexpr std::int64_t silence_ns_max = 600 * ns_per_s;
 
 // The machine's, of an answer of the daemon.
@@ -83,8 +84,8 @@ bool is_becoming(const json& target, const vault::PointEntry& point) {
            target["point"].value("id", "") == to_string(point.id);
 }
 
-// All of them or none, as far as can be known before.
-Result<void> switch_all(Cli& cli, const json& targets, const vault::PointEntry& point) {
+// Errors: target_switching.
+Result<void> check_free_for(const json& targets, const vault::PointEntry& point) {
     for (const json& target : targets) {
         if (target.value("phase", "") != "collecting" && !is_becoming(target, point)) {
             return fail(Errc::target_switching, target.value("path", "") + " is " +
@@ -92,7 +93,11 @@ Result<void> switch_all(Cli& cli, const json& targets, const vault::PointEntry& 
                                                     ": it becomes, or is, another point");
         }
     }
-    CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
+    return {};
+}
+
+Result<void> order_all(const ControlClient& daemon, const json& targets,
+                       const vault::PointEntry& point) {
     for (const json& target : targets) {
         if (is_becoming(target, point)) {
             continue;
@@ -100,8 +105,35 @@ Result<void> switch_all(Cli& cli, const json& targets, const vault::PointEntry& 
         const json order{{"machine", target["machine"]},
                          {"disk", target["disk"]},
                          {"point", to_string(point.id)}};
-        CW_TRY(ControlClient{socket}.post(
-            "target/switch", order.dump(-1, ' ', false, json::error_handler_t::replace)));
+        CW_TRY(daemon.post("target/switch",
+                           order.dump(-1, ' ', false, json::error_handler_t::replace)));
+    }
+    return {};
+}
+
+// All of them or none, as far as can be known before. A daemon that ends while it is ordered may
+// have switched some: nobody knows until it runs again, and then the rest is ordered.
+Result<void> switch_all(Cli& cli, const std::string& machine, json targets,
+                        const vault::PointEntry& point) {
+    CW_TRY_ASSIGN(const std::string socket, cli.socket_path());
+    const ControlClient daemon{socket};
+    PatientQuestion question(daemon, *cli.seams.clock, silence_ns_max);
+    for (int tries = 0;; ++tries) {
+        CW_TRY(check_free_for(targets, point));
+        const auto ordered = order_all(daemon, targets, point);
+        if (ordered) {
+            break;
+        }
+        if (ordered.error().code != Errc::unreachable || tries >= orders_max) {
+            return ordered;
+        }
+        std::fputs("the daemon ended while it was ordered to switch: waiting for it\n", stderr);
+        CW_TRY_ASSIGN(auto answer, question.get("status"));
+        while (!answer) {
+            ::poll(nullptr, 0, poll_ms);
+            CW_TRY_ASSIGN(answer, question.get("status"));
+        }
+        CW_TRY_ASSIGN(targets, targets_in(*answer, machine));
     }
     CW_CRASH_POINT("second_site.ordered");
     return {};
@@ -147,7 +179,7 @@ Result<void> wait_until_done(Cli& cli, const std::string& machine, ShownJob& job
 Result<json> switch_and_wait(Cli& cli, const std::string& machine, const vault::PointEntry& point,
                              ShownJob& job) {
     CW_TRY_ASSIGN(json targets, targets_of(cli, machine));
-    CW_TRY(switch_all(cli, targets, point));
+    CW_TRY(switch_all(cli, machine, targets, point));
     CW_TRY(wait_until_done(cli, machine, job));
     return targets;
 }
@@ -244,7 +276,6 @@ Result<void> check_has_vault(Cli& cli, const std::string& instead) {
 
 Result<void> target_failover(Cli& cli, const OpenedCatalog& opened,
                              const vault::PointEntry& point) {
-    CW_TRY(arm_crash_point_from_environment());
     const std::string machine = to_string(opened.catalog->machine());
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,

@@ -2,6 +2,7 @@
 
 #include "appliance/master_target/target_welcome.h"
 #include "base/crash_point.h"
+#include "base/full_disk.h"
 #include "base/log.h"
 #include "egress/volume/point_history.h"
 #include "ingest/wire/messages.h"
@@ -18,9 +19,11 @@ using pipeline::RecordHeader;
 using pipeline::RecordType;
 using volume::Phase;
 
+constexpr std::string_view writer_of_work = "this target";
+
 // The target or its work directory failed, not the stream.
 bool of_device(Errc code) noexcept {
-    return code == Errc::io_error || code == Errc::spool_full || code == Errc::record_corrupt ||
+    return code == Errc::io_error || code == Errc::disk_full || code == Errc::record_corrupt ||
            code == Errc::target_unsafe || code == Errc::not_found;
 }
 
@@ -32,7 +35,7 @@ bool TargetDisk::open() {
     }
     const auto opened = try_open();
     if (!opened) {
-        trouble_ = opened.error();
+        trouble_ = name_full_disk(opened.error(), options_.work_directory, writer_of_work);
         conditions_.raise(trouble_->code, subject(), trouble_->detail);
         return false;
     }
@@ -289,12 +292,14 @@ bool TargetDisk::sync() {
 
 bool TargetDisk::failed(const Error& error) {
     if (of_device(error.code)) {
-        trouble_ = error;
+        // A switch has named the target's; all else is written beside it.
+        trouble_ = name_full_disk(error, options_.work_directory, writer_of_work);
         writer_.reset();
         unsynced_ = false;
-        log_error("target.failed", {{"path", options_.path}, {"error", error}});
-        conditions_.raise(error.code, subject(), error.detail);
-        return repair_.damage({Errc::resync_required, "the target failed: " + to_string(error)});
+        log_error("target.failed", {{"path", options_.path}, {"error", *trouble_}});
+        conditions_.raise(trouble_->code, subject(), trouble_->detail);
+        return repair_.damage(
+            {Errc::resync_required, "the target failed: " + to_string(*trouble_)});
     }
     return repair_.damage(error);
 }

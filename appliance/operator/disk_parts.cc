@@ -13,7 +13,6 @@
 #include <sstream>
 
 #include <fcntl.h>
-#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace cw::appliance {
@@ -80,8 +79,7 @@ Result<void> copy_run(const Fd& from, Run run, const Fd& to, off_t at, const Too
         if (done <= 0) {
             const int error = done < 0 ? errno : EIO;
             const bool no_room = error == ENOSPC || error == EDQUOT;
-            return fail_errno(no_room ? Errc::spool_full : Errc::io_error, "copy_file_range",
-                              error);
+            return fail_errno(no_room ? Errc::disk_full : Errc::io_error, "copy_file_range", error);
         }
     }
     return {};
@@ -140,27 +138,8 @@ Result<std::vector<Part>> parts_of(const std::string& image, const Tools& tools)
     }
     std::vector<Part> parts;
     CW_TRY_ASSIGN(const auto got, tools.run({"sfdisk", "--json", image}, probe_ns));
-    const auto begin = got.output.find('{');
-    const auto table = got.exit_code == 0 && begin != std::string::npos
-                           ? nlohmann::json::parse(got.output.substr(begin), nullptr, false)
-                           : nlohmann::json();
-    if (table.is_object() && table.contains("partitiontable")) {
-        const auto& inner = table["partitiontable"];
-        const auto sector = inner.value("sectorsize", std::uint64_t{512});
-        for (const auto& entry : inner.value("partitions", nlohmann::json::array())) {
-            // The image's name, and the number that the partition has: numbers may be left out.
-            const std::string node = entry.value("node", std::string());
-            const auto digit = node.find_last_not_of("0123456789");
-            Part part{
-                .where = "partition " + node.substr(digit == std::string::npos ? 0 : digit + 1),
-                .image = image,
-                .offset = entry.value("start", std::uint64_t{0}) * sector,
-                .size = entry.value("size", std::uint64_t{0}) * sector,
-                .type = entry.value("type", std::string())};
-            part.offset = std::min(part.offset, bytes);
-            part.size = std::min(part.size, bytes - part.offset);
-            parts.push_back(std::move(part));
-        }
+    if (got.exit_code == 0) {
+        parts = parse_partition_table(got.output, image, bytes);
     }
     if (parts.empty()) {
         parts.push_back({.where = "whole disk", .image = image, .size = bytes, .type = {}});
@@ -230,9 +209,9 @@ Result<PartCopy> PartCopy::make(const Part& part, const Tools& tools) {
     PartCopy copy(part.image + "." + std::to_string(part.offset));
     const auto copied = copy_part(part, copy.path_, tools);
     if (!copied) {
-        const Error error =
-            recovery::name_full_output(copied.error(), copy.path_, copy.path_, part.size);
-        return fail(error.code, "copy of " + part.where + ": " + error.detail);
+        Error error = recovery::name_full_output(copied.error(), copy.path_, copy.path_, part.size);
+        error.detail = "copy of " + part.where + ": " + error.detail;
+        return std::unexpected(std::move(error));
     }
     return copy;
 }

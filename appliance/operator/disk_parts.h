@@ -42,6 +42,11 @@ struct Part {
 // The partitions; the whole disk if it has no table. Errors: those of Tools.
 Result<std::vector<Part>> parts_of(const std::string& image, const Tools& tools);
 
+// The same, of what `sfdisk --json` said of an image of so many bytes; none if that is no table.
+// Each lies within the image.
+std::vector<Part> parse_partition_table(std::string_view said, const std::string& image,
+                                        std::uint64_t bytes);
+
 // What is in it, as blkid names it; empty: nothing known. Errors: those of Tools, io_error.
 Result<std::string> kind_of(const Part& part, const Tools& tools);
 

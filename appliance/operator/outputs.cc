@@ -190,6 +190,12 @@ Result<std::vector<DiskOutput>> place_targets(const std::vector<DiskAtPoint>& di
     return out;
 }
 
+std::vector<std::string> paths_of(const std::vector<DiskOutput>& outputs) {
+    std::vector<std::string> paths;
+    std::ranges::transform(outputs, std::back_inserter(paths), &DiskOutput::path);
+    return paths;
+}
+
 std::vector<DiskAtPoint> disks_of(const recovery::Catalog& catalog,
                                   const vault::PointEntry& point) {
     std::vector<DiskAtPoint> disks;

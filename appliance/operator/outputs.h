@@ -27,6 +27,8 @@ struct DiskOutput {
     std::string path;
 };
 
+std::vector<std::string> paths_of(const std::vector<DiskOutput>& outputs);
+
 // Every disk of `point`, in its order. Errors: usage, naming what is missing, unknown or doubled.
 Result<std::vector<DiskOutput>> place_outputs(const recovery::Catalog& catalog,
                                               const vault::PointEntry& point,

@@ -1,6 +1,7 @@
 // A key-encryption key in a file. Its wrap is key id 8 ‖ nonce 12 ‖ ciphertext ‖ tag 16; the id
 // says which key is needed without saying anything about it.
 #include "base/assert.h"
+#include "base/whole_file.h"
 #include "egress/vault/keys.h"
 #include "egress/vault/recovery_kit.h"
 
@@ -76,11 +77,6 @@ Result<void> check_private(const std::string& path) {
     return {};
 }
 
-std::string parent_of(const std::string& path) {
-    const auto slash = path.rfind('/');
-    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
-
 }  // namespace
 
 Result<Secret<Key256>> read_kek_file(Disk& disk, const std::string& path) {
@@ -104,17 +100,13 @@ Result<std::unique_ptr<KeyService>> open_kek_file(Disk& disk, const std::string&
 }
 
 Result<void> create_kek_file(Disk& disk, const std::string& path, Random& random) {
-    CW_TRY_ASSIGN(
-        const auto file,
-        disk.open(path, {.write = true, .create = true, .exclusive = true, .mode = 0400}));
     Key256 key;
     random.fill(key);
     std::string text = to_hex(key) + '\n';
     wipe(key);
-    const auto written = write_at(disk, *file, 0, as_bytes(text), true);
+    auto made = create_file_atomically(disk, random, path, as_bytes(text), 0400);
     wipe({reinterpret_cast<std::byte*>(text.data()), text.size()});
-    CW_TRY(written);
-    return disk.sync_directory(parent_of(path));
+    return made;
 }
 
 }  // namespace cw::vault

@@ -20,7 +20,7 @@ namespace cw::volume {
 class Overlay {
 public:
     // Opens or creates `data_path` and `map_path`. `target` outlives the overlay.
-    // Errors: io_error, spool_full, record_corrupt (map damaged).
+    // Errors: io_error, disk_full, record_corrupt (map damaged).
     static Result<std::unique_ptr<Overlay>> open(Disk& disk, const std::string& data_path,
                                                  const std::string& map_path, TargetIo& target,
                                                  std::uint64_t size_bytes);

@@ -39,7 +39,7 @@ public:
 
     [[nodiscard]] const HeldPoint& point() const noexcept { return point_; }
     // Works on about `budget_bytes`; true when the overlay holds the point, settled. After an error
-    // it may be called again. Errors: spool_full, io_error, record_corrupt.
+    // it may be called again. Errors: disk_full, io_error, record_corrupt.
     Result<bool> step(std::uint64_t budget_bytes);
     // Goes on without: the point before cannot be returned to.
     void drop_undo() noexcept;

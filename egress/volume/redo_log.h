@@ -36,7 +36,7 @@ public:
 
     // Entries of this log number from the start, until the first that is not whole.
     Result<std::vector<RedoEntry>> recover();
-    // Errors: io_error, spool_full.
+    // Errors: io_error, disk_full.
     Result<RedoEntry> append(const pipeline::Record& record);
     Result<void> sync() { return sync_file(disk_, *file_); }
     // Errors: record_corrupt.

@@ -46,7 +46,7 @@ public:
         std::uint64_t at = 0;  // Where the batch lies in the file.
         std::vector<Run> runs;
     };
-    // At most run_bytes_max. Errors: io_error, spool_full.
+    // At most run_bytes_max. Errors: io_error, disk_full.
     Result<void> add(std::uint64_t offset, Bytes content);
     // Everything is on stable storage; from here on the overlay may be written.
     Result<void> finish();

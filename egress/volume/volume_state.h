@@ -42,7 +42,8 @@ struct VolumeState {
     // The merge under way began, or goes on, without an undo log: none must be made of what half a
     // merge has left in the overlay.
     bool without_undo = false;
-    // Where the log's first entry continues: of the point, kept although the log is empty.
+    // Where the log's first entry continues: of the point, kept although the log is empty. Once the
+    // switch is decided: what had been taken, so that people can tell what the point does not have.
     Generation generation{};
     Seq received{};
     std::string machine_name = {};  // As its agent calls itself: data.

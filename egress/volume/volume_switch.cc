@@ -78,6 +78,7 @@ Result<void> VolumeWriter::begin_switch(const PointId& wanted) {
     CW_TRY(check_untouched());
     CW_TRY(check_writable());  // Behind the switch there is no way back.
     CW_CRASH_POINT("volume.before_switch");
+    after.received = received_;  // What came after the point is known to be lost, also later.
     CW_TRY(set_state(std::move(after)));
     CW_CRASH_POINT("volume.switched");
     return begin_copy();

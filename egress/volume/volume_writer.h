@@ -79,7 +79,7 @@ public:
     // Takes a write, base, resync_begin/end, resize, point or point_result record. Duplicates are
     // dropped. A point is durable when take() returns and has then to be merged. Not while
     // merging(). Errors: seq_gap, size_mismatch, frame_malformed, payload_corrupt,
-    // generation_mismatch: the record was not taken. spool_full, io_error: nothing more is taken
+    // generation_mismatch: the record was not taken. disk_full, io_error: nothing more is taken
     // until reopened.
     Result<void> take(const pipeline::Record& record);
     // A point waits to be merged into the overlay: taken, or found at open().
@@ -88,7 +88,7 @@ public:
     // When there is no room, earlier points are given up first. Errors: as for take().
     Result<bool> merge_some(std::uint64_t budget_bytes);
     // What people call the machine; kept, also when what was collected is given up. At most
-    // machine_name_bytes_max. Errors: io_error, spool_full.
+    // machine_name_bytes_max. Errors: io_error, disk_full.
     Result<void> name_machine(const std::string& name);
     // Everything taken is on stable storage.
     Result<void> sync();
@@ -121,6 +121,8 @@ public:
     Result<bool> apply_some(std::uint64_t budget_bytes);
 
 private:
+    static constexpr std::uint64_t digest_bytes = 64 * kib;  // Of a block of digests().
+
     VolumeWriter(Options options, Context context)
         : options_(std::move(options)), context_(context) {}
     Result<void> start();

@@ -3,7 +3,6 @@
 #include "base/core_files.h"
 #include "base/log.h"
 #include "base/standard_streams.h"
-#include "recovery/full_output.h"
 #include "recovery/tool/tool.h"
 
 #include <cstdio>
@@ -199,7 +198,7 @@ int run(int argc, char** argv) {
                                                     : restore(command, seams);
     if (!result) {
         std::fprintf(stderr, "causeway-restore: %s\n",
-                     escape_for_display(command_text(result.error()), 8192).c_str());
+                     escape_for_display(to_string(result.error()), 8192).c_str());
         return exit_code_of(result.error().code);
     }
     return *result;

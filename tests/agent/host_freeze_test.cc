@@ -169,9 +169,9 @@ TEST(SourceFreeze, WhoseThawIsNotConfirmedInTimeIsNotCalledStill) {
 }
 
 TEST(FullDisk, OfAnAgentIsNamedOnceAndOtherErrorsStay) {
-    const Error full = name_full_disk({Errc::spool_full, "write: No space left on device"}, "/s");
-    EXPECT_EQ(full.code, Errc::spool_full);
-    EXPECT_NE(full.detail.find("free some space on the file system of /s"), std::string::npos);
+    const Error full = name_full_disk({Errc::disk_full, "write: No space left on device"}, "/s");
+    EXPECT_EQ(full.code, Errc::disk_full);
+    EXPECT_NE(full.detail.find("that of /s, where"), std::string::npos);
     EXPECT_NE(full.detail.find("No space left on device"), std::string::npos);
     EXPECT_EQ(name_full_disk(full, "/other").detail, full.detail);
     EXPECT_EQ(name_full_disk({Errc::io_error, "x"}, "/s").detail, "x");

@@ -324,7 +324,7 @@ TEST_P(DiskTest, ResizesAndAllocates) {
 
 // On a file system that refuses at once what it can never hold: others fill up first, and every
 // other program on this machine would see that.
-TEST_P(DiskTest, AllocatingMoreThanThereIsIsSpoolFull) {
+TEST_P(DiskTest, AllocatingMoreThanThereIsIsDiskFull) {
     struct statvfs status{};
     std::string pattern = "/dev/shm/cw_disk_XXXXXX";
     struct statfs kind{};
@@ -336,8 +336,15 @@ TEST_P(DiskTest, AllocatingMoreThanThereIsIsSpoolFull) {
     const std::uint64_t all = static_cast<std::uint64_t>(status.f_blocks) * status.f_frsize;
     const auto file = disk_->open(pattern + "/a", {.write = true, .create = true});
     ASSERT_TRUE(file);
-    EXPECT_EQ(disk_->resize(**file, all + gib, true).error().code, Errc::spool_full);
+    EXPECT_EQ(disk_->resize(**file, all + gib, true).error().code, Errc::disk_full);
     std::filesystem::remove_all(pattern);
+}
+
+TEST(Paths, LieInADirectory) {
+    EXPECT_EQ(parent_of("/a/b"), "/a");
+    EXPECT_EQ(parent_of("/a"), "/");
+    EXPECT_EQ(parent_of("a/b"), "a");
+    EXPECT_EQ(parent_of("a"), ".");
 }
 
 TEST_P(DiskTest, ReplacesWholeFilesAtomically) {
@@ -352,6 +359,13 @@ TEST_P(DiskTest, ReplacesWholeFilesAtomically) {
     EXPECT_EQ(status.st_mode & 0777, 0640U);
     EXPECT_EQ(read_file(*disk_, path, 5).error().code, Errc::io_error);
     EXPECT_EQ(read_file(*disk_, path + "x", 5).error().code, Errc::not_found);
+}
+
+TEST_P(DiskTest, LeavesNothingOfAFileThatCouldNotBeWritten) {
+    const std::string path = scratch_ / "taken";
+    ASSERT_TRUE(disk_->create_directories(path));
+    EXPECT_FALSE(write_file_atomically(*disk_, path, as_bytes("content")));
+    EXPECT_EQ(disk_->list(parent_of(path)).value(), std::vector<std::string>{"taken"});
 }
 
 // The same random operations on every disk leave the same bytes as in memory.

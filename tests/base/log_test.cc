@@ -41,6 +41,11 @@ TEST(Log, H3_CannotBeForgedByAHostileName) {
     EXPECT_NE(line.find(R"(\x22forged\x22)"), std::string::npos) << line;
 }
 
+TEST(Log, WhatIsShownToPeopleKeepsItsQuotesToBeCopied) {
+    EXPECT_EQ(escape_for_display("--confirm \"start db1\"\n\\"),
+              "--confirm \"start db1\"\\x0a\\x5c");
+}
+
 TEST(Log, BoundsEveryField) {
     const LogField field("k", std::string(100'000, 'x'));
     EXPECT_LE(field.value.size(), 1024U);

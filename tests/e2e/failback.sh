@@ -59,7 +59,7 @@ names_full_disk() {
     unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=128k small "$0" && exec "$@"' "$demo/small" \
         causeway --config "$demo/causeway.toml" failback "$demo_machine" --point "$point" --target "$demo/old.img" --work-dir "$demo/small/work" \
         >"$demo/last.out" 2>&1 && return 1
-    said "this is no server's cache: free some space on the file system of $demo/small/work,.*df -h $demo/small/work"
+    said "DISK_FULL.*that of $demo/small/work, where.*next: df -h $demo/small; "
 }
 check "a work directory without room is named" names_full_disk
 check "and the disk is as it was" is_old

@@ -94,7 +94,7 @@ on_small_disk() {
     unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=8k small "$0" && exec "$@"' "$demo/small" \
         causeway --config "$demo/causeway.toml" hrl "$demo_machine" --disk disk --from "$(point_of 1)" --to "$(point_of 3)" --output "$demo/small/log.hrl"
 }
-names_full_disk() { refused on_small_disk "this is no server's cache: free some space on the file system of $demo/small,.*df -h $demo/small"; }
+names_full_disk() { refused on_small_disk "DISK_FULL.*that of $demo/small, where.*next: df -h $demo/small; "; }
 check "a log for which there is no room says where there is none" names_full_disk
 other=$(cat /proc/sys/kernel/random/uuid)
 causeway pki issue "$demo/pki" --role machine --id "$other" --name other --out "$demo/pki/other" >/dev/null

@@ -18,11 +18,11 @@ demo_stop_agent
 
 mkdir "$demo/small"
 on_small_disk() {
-    unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=1m small "$0" && exec "$@"' "$demo/small" \
+    unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=1m small "$0" && cd "$0" && exec "$@"' "$demo/small" \
         causeway --config "$demo/causeway.toml" "$@"
 }
 names_small_disk() {
-    said "SPOOL_FULL.*the file system that this command writes to is full: .*$demo/small.* may take .*; next: free some space there" &&
+    said "DISK_FULL.*the file system that is written to is full: .*that of $demo/small.* may take .*; next: .*free some space there" &&
         ! said_anything 'uplink\|smartctl\|the cache disk'
 }
 said_anything() { grep -q "$1" "$demo/last.out"; }
@@ -30,10 +30,18 @@ check "an export without room" exit_code_is 1 on_small_disk export "$demo_machin
 check "names the place" names_small_disk
 check "an export as qcow2 without room" exit_code_is 1 on_small_disk export "$demo_machine" --format qcow2 --output "$demo/small/out.qcow2"
 check "as well" names_small_disk
+check "one to a relative path" exit_code_is 1 on_small_disk export "$demo_machine" --output out.img
+check "as well" names_small_disk
 check "a drill without room" exit_code_is 1 on_small_disk drill "$demo_machine" --scratch "$demo/small"
 check "as well" names_small_disk
 cli jobs >"$demo/last.out" 2>&1
 check "its job says so, too" names_small_disk
+overlay_on_small_disk() { TMPDIR=$demo/small on_small_disk "$@"; }
+check "a writable mount without room for what is written" exit_code_is 1 overlay_on_small_disk mount "$demo_machine" --writable \
+    --run 'qemu-io -f raw -c "write 0 4M" $uri'
+check "names where that is" said "DISK_FULL.*that of $demo/small.*next: df -h $demo/small; .*TMPDIR"
+check "a command in a mount that fails by itself" exit_code_is 1 cli mount "$demo_machine" --writable --run 'exit 7'
+check "is believed" said "ended with 7; next: see what the command said"
 check "causeway-restore without room" exit_code_is 1 unshare --user --map-root-user --mount sh -c 'mount -t tmpfs -o size=1m small "$0" && exec "$@"' \
     "$demo/small" causeway-restore --vault "dir://$demo/vault" --kek "$demo/kek" restore --machine "$demo_machine" --output "$demo/small/out.img"
 check "as well" names_small_disk

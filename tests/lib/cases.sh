@@ -20,4 +20,16 @@ exit_code_is() {
 # said PATTERN: by the command before, as exit_code_is ran it.
 said() { grep -q -- "$1" "$demo/last.out" || { cat "$demo/last.out"; false; }; }
 
+# no_name_is_a_file: of those with which hostile peers come, beneath $demo or where a command of theirs would leave one. A search
+# that fails has found nothing out.
+no_name_is_a_file() {
+    local found
+    found=$(find "$demo" -ignore_readdir_race -maxdepth 6 \( -name '*passwd*' -o -name '*owned*' -o -name '*gnp*' \)) || return 1
+    [ -z "$found" ] && [ ! -e /tmp/owned ] || { echo "there is $found"; false; }
+}
+# no_name_became_a_file: the same, by a search that was seen to find one.
+no_name_became_a_file() {
+    : > "$demo/state/x-owned" && ! no_name_is_a_file >/dev/null && rm "$demo/state/x-owned" && no_name_is_a_file
+}
+
 cases_end() { [ $cases_failed -eq 0 ]; }

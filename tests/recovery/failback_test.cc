@@ -13,9 +13,9 @@ TEST_F(Failback, OnAFullDiskSaysWhichDiskThatIsAndLeavesTheTargetAsItWas) {
     begin(site, site.old_disk(10));
     storage_->plan().capacity_bytes = 64 * mib + 100 * kib;  // Not enough for ten blocks.
     const auto report = run();
-    ASSERT_EQ(report.error().code, Errc::spool_full);
-    EXPECT_TRUE(report.error().detail.starts_with("this is no server's cache: free some"));
-    EXPECT_TRUE(report.error().detail.ends_with("df -h /beside")) << report.error().detail;
+    ASSERT_EQ(report.error().code, Errc::disk_full);
+    EXPECT_TRUE(report.error().detail.starts_with("that of /beside, where"));
+    EXPECT_TRUE(report.error().next.starts_with("df -h /beside; ")) << report.error().next;
     EXPECT_TRUE(target_is(old_));
 }
 

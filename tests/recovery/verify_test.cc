@@ -108,6 +108,47 @@ TEST_F(Verify, FullSeesAFlippedBitInAChunk) {
     expect_verdict(verify(VerifyDepth::full), hurt, Verdict::unusable, Errc::object_corrupt);
 }
 
+TEST_F(Verify, SampledTakesOneChunkOfEachSegmentWhereFullTakesAll) {
+    const VerifyReport index = verify(VerifyDepth::index), sampled = verify(VerifyDepth::sampled),
+                       full = verify(VerifyDepth::full);
+    EXPECT_EQ(index.chunks_checked, 0U);
+    EXPECT_GT(sampled.chunks_checked, 0U);
+    EXPECT_LE(sampled.chunks_checked, sampled.segments_checked);
+    EXPECT_GT(full.chunks_checked, sampled.chunks_checked);
+    EXPECT_LT(index.bytes_fetched, sampled.bytes_fetched);
+    EXPECT_LT(sampled.bytes_fetched, full.bytes_fetched);
+}
+
+TEST_F(Verify, SampledSeesASegmentWhoseChunksAreAllDamaged) {
+    const Victim hurt = victim();
+    const auto name = segment_blob(hurt.ref.name);
+    for (std::uint64_t byte = vault::segment_header_bytes; byte < hurt.ref.index_offset; ++byte) {
+        world_.memory.flip_bit(name, byte * 8);
+    }
+    EXPECT_EQ(verify(VerifyDepth::index).verdict(), Verdict::intact);
+    for (int i = 0; i < 20; ++i) {  // Whichever it takes.
+        expect_verdict(verify(VerifyDepth::sampled), hurt, Verdict::unusable, Errc::object_corrupt);
+    }
+}
+
+// What a sample proves is what was in it: of one bad chunk among several it hears now and then,
+// never wrongly, and full always.
+TEST_F(Verify, SampledSeesOneBadChunkSometimesAndFullAlways) {
+    const Victim hurt = victim();
+    world_.memory.flip_bit(segment_blob(hurt.ref.name), vault::segment_header_bytes * 8 + 3);
+    expect_verdict(verify(VerifyDepth::full), hurt, Verdict::unusable, Errc::object_corrupt);
+    int seen = 0;
+    constexpr int runs = 100;
+    for (int i = 0; i < runs; ++i) {
+        const VerifyReport report = verify(VerifyDepth::sampled);
+        const bool found = report.verdict() == Verdict::unusable;
+        EXPECT_TRUE(found || report.verdict() == Verdict::intact);
+        seen += found ? 1 : 0;
+    }
+    EXPECT_GT(seen, 0);
+    EXPECT_LT(seen, runs);
+}
+
 TEST_F(Verify, IndexSeesDamagedHeadersIndexesAndTrailers) {
     const Victim hurt = victim();
     const auto name = segment_blob(hurt.ref.name);

@@ -24,6 +24,12 @@ struct World {
           disk(make_id<DiskId>(*random)),
           model(rig, *random, disk, disk_bytes) {}
 
+    // Of a server that the vault has not seen before.
+    vault::ServerSigner new_signer() {
+        auto made = vault::make_server_signer(*store, *kek, *random, make_id<ServerId>(*random));
+        CW_ASSERT(made.has_value());
+        return std::move(*made);
+    }
     Catalog catalog() {
         auto opened = Catalog::open(*store, *kek, machine, {});
         CW_ASSERT(opened.has_value());

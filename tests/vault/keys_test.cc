@@ -6,7 +6,6 @@
 #include "tests/vault/vault_rig.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include <gtest/gtest.h>
 
@@ -224,31 +223,6 @@ TEST_F(Keys, ShreddingEndsAMachine) {
     EXPECT_TRUE(shred_machine_keys(*store_, machine_));
     EXPECT_EQ(open_machine_keys(*store_, *kek_, *vault, machine_, nullptr).error().code,
               Errc::blob_not_found);
-}
-
-TEST(KekFile, IsPrivateAndOpensTheVault) {
-    const std::string dir = testing::TempDir() + "kek_file_test";
-    std::filesystem::create_directories(dir);
-    const std::string path = dir + "/kek";
-    const auto disk = make_posix_disk();
-    const auto random = make_seeded_random(1);
-    ASSERT_TRUE(create_kek_file(*disk, path, *random));
-    EXPECT_EQ(create_kek_file(*disk, path, *random).error().code, Errc::file_exists);
-    const auto kek = open_kek_file(*disk, path, *random);
-    ASSERT_TRUE(kek) << to_string(kek.error());
-    const auto wrapped = (*kek)->wrap(as_bytes("secret"), as_bytes("aad"));
-    EXPECT_EQ((*kek)->unwrap(*wrapped, as_bytes("aad")).value(),
-              ByteVector(as_bytes("secret").begin(), as_bytes("secret").end()));
-    EXPECT_EQ((*kek)->unwrap(*wrapped, as_bytes("other")).error().code, Errc::object_corrupt);
-
-    std::filesystem::permissions(path, std::filesystem::perms(0440));
-    EXPECT_EQ(open_kek_file(*disk, path, *random).error().code, Errc::key_unavailable);
-    std::filesystem::remove(path);
-    EXPECT_EQ(open_kek_file(*disk, path, *random).error().code, Errc::key_unavailable);
-    ASSERT_TRUE(create_kek_file(*disk, path, *random));
-    const auto other = open_kek_file(*disk, path, *random);
-    EXPECT_EQ((*other)->unwrap(*wrapped, as_bytes("aad")).error().code, Errc::key_unavailable);
-    std::filesystem::remove_all(dir);
 }
 
 }  // namespace

@@ -41,6 +41,26 @@ TEST_F(HistoryTest, EveryPointOfTheRetentionCanBeSwitchedTo) {
     }
 }
 
+// Or a planned failover that is said again would take the point for all that there was.
+TEST_F(HistoryTest, WhatWasTakenBeyondTheSwitchedPointIsKnownForEver) {
+    retention_us_ = 3'600'000'000;
+    Stream stream(2);
+    stream.steps.pop_back();  // The last point: writes are the end now.
+    const auto points = points_of(stream);
+    for (const Step* const wanted : {points.front(), points.back()}) {
+        begin(stream, 2);
+        auto writer = open().value();
+        ASSERT_TRUE(feed(*writer, stream));
+        const Seq received = writer->received();
+        ASSERT_LT(points.back()->seq, received);  // Writes follow the last point.
+        ASSERT_TRUE(writer->begin_switch(wanted->point));
+        ASSERT_TRUE(finish(*writer));
+        writer.reset();
+        ASSERT_TRUE(open());
+        EXPECT_EQ(read_volume_state(*disk_, "/beside/state")->received, received);
+    }
+}
+
 TEST_F(HistoryTest, PointsOlderThanTheRetentionAreForgotten) {
     retention_us_ = 1'500'000;  // Points are a second apart.
     const Stream stream(3);

@@ -19,6 +19,29 @@ TEST_F(VolumeStageTest, AMountedTargetIsRefusedAndTakenOnceItIsFree) {
     EXPECT_EQ(hello().action, DiskAction::resync);
 }
 
+// Not that of the target, which may lie elsewhere and have room.
+TEST_F(VolumeStageTest, AFullWorkDirectoryIsNamedAndTakenOnWhenThereIsRoom) {
+    start(options());
+    hello();
+    storage_.plan().capacity_bytes = 1;
+    for (const Step& step : stream_.steps) {
+        if (status().trouble) {
+            break;
+        }
+        push(step);
+    }
+    ASSERT_TRUE(status().trouble);
+    EXPECT_EQ(status().trouble->code, Errc::disk_full);
+    EXPECT_TRUE(status().trouble->detail.starts_with("that of /beside, where this target writes"))
+        << status().trouble->detail;
+    EXPECT_TRUE(status().trouble->next.starts_with("df -h /beside; ")) << status().trouble->next;
+    EXPECT_TRUE(conditions_.standing(Errc::disk_full));
+    storage_.plan().capacity_bytes = UINT64_MAX;
+    clock_.advance(11 * ns_per_s);
+    run();
+    EXPECT_FALSE(conditions_.standing(Errc::disk_full));
+}
+
 TEST_F(VolumeStageTest, AnotherSizeIdentityOrDiskIsRefusedAndTheTargetUntouched) {
     start(options());
     EXPECT_EQ(hello(disk_size + 512).action, DiskAction::reject);

@@ -166,19 +166,22 @@ Result<void> DirtyMap::sync() {
 Result<void> DirtyMap::add(BlockSet& set, std::uint64_t offset, std::uint64_t length) {
     CW_ASSERT(length > 0 && offset <= target_.size_bytes && length <= target_.size_bytes - offset);
     set.add_range(offset, length);
-    std::uint32_t dirty_page = UINT32_MAX;
-    Result<void> written;
-    all_.add_range(offset, length, [&](std::uint32_t ordinal) {
-        const std::uint32_t page = ordinal / words_per_page;
-        if (written && page != dirty_page && dirty_page != UINT32_MAX) {
-            written = write_page(dirty_page);
-        }
-        dirty_page = page;
-    });
-    if (written && dirty_page != UINT32_MAX) {
-        written = write_page(dirty_page);
+    all_.add_range(offset, length,
+                   [&](std::uint32_t ordinal) { unwritten_.insert(ordinal / words_per_page); });
+    if (unwritten_.empty()) {
+        return {};
     }
-    return written;
+    // Also what could not be written the last time: the union has it, and the file has not.
+    const auto page_of = [](std::uint64_t at) {
+        return static_cast<std::uint32_t>(at / map_block_bytes / 64 / words_per_page);
+    };
+    const std::uint32_t last = page_of(offset + length - 1);
+    auto page = unwritten_.lower_bound(page_of(offset));
+    while (page != unwritten_.end() && *page <= last) {
+        CW_TRY(write_page(*page));  // Takes it out.
+        page = unwritten_.lower_bound(page_of(offset));
+    }
+    return {};
 }
 
 Result<void> DirtyMap::write_header() {
@@ -194,6 +197,7 @@ Result<void> DirtyMap::write_header() {
 }
 
 Result<void> DirtyMap::write_page(std::uint32_t page) {
+    unwritten_.insert(page);
     std::array<std::byte, block_bytes> block{};
     ByteWriter out(MutableBytes(block).subspan(4));
     out.u32(page);
@@ -210,6 +214,7 @@ Result<void> DirtyMap::write_page(std::uint32_t page) {
     ByteWriter(block).u32(crc32c(Bytes(block).subspan(4)));
     CW_CRASH_POINT("agent.map.before_write");
     CW_TRY(name_full_disk(write_at(*disk_, *file_, page_offset(page), block, false), target_.path));
+    unwritten_.erase(page);
     CW_CRASH_POINT("agent.map.after_write");
     return {};
 }

@@ -20,6 +20,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace cw::agent {
@@ -108,7 +109,8 @@ private:
     Disk* disk_;
     Target target_;
     std::unique_ptr<File> file_;
-    BlockSet all_;      // What the file says.
+    BlockSet all_;  // What the file says, but for the pages that could not be written.
+    std::set<std::uint32_t> unwritten_;
     BlockSet current_;  // Marked since the last close_interval().
     BlockSet fence_;
     BlockSet missed_;

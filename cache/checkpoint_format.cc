@@ -164,15 +164,10 @@ ByteVector encode_checkpoint(const Checkpoint& checkpoint, std::size_t max) {
 Result<std::uint32_t> peek_checkpoint_bytes(Bytes first_block) {
     ByteReader in(first_block, Errc::record_corrupt);
     CW_TRY_ASSIGN(const std::uint32_t magic, in.u32());
-    CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
-    CW_TRY(in.u16());
-    CW_TRY(in.u32());
+    CW_TRY(in.take(8));  // The version is believed once the checksum has been compared.
     CW_TRY_ASSIGN(const std::uint32_t bytes, in.u32());
     if (magic != checkpoint_magic || bytes < block_bytes || bytes % block_bytes != 0) {
         return corrupt("absent");
-    }
-    if (version != spool_format_version) {
-        return fail(Errc::format_unsupported, "checkpoint version " + std::to_string(version));
     }
     return bytes;
 }
@@ -183,10 +178,15 @@ Result<Checkpoint> decode_checkpoint(Bytes slot) {
         return corrupt("cut short");
     }
     ByteReader in(slot.first(bytes), Errc::record_corrupt);
-    CW_TRY(in.take(8));
+    CW_TRY(in.take(4));
+    CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
+    CW_TRY(in.u16());
     CW_TRY_ASSIGN(const std::uint32_t crc, in.u32());
     if (crc != checkpoint_crc(slot.first(bytes))) {
         return corrupt("checksum");
+    }
+    if (version != spool_format_version) {
+        return fail(Errc::format_unsupported, "checkpoint version " + std::to_string(version));
     }
     CW_TRY(in.u32());
     Checkpoint out;

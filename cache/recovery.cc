@@ -22,14 +22,14 @@ Result<std::optional<Checkpoint>> load_checkpoint(Disk& disk, File& file, const 
         read_carefully(disk, file, super.slot_offset(copy), first.bytes());
         const auto bytes = peek_checkpoint_bytes(first.bytes());
         if (!bytes || *bytes > super.slot_bytes()) {
-            if (!bytes && bytes.error().code == Errc::format_unsupported) {
-                return std::unexpected(bytes.error());
-            }
             continue;
         }
         AlignedBuffer whole(*bytes);
         read_carefully(disk, file, super.slot_offset(copy), whole.bytes());
         auto decoded = decode_checkpoint(whole.bytes());
+        if (!decoded && decoded.error().code == Errc::format_unsupported) {
+            return std::unexpected(decoded.error());
+        }
         const bool fits = decoded && decoded->spool == super.id &&
                           decoded->regions.size() == super.region_count();
         if (fits && (!best || decoded->generation > best->generation)) {

@@ -115,12 +115,14 @@ Result<void> create_files(const SpoolOptions& options, Disk& disk, const Superbl
         if (const auto removed = remove_unfinished(options, disk); !removed) {
             log_warning("cache.create.left_over", {{"error", removed.error()}});
         }
-        if (written.error().code == Errc::spool_full) {
+        if (written.error().code == Errc::disk_full) {
             return fail(Errc::config_invalid, "cache.size: " + options.path + " has no room for " +
                                                   std::to_string(options.size_bytes) + " bytes");
         }
         return written;
     }
+    // Where spool.id is, the file is: without it the cache would be missing for ever.
+    CW_TRY(disk.sync_directory(options.path));
     CW_CRASH_POINT("cache.create.before_id");
     ByteVector id(block_bytes);
     encode_superblock(super, id);
@@ -230,8 +232,9 @@ Result<SpoolFiles> open_spool_files(const SpoolOptions& options, Disk& disk, Ran
         CW_TRY(check_identity(options, out.superblock));
         if (!present.log) {  // Creation was cut short before its last step.
             CW_TRY(disk.rename(unfinished_path(options.path), log_path(options.path)));
-            CW_TRY(disk.sync_directory(options.path));
         }
+        // Whoever made the names may have ended before they were safe.
+        CW_TRY(disk.sync_directory(options.path));
     }
     CW_TRY_ASSIGN(out.log, disk.open(log_path(options.path), {.write = true, .direct = true}));
     if (out.log->size() != out.superblock.size_bytes) {

@@ -110,6 +110,13 @@ TEST(SpoolFormat, CheckpointIsAsWrittenByVersionOne) {
     EXPECT_EQ(back.next_lsn, Lsn{1001});
 }
 
+// One bit that rots must not stop the server for ever: there is another copy.
+TEST(SpoolFormat, ACheckpointWhoseVersionRottedIsDamagedAndNotOfAnotherVersion) {
+    ByteVector bytes = encode_checkpoint(golden_checkpoint(), 64 * kib);
+    bytes[5] ^= std::byte{0x20};
+    EXPECT_EQ(decode_checkpoint(bytes).error().code, Errc::record_corrupt);
+}
+
 TEST(SpoolFormat, EveryFlippedBitOfAHeaderIsNoticed) {
     ByteVector bytes(golden_batch().header_bytes());
     encode_batch_header(golden_batch(), bytes);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace cw::fakes {
 namespace {
@@ -47,9 +48,15 @@ SimDisk::~SimDisk() {
 }
 
 void SimDisk::die() {
-    for (const Pending& pending : queue_) {
+    land_some();
+    queue_.clear();
+    dead_ = true;
+}
+
+void SimDisk::land_some() {
+    for (Pending& pending : queue_) {
         DiskRequest& request = *pending.request;
-        if (request.op != DiskOp::write) {
+        if (request.op != DiskOp::write || std::exchange(pending.too_late, true)) {
             continue;
         }
         ByteVector scratch;
@@ -59,10 +66,13 @@ void SimDisk::die() {
         const std::size_t landed =
             fate == 0 ? bytes.size()
                       : (fate == 1 ? storage_.random_->below(sectors + 1) * sector_bytes : 0);
-        file_of(request).image().write(request.offset, bytes.first(landed));
+        SimImage& image = file_of(request).image();
+        image.write(request.offset, bytes.first(landed));
+        // One may be whole on the platter, and nobody has heard of it.
+        if (fate == 0 && request.durable && storage_.random_->below(2) == 0) {
+            image.persist(request.offset, bytes.size());
+        }
     }
-    queue_.clear();
-    dead_ = true;
 }
 
 std::unexpected<Error> SimDisk::injected(const std::string& what, const std::string& path) {
@@ -77,6 +87,7 @@ void SimDisk::start(DiskRequest& request) {
     }
     const FaultPlan& plan = storage_.plan_;
     Pending pending{&request, polls_ + 1, {}};
+    pending.too_late = request.op != DiskOp::read && storage_.begin_change();
     if (plan.delay_polls_max > 0) {
         pending.due_poll += storage_.random_->below(plan.delay_polls_max + 1);
     }
@@ -88,6 +99,9 @@ void SimDisk::start(DiskRequest& request) {
 }
 
 bool SimDisk::ready(const Pending& pending) const {
+    if (storage_.struck() && pending.request->op != DiskOp::read) {
+        return awaited_;
+    }
     return pending.due_poll <= polls_ &&
            (storage_.clock_ == nullptr || storage_.clock_->boot() >= pending.due);
 }
@@ -97,6 +111,9 @@ std::size_t SimDisk::poll() {
         return 0;
     }
     ++polls_;
+    if (awaited_) {
+        land_some();
+    }
     std::size_t done = 0;
     while (true) {
         std::vector<std::size_t> due;
@@ -123,12 +140,17 @@ void SimDisk::wait(std::int64_t) {
     if (queue_.empty()) {
         return;
     }
+    awaited_ = storage_.struck();
     const auto earliest = std::ranges::min_element(queue_, {}, &Pending::due_poll);
     earliest->due_poll = polls_;
     earliest->due = Nanos{};
 }
 
 void SimDisk::perform(DiskRequest& request) {
+    if (storage_.struck() && request.op != DiskOp::read) {
+        request.result = -EIO;
+        return;
+    }
     switch (request.op) {
         case DiskOp::read:
             return perform_read(request);

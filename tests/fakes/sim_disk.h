@@ -62,6 +62,13 @@ public:
     void kill();
     // kill(), and then the power goes: only what was synced is sure.
     void power_cut();
+    // Whoever works here is struck while he does: the `changes`-th write, sync or change of a name
+    // that begins from now on is the last. From then on nothing completes and no name changes; who
+    // blocks on it meets EIO. kill() or power_cut() is to follow, and decides what has landed.
+    void strike_at(std::uint64_t changes) noexcept { changes_left_ = changes; }
+    [[nodiscard]] bool struck() const noexcept { return struck_; }
+    // Something is on its way to the device, or is not yet safe on it.
+    [[nodiscard]] bool at_work() const;
     // `copy`, which is new, gets the same content, on the platter and off it; what is in flight
     // has not landed there. Its plan and its chance are its own.
     void copy_to(SimStorage& copy) const;
@@ -92,6 +99,9 @@ private:
         std::string renamed_from;
     };
     bool hit(std::uint32_t rate, const std::string& path);
+    // A change begins. True if this one is too late.
+    bool begin_change() noexcept;
+    bool refuses_change(const std::string& path);  // Of a name or a size.
     bool refuse_read(const std::string& path, std::uint64_t offset, std::uint64_t length);
     void heal(const std::string& path, std::uint64_t offset, std::uint64_t length);
     [[nodiscard]] std::uint64_t used_bytes() const;
@@ -108,6 +118,8 @@ private:
     std::vector<NameChange> unsynced_names_;
     std::map<std::string, std::map<std::uint64_t, std::uint64_t>> bad_blocks_;  // Failures left.
     std::vector<SimDisk*> disks_;
+    std::uint64_t changes_left_ = 0;  // 0: it is not settled that anybody is struck.
+    bool struck_ = false;
 };
 
 class SimDisk final : public Disk {
@@ -135,9 +147,11 @@ private:
         DiskRequest* request;
         std::uint64_t due_poll;
         Nanos due;
+        bool too_late = false;  // It began after the strike: nothing of it lands.
     };
     explicit SimDisk(SimStorage& storage) : storage_(storage) {}
-    void die();  // What is in flight lands wholly, partly or not at all.
+    void die();
+    void land_some();  // What is in flight lands wholly, partly or not at all.
     void perform(DiskRequest& request);
     void perform_write(DiskRequest& request);
     void perform_sync(DiskRequest& request);
@@ -149,7 +163,7 @@ private:
     SimStorage& storage_;
     std::vector<Pending> queue_;
     std::uint64_t polls_ = 0;
-    bool dead_ = false;
+    bool dead_ = false, awaited_ = false;  // The second: somebody blocks, and nothing will come.
 };
 
 }  // namespace cw::fakes

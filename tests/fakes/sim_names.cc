@@ -40,6 +40,10 @@ Result<std::unique_ptr<File>> SimDisk::open(const std::string& path, OpenOptions
     if (!options.create || !storage_.directories_.contains(directory_of(path))) {
         return fail(Errc::not_found, path);
     }
+    storage_.begin_change();
+    if (storage_.struck()) {
+        return injected("create", path);
+    }
     auto image = std::make_shared<SimImage>();
     storage_.record_change({directory_of(path), path, image, ""});
     return std::make_unique<SimFile>(path, image, options.direct);
@@ -60,7 +64,7 @@ Result<void> SimDisk::rename(const std::string& from, const std::string& to) {
     if (it == storage_.names_.end()) {
         return fail(Errc::not_found, from);
     }
-    if (storage_.hit(storage_.plan_.metadata_error, from)) {
+    if (storage_.refuses_change(from)) {
         return injected("rename", from);
     }
     storage_.record_change({directory_of(to), to, it->second, from});
@@ -72,7 +76,7 @@ Result<void> SimDisk::remove(const std::string& path) {
     if (!storage_.names_.contains(path)) {
         return fail(Errc::not_found, path);
     }
-    if (storage_.hit(storage_.plan_.metadata_error, path)) {
+    if (storage_.refuses_change(path)) {
         return injected("remove", path);
     }
     storage_.record_change({directory_of(path), path, nullptr, ""});
@@ -91,7 +95,7 @@ Result<std::vector<std::string>> SimDisk::list(const std::string& directory) {
 
 Result<void> SimDisk::sync_directory(const std::string& directory) {
     CW_ASSERT(!dead_);
-    if (storage_.hit(storage_.plan_.metadata_error, directory)) {
+    if (storage_.refuses_change(directory)) {
         return injected("sync_directory", directory);
     }
     std::erase_if(storage_.unsynced_names_, [&](const SimStorage::NameChange& change) {
@@ -111,13 +115,13 @@ Result<bool> SimDisk::exists(const std::string& path) {
 Result<void> SimDisk::resize(File& file, std::uint64_t bytes, bool) {
     CW_ASSERT(!dead_);
     auto& sim = static_cast<SimFile&>(file);
-    if (storage_.hit(storage_.plan_.metadata_error, sim.path())) {
+    if (storage_.refuses_change(sim.path())) {
         return injected("resize", sim.path());
     }
     if (bytes > sim.size() &&
         storage_.used_bytes() + (bytes - sim.size()) > storage_.plan_.capacity_bytes) {
         ++storage_.counts_.no_space;
-        return fail_errno(Errc::spool_full, "resize " + sim.path(), ENOSPC);
+        return fail_errno(Errc::disk_full, "resize " + sim.path(), ENOSPC);
     }
     sim.image().resize(bytes);
     return {};

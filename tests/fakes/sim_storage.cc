@@ -2,6 +2,8 @@
 #include "base/assert.h"
 #include "tests/fakes/sim_disk.h"
 
+#include <algorithm>
+
 namespace cw::fakes {
 
 SimStorage::SimStorage(std::uint64_t seed, FaultPlan plan, Clock* clock)
@@ -22,6 +24,28 @@ bool SimStorage::hit(std::uint32_t rate, const std::string& path) {
            random_->below(10'000) < rate;
 }
 
+bool SimStorage::begin_change() noexcept {
+    const bool too_late = struck_;
+    struck_ = struck_ || (changes_left_ > 0 && --changes_left_ == 0);
+    return too_late;
+}
+
+bool SimStorage::refuses_change(const std::string& path) {
+    begin_change();
+    return struck_ || hit(plan_.metadata_error, path);
+}
+
+bool SimStorage::at_work() const {
+    const auto changes = [](const SimDisk::Pending& pending) {
+        return pending.request->op != DiskOp::read;
+    };
+    return !unsynced_names_.empty() || std::ranges::any_of(disks_, [&](const SimDisk* disk) {
+        return std::ranges::any_of(disk->queue_, changes);
+    }) || std::ranges::any_of(names_, [](const auto& entry) {
+        return entry.second->dirty_sectors() > 0;
+    });
+}
+
 std::uint64_t SimStorage::used_bytes() const {
     std::uint64_t sum = 0;
     for (const auto& entry : names_) {
@@ -31,6 +55,7 @@ std::uint64_t SimStorage::used_bytes() const {
 }
 
 void SimStorage::kill() {
+    struck_ = false;
     for (SimDisk* disk : disks_) {
         if (!disk->dead_) {
             disk->die();
@@ -47,10 +72,12 @@ void SimStorage::power_cut() {
     }
     unsynced_names_.clear();
     names_ = durable_names_;
+    bool torn = false;
     for (const auto& entry : names_) {
-        counts_.torn_cuts += entry.second->dirty_sectors() > 0 ? 1 : 0;
+        torn |= entry.second->dirty_sectors() > 0;
         entry.second->power_cut(*random_);
     }
+    counts_.torn_cuts += torn ? 1 : 0;
 }
 
 void SimStorage::flip_bit(const std::string& path, std::uint64_t offset, unsigned bit) {

@@ -68,6 +68,11 @@ bool job_alive(const Job& job, const JobHolder& self, WallMicros now) {
     return silence < job_silence_max_us;
 }
 
+MachineRecord as_it_stands(MachineRecord record, WallMicros now) {
+    const JobHolder self = this_holder();
+    return settled(std::move(record), [&](const Job& job) { return job_alive(job, self, now); });
+}
+
 Result<JobRun> JobRun::begin(MachineRecords& records, Clock& clock, Random& random,
                              const JobRequest& request) {
     Job job;
@@ -76,6 +81,7 @@ Result<JobRun> JobRun::begin(MachineRecords& records, Clock& clock, Random& rand
     job.holder = this_holder();
     job.point = request.point;
     job.point_time = request.point_time;
+    job.detail = request.detail;
     JobRun run(records, clock, request.machine, job.id);
     CW_TRY_ASSIGN(run.record_, records.update(request.machine, [&](MachineRecord& record) {
         job.started = job.updated = clock.wall();
@@ -103,6 +109,21 @@ void JobRun::note(const std::string& step, std::uint64_t done, std::uint64_t tot
         job->step = step.substr(0, job_text_max);
         job->done = done;
         job->total = total;
+        return {};
+    });
+}
+
+void JobRun::note_whole(const std::string& mark) {
+    std::ignore = records_->update(machine_, [&](MachineRecord& record) -> Result<void> {
+        Job* job = record.find(id_);
+        if (job == nullptr || job->state != JobState::running) {
+            return fail(Errc::transition_refused, "the job is not running");
+        }
+        const bool first = !job->detail.contains(whole_files);
+        const std::string more = (first ? std::string(whole_files) : " ") + mark;
+        if (!mark.empty() && job->detail.size() + more.size() <= job_text_max) {
+            job->detail += more;
+        }
         return {};
     });
 }

@@ -16,11 +16,15 @@ bool job_alive(const Job& job, const JobHolder& self, WallMicros now);
 inline constexpr std::int64_t job_silence_max_us = 120'000'000;
 inline constexpr std::int64_t job_note_pause_ns = 10 * ns_per_s;
 
+// `record` as it is in force at `now`, seen from this host.
+MachineRecord as_it_stands(MachineRecord record, WallMicros now);
+
 struct JobRequest {
     MachineId machine;
     Verb verb{};
     PointId point = {};  // Nil: not known yet.
     WallMicros point_time = {};
+    std::string detail = {};  // What it is to make, for people and for whoever says it again.
 };
 
 // One running job. A JobRun that is destroyed without an end leaves a job that the next one finds
@@ -37,6 +41,9 @@ public:
     // Says where it is, at most every job_note_pause_ns (a new step at once). Cheap to call often;
     // what cannot be stored is dropped: progress is for show.
     void note(const std::string& step, std::uint64_t done, std::uint64_t total);
+    // A failover: a file that it has finished, by its mark (own_files.h). What cannot be stored, or
+    // has no room, is not known if the job does not end well: it is then somebody's file.
+    void note_whole(const std::string& mark);
     // A failback: as note_return() has it. Errors: those of it and of MachineRecords::update.
     Result<void> note_return(const ReturnedDisks& wanted, const DiskId& disk, DiskReturn phase);
     // Errors: those of end_job and MachineRecords::update.

@@ -115,31 +115,19 @@ Result<void> check_same_point(const MachineRecord& record, const Job& job) {
                     "(without --point), or first give it up: causeway failback MACHINE --cancel");
 }
 
-// Marks what dead processes left as interrupted. Errors: transition_refused (one lives).
-Result<void> settle(MachineRecord& record, const Job& wanted, const JobAlive& alive) {
-    for (Job& job : record.jobs) {
-        if (job.state != JobState::running) {
-            continue;
-        }
-        if (alive(job)) {
-            if (job.verb == Verb::drill || wanted.verb == Verb::drill) {
-                continue;  // A drill reads; it is in nobody's way.
-            }
-            return fail(Errc::transition_refused,
-                        std::string(name_of(wanted.verb)) + ": job " + to_string(job.id) + " (" +
-                            std::string(name_of(job.verb)) + ", process " +
-                            std::to_string(job.holder.pid) + " on " + job.holder.host_name +
-                            ") is at work; allowed now: drill");
-        }
-        job.state = JobState::interrupted;
-        if (held_by_a_job(record) && job.verb != Verb::drill) {
-            undo_state(record);
-        }
+// Of a settled record: a drill reads, and is in nobody's way. Errors: transition_refused.
+Result<void> check_nobody_works(const MachineRecord& record, Verb wanted) {
+    const auto works = std::ranges::find_if(record.jobs, [](const Job& job) {
+        return job.state == JobState::running && job.verb != Verb::drill;
+    });
+    if (wanted == Verb::drill || works == record.jobs.end()) {
+        return {};
     }
-    if (held_by_a_job(record) && wanted.verb != Verb::drill) {
-        undo_state(record);  // Its job has left the list.
-    }
-    return {};
+    return fail(Errc::transition_refused,
+                std::string(name_of(wanted)) + ": job " + to_string(works->id) + " (" +
+                    std::string(name_of(works->verb)) + ", process " +
+                    std::to_string(works->holder.pid) + " on " + works->holder.host_name +
+                    ") is at work; allowed now: drill");
 }
 
 void make_room(std::vector<Job>& jobs) {
@@ -181,11 +169,30 @@ Job* MachineRecord::find(const JobId& job) noexcept {
     return found == jobs.end() ? nullptr : &*found;
 }
 
+MachineRecord settled(MachineRecord record, const JobAlive& alive) {
+    bool held = false;
+    for (Job& job : record.jobs) {
+        if (job.state != JobState::running) {
+            continue;
+        }
+        if (!alive(job)) {
+            job.state = JobState::interrupted;
+        } else if (job.verb != Verb::drill) {
+            held = true;
+        }
+    }
+    if (!held && held_by_a_job(record)) {
+        undo_state(record);
+    }
+    return record;
+}
+
 Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& alive) {
     if (record.find(job.id) != nullptr) {
         return {};
     }
-    CW_TRY(settle(record, job, alive));
+    record = settled(std::move(record), alive);
+    CW_TRY(check_nobody_works(record, job.verb));
     const auto transition = transition_of(record.state, job.verb);
     if (!transition) {
         return fail(Errc::transition_refused, std::string(name_of(job.verb)) + ": the machine is " +
@@ -203,6 +210,7 @@ Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& al
     make_room(record.jobs);
     record.jobs.push_back(job);
     record.jobs.back().state = JobState::running;
+    cut(record.jobs.back().detail);
     return {};
 }
 
@@ -242,8 +250,11 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
     job->state = end.state;
     job->updated = end.at;
     job->error = end.error;
-    job->detail = end.detail;
-    cut(job->detail);
+    const auto whole = job->detail.find(whole_files);
+    const std::string kept = end.state == JobState::succeeded || whole == std::string::npos
+                                 ? ""
+                                 : job->detail.substr(whole);
+    job->detail = end.detail.substr(0, job_text_max - kept.size()) + kept;
     if (!end.point.is_nil()) {
         job->point = end.point;
         job->point_time = end.point_time;

@@ -80,7 +80,7 @@ struct Job {
     std::uint64_t done = 0;   // Of total, in the step's unit.
     std::uint64_t total = 0;  // 0: unknown.
     std::uint16_t error = 0;  // Errc, 0: none.
-    std::string detail;       // Evidence of the error, or the result.
+    std::string detail;       // What it is to make, then the result or evidence of the error.
 };
 
 struct MachineRecord {
@@ -105,9 +105,16 @@ struct MachineRecord {
 };
 inline constexpr std::size_t jobs_max = 32;
 inline constexpr std::size_t job_text_max = 1024;  // Longer texts are cut when they are set.
+// In the detail of a failover that is not done: before the marks of the files that it has finished
+// (own_files.h), one after the other. They stay when it fails.
+inline constexpr std::string_view whole_files = "; whole: ";
 
 // Whether the process that runs a job still lives.
 using JobAlive = std::function<bool(const Job&)>;
+
+// The record as it is in force, which is what people are to be shown: jobs of dead processes are
+// interrupted, and what such a job alone had made of the state is undone.
+MachineRecord settled(MachineRecord record, const JobAlive& alive);
 
 // Enters `job` (its verb says what) as running and moves the state. A dead job that stands in the
 // way is marked interrupted and its state undone first. Doing it twice is doing it once.

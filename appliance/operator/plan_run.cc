@@ -1,5 +1,6 @@
 #include "appliance/operator/plan_run.h"
 
+#include "appliance/operator/own_files.h"
 #include "appliance/operator/plan_states.h"
 #include "appliance/operator/subprocess.h"
 #include "base/assert.h"
@@ -8,38 +9,18 @@
 #include <algorithm>
 #include <optional>
 
-#include <sys/stat.h>
-
 namespace cw::appliance {
-namespace {
-
-// How long after its last sign of life a runner may have ended.
-constexpr std::int64_t last_words_us = (job_note_pause_ns + 60 * ns_per_s) / ns_per_us;
-
-// When the file was last changed in any way, renamed too. nullopt: it is not there.
-std::optional<WallMicros> touched(const std::string& path, bool& device) {
-    struct stat st{};
-    if (::stat(path.c_str(), &st) != 0) {
-        return std::nullopt;
-    }
-    device = S_ISBLK(st.st_mode);
-    return WallMicros{st.st_ctim.tv_sec * (ns_per_s / ns_per_us) + st.st_ctim.tv_nsec / ns_per_us};
-}
-
-}  // namespace
-
 Result<bool> finds_its_own(const StepRun& before, const std::vector<std::string>& paths) {
     bool found = false;
     for (const std::string& path : paths) {
-        bool device = false;
-        const auto at = touched(path, device);
-        if (!at) {
+        const auto touch = last_touch(path);
+        if (!touch) {
             continue;
         }
         // One that was killed has left its last sign of life, not its end.
         const std::int64_t late_us = before.state == StepState::running ? last_words_us : 0;
-        if (before.state == StepState::pending || device ||
-            raw(*at) > raw(before.ended) + late_us) {
+        if (before.state == StepState::pending || touch->device ||
+            raw(touch->at) > raw(before.ended) + late_us) {
             return fail(Errc::file_exists,
                         path +
                             " is not what this run of the plan brought back: move it away, "

@@ -1,7 +1,5 @@
 #include "appliance/operator/record_json.h"
 
-#include "recovery/full_output.h"
-
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
@@ -25,6 +23,15 @@ void put_seconds(json& out, JobState state, WallMicros started, WallMicros updat
         static_cast<double>(std::max<std::int64_t>(0, raw(until) - raw(started))) / 1e6;
 }
 
+// Whether a later job has gone on from where `job` ended, or with something else.
+bool is_followed(const Job& job, const MachineRecord& record) {
+    const auto same = std::ranges::find(record.jobs, job.id, &Job::id);
+    return same != record.jobs.end() &&
+           std::any_of(std::next(same), record.jobs.end(), [&](const Job& later) {
+               return (later.verb == Verb::drill) == (job.verb == Verb::drill);
+           });
+}
+
 // Of an interrupted job: the command that goes on, or begins again.
 std::string next_of(Verb verb, const MachineId& machine) {
     const std::string name(verb == Verb::undo ? "undo-failover" : name_of(verb));
@@ -44,7 +51,8 @@ json returned_json(const ReturnedDisks& returned) {
 
 }  // namespace
 
-json job_json(const Job& job, const MachineId& machine, WallMicros now) {
+json job_json(const Job& job, const MachineRecord& record, const MachineId& machine,
+              WallMicros now) {
     const auto error = errc_from_number(job.error);
     json out{{"id", to_string(job.id)},
              {"machine", to_string(machine)},
@@ -58,7 +66,7 @@ json job_json(const Job& job, const MachineId& machine, WallMicros now) {
         out["point"] = to_string(job.point);
         out["point_time"] = recovery::time_text(job.point_time);
     }
-    put_seconds(out, job.state, job.started, job.updated, now);
+    put_seconds(out, state_now(job, now), job.started, job.updated, now);
     if (!job.step.empty()) {
         out["step"] = job.step;
         // What it last told of itself while it ran is no longer true of one that has succeeded.
@@ -67,17 +75,18 @@ json job_json(const Job& job, const MachineId& machine, WallMicros now) {
     }
     if (job.error != 0) {
         out["code"] = error ? name_of(*error) : "UNKNOWN";
-        out["error"] = error ? recovery::command_text({*error, job.detail}) : job.detail;
+        out["error"] = error ? to_string(Error{*error, job.detail}) : job.detail;
     } else if (!job.detail.empty()) {
         out["detail"] = job.detail;
     }
-    if (state_now(job, now) == JobState::interrupted) {
+    if (state_now(job, now) == JobState::interrupted && !is_followed(job, record)) {
         out["next"] = next_of(job.verb, machine);
     }
     return out;
 }
 
-json record_json(const MachineId& machine, const MachineRecord& record, WallMicros now) {
+json record_json(const MachineId& machine, const MachineRecord& stored, WallMicros now) {
+    const MachineRecord record = as_it_stands(stored, now);
     json out{{"machine", to_string(machine)},
              {"state", name_of(record.state)},
              {"allowed", json::array()},
@@ -86,7 +95,7 @@ json record_json(const MachineId& machine, const MachineRecord& record, WallMicr
         // A living failback has the state for itself; of a half one the rest may be brought back.
         if (verb != Verb::failback || record.state != MachineState::failing_back ||
             std::ranges::none_of(record.jobs, [&](const Job& job) {
-                return job.verb == verb && state_now(job, now) == JobState::running;
+                return job.verb == verb && job.state == JobState::running;
             })) {
             out["allowed"].push_back(name_of(verb));
         }
@@ -104,7 +113,7 @@ json record_json(const MachineId& machine, const MachineRecord& record, WallMicr
                          {"at", recovery::time_text(record.proven_at)}};
     }
     for (const Job& job : record.jobs) {
-        out["jobs"].push_back(job_json(job, machine, now));
+        out["jobs"].push_back(job_json(job, record, machine, now));
     }
     return out;
 }
@@ -122,7 +131,7 @@ json plan_job_json(const PlanRun& run, WallMicros now) {
              {"updated", recovery::time_text(run.updated)},
              {"host", run.holder.host_name},
              {"pid", run.holder.pid}};
-    put_seconds(out, run.state, run.started, run.updated, now);
+    put_seconds(out, state_now(job, now), run.started, run.updated, now);
     const auto open = std::ranges::find_if(
         run.steps, [](const StepRun& step) { return step.state != StepState::done; });
     out["done"] = std::ranges::count(run.steps, StepState::done, &StepRun::state);

@@ -15,10 +15,7 @@ using fakes::BlobOp;
 class MachineRecordsTest : public testing::Test {
 protected:
     MachineRecords records() {
-        auto signer = vault::make_server_signer(*world_.store, *world_.kek, *world_.random,
-                                                make_id<ServerId>(*world_.random));
-        CW_ASSERT(signer.has_value());
-        return MachineRecords(*world_.store, world_.rig.vault, std::move(*signer));
+        return MachineRecords(*world_.store, world_.rig.vault, world_.new_signer());
     }
     Result<JobRun> begin(MachineRecords& in, Verb verb) {
         return JobRun::begin(in, world_.clock, *world_.random,

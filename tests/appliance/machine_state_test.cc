@@ -143,6 +143,31 @@ TEST_F(MachineStateTest, ALivingJobKeepsOthersOutAndADeadOneDoesNot) {
     EXPECT_EQ(record_.state, failed_over);
 }
 
+// What people are shown is what the next verb will find, not what the dead job had stored.
+TEST_F(MachineStateTest, ADeadJobsStateIsNotInForce) {
+    const JobEnd first = with_point();
+    ASSERT_TRUE(run(Verb::failover, first));
+    const Job again = job(Verb::failover);
+    ASSERT_TRUE(begin_job(record_, again, all_live));
+    ASSERT_EQ(record_.state, failing_over);
+
+    EXPECT_EQ(settled(record_, all_live).state, failing_over);
+    const MachineRecord now = settled(record_, nobody_lives);
+    EXPECT_EQ(now.state, failed_over);
+    EXPECT_EQ(now.point, first.point);
+    EXPECT_EQ(now.find(again.id)->state, JobState::interrupted);
+    ASSERT_TRUE(begin_job(record_, job(Verb::commit), nobody_lives));  // As it says.
+}
+
+TEST_F(MachineStateTest, ALivingDrillDoesNotHoldADeadJobsState) {
+    ASSERT_TRUE(begin_job(record_, job(Verb::failover), all_live));
+    const Job drill = job(Verb::drill);
+    ASSERT_TRUE(begin_job(record_, drill, all_live));
+    const auto drill_lives = [&](const Job& one) { return one.id == drill.id; };
+    EXPECT_EQ(settled(record_, drill_lives).state, protected_);
+    EXPECT_EQ(settled(record_, drill_lives).jobs.back().state, JobState::running);
+}
+
 TEST_F(MachineStateTest, ADrillIsInNobodysWayAndProvesTheNewestPointOnly) {
     const Job failover = job(Verb::failover);
     ASSERT_TRUE(begin_job(record_, failover, all_live));

@@ -20,13 +20,6 @@ using testing::HasSubstr;
 
 class OperatorTest : public testing::Test {
 protected:
-    vault::ServerSigner signer() {
-        auto made = vault::make_server_signer(*world_.store, *world_.kek, *world_.random,
-                                              make_id<ServerId>(*world_.random));
-        CW_ASSERT(made.has_value());
-        return std::move(*made);
-    }
-
     recovery::World world_{9};
 };
 
@@ -36,7 +29,8 @@ TEST_F(OperatorTest, AReceiptIsGenuineOnlyAsItWasSigned) {
     DrillReport report;
     report.point = *catalog.points().back();
     report.findings.push_back({"disk", "ext4: clean"});
-    const std::string receipt = make_receipt(report, world_.rig.vault, catalog, signer());
+    const std::string receipt =
+        make_receipt(report, world_.rig.vault, catalog, world_.new_signer());
     const auto checked = check_receipt(receipt, world_.rig.vault);
     ASSERT_TRUE(checked) << to_string(checked.error());
     EXPECT_THAT(checked->text, HasSubstr(to_string(report.point.id)));
@@ -126,7 +120,7 @@ TEST_F(OperatorTest, AnOverdueProofIsRaisedAndClearedByADrill) {
     look(limit_us, now);
     EXPECT_TRUE(conditions.standing(Errc::proof_overdue));
 
-    MachineRecords records(*world_.store, world_.rig.vault, signer());
+    MachineRecords records(*world_.store, world_.rig.vault, world_.new_signer());
     auto job = JobRun::begin(records, world_.clock, *world_.random,
                              {.machine = world_.machine, .verb = Verb::drill});
     ASSERT_TRUE(job);

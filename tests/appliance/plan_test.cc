@@ -17,12 +17,6 @@ using testing::HasSubstr;
 
 class PlanTest : public testing::Test {
 protected:
-    vault::ServerSigner signer() {
-        auto made = vault::make_server_signer(*world_.store, *world_.kek, *world_.random,
-                                              make_id<ServerId>(*world_.random));
-        CW_ASSERT(made.has_value());
-        return std::move(*made);
-    }
     // A plan of two scripts; the second fails until `mended`.
     std::string plan_text(const std::string& second) {
         return "name = \"p\"\n[[group]]\nname = \"g\"\n"
@@ -32,7 +26,7 @@ protected:
     }
     Result<PlanRun> run(const std::string& text, bool restart = false,
                         std::function<bool()> cancelled = {}) {
-        PlanRuns runs(*world_.store, world_.rig.vault, signer());
+        PlanRuns runs(*world_.store, world_.rig.vault, world_.new_signer());
         CW_TRY_ASSIGN(const Plan plan, parse_plan(text, "plan.toml"));
         MachineRecords machines(*world_.store, world_.rig.vault);
         told_.clear();
@@ -259,7 +253,7 @@ protected:
 
     // The machine has come to this state by that verb.
     void comes_by(Verb verb) {
-        MachineRecords records(*world_.store, world_.rig.vault, signer());
+        MachineRecords records(*world_.store, world_.rig.vault, world_.new_signer());
         auto job = JobRun::begin(records, *clock_, *world_.random,
                                  {.machine = world_.machine, .verb = verb});
         ASSERT_TRUE(job) << to_string(job.error());

@@ -225,8 +225,34 @@ demo_stop_agent
 CAUSEWAY_CRASH_POINT=second_site.ordered:1 causeway --config "$demo/causeway.toml" failover "$demo_machine" --planned >>"$demo/cli.log" 2>&1
 check "a planned failover that was killed is interrupted" job_is interrupted
 restart_server_after_switch
+check "what the machine is until then is what its verbs find" state_is protected
 check "it is said again, and waits for nothing" exit_code_is 0 cli failover "$demo_machine" --planned --wait 1s
 check "nothing of the machine is lost" is_same "$demo/target.img" "$ordered_truth"
 check "and it is failed over" state_is failed-over
+
+# A daemon that dies while it is ordered: the verb waits for the next one, and ends well.
+check "given up once more, its disk is a target again" exit_code_is 0 cli undo-failover "$demo_machine"
+rm -f "$demo/nbd.sock"
+ordered_agent
+wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+again_a_point() {
+    causeway-agent point --state "$demo/agent" --wait committed --timeout 3s >>"$demo/points.log" 2>&1 &&
+        [ "$(cli --json points "$demo_machine")" != "[]" ]
+}
+wait_for 120 "a point after the second return" again_a_point
+demo_stop_agent
+kill "$demo_server_pid"
+wait "$demo_server_pid" 2>/dev/null
+CAUSEWAY_CRASH_POINT=volume.switched:1 demo_start_server
+causeway --config "$demo/causeway.toml" failover "$demo_machine" >"$demo/patient.out" 2>&1 &
+patient=$!
+demo_pids+=($patient)
+wait_for 60 "the daemon's death" eval '! kill -0 "$demo_server_pid" 2>/dev/null'
+wait "$demo_server_pid" 2>/dev/null
+demo_start_server
+check "a failover outlives the daemon that it orders" wait "$patient"
+check "it said what it waited for" grep -q 'the daemon ended while it was ordered to switch: waiting for it' "$demo/patient.out"
+check "the target is the newest point" is_same "$demo/target.img" "$ordered_truth"
+check "and the machine is failed over" state_is failed-over
 check "jobs tell all of it" eval '[ "$(cli --json jobs | grep -c "\"verb\"")" -ge 10 ]'
 cases_end

@@ -10,7 +10,10 @@ source tests/lib/pair.sh
 
 # is_point POINT FILE FILE
 is_point() { [ "$(pair_truth_of "$1")" = "$(sum_of "$2") $(sum_of "$3")" ] || { echo "$2 and $3 are not of point $1"; false; }; }
-point_is() { [ "$(cli --json machines "$demo_machine" | python3 -c 'import json, sys; print(json.load(sys.stdin)["point"])')" = "$1" ]; }
+machine_says() { cli --json machines "$demo_machine" | python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }
+point_is() { [ "$(machine_says '["point"]')" = "$1" ]; }
+state_is() { [ "$(machine_says '["state"]')" = "$1" ]; }
+newest_job_is() { [ "$(machine_says '["jobs"][-1]["state"]')" = "$1" ]; }
 nothing_in() { [ -z "$(ls -A "$1")" ] || { ls -A "$1"; false; }; }
 
 demo_begin
@@ -31,6 +34,19 @@ check "it names the disk" said 'no --output for disk data'
 check "nothing was written" nothing_in "$demo/out"
 check "one disk alone is an export" exit_code_is 0 cli export "$demo_machine" --point "$first" --disk data --output "$demo/data.alone"
 
+# What a killed one had brought back is its own, and nobody else's.
+for place in failover.disk_written:{1,2}; do
+    rm -rf "$demo/cut"; mkdir "$demo/cut"
+    again=(failover "$demo_machine" --point "$first" --output-dir "$demo/cut")
+    CAUSEWAY_CRASH_POINT=$place causeway --config "$demo/causeway.toml" "${again[@]}" >>"$demo/cli.log" 2>&1
+    check "killed at $place, it is interrupted" newest_job_is interrupted
+    check "the machine is what it was" state_is protected
+    check "said again as it was said, it ends well" exit_code_is 0 cli "${again[@]}"
+    check "both are of the point" is_point "$first" "$demo/cut/root.img" "$demo/cut/data.img"
+    check "it is failed over" state_is failed-over
+    check "said once more, what is there has an owner" exit_code_is 3 cli "${again[@]}"
+    check "undo" exit_code_is 0 cli undo-failover "$demo_machine"
+done
 check "a failover brings both back" exit_code_is 0 cli failover "$demo_machine" --point "$first" --output-dir "$demo/out"
 check "both are of the point" is_point "$first" "$demo/out/root.img" "$demo/out/data.img"
 check "the exported one is the same" cmp "$demo/data.alone" "$demo/out/data.img"

@@ -13,3 +13,4 @@ cw_fuzz(hrl
     hrl_fuzz.cc ${agent}/hrl/hrl_format.cc ${agent}/hrl/hrl_reader.cc ${agent}/hrl/hrl_writer.cc
   DEPENDS base fakes_disk)
 cw_fuzz(seed SOURCES seed_fuzz.cc ${agent}/seed/seed_manifest.cc DEPENDS base fakes_disk)
+cw_fuzz(block_trace SOURCES block_trace_fuzz.cc ${agent}/hints/block_trace.cc DEPENDS base)

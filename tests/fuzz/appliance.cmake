@@ -19,3 +19,6 @@ cw_fuzz(failback_hint
     failback_hint_fuzz.cc ${appliance}/operator/failback_hint.cc
     ${CMAKE_SOURCE_DIR}/recovery/failback_hint.cc
   DEPENDS pipeline base)
+cw_fuzz(partition_table
+  SOURCES partition_table_fuzz.cc ${appliance}/operator/partition_table.cc
+  DEPENDS base)

@@ -8,6 +8,7 @@
 #include "base/tls.h"
 #include "tests/fuzz/damaged_file.h"
 
+#include <algorithm>
 #include <memory>
 
 #include <openssl/x509.h>
@@ -65,8 +66,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
     const std::string shown = cw::escape_for_display(text, 200);
     CW_ASSERT(shown.size() <= 203);
-    CW_ASSERT(shown.find_first_of("\n\r\x1b\"") == std::string::npos);
+    CW_ASSERT(shown.find_first_of("\n\r\x1b") == std::string::npos);
     CW_ASSERT(cw::escape_for_display(shown).size() >= shown.size());
+    const std::string field = cw::LogField("k", text).value;
+    const auto quotes = static_cast<std::size_t>(std::ranges::count(field, '"'));
+    CW_ASSERT(quotes == 0 || (quotes == 2 && field.starts_with('"') && field.ends_with('"')));
+    CW_ASSERT(field.find_first_of("\n\r\x1b") == std::string::npos);
 
     CW_ASSERT(cw::from_hex(cw::to_hex(bytes)) == cw::ByteVector(bytes.begin(), bytes.end()));
     CW_ASSERT(cw::from_base64(cw::to_base64(bytes)) == cw::ByteVector(bytes.begin(), bytes.end()));

@@ -1,4 +1,4 @@
-cw_fuzz(kek SOURCES kek_fuzz.cc DEPENDS vault blob base)
+cw_fuzz(kek SOURCES kek_fuzz.cc DEPENDS vault blob base fakes_disk)
 cw_fuzz(vault_index_run SOURCES vault_index_run_fuzz.cc DEPENDS vault blob base)
 cw_fuzz(vault_keys SOURCES vault_keys_fuzz.cc DEPENDS vault fakes blob base)
 cw_fuzz(vault_manifest SOURCES vault_manifest_fuzz.cc DEPENDS vault blob base)

@@ -88,7 +88,7 @@ attack names
 check "no name became a line of the log" test "$(grep -c '^2026-01-01T00:00:00' "$demo/server.log")" -eq 0
 check "no name brought a control character into the log" test "$(LC_ALL=C grep -c "$(printf '[\001-\010\013-\037]')" "$demo/server.log")" -eq 0
 check "no name turned the writing direction of the log" test "$(grep -c "$(printf '\342\200\256')" "$demo/server.log")" -eq 0
-check "no name became a file" test -z "$(find "$demo" /tmp/owned -maxdepth 6 \( -name '*passwd*' -o -name '*owned*' -o -name '*gnp*' \) 2>/dev/null)"
+check "no name became a file" no_name_became_a_file
 check "the status is JSON with all those names in it" python3 -c 'import json, subprocess, sys; json.loads(subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, check=True).stdout)' causeway --config "$demo/causeway.toml" --json status
 for name in '../../etc/passwd' 'x%2e%2e' "$(printf 'a\r\nb')" "$(printf '\342\200\256gnp')" "$(head -c 10000 /dev/zero | tr '\0' n)" ''; do
     shown=$(head -c 20 <<<"$name" | tr -c 'a-zA-Z0-9./%\n' '?' | tr '\n' ' ')
@@ -116,15 +116,29 @@ exec 7>&-
 wait $crowd_pid 2>/dev/null
 cat "$demo/crowd.out"
 
-before=$(metric causeway_ingest_accepted_total) began=$(date +%s%N)
-attack storm --count 3000 > "$demo/storm.out" & storm_pid=$!
+# What is taken while the storm lasts, by its own clock: an honest machine works beside it, and longer.
+storm=3000
+storm() {
+    local before began
+    before=$(metric causeway_ingest_accepted_total) began=$(date +%s%N)
+    attack storm --count $storm > "$demo/storm.out"
+    echo "$(($(metric causeway_ingest_accepted_total) - before)) $((($(date +%s%N) - began) / 1000000))" > "$demo/storm.taken"
+    [ $cases_failed -eq 0 ]
+}
+(cases_failed=0; storm) & storm_pid=$!
 demo_pids+=($storm_pid)
 honest "a storm of handshakes"
-wait $storm_pid 2>/dev/null
+wait $storm_pid 2>/dev/null || cases_failed=$((cases_failed + 1))
 cat "$demo/storm.out"
-taken=$(($(metric causeway_ingest_accepted_total) - before)) ms=$((($(date +%s%N) - began) / 1000000))
-echo "storm: $taken handshakes taken in $ms ms"
-check "handshakes are taken at the rate of the tokens" test "$taken" -le $((200 * ms / 1000 + 400))
+read -r taken ms < "$demo/storm.taken"
+may=$((200 * ms / 1000 + 400))
+echo "storm: $taken of $storm handshakes taken in $ms ms, in which $may may be"
+if [ $may -lt $storm ]; then
+    check "handshakes are taken at the rate of the tokens" test "$taken" -le $may
+    check "and some are taken" test "$taken" -ge 1
+else
+    echo "SKIP hostile: the rate of the tokens (this machine took $ms ms for a storm of $storm, in which all of them may be taken)"
+fi
 
 wait $slow_pid 2>/dev/null
 cat "$demo/slow.out"

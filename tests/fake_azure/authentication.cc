@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <set>
 
+#include <sys/random.h>
+
 namespace cw::fake_azure {
 namespace {
 
@@ -182,7 +184,9 @@ bool Authentication::signature_matches(const Request& request) const {
 
 std::string Authentication::issue_token(std::int64_t expires_s) {
     const std::lock_guard guard(mutex_);
-    std::string token = "fake-token-" + std::to_string(++issued_);
+    std::array<std::byte, 16> unique;  // So that one that got about is found where it got to.
+    CW_ASSERT(::getrandom(unique.data(), unique.size(), 0) == ssize_t{16});
+    std::string token = "fake-token-" + std::to_string(++issued_) + "-" + to_hex(unique);
     tokens_[token] = expires_s;
     return token;
 }

@@ -28,6 +28,9 @@ struct FakeAzureOptions {
     std::uint64_t seed = 1;                  // Of the fault probabilities.
     std::int64_t token_life_s = 3600;
     std::string arc_key_file = {};  // Where the Arc identity endpoint puts its challenge.
+    std::string token_file = {};    // Every token that was issued, a line each.
+    std::string received_file =
+        {};  // Every request as it came, but for what it proves itself with.
 };
 
 struct FakeStats {

@@ -27,6 +27,10 @@ int run(int argc, char** argv) {
                    "serve TLS with a fresh certificate, written to this directory");
     app.add_option("--faults", faults_file, "fault rules, JSON");
     app.add_option("--seed", options.seed, "of the fault probabilities");
+    app.add_option("--arc-key-file", options.arc_key_file, "where Arc's challenge is put");
+    app.add_option("--token-file", options.token_file, "tokens issued are appended here");
+    app.add_option("--received-file", options.received_file,
+                   "requests are appended here, without what they prove themselves with");
     CLI11_PARSE(app, argc, argv);
 
     options.discard = store == "discard";

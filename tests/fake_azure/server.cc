@@ -225,6 +225,9 @@ bool FakeAzure::Server::answer(Session& session, Request& request) {
     if (!read_body(session, request, request.content_length)) {
         return false;
     }
+    if (!own && !options.received_file.empty()) {
+        note_received(request);
+    }
     land_late();
     const std::string kind = std::string(op) + " " + request.container;
     note_begin(kind);

@@ -66,6 +66,8 @@ private:
     std::optional<Reply> control(const Request& request);
     std::optional<Reply> identity(const Request& request);
     Reply token_reply();
+    // Appends to the file of options.received_file, if there is one.
+    void note_received(const Request& request);
     void land_late();
     bool send(Session& session, const Request& request, const Reply& reply, bool truncate);
     void hang();

@@ -103,7 +103,12 @@ std::optional<Reply> FakeAzure::Server::identity(const Request& request) {
 
 Reply FakeAzure::Server::token_reply() {
     const std::int64_t life_s = options.token_life_s;
-    return json_reply(200, {{"access_token", authentication.issue_token(time.wall_s() + life_s)},
+    const std::string token = authentication.issue_token(time.wall_s() + life_s);
+    if (!options.token_file.empty()) {
+        const std::lock_guard guard(mutex_);
+        std::ofstream(options.token_file, std::ios::app) << token << '\n';
+    }
+    return json_reply(200, {{"access_token", token},
                             {"expires_in", std::to_string(life_s)},
                             {"token_type", "Bearer"}});
 }

@@ -2,6 +2,8 @@
 #include "egress/blob/http_parse.h"
 #include "tests/fake_azure/server.h"
 
+#include <fstream>
+
 namespace cw::fake_azure {
 namespace {
 
@@ -55,6 +57,25 @@ bool FakeAzure::Server::send(Session& session, const Request& request, const Rep
         body = {};
     }
     return session.connection.write(as_bytes(head)) && session.connection.write(body);
+}
+
+// The signature of a SAS, the header with a key's or a token, and the form with an app's secret are
+// what a request proves itself with: they belong here and are left out. All else does not.
+void FakeAzure::Server::note_received(const Request& request) {
+    std::string text = request.method + " " + request.raw_path;
+    for (const auto& [name, value] : request.query) {
+        text += name == "sig" ? "" : " " + name + "=" + value;
+    }
+    text += '\n';
+    for (const auto& [name, value] : request.headers) {
+        text += name == "authorization" ? "" : name + ": " + value + "\n";
+    }
+    const std::lock_guard guard(mutex_);
+    std::ofstream file(options.received_file, std::ios::app | std::ios::binary);
+    file << text;
+    if (request.body && !request.raw_path.ends_with("/oauth2/v2.0/token")) {
+        file << as_text(request.body->view()) << '\n';
+    }
 }
 
 void FakeAzure::Server::count(std::string_view op, const Reply* reply) {

@@ -30,7 +30,7 @@ void extend(X509* certificate, X509* issuer, int nid, const std::string& value) 
     CW_ASSERT(extension && X509_add_ext(certificate, extension.get(), -1) == 1);
 }
 
-openssl::Certificate begin(EVP_PKEY* key, const char* common_name, const Forgery& forgery) {
+openssl::Certificate begin(EVP_PKEY* key, const std::string& common_name, const Forgery& forgery) {
     openssl::Certificate leaf(X509_new());
     CW_ASSERT(leaf != nullptr);
     X509_set_version(leaf.get(), X509_VERSION_3);
@@ -38,8 +38,12 @@ openssl::Certificate begin(EVP_PKEY* key, const char* common_name, const Forgery
     X509_gmtime_adj(X509_getm_notBefore(leaf.get()), static_cast<long>(forgery.from_s));
     X509_gmtime_adj(X509_getm_notAfter(leaf.get()), static_cast<long>(forgery.until_s));
     X509_set_pubkey(leaf.get(), key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(leaf.get()), "CN", MBSTRING_ASC,
-                               reinterpret_cast<const unsigned char*>(common_name), -1, -1, 0);
+    // By its type and not as an MBSTRING, so that OpenSSL looks neither at the characters nor at
+    // the length. What is no UTF-8 it can sign as T61 only, in which every byte is one.
+    const int type = common_name.contains('\xff') ? V_ASN1_T61STRING : V_ASN1_UTF8STRING;
+    CW_ASSERT(X509_NAME_add_entry_by_txt(X509_get_subject_name(leaf.get()), "CN", type,
+                                         reinterpret_cast<const unsigned char*>(common_name.data()),
+                                         static_cast<int>(common_name.size()), -1, 0) == 1);
     extend(leaf.get(), leaf.get(), NID_basic_constraints,
            forgery.authority ? "critical,CA:TRUE" : "critical,CA:FALSE");
     if (!forgery.usage.empty()) {
@@ -106,7 +110,7 @@ Forged Forged::make(const std::string& pki, const Forgery& forgery) {
     const Authority site = load_site(pki);
     Forged forged;
     openssl::Pkey key = make_key(forgery.weak_key);
-    openssl::Certificate leaf = begin(key.get(), "forged", forgery);
+    openssl::Certificate leaf = begin(key.get(), forgery.common_name, forgery);
     switch (forgery.issuer) {
         case Forgery::Issuer::site:
             sign(leaf.get(), site.certificate.get(), site.key.get(), forgery.weak_digest);

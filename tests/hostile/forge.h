@@ -14,6 +14,7 @@ namespace cw::hostile {
 struct Forgery {
     std::string names;  // SAN as OpenSSL's configuration writes it: "URI:…,DNS:…"; empty: none.
     std::string usage = "clientAuth";
+    std::string common_name = "forged";          // As it stands: whatever the bytes, however many.
     std::int64_t from_s = -600, until_s = 3600;  // From now.
     enum class Issuer : std::uint8_t { site, itself, other_authority, leaf } issuer = Issuer::site;
     bool authority = false;  // Says that it is a CA.

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -71,8 +73,16 @@ pipeline::Point point_of(std::uint64_t machine, const std::string& text) {
     return point;
 }
 
+// A server under load asks for its credit back, or ends a session: an agent comes again.
+bool ended_by_server(const std::string& wrong) {
+    return wrong.contains(test::server_said_goodbye) ||
+           wrong.contains(name_of(Errc::stale_session));
+}
+
 // Every text that an agent may say, in one session. Empty, or what went wrong.
-std::string say_everywhere(const Target& target, std::uint64_t machine, const std::string& text) {
+// `hooks`: what its hooks said, if that is another text.
+std::string say_everywhere(const Target& target, std::uint64_t machine, const std::string& text,
+                           const std::optional<std::string>& hooks = std::nullopt) {
     wire::Hello hello = hello_of(machine);
     hello.machine_name = hello.software = hello.disks[0].name = text;
     auto client = upgraded(target, machine);
@@ -88,7 +98,9 @@ std::string say_everywhere(const Target& target, std::uint64_t machine, const st
     (void)send_text(*client, FrameType::resync_required,
                     wire::encode(wire::ResyncRequired{1, text}), 0);
     protect(*client, text);
-    (void)client->send(test::point_frame(client->session(), point_of(machine, text)));
+    pipeline::Point point = point_of(machine, text);
+    point.hook_results = hooks.value_or(text);
+    (void)client->send(test::point_frame(client->session(), point));
     const auto status = client->receive(FrameType::point_status);
     if (!status) {
         return "no POINT_STATUS: " + to_string(status.error());
@@ -164,16 +176,54 @@ void too_long(const Target& target) {
         }
         report("name: a text too long is refused in " + std::string(one.what), failure);
     }
-    auto client = open_session(target, 3997);
-    std::string failure = "no session";
-    pipeline::Point point = point_of(3997, text);
-    point.hook_results.clear();
-    if (client && client->send(test::point_frame_of(
-                      client->session(), with_long_text(pipeline::encode_point(point))))) {
-        failure = error_of(client);
-        failure = failure == "FRAME_MALFORMED" ? "" : failure;
+    // What hooks said may be 16 KiB long: 10 kB of it are data, 20 are refused.
+    std::string wrong = say_everywhere(target, 3994, "a point", std::string(10'000, 'n'));
+    for (int i = 0; i < 10 && ended_by_server(wrong); ++i) {
+        wrong = say_everywhere(target, 3980 + static_cast<std::uint64_t>(i), "a point",
+                               std::string(10'000, 'n'));
     }
-    report("name: 10 kB are refused in the tag of a POINT", failure);
+    report("name: 10 kB are data in the hooks' results of a POINT", wrong);
+    pipeline::Point tag = point_of(3997, text), hooks = tag;
+    tag.hook_results.clear();
+    hooks.tag.clear();
+    for (const auto& [what, point, bytes] :
+         {std::tuple{"10 kB are refused in the tag", tag, std::size_t{10'000}},
+          std::tuple{"20 kB are refused in the hooks' results", hooks, std::size_t{20'000}}}) {
+        auto client = open_session(target, 3997);
+        std::string failure = "no session";
+        if (client &&
+            client->send(test::point_frame_of(
+                client->session(), with_long_text(pipeline::encode_point(point), bytes)))) {
+            failure = error_of(client);
+            failure = failure == "FRAME_MALFORMED" ? "" : failure;
+        }
+        report("name: " + std::string(what) + " of a POINT", failure);
+    }
+}
+
+// The name that a certificate gives its machine, which no authority of ours would sign.
+void common_names(const Target& target) {
+    std::vector<std::string> names(std::begin(weapons), std::end(weapons));
+    names.emplace_back(10'000, 'n');
+    std::uint64_t machine = 3900;
+    for (const std::string& name : names) {
+        ++machine;
+        const auto shaken = [&](std::int64_t until_s) -> Result<void> {
+            const Context context = forged_context(
+                target,
+                {.names = name_of_machine(machine), .common_name = name, .until_s = until_s});
+            CW_TRY_ASSIGN(auto client, TestClient::connect(target.port, context.get()));
+            CW_TRY(client.handshake());
+            CW_TRY(client.upgrade());
+            CW_TRY(client.hello(hello_of(machine)));
+            return {};
+        };
+        const auto good = shaken(3600), expired = shaken(-1);
+        report("name: " + escape_for_display(name, 40) + " is data in a certificate's common name",
+               !good ? to_string(good.error()) : "");
+        report("name: " + escape_for_display(name, 40) + " in an expired one opens nothing",
+               expired ? "it was let in" : "");
+    }
 }
 
 void paths(const Target& target) {
@@ -210,13 +260,14 @@ void run_name_cases(const Target& target) {
     for (const std::string& text : weapons) {
         std::string wrong = say_everywhere(target, machine++, text);
         // Who idles while the store is slow may be asked to give its credit back: it comes again.
-        for (int i = 0; i < 10 && wrong.contains(test::server_said_goodbye); ++i) {
+        for (int i = 0; i < 10 && ended_by_server(wrong); ++i) {
             wrong = say_everywhere(target, machine++, text);
         }
         report("name: " + escape_for_display(text, 40) + " is data wherever an agent may say it",
                wrong);
     }
     too_long(target);
+    common_names(target);
     paths(target);
 }
 

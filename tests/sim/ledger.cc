@@ -66,6 +66,11 @@ Ledger read_ledger(const std::string& path) {
                                        .planted = entry.value("planted", 0ULL),
                                        .caught = entry.value("caught", 0ULL),
                                        .equivalent = entry.value("equivalent", 0ULL)};
+        } else if (kind == "claims") {
+            using Counts = std::map<std::string, std::uint64_t>;
+            ledger.claims = ClaimRun{.commit = entry.value("commit", ""),
+                                     .held = entry.value("held", Counts{}),
+                                     .failed = entry.value("failed", Counts{})};
         } else {
             add_schedules(entry, ledger);
         }

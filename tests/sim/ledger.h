@@ -1,7 +1,8 @@
-// The ledger: what campaigns did, one JSON line each, appended for ever. Lines are of four kinds:
+// The ledger: what campaigns did, one JSON line each, appended for ever. Lines are of five kinds:
 // schedules of the simulator (no "kind"), "kills" of real processes, "fuzz" of one target,
-// "mutants" of one run over the planted bugs. All but the first are written by
-// tests/soak/ledger.py. docs/fault-report.md is made of all of them.
+// "mutants" of one run over the planted bugs, "claims" of one run of the scripts and unit tests.
+// All but the first are written by tests/soak/ledger.py. docs/fault-report.md is made of all of
+// them.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,12 @@ struct MutantRun {
     std::uint64_t planted = 0, caught = 0, equivalent = 0;
 };
 
+// One run of the scripts and unit tests: how many claims of each held and failed.
+struct ClaimRun {
+    std::string commit;
+    std::map<std::string, std::uint64_t> held, failed;  // By script, suite, "tsan/suite".
+};
+
 struct Ledger {
     std::uint64_t schedules = 0, violations = 0;
     std::uint64_t last_seed = 0;  // The highest of all campaigns; 0: none.
@@ -36,6 +43,7 @@ struct Ledger {
     std::map<std::string, FuzzTotal> fuzz;   // By target.
     std::map<std::string, KillTotal> kills;  // By what was killed.
     std::optional<MutantRun> mutants;        // The newest.
+    std::optional<ClaimRun> claims;          // The newest.
     std::vector<std::string> campaigns;      // Rows of a Markdown table.
 };
 

@@ -6,6 +6,7 @@
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
+#include <utility>
 #include <vector>
 
 namespace cw::sim {
@@ -112,10 +113,9 @@ void Operator::disturb_network() {
 void Operator::disturb_servers() {
     const Settings& s = world_.settings;
     for (const auto& server : world_.servers) {
-        if (world_.hit(s.server_kill)) {
-            server->kill(false);
-        } else if (world_.hit(s.server_power_cut)) {
-            server->kill(true);
+        const bool kill = world_.hit(s.server_kill);
+        if (kill || world_.hit(s.server_power_cut)) {
+            world_.random->below(8) == 0 ? server->kill(!kill) : server->kill_at_work(!kill);
         } else if (world_.hit(s.server_pause)) {
             server->pause(static_cast<std::int64_t>(world_.random->below(150)) * ns_per_s);
         }
@@ -152,9 +152,17 @@ void Operator::disturb_machines() {
 
 // The machine is pointed elsewhere; the server it leaves is not asked and may go on.
 void Operator::take_over(Machine& machine) {
-    machine.aim_at(world_.random->below(world_.servers.size()));
+    const std::size_t others = world_.servers.size() - 1;
+    if (others == 0) {
+        return;
+    }
+    const std::size_t from = machine.server(), other = world_.random->below(others);
+    machine.aim_at(other + (other >= from ? 1 : 0));
     world_.event("takeover", machine.server());
     world_.trace.count("fault.takeover");
+    if (!std::exchange(taken_over_, true)) {
+        world_.trace.count("fault.takeover_in_schedule");
+    }
     if (world_.random->below(2) == 0) {
         machine.kill(false);
     }

@@ -56,6 +56,7 @@ private:
     World& world_;
     std::uint64_t segments_seen_ = 0, manifests_seen_ = 0;
     std::uint64_t keks_ = 0;              // Of the vault, made since the first.
+    bool taken_over_ = false;             // A machine, by now.
     bool to_kill_ = false;                // All servers, with the next manifest.
     std::optional<std::size_t> to_copy_;  // This machine, once it can be shut down at rest.
     std::optional<CopyTurns> turns_;

@@ -185,6 +185,9 @@ Result<void> Process::open_cache() {
     CW_TRY(spool_disk_->create_directories("/spool"));
     CW_TRY_ASSIGN(spool_, cache::Spool::open(cache_options(), {*spool_disk_, clock_, *random_,
                                                                conditions_, *metrics_}));
+    if (storage.struck()) {
+        return fail(Errc::io_error, "struck while it recovers");
+    }
     CW_TRY_ASSIGN(spool_reader_, cache::SpoolReader::open(*spool_, *reader_disk_));
     spool_ = wrap_spool(world_, std::move(spool_));
     for (const cache::StreamState& state : spool_->streams()) {

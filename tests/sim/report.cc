@@ -38,6 +38,9 @@ bool all_classes_hit(const CampaignResult& result) {
     for (const char* name : {"fault.kill",
                              "fault.power_cut",
                              "fault.torn_cut",
+                             "fault.power_cut_at_work",
+                             "fault.kill_at_work",
+                             "fault.struck_in_recovery",
                              "fault.second_cut",
                              "fault.sync_error",
                              "fault.write_error",
@@ -129,6 +132,31 @@ bool all_classes_hit(const CampaignResult& result) {
                              "promise.group_point_is_a_moment"}) {
         if (count_of(result, name) == 0) {
             std::printf("FAIL sim: %s never happened\n", name);
+            all = false;
+        }
+    }
+    return all;
+}
+
+// What happens, but mostly where it can do no harm, proves little as well.
+bool shares_are_large(const CampaignResult& result) {
+    struct Share {
+        const char* name;
+        std::uint64_t of;
+        std::uint64_t least_one_in;
+    };
+    const Share shares[] = {
+        {"fault.power_cut_at_work", count_of(result, "fault.power_cut"), 2},
+        {"fault.torn_cut", count_of(result, "fault.power_cut"), 5},
+        {"fault.takeover_in_schedule", result.schedules, 3},
+    };
+    bool all = true;
+    for (const Share& share : shares) {
+        const std::uint64_t n = count_of(result, share.name);
+        if (n * share.least_one_in < share.of) {
+            std::printf("FAIL sim: %s happened %llu times of %llu, fewer than one in %llu\n",
+                        share.name, static_cast<Number>(n), static_cast<Number>(share.of),
+                        static_cast<Number>(share.least_one_in));
             all = false;
         }
     }
@@ -286,8 +314,8 @@ bool run_ci(bool sanitized, unsigned processes) {
     if (sanitized) {
         return end_ci(passed, failed);
     }
-    const bool all_hit = all_classes_hit(result);
-    (all_hit ? passed : failed) += 1;
+    (all_classes_hit(result) ? passed : failed) += 1;
+    (shares_are_large(result) ? passed : failed) += 1;
     options.to = base + ci_twice;
     options.twice = true;
     const CampaignResult again = run_campaign(options);

@@ -40,6 +40,28 @@ void Server::kill(bool power_cut) {
     }
     world_.event(power_cut ? "server.power_cut" : "server.kill", index_);
     world_.trace.count(power_cut ? "fault.power_cut" : "fault.kill");
+    if (storage_->at_work()) {
+        world_.trace.count(power_cut ? "fault.power_cut_at_work" : "fault.kill_at_work");
+    }
+    take_down(power_cut);
+}
+
+// Its disk is at work for moments only: a blow that does not wait for one finds it idle.
+void Server::kill_at_work(bool power_cut) {
+    strike_cuts_power_ = power_cut;
+    strike_is_second_ = false;
+    storage_->strike_at(1 + world_.random->below(8));
+}
+
+void Server::strike(const char* counted) {
+    if (storage_->struck()) {
+        world_.trace.count(counted);
+        world_.trace.count("fault.second_cut", std::exchange(strike_is_second_, false) ? 1 : 0);
+        kill(strike_cuts_power_);
+    }
+}
+
+void Server::take_down(bool power_cut) {
     process_->kill();
     cut_at_.reset();
     restarted_ = true;
@@ -62,7 +84,10 @@ void Server::lose() {
     if (lost_) {
         return;
     }
-    kill(true);
+    // Not a power cut: nobody will ask what that has left.
+    if (process_ && !process_->dead()) {
+        take_down(true);
+    }
     world_.event("server.lost", index_);
     world_.trace.count("fault.server_lost");
     lost_ = true;
@@ -91,6 +116,7 @@ void Server::end_faults() {
     paused_until_ = {};
     cut_at_.reset();
     restarted_ = false;
+    storage_->strike_at(0);
 }
 
 void Server::welcomed() {
@@ -118,8 +144,14 @@ bool Server::damage_cache() {
 void Server::tend() {
     const Nanos now = world_.clock.boot();
     if (up() && cut_at() <= now) {
-        world_.trace.count("fault.second_cut");
-        kill(true);
+        cut_at_.reset();
+        if (world_.random->below(2) == 0) {
+            world_.trace.count("fault.second_cut");
+            kill(true);
+        } else {
+            kill_at_work(true);
+            strike_is_second_ = true;
+        }
     }
     if (up() && process_->failed()) {
         world_.trace.count("seen.spool_failed");
@@ -134,6 +166,9 @@ void Server::tend() {
     if (!process_ && now >= restart_at_) {
         process_ = std::make_unique<Process>(world_, index_, state_);
         const Result<void> started = process_->start();
+        if (storage_->struck()) {
+            return strike("fault.struck_in_recovery");
+        }
         if (!started) {
             world_.event("server.start_failed " + to_string(started.error()), index_);
             world_.trace.count("seen.start_failed");

@@ -19,6 +19,9 @@ public:
     ~Server();
 
     void kill(bool power_cut);
+    // The same, but soon, while its disk is at work: now if strike() finds that it has come to it.
+    void kill_at_work(bool power_cut);
+    void strike(const char* counted = "fault.struck_at_work");
     // For good, with its disk and its state directory. A new machine takes its place.
     void lose();
     void pause(std::int64_t ns);
@@ -47,6 +50,7 @@ public:
 private:
     std::unique_ptr<fakes::SimStorage> make_storage(const fakes::FaultPlan& plan);
     void replace();
+    void take_down(bool power_cut);
 
     World& world_;
     std::size_t index_;
@@ -56,6 +60,7 @@ private:
     Nanos restart_at_{}, paused_until_{}, next_tick_{};
     std::optional<Nanos> cut_at_;
     bool restarted_ = false;  // And has not told anybody since.
+    bool strike_cuts_power_ = false, strike_is_second_ = false;
     unsigned failed_starts_ = 0;
     bool damaged_ = false, lost_ = false;
 };

@@ -64,7 +64,8 @@ void draw_faults(Settings& s, Dice& dice) {
     s.server_kill = dice.rate(400);
     s.server_power_cut = dice.rate(500);
     s.server_pause = dice.rate(200);
-    s.takeover = s.servers > 1 ? dice.rate(400) : 0;
+    s.takeover =
+        s.servers > 1 && !dice.one_in(4) ? static_cast<std::uint32_t>(dice.between(100, 1200)) : 0;
     s.agent_kill = dice.rate(200);
     s.agent_power_cut = dice.rate(100);
     s.agent_stop = dice.rate(100);

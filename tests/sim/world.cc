@@ -164,6 +164,7 @@ std::optional<Nanos> World::turn_all() {
             worked |= turn.machine->step();
         } else if (turn.server->awake()) {
             worked |= turn.runner->step(turn.rung);
+            turn.server->strike();
             look_for_spinning(*turn.runner);
         }
     }

@@ -2,11 +2,14 @@
 """Adds to the ledger behind docs/fault-report.md what a log says that was done.
 
 usage: ledger.py LEDGER COMMIT fuzz TARGET LOG     a libFuzzer log (-print_final_stats=1)
-       ledger.py LEDGER COMMIT kills LOG           a log of tests/e2e/crash.sh
+       ledger.py LEDGER COMMIT kills LOG           a log of tests/e2e/crash.sh or kill_rig.sh
        ledger.py LEDGER COMMIT mutants LOG         what causeway_sim --mutants printed
+       ledger.py LEDGER COMMIT claims RESULTS      build/results after tests/run: what scripts and unit tests claimed
 Nothing is added for a log that tells of nothing done; the exit status is 1 then.
 """
+import collections
 import json
+import pathlib
 import re
 import sys
 
@@ -29,8 +32,9 @@ def fuzzing(target, log):
 def kills(log):
     """What was killed how often; a claim that did not hold counts for both."""
     failed = len(re.findall(r"^FAIL", log, re.M))
-    return [{"kind": "kills", "what": what, "kills": int(count), "failed_claims": failed}
-            for count, what in re.findall(r"^(\d+) kills of the (\w+),", log, re.M)]
+    told = re.findall(r"^(\d+) kills of the (\w+),", log, re.M)
+    told += [(count, "spool writer") for count in re.findall(r"^(\d+) kills, \d+ SPOOLED writes verified, seed", log, re.M)]
+    return [{"kind": "kills", "what": what, "kills": int(count), "failed_claims": failed} for count, what in told]
 
 
 def mutants(log):
@@ -38,13 +42,38 @@ def mutants(log):
     return [{"kind": "mutants", "caught": int(done[1]), "planted": int(done[2]), "equivalent": int(done[3])}] if done else []
 
 
+def claims(results):
+    """How many claims held and failed, by script and by suite of unit tests; those of a sanitizer are "tsan/Suite".
+
+    A script that ended with another status than 0 has failed, whatever it claimed.
+    """
+    held, failed = collections.Counter(), collections.Counter()
+    for status in sorted(results.glob("*.status")):
+        log = status.with_suffix(".log").read_text(encoding="utf-8", errors="replace")
+        held[status.stem] = len(re.findall(r"^PASS ", log, re.M))
+        failed[status.stem] = max(len(re.findall(r"^FAIL", log, re.M)), int(status.read_text().strip() != "0"))
+    for report in sorted(results.glob("*/*.json")):
+        preset = "" if report.parent.name == "release" else report.parent.name + "/"
+        for suite in json.loads(report.read_text(encoding="utf-8")).get("testsuites", []):
+            name = preset + re.sub(r"^\w+/|/\w+$", "", suite["name"])  # Without what parametrises it.
+            held[name] += suite["tests"] - suite["failures"] - suite["errors"] - suite["disabled"]
+            failed[name] += suite["failures"] + suite["errors"]
+    return [{"kind": "claims", "held": dict(held), "failed": {name: n for name, n in failed.items() if n}}] if held else []
+
+
+def entries_of(kind, words):
+    if kind == "claims":
+        return claims(pathlib.Path(words[-1]))
+    with open(words[-1], encoding="utf-8", errors="replace") as file:
+        log = file.read()
+    return fuzzing(words[0], log) if kind == "fuzz" else mutants(log) if kind == "mutants" else kills(log)
+
+
 def main():
-    if len(sys.argv) < 5 or sys.argv[3] not in ("fuzz", "kills", "mutants"):
+    if len(sys.argv) < 5 or sys.argv[3] not in ("fuzz", "kills", "mutants", "claims"):
         sys.exit(__doc__)
     ledger, commit, kind = sys.argv[1:4]
-    with open(sys.argv[-1], encoding="utf-8", errors="replace") as file:
-        log = file.read()
-    entries = fuzzing(sys.argv[4], log) if kind == "fuzz" else mutants(log) if kind == "mutants" else kills(log)
+    entries = entries_of(kind, sys.argv[4:])
     with open(ledger, "a", encoding="utf-8") as file:
         for entry in entries:
             file.write(json.dumps({"commit": commit, **entry}, separators=(",", ":"), sort_keys=True) + "\n")

@@ -58,6 +58,8 @@ void DurabilityOracle::on_opened(std::size_t server, const pipeline::MachineOpen
             return entry.first.first == server && key.machine == opened.machine &&
                    key.disk == disk.disk && key.generation != disk.generation;
         });
+        Generation& known = opened_[{opened.machine, disk.disk}];
+        known = std::max(known, disk.generation);
         ++told_again;
         if (disk.action != pipeline::DiskAction::reject) {
             // The agent forgets what WELCOME calls durable: it is as good as an acknowledgement.
@@ -111,6 +113,13 @@ void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spoo
         const auto found = std::ranges::find(streams, key.second, &cache::StreamState::key);
         const Seq held = found == streams.end() ? Seq{} : found->durable;
         if (std::max(held, committed_[key.second]) >= acked.seq) {
+            continue;
+        }
+        // A history that another server has seen replaced is dropped when its machine is opened
+        // here, which a kill may keep this server from telling.
+        if (found == streams.end() &&
+            opened_[{key.second.machine, key.second.disk}] > key.second.generation) {
+            acked.seq = {};
             continue;
         }
         if (damaged && !reported(spool, key.second)) {

@@ -42,6 +42,7 @@ private:
     Complain complain_;
     std::map<Key, Acked> acked_;
     std::map<pipeline::StreamKey, Seq> committed_;
+    std::map<std::pair<MachineId, DiskId>, Generation> opened_;  // The newest, by any server.
     std::map<Key, Seq> told_;  // By the server itself: one that was fenced may know less than all.
 };
 

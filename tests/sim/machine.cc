@@ -1,6 +1,7 @@
 #include "tests/sim/machine.h"
 
 #include "pipeline/generation.h"
+#include "tests/sim/dial.h"
 #include "tests/sim/group.h"
 #include "tests/sim/mutant_parts.h"
 #include "tests/sim/oracles/oracles.h"
@@ -8,7 +9,6 @@
 #include "tests/sim/world.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace cw::sim {
 namespace {
@@ -28,37 +28,6 @@ struct DiskStart {
 };
 
 }  // namespace
-
-// Reaches the server the machine means, if it runs.
-class Machine::Dial final : public agent::Connector {
-public:
-    explicit Dial(Machine& machine) : machine_(machine) {}
-    void begin() override {
-        const auto wait = static_cast<std::int64_t>(machine_.world_.random->below(50)) * ns_per_ms;
-        due_ = machine_.world_.clock.boot() + wait;
-    }
-    std::optional<Result<std::unique_ptr<agent::Link>>> poll() override {
-        World& world = machine_.world_;
-        if (!due_ || world.clock.boot() < *due_) {
-            return std::nullopt;
-        }
-        due_.reset();
-        Server& server = *world.servers[machine_.server_];
-        if (server.process() == nullptr || !server.awake()) {
-            return fail(Errc::unreachable, "refused");
-        }
-        auto wire = world.network.connect(machine_.index_, machine_.server_);
-        server.process()->accept(wire, machine_.id_);
-        world.event("connect", machine_.index_, machine_.server_);
-        machine_.wire_ = wire;
-        return std::make_unique<SimLink>(world.network, wire);
-    }
-    [[nodiscard]] std::optional<Nanos> due() const { return due_; }
-
-private:
-    Machine& machine_;
-    std::optional<Nanos> due_;
-};
 
 Machine::Machine(World& world, std::size_t index)
     : world_(world),
@@ -136,7 +105,7 @@ void Machine::start() {
     state_ = agent::StateFile::open(*disk_, state_directory).value();
     outbox_ = std::make_unique<agent::Outbox>(4 * mib);
     outbox_->on_push([this] { pushed_ = true; });
-    dial_ = std::make_unique<Dial>(*this);
+    dial_ = std::make_unique<Dial>(world_, *this, index_);
     if (world_.group) {
         gate_ = std::make_unique<agent::AdmissionGate>(world_.clock);
     }
@@ -303,7 +272,7 @@ Nanos Machine::wakes_at() {
     if (dial_->due()) {
         due = std::min(due, *dial_->due());
     }
-    if (const auto wire = wire_.lock(); wire && !wire->agent_gone) {
+    if (const auto wire = dial_->wire(); wire && !wire->agent_gone) {
         due = std::min(due, wire->down.next_due());
         if (wire->agent_told && wire->down.in_flight() == 0) {
             due = Nanos{0};
@@ -312,134 +281,8 @@ Nanos Machine::wakes_at() {
     return due;
 }
 
-std::uint64_t Machine::sectors_of(std::size_t slot) const {
-    const std::uint64_t kept = slot == 0 && world_.settings.group ? 1 : 0;
-    return images_[slot]->size() / sector_bytes - kept;
-}
-
-void Machine::write_some(std::size_t count) {
-    if (held()) {
-        return;
-    }
-    for (std::size_t n = 0; n < count; ++n) {
-        const std::size_t slot = random_->below(images_.size());
-        const std::uint64_t disk_sectors = sectors_of(slot);
-        const std::uint64_t most = random_->below(8) == 0 ? 128 : 12;
-        const std::uint64_t sectors = 1 + random_->below(std::min(most, disk_sectors));
-        // A hot place, so that versions of one block are many.
-        const std::uint64_t room = disk_sectors - sectors + 1;
-        const std::uint64_t at =
-            random_->below(random_->below(2) == 0 ? std::min<std::uint64_t>(room, 48) : room);
-        const std::uint64_t offset = at * sector_bytes, length = sectors * sector_bytes;
-        if (captures_.empty()) {  // Nobody protects it now.
-            ByteVector data(length);
-            random_->fill(data);
-            if (!provable_) {
-                CW_ASSERT(images_[slot]->write(offset, data).has_value());
-                ++writes_;
-            }
-            continue;
-        }
-        ++writes_;
-        agent::DiskCapture& capture = *captures_[slot];
-        if (random_->below(8) == 0) {
-            const auto op =
-                random_->below(2) == 0 ? pipeline::ExtentOp::zero : pipeline::ExtentOp::discard;
-            CW_ASSERT(capture.zero(offset, length, op, false).has_value());
-            continue;
-        }
-        ByteVector data(length, std::byte{static_cast<unsigned char>(random_->below(256))});
-        if (random_->below(3) != 0) {
-            random_->fill(MutableBytes(data).first(std::min<std::size_t>(length, 512)));
-        }
-        CW_ASSERT(capture.write(offset, data).has_value());
-    }
-}
-
-Machine::Images Machine::images() const {
-    Images out;
-    for (std::size_t i = 0; i < images_.size(); ++i) {
-        out.emplace(disk_id(i), images_[i]->bytes());
-    }
-    return out;
-}
-
-bool Machine::make_point() {
-    if (!consistent()) {
-        return false;
-    }
-    const auto made = replicator_->make_point(pipeline::PointKind::crash, "simulated");
-    if (!made) {
-        return false;
-    }
-    points_->emplace(*made, images());
-    newest_ = *made;
-    world_.event("point.made", index_, points_->size());
-    world_.trace.count("points.made");
-    return true;
-}
-
-Result<PointId> Machine::make_group_point(const GroupId& barrier, const std::string& tag) {
-    auto made = replicator_->make_point(pipeline::PointKind::crash, tag, {}, {}, barrier);
-    if (made) {
-        points_->emplace(*made, images());
-        world_.event("point.group", index_, points_->size());
-    }
-    return made;
-}
-
-bool Machine::held() const {
-    return world_.mutant != Mutant::nobody_held && gate_ && gate_->closed() &&
-           world_.clock.boot() < gate_->until();
-}
-
-std::uint64_t Machine::counter_in(const SharedBytes& disk) {
-    std::array<std::byte, sizeof(std::uint64_t)> value{};
-    disk.read(disk.size() - sector_bytes, value);
-    return std::bit_cast<std::uint64_t>(value);
-}
-
-void Machine::write_counter(std::uint64_t value) {
-    CW_ASSERT(up() && !held());
-    ByteVector sector(sector_bytes);
-    std::memcpy(sector.data(), &value, sizeof value);
-    ++writes_;
-    CW_ASSERT(captures_[0]->write(images_[0]->size() - sector_bytes, sector).has_value());
-}
-
-bool Machine::final_point() {
-    final_made_ = final_made_ || (live() && make_point());
-    return final_made_;
-}
-
 bool Machine::live() {
     return up() && replicator_->status().link == agent::LinkState::live;
-}
-
-bool Machine::settled() {
-    if (!live() || !consistent() || !replicator_->all_spooled() || !newest_) {
-        return false;
-    }
-    // A planned failover waits for the agent's own word.
-    const agent::TrackedPoint* const point = replicator_->points().find(*newest_);
-    return point != nullptr && point->phase == agent::PointPhase::committed &&
-           world_.oracles->points.committed(id_, *newest_);
-}
-
-bool Machine::newest_was_dropped() {
-    const agent::TrackedPoint* const point =
-        up() && newest_ ? replicator_->points().find(*newest_) : nullptr;
-    return point != nullptr && point->phase == agent::PointPhase::dropped;
-}
-
-std::size_t Machine::untold() {
-    CW_ASSERT(up());
-    return static_cast<std::size_t>(
-        std::ranges::count_if(replicator_->points().all(), [this](const auto& point) {
-            return point.phase != agent::PointPhase::committed &&
-                   world_.oracles->points.committed(id_, point.id) &&
-                   !world_.oracles->points.pruned(point.id);
-        }));
 }
 
 std::string Machine::state() {

@@ -8,7 +8,6 @@
 #include "agent/stream/spiller.h"
 #include "tests/fakes/sim_disk.h"
 #include "tests/sim/host_clock.h"
-#include "tests/sim/network.h"
 #include "tests/sim/shared_image.h"
 
 #include <map>
@@ -17,6 +16,7 @@
 
 namespace cw::sim {
 
+class Dial;
 class World;
 
 class Machine {
@@ -95,7 +95,6 @@ public:
     void set_clock(std::int64_t ahead_us) noexcept { clock_ahead_us_ = ahead_us; }
 
 private:
-    class Dial;  // The agent's connector.
     void start();
     void take_down();
     void empty_state();
@@ -126,7 +125,6 @@ private:
     std::unique_ptr<agent::Outbox> outbox_;
     std::unique_ptr<agent::AdmissionGate> gate_;  // None without a group.
     std::unique_ptr<Dial> dial_;
-    std::weak_ptr<Wire> wire_;  // The newest connection, if its link still lives.
     std::vector<std::unique_ptr<agent::DiskCapture>> captures_;
     std::unique_ptr<agent::Replicator> replicator_;
     std::unique_ptr<agent::Spiller> spool_;  // None in most schedules.

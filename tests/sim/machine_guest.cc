@@ -1,0 +1,138 @@
+// Who writes to a machine's disks, and the points that are made of them.
+#include "tests/sim/group.h"
+#include "tests/sim/machine.h"
+#include "tests/sim/oracles/oracles.h"
+#include "tests/sim/world.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace cw::sim {
+
+std::uint64_t Machine::sectors_of(std::size_t slot) const {
+    const std::uint64_t kept = slot == 0 && world_.settings.group ? 1 : 0;
+    return images_[slot]->size() / sector_bytes - kept;
+}
+
+void Machine::write_some(std::size_t count) {
+    if (held()) {
+        return;
+    }
+    for (std::size_t n = 0; n < count; ++n) {
+        const std::size_t slot = random_->below(images_.size());
+        const std::uint64_t disk_sectors = sectors_of(slot);
+        const std::uint64_t most = random_->below(8) == 0 ? 128 : 12;
+        const std::uint64_t sectors = 1 + random_->below(std::min(most, disk_sectors));
+        // A hot place, so that versions of one block are many.
+        const std::uint64_t room = disk_sectors - sectors + 1;
+        const std::uint64_t at =
+            random_->below(random_->below(2) == 0 ? std::min<std::uint64_t>(room, 48) : room);
+        const std::uint64_t offset = at * sector_bytes, length = sectors * sector_bytes;
+        if (captures_.empty()) {  // Nobody protects it now.
+            ByteVector data(length);
+            random_->fill(data);
+            if (!provable_) {
+                CW_ASSERT(images_[slot]->write(offset, data).has_value());
+                ++writes_;
+            }
+            continue;
+        }
+        ++writes_;
+        agent::DiskCapture& capture = *captures_[slot];
+        if (random_->below(8) == 0) {
+            const auto op =
+                random_->below(2) == 0 ? pipeline::ExtentOp::zero : pipeline::ExtentOp::discard;
+            CW_ASSERT(capture.zero(offset, length, op, false).has_value());
+            continue;
+        }
+        ByteVector data(length, std::byte{static_cast<unsigned char>(random_->below(256))});
+        if (random_->below(3) != 0) {
+            random_->fill(MutableBytes(data).first(std::min<std::size_t>(length, 512)));
+        }
+        CW_ASSERT(capture.write(offset, data).has_value());
+    }
+}
+
+Machine::Images Machine::images() const {
+    Images out;
+    for (std::size_t i = 0; i < images_.size(); ++i) {
+        out.emplace(disk_id(i), images_[i]->bytes());
+    }
+    return out;
+}
+
+bool Machine::make_point() {
+    if (!consistent()) {
+        return false;
+    }
+    const auto made = replicator_->make_point(pipeline::PointKind::crash, "simulated");
+    if (!made) {
+        return false;
+    }
+    points_->emplace(*made, images());
+    newest_ = *made;
+    world_.event("point.made", index_, points_->size());
+    world_.trace.count("points.made");
+    return true;
+}
+
+Result<PointId> Machine::make_group_point(const GroupId& barrier, const std::string& tag) {
+    auto made = replicator_->make_point(pipeline::PointKind::crash, tag, {}, {}, barrier);
+    if (made) {
+        points_->emplace(*made, images());
+        world_.event("point.group", index_, points_->size());
+    }
+    return made;
+}
+
+bool Machine::held() const {
+    return world_.mutant != Mutant::nobody_held && gate_ && gate_->closed() &&
+           world_.clock.boot() < gate_->until();
+}
+
+std::uint64_t Machine::counter_in(const SharedBytes& disk) {
+    std::array<std::byte, sizeof(std::uint64_t)> value{};
+    disk.read(disk.size() - sector_bytes, value);
+    return std::bit_cast<std::uint64_t>(value);
+}
+
+void Machine::write_counter(std::uint64_t value) {
+    CW_ASSERT(up() && !held());
+    ByteVector sector(sector_bytes);
+    std::memcpy(sector.data(), &value, sizeof value);
+    ++writes_;
+    CW_ASSERT(captures_[0]->write(images_[0]->size() - sector_bytes, sector).has_value());
+}
+
+bool Machine::final_point() {
+    final_made_ = final_made_ || (live() && make_point());
+    return final_made_;
+}
+
+bool Machine::settled() {
+    if (!live() || !consistent() || !replicator_->all_spooled() || !newest_) {
+        return false;
+    }
+    // A planned failover waits for the agent's own word.
+    const agent::TrackedPoint* const point = replicator_->points().find(*newest_);
+    return point != nullptr && point->phase == agent::PointPhase::committed &&
+           world_.oracles->points.committed(id_, *newest_);
+}
+
+bool Machine::newest_was_dropped() {
+    const agent::TrackedPoint* const point =
+        up() && newest_ ? replicator_->points().find(*newest_) : nullptr;
+    return point != nullptr && point->phase == agent::PointPhase::dropped;
+}
+
+std::size_t Machine::untold() {
+    CW_ASSERT(up());
+    return static_cast<std::size_t>(
+        std::ranges::count_if(replicator_->points().all(), [this](const auto& point) {
+            return point.phase != agent::PointPhase::committed &&
+                   world_.oracles->points.committed(id_, point.id) &&
+                   !world_.oracles->points.pruned(point.id);
+        }));
+}
+
+}  // namespace cw::sim

@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "recovery/output_file.h"
+#include "recovery/output_hold.h"
 #include "recovery/vhd.h"
 
 #include <algorithm>
@@ -193,6 +194,9 @@ Result<WriteReport> write_image(Image& image, Disk& disk, const WriteOptions& op
             return fail(Errc::restore_mismatch, options.path + ": read back " + to_hex(seen) +
                                                     ", restored " + to_hex(*report.sha256));
         }
+    }
+    if (options.about_to_name && out.sparse()) {
+        options.about_to_name(partial_of(options.path));
     }
     CW_TRY(out.finish());
     return report;

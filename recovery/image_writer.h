@@ -22,6 +22,8 @@ struct WriteOptions {
     std::array<std::byte, 16> image_id{};  // VHD: its unique id.
     WallMicros created{};                  // VHD: its time.
     std::function<bool()> cancelled = {};  // Asked often; true ends the work.
+    // A file that is whole and on stable storage is about to get its name; with where it lies now.
+    std::function<void(const std::string& partial)> about_to_name = {};
 };
 
 struct WriteReport {

@@ -64,11 +64,16 @@ Result<void> sync_path(const std::string& path) {
 }
 
 // Gives the finished image its name, durably.
-Result<void> publish(const std::string& partial, const std::string& path, Disk& disk, bool force) {
+Result<void> publish(const std::string& partial, const recovery::WriteOptions& options,
+                     Disk& disk) {
+    const std::string& path = options.path;
     CW_TRY(sync_path(partial));
     CW_TRY_ASSIGN(const bool exists, disk.exists(path));
-    if (exists && !force) {
+    if (exists && !options.force) {
         return fail(Errc::file_exists, path + " appeared meanwhile");
+    }
+    if (options.about_to_name) {
+        options.about_to_name(partial);
     }
     CW_TRY(disk.rename(partial, path));
     const auto parent = std::filesystem::absolute(path).parent_path().string();
@@ -138,7 +143,7 @@ Result<recovery::RestoreReport> convert(Cli& cli, const OpenedCatalog& opened,
                             *cli.seams.clock, limits);
     }
     if (done) {
-        done = publish(partial, path, *cli.seams.disk, request.write.force);
+        done = publish(partial, request.write, *cli.seams.disk);
     }
     if (!done) {
         Error error = recovery::name_full_output(std::move(done).error(), path, partial,

@@ -142,9 +142,10 @@ Result<void> run(Cli& cli, const PlanArguments& arguments) {
 }
 
 // Why the step would fail as things are; nullopt: nothing says so.
-std::optional<std::string> trouble_of(Cli& cli, const PlanStep& step, const StepRun* before) {
+std::optional<std::string> trouble_of(Cli& cli, const PlanStep& step, MachineRecords& machines,
+                                      const PlanRun* run) {
     if (step.kind == StepKind::failover) {
-        const auto checked = check_places(cli, step, before);
+        const auto checked = check_places(cli, step, machines, run);
         return checked ? std::nullopt : std::optional(to_string(checked.error()));
     }
     if (step.kind == StepKind::script && step.command.front().starts_with('/') &&
@@ -175,8 +176,8 @@ Result<void> check(Cli& cli, const PlanArguments& arguments) {
         if (found != refused.end()) {
             complain(*step, to_string(found->why));
         }
-        const StepRun* before = unfinished ? earlier->find(step->name) : nullptr;
-        if (const auto trouble = trouble_of(cli, *step, before)) {
+        const PlanRun* const run = unfinished ? &*earlier : nullptr;
+        if (const auto trouble = trouble_of(cli, *step, *opened.machines, run)) {
             complain(*step, *trouble);
         }
     }

@@ -66,14 +66,19 @@ Result<std::vector<DiskOutput>> places_of(Cli& cli, const PlanStep& step) {
     return place_outputs(*opened.catalog, *found, request);
 }
 
-Result<void> check_places(Cli& cli, const PlanStep& step, const StepRun* before) {
+Result<void> check_places(Cli& cli, const PlanStep& step, MachineRecords& machines,
+                          const PlanRun* run) {
     CW_TRY_ASSIGN(const auto places, places_of(cli, step));
     if (is_in_azure(step)) {
         return {};
     }
     bool replaces = step.force;
+    const StepRun* const before = run == nullptr ? nullptr : run->find(step.name);
     if (!replaces && before != nullptr && before->state != StepState::pending) {
-        CW_TRY_ASSIGN(replaces, finds_its_own(*before, paths_of(places)));
+        CW_TRY_ASSIGN(const MachineId machine, parse_id<MachineId>(step.command.at(1)));
+        CW_TRY_ASSIGN(const MachineRecord stored, machines.load(machine));
+        const MachineRecord record = as_it_stands(stored, cli.seams.clock->wall());
+        CW_TRY_ASSIGN(replaces, finds_its_own(*run, *before, record, paths_of(places)));
     }
     for (const DiskOutput& place : places) {
         CW_TRY(check_place(cli, place, replaces));

@@ -18,9 +18,11 @@ bool is_in_azure(const PlanStep& step);
 // place_outputs.
 Result<std::vector<DiskOutput>> places_of(Cli& cli, const PlanStep& step);
 
-// Whether the step's point is there and every disk of it has its place. `before`: how an unfinished
-// run has left the step, null without one. Errors: those of places_of; file_exists, target_unsafe.
-Result<void> check_places(Cli& cli, const PlanStep& step, const StepRun* before);
+// Whether the step's point is there and every disk of it has its place. `run`: the unfinished one
+// that would go on, null without one. Errors: those of places_of and MachineRecords::load;
+// file_exists, target_unsafe.
+Result<void> check_places(Cli& cli, const PlanStep& step, MachineRecords& machines,
+                          const PlanRun* run);
 
 // A plan that was run to its end, or is begun anew by `restart`, would stop where it finds what it
 // brought back then, in the middle of the scripts. `file`: the plan's. Errors: file_exists, before

@@ -185,6 +185,9 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
         request.disk = to_string(output.disk.disk);
         request.write.path = output.path;
         request.write.force = options.force || replaced.contains(output.path);
+        request.write.about_to_name = [&](const std::string& partial) {
+            job.run().note_whole(mark_before_name(partial));
+        };
         note_room_behind(output.path, output.disk.size_bytes);
         auto report = write_disk(cli, opened, request, options.format,
                                  job.progress("writing " + output.path));
@@ -196,6 +199,7 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
             }
             return std::unexpected(std::move(error));
         }
+        CW_CRASH_POINT("failover.disk_named");
         done.push_back({output.path, std::move(*report)});
         job.run().note_whole(mark_of(output.path));
         CW_CRASH_POINT("failover.disk_written");

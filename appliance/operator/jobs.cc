@@ -48,6 +48,23 @@ std::array<std::byte, 16> host_identity() {
     return out;
 }
 
+// `mark` begins with what names the file; the rest is when it was changed.
+void add_mark(std::string& detail, const std::string& mark) {
+    const auto whole = detail.find(whole_files);
+    const std::string file = mark.substr(0, mark.rfind(':') + 1);
+    std::string text = detail.substr(0, whole), marks;
+    if (whole != std::string::npos) {
+        std::istringstream words(detail.substr(whole + whole_files.size()));
+        for (std::string word; words >> word;) {
+            marks += word.starts_with(file) ? "" : word + " ";
+        }
+    }
+    text += std::string(whole_files) + marks + mark;
+    if (!mark.empty() && text.size() <= job_text_max) {
+        detail = std::move(text);
+    }
+}
+
 }  // namespace
 
 JobHolder this_holder() {
@@ -119,11 +136,7 @@ void JobRun::note_whole(const std::string& mark) {
         if (job == nullptr || job->state != JobState::running) {
             return fail(Errc::transition_refused, "the job is not running");
         }
-        const bool first = !job->detail.contains(whole_files);
-        const std::string more = (first ? std::string(whole_files) : " ") + mark;
-        if (!mark.empty() && job->detail.size() + more.size() <= job_text_max) {
-            job->detail += more;
-        }
+        add_mark(job->detail, mark);
         return {};
     });
 }
@@ -147,6 +160,9 @@ std::unexpected<Error> JobRun::failed(const Error& error) {
     how.state = JobState::failed;
     how.error = raw(error.code);
     how.detail = error.detail;
+    if (!error.next.empty()) {
+        how.detail += std::string(own_advice) + error.next;
+    }
     if (const auto stored = end(how); !stored) {
         log_warning("job.end_not_stored", {{"job", id_}, {"error", stored.error()}});
     }

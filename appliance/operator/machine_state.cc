@@ -251,9 +251,7 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
     job->updated = end.at;
     job->error = end.error;
     const auto whole = job->detail.find(whole_files);
-    const std::string kept = end.state == JobState::succeeded || whole == std::string::npos
-                                 ? ""
-                                 : job->detail.substr(whole);
+    const std::string kept = whole == std::string::npos ? "" : job->detail.substr(whole);
     job->detail = end.detail.substr(0, job_text_max - kept.size()) + kept;
     if (!end.point.is_nil()) {
         job->point = end.point;

@@ -106,8 +106,10 @@ struct MachineRecord {
 inline constexpr std::size_t jobs_max = 32;
 inline constexpr std::size_t job_text_max = 1024;  // Longer texts are cut when they are set.
 // In the detail of a failover that is not done: before the marks of the files that it has finished
-// (own_files.h), one after the other. They stay when it fails.
+// (own_files.h), one after the other. They stay when it has ended.
 inline constexpr std::string_view whole_files = "; whole: ";
+// In the detail of a job that has failed, before the advice that its error had of its own.
+inline constexpr std::string_view own_advice = "\nnext: ";
 
 // Whether the process that runs a job still lives.
 using JobAlive = std::function<bool(const Job&)>;

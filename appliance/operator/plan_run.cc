@@ -7,28 +7,26 @@
 #include "base/exit_code.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
 
 namespace cw::appliance {
-Result<bool> finds_its_own(const StepRun& before, const std::vector<std::string>& paths) {
-    bool found = false;
+
+Result<bool> finds_its_own(const PlanRun& run, const StepRun& before, const MachineRecord& machine,
+                           const std::vector<std::string>& paths) {
+    const auto own = before.state == StepState::pending
+                         ? std::set<std::string>{}
+                         : brought_back_since(machine, run.started, paths);
     for (const std::string& path : paths) {
-        const auto touch = last_touch(path);
-        if (!touch) {
-            continue;
-        }
-        // One that was killed has left its last sign of life, not its end.
-        const std::int64_t late_us = before.state == StepState::running ? last_words_us : 0;
-        if (before.state == StepState::pending || touch->device ||
-            raw(touch->at) > raw(before.ended) + late_us) {
+        std::error_code ignored;
+        if (!own.contains(path) && std::filesystem::exists(path, ignored)) {
             return fail(Errc::file_exists,
                         path +
                             " is not what this run of the plan brought back: move it away, "
                             "name another output, or let the step say force = true");
         }
-        found = true;
     }
-    return found;
+    return !own.empty();
 }
 
 namespace {
@@ -36,13 +34,14 @@ namespace {
 // One step of the run, as the operator's program sees it.
 class Runner {
 public:
-    Runner(const Plan& plan, PlanRuns& runs, const PlanContext& context, JobId id)
-        : plan_(plan), runs_(runs), context_(context), id_(id) {}
+    // `run`: as it was begun, or taken over.
+    Runner(const Plan& plan, PlanRuns& runs, const PlanContext& context, const PlanRun& run)
+        : plan_(plan), runs_(runs), context_(context), run_(run) {}
 
     Result<PlanRun> mark(const std::string& step, StepState state, const std::string& detail,
                          std::optional<JobState> whole = std::nullopt) {
         return runs_.update(plan_.name, [&](std::optional<PlanRun>& run) -> Result<void> {
-            if (!run || run->id != id_ || run->holder != self_) {
+            if (!run || run->id != run_.id || run->holder != self_) {
                 return fail(Errc::transition_refused, "the plan is run by somebody else now");
             }
             if (StepRun* found = run->find(step)) {
@@ -61,7 +60,10 @@ public:
             return false;
         }
         CW_TRY_ASSIGN(const auto places, context_.places(step));
-        return appliance::finds_its_own(before, places);
+        CW_TRY_ASSIGN(const MachineId machine, parse_id<MachineId>(step.command.at(1)));
+        CW_TRY_ASSIGN(const MachineRecord stored, context_.machines.load(machine));
+        return appliance::finds_its_own(run_, before, as_it_stands(stored, context_.clock.wall()),
+                                        places);
     }
 
     Result<std::string> execute(const PlanStep& step, bool replace) {
@@ -170,7 +172,7 @@ private:
     const Plan& plan_;
     PlanRuns& runs_;
     const PlanContext& context_;
-    JobId id_;
+    const PlanRun& run_;
     JobHolder self_ = this_holder();
 };
 
@@ -199,12 +201,12 @@ Result<PlanRun> run_plan(const Plan& plan, PlanRuns& runs, const PlanContext& co
     for (const PlanStep& step : plan.steps) {
         fresh.steps.push_back({.name = step.name, .ended = {}, .detail = {}});
     }
-    CW_TRY_ASSIGN(PlanRun run,
+    CW_TRY_ASSIGN(const PlanRun run,
                   runs.update(plan.name, [&](std::optional<PlanRun>& stored) -> Result<void> {
                       CW_TRY(take_plan_run(stored, plan, fresh, restart));
                       return check_states(steps_to_do(plan, stored), context);
                   }));
-    Runner runner(plan, runs, context, run.id);
+    Runner runner(plan, runs, context, run);
     for (const PlanStep& step : plan.steps) {
         const StepRun* before = run.find(step.name);
         CW_ASSERT(before != nullptr);  // The file is the one that the run was begun with.

@@ -2,9 +2,11 @@
 #include "appliance/operator/machine_records.h"
 
 #include "appliance/operator/jobs.h"
+#include "appliance/operator/record_json.h"
 #include "tests/recovery/world.h"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace cw::appliance {
 namespace {
@@ -46,6 +48,28 @@ TEST_F(MachineRecordsTest, AJobAndItsStateAreSeenByWhoeverReadsTheVault) {
     seen = theirs.load(world_.machine);
     ASSERT_TRUE(seen);
     EXPECT_EQ(seen->state, MachineState::failed_over);
+}
+
+TEST_F(MachineRecordsTest, AFilesLastMarkTakesThePlaceOfItsFirst) {
+    MachineRecords mine = records();
+    auto run = begin(mine, Verb::failover);
+    ASSERT_TRUE(run);
+    for (const char* mark : {"1:2:m77", "1:22:5", "1:2:88"}) {
+        run->note_whole(mark);
+    }
+    EXPECT_EQ(mine.load(world_.machine)->jobs.back().detail,
+              std::string(whole_files) + "1:22:5 1:2:88");
+}
+
+TEST_F(MachineRecordsTest, AJobTellsTheAdviceOfItsErrorAndNoMarks) {
+    MachineRecords mine = records();
+    auto run = begin(mine, Verb::failover);
+    ASSERT_TRUE(run);
+    run->note_whole("1:2:3");
+    EXPECT_FALSE(run->failed({Errc::io_error, "the cable", "plug it in"}).error().detail.empty());
+    const MachineRecord record = *mine.load(world_.machine);
+    const auto json = job_json(record.jobs.back(), record, world_.machine, world_.clock.wall());
+    EXPECT_EQ(json["error"], to_string(Error{Errc::io_error, "the cable", "plug it in"}));
 }
 
 TEST_F(MachineRecordsTest, E10_TheSecondOfTwoFailoversIsRefusedWhileTheFirstLives) {

@@ -56,6 +56,32 @@ TEST_F(OwnFiles, AreNotThoseOfOneThatRunsOrEndedWellOrOfAnotherVerb) {
     EXPECT_THAT(left(), IsEmpty());
 }
 
+// The program was killed between the name and the mark that stands for the named file.
+TEST_F(OwnFiles, AreAlsoThoseThatWereAboutToGetTheirName) {
+    const std::string partial = file_ + ".partial";
+    std::ofstream(partial) << "another";
+    record_.jobs[0].detail = std::string(whole_files) + mark_before_name(partial);
+    EXPECT_THAT(left(), IsEmpty());
+    std::filesystem::rename(partial, file_);
+    EXPECT_THAT(left(), ElementsAre(file_));
+    std::ofstream(file_, std::ios::app) << "written to";
+    std::filesystem::last_write_time(file_, std::filesystem::file_time_type::clock::now());
+    EXPECT_THAT(left(), IsEmpty());
+}
+
+TEST_F(OwnFiles, SinceATimeAreThoseOfEveryFailoverThatBeganThen) {
+    Job& job = record_.jobs[0];
+    job.started = WallMicros{100};
+    for (const JobState state :
+         {JobState::succeeded, JobState::failed, JobState::interrupted, JobState::waiting}) {
+        job.state = state;
+        EXPECT_THAT(brought_back_since(record_, WallMicros{100}, {file_}), ElementsAre(file_));
+        EXPECT_THAT(brought_back_since(record_, WallMicros{101}, {file_}), IsEmpty());
+    }
+    job.state = JobState::running;
+    EXPECT_THAT(brought_back_since(record_, WallMicros{100}, {file_}), IsEmpty());
+}
+
 TEST_F(OwnFiles, AreNotThoseThatAnybodyTouched) {
     std::filesystem::rename(file_, file_ + ".away");
     std::filesystem::copy(file_ + ".away", file_);  // The same bytes, another file.

@@ -35,7 +35,7 @@ check "nothing was written" nothing_in "$demo/out"
 check "one disk alone is an export" exit_code_is 0 cli export "$demo_machine" --point "$first" --disk data --output "$demo/data.alone"
 
 # What a killed one had brought back is its own, and nobody else's.
-for place in failover.disk_written:{1,2}; do
+for place in failover.disk_named:{1,2} failover.disk_written:{1,2}; do
     rm -rf "$demo/cut"; mkdir "$demo/cut"
     again=(failover "$demo_machine" --point "$first" --output-dir "$demo/cut")
     CAUSEWAY_CRASH_POINT=$place causeway --config "$demo/causeway.toml" "${again[@]}" >>"$demo/cli.log" 2>&1

@@ -16,6 +16,12 @@
 
 namespace cw::appliance {
 
+// A disk of this site that has become a point, or becomes one, and takes no writes meanwhile.
+struct SwitchedTarget {
+    std::string disk, path, phase;
+    PointId point;
+};
+
 // What there is where a machine's points are, beyond them.
 class Site {
 public:
@@ -27,6 +33,11 @@ public:
     // Whether what was opened tells of all that the site has taken. If not, there may be more than
     // its points show: whoever decides by that must not go on.
     virtual bool knows_all_received() const { return true; }
+    // Errors: record_corrupt, io_error.
+    virtual Result<std::vector<SwitchedTarget>> switched_targets(
+        const MachineId& /*machine*/) const {
+        return std::vector<SwitchedTarget>{};
+    }
     // What a failover has made of this site itself is given up: its disks take the machine's writes
     // again. Errors: target_switching, unreachable (the daemon).
     virtual Result<void> give_up_failover(const MachineId& /*machine*/) const { return {}; }

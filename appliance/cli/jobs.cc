@@ -1,6 +1,7 @@
 // causeway jobs, and a machine's state.
 #include "appliance/cli/job_text.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/second_site.h"
 #include "appliance/server_state.h"
 #include "base/log.h"
 
@@ -76,6 +77,26 @@ Result<void> jobs(Cli& cli, const JobArguments& arguments) {
     return {};
 }
 
+json switched_json(const HalfFailover& half) {
+    json out = json::array();
+    for (const SwitchedTarget& target : half.targets) {
+        out.push_back({{"disk", target.disk},
+                       {"path", target.path},
+                       {"phase", target.phase},
+                       {"point", to_string(target.point)}});
+    }
+    return out;
+}
+
+void print_switched(const HalfFailover& half) {
+    for (const SwitchedTarget& target : half.targets) {
+        std::printf("\n  takes no writes: %s, %s: point %s",
+                    escape_for_display(target.path).c_str(), target.phase.c_str(),
+                    to_string(target.point).c_str());
+    }
+    std::printf("\n  next: %s", half.next.c_str());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<MachineRecords>> open_records(Cli& cli, const OpenedCatalog& opened) {
@@ -97,6 +118,11 @@ Result<void> show_machine(Cli& cli, const std::string& machine_text) {
     const vault::Manifest& newest = opened.catalog->state().newest;
     out["name"] = newest.machine_name;
     out["points"] = opened.catalog->points().size();
+    CW_TRY_ASSIGN(const auto half, half_failover(opened, record));
+    if (half) {
+        out["switched_targets"] = switched_json(*half);
+        out["next"] = half->next;
+    }
     if (cli.json) {
         print_json(out);
         return {};
@@ -114,6 +140,9 @@ Result<void> show_machine(Cli& cli, const std::string& machine_text) {
     }
     if (record.returned.half()) {
         std::printf("\n  failback: %s", half_text(record.returned).c_str());
+    }
+    if (half) {
+        print_switched(*half);
     }
     std::puts("\njobs:");
     for (const json& job : out["jobs"]) {

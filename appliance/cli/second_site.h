@@ -3,7 +3,9 @@
 
 #include "appliance/cli/cli.h"
 
+#include <optional>
 #include <string>
+#include <vector>
 
 namespace cw::appliance {
 
@@ -14,8 +16,19 @@ Result<void> target_verify(Cli& cli, const std::string& machine);
 
 // Every target of the machine becomes the point, in place; returns when they are. Said again, it
 // goes on with what was begun. Errors: target_switching (another point was chosen), and what
-// refuses or stops a target; transition_refused.
+// refuses or stops a target; transition_refused (by the machine's state; or a target was given up
+// meanwhile); cancelled (a signal: the targets become the point all the same).
 Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault::PointEntry& point);
+
+// Targets that have become a point, or become one, of a machine that is protected: of a failover in
+// place that never came to its end, or of `causeway target switch`. They take no writes.
+struct HalfFailover {
+    std::vector<SwitchedTarget> targets;  // Never empty.
+    std::string next;                     // The commands that end it.
+};
+// Of `record` as_it_stands(). nullopt: there is none. Errors: those of Site::switched_targets().
+Result<std::optional<HalfFailover>> half_failover(const OpenedCatalog& opened,
+                                                  const MachineRecord& record);
 
 // For verbs that are of a vault alone. Errors: usage at a master target, with what there is
 // instead.

@@ -36,7 +36,35 @@ Result<void> list(Cli& cli) {
     return {};
 }
 
+// A failover in place that waits for its targets decides what becomes of them. Records that cannot
+// be read stop nobody: a target is given up also where everything else is broken.
+// Errors: transition_refused.
+Result<void> check_no_failover(Cli& cli, const std::string& machine_text) {
+    const auto machine = parse_id<MachineId>(machine_text);
+    const auto vault = open_vault(cli);
+    if (!machine || !vault) {
+        return {};
+    }
+    const auto stored = MachineRecords(*vault->store, vault->access.identity).load(*machine);
+    if (!stored) {
+        return {};
+    }
+    const MachineRecord record = as_it_stands(*stored, cli.seams.clock->wall());
+    for (const Job& job : record.jobs) {
+        if (job.verb == Verb::failover && job.state == JobState::running) {
+            return std::unexpected(Error{
+                Errc::transition_refused,
+                "job " + to_string(job.id) + " (failover, process " +
+                    std::to_string(job.holder.pid) + " on " + job.holder.host_name +
+                    ") is at work and may be waiting for this target",
+                "causeway jobs " + to_string(job.id) + "; when it has ended, the same command"});
+        }
+    }
+    return {};
+}
+
 Result<void> order(Cli& cli, const char* what, const TargetArguments& arguments) {
+    CW_TRY(check_no_failover(cli, arguments.machine));
     json body{{"machine", arguments.machine}, {"disk", arguments.disk}};
     if (!arguments.point.empty()) {
         body["point"] = arguments.point;

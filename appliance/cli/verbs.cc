@@ -1,6 +1,7 @@
 // causeway commit | undo-failover | reprotect: verbs that only move a machine's state.
 #include "appliance/cli/job_text.h"
 #include "appliance/cli/point.h"
+#include "appliance/cli/second_site.h"
 #include "appliance/operator/commit_refusal.h"
 #include "appliance/operator/reprotection.h"
 
@@ -27,13 +28,30 @@ struct StateOptions {
     std::vector<std::string> without;
 };
 
+// There may be something to give up that no record knows of.
+std::unexpected<Error> refused_undo(Cli& cli, const OpenedCatalog& opened, MachineRecords& records,
+                                    Error error) {
+    const auto stored = records.load(opened.catalog->machine());
+    if (stored) {
+        const auto half = half_failover(opened, as_it_stands(*stored, cli.seams.clock->wall()));
+        if (half && *half) {
+            error.next = (*half)->next;
+        }
+    }
+    return std::unexpected(std::move(error));
+}
+
 // Verbs that only move the state: commit, undo.
 Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.machine, false));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     const MachineId machine = opened.catalog->machine();
-    CW_TRY_ASSIGN(JobRun run, JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
-                                            {.machine = machine, .verb = verb}));
+    auto begun = JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
+                               {.machine = machine, .verb = verb});
+    if (!begun && verb == Verb::undo) {
+        return refused_undo(cli, opened, *records, std::move(begun).error());
+    }
+    CW_TRY_ASSIGN(JobRun run, std::move(begun));
     if (verb == Verb::commit) {
         const auto refused = commit_refusal(*opened.catalog, run.record(), options.without);
         if (refused) {

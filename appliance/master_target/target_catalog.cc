@@ -137,10 +137,9 @@ public:
 
     bool knows_all_received() const override { return !daemon_silent_; }
 
-    // Those that have become a point are targets again: what they hold now is compared with the
-    // machine.
-    Result<void> give_up_failover(const MachineId& machine) const override {
+    Result<std::vector<SwitchedTarget>> switched_targets(const MachineId& machine) const override {
         CW_TRY_ASSIGN(const auto targets, target_options_of(settings_, machine));
+        std::vector<SwitchedTarget> switched;
         for (const TargetOptions& target : targets) {
             const auto state =
                 volume::read_volume_state(*seams_.disk, target.work_directory + "/state");
@@ -148,9 +147,21 @@ public:
                 continue;
             }
             CW_TRY(state);
-            if (state->phase == volume::Phase::collecting) {
-                continue;
+            if (state->phase != volume::Phase::collecting) {
+                switched.push_back({.disk = target.disk,
+                                    .path = target.path,
+                                    .phase = std::string(volume::name_of(state->phase)),
+                                    .point = state->point ? state->point->id : PointId{}});
             }
+        }
+        return switched;
+    }
+
+    // Those that have become a point are targets again: what they hold now is compared with the
+    // machine.
+    Result<void> give_up_failover(const MachineId& machine) const override {
+        CW_TRY_ASSIGN(const auto targets, switched_targets(machine));
+        for (const SwitchedTarget& target : targets) {
             const json order{{"machine", to_string(machine)}, {"disk", target.disk}};
             CW_TRY(daemon(question_s_max)
                        .post("target/cancel",

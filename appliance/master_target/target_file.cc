@@ -2,17 +2,28 @@
 
 #include "egress/volume/qcow2_image.h"
 
+#include <tuple>
 #include <utility>
 
 namespace cw::appliance {
 namespace {
 
-Result<void> create_target(Disk& disk, const TargetOptions& options) {
+Result<void> size_target(Disk& disk, const TargetOptions& options) {
     OpenOptions how;
     how.write = how.create = how.exclusive = true;
     CW_TRY_ASSIGN(const auto file, disk.open(options.path, how));
     CW_TRY(disk.resize(*file, options.size_bytes, false));
     return sync_file(disk, *file);
+}
+
+// One that could not be given its size is not left behind: the next start would take it for
+// somebody's, of the wrong size.
+Result<void> create_target(Disk& disk, const TargetOptions& options) {
+    auto made = size_target(disk, options);
+    if (!made && made.error().code != Errc::file_exists) {
+        std::ignore = disk.remove(options.path);
+    }
+    return made;
 }
 
 }  // namespace

@@ -92,6 +92,9 @@ json target_json(const TargetStatus& target) {
     }
     if (target.trouble) {
         out["trouble"] = to_string(*target.trouble);
+        out["trouble_number"] = raw(target.trouble->code);
+        out["trouble_detail"] = target.trouble->detail;
+        out["trouble_next"] = target.trouble->next;
     }
     return out;
 }

@@ -231,28 +231,70 @@ check "nothing of the machine is lost" is_same "$demo/target.img" "$ordered_trut
 check "and it is failed over" state_is failed-over
 
 # A daemon that dies while it is ordered: the verb waits for the next one, and ends well.
-check "given up once more, its disk is a target again" exit_code_is 0 cli undo-failover "$demo_machine"
-rm -f "$demo/nbd.sock"
-ordered_agent
-wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
 again_a_point() {
     causeway-agent point --state "$demo/agent" --wait committed --timeout 3s >>"$demo/points.log" 2>&1 &&
         [ "$(cli --json points "$demo_machine")" != "[]" ]
 }
-wait_for 120 "a point after the second return" again_a_point
-demo_stop_agent
-kill "$demo_server_pid"
-wait "$demo_server_pid" 2>/dev/null
-CAUSEWAY_CRASH_POINT=volume.switched:1 demo_start_server
-causeway --config "$demo/causeway.toml" failover "$demo_machine" >"$demo/patient.out" 2>&1 &
-patient=$!
-demo_pids+=($patient)
-wait_for 60 "the daemon's death" eval '! kill -0 "$demo_server_pid" 2>/dev/null'
-wait "$demo_server_pid" 2>/dev/null
+collect_again() {
+    rm -f "$demo/nbd.sock"
+    ordered_agent
+    wait_for 180 "the agent's NBD socket" test -S "$demo/nbd.sock"
+    wait_for 120 "a point after another return" again_a_point
+    demo_stop_agent
+}
+# waits_at CRASH_POINT: a failover in place, $patient, whose daemon has died there.
+waits_at() {
+    kill "$demo_server_pid"
+    wait "$demo_server_pid" 2>/dev/null
+    CAUSEWAY_CRASH_POINT=$1:1 demo_start_server
+    causeway --config "$demo/causeway.toml" failover "$demo_machine" >"$demo/patient.out" 2>&1 &
+    patient=$!
+    demo_pids+=($patient)
+    wait_for 60 "the daemon's death" eval '! kill -0 "$demo_server_pid" 2>/dev/null'
+    wait "$demo_server_pid" 2>/dev/null
+    wait_for 60 "the verb to wait" grep -q 'waiting for it' "$demo/patient.out"
+}
+check "given up once more, its disk is a target again" exit_code_is 0 cli undo-failover "$demo_machine"
+collect_again
+waits_at volume.switched
+check "while it waits, nobody gives its target up" refused target cancel "$demo_machine" disk
+check "and is told what is at work" said "job .* (failover, process $patient on .*next: causeway jobs"
 demo_start_server
 check "a failover outlives the daemon that it orders" wait "$patient"
 check "it said what it waited for" grep -q 'the daemon ended while it was ordered to switch: waiting for it' "$demo/patient.out"
 check "the target is the newest point" is_same "$demo/target.img" "$ordered_truth"
 check "and the machine is failed over" state_is failed-over
+
+# Who does not want to wait any longer is told what happens all the same, and how it ends.
+check "given up a third time" exit_code_is 0 cli undo-failover "$demo_machine"
+collect_again
+waits_at volume.copied
+kill -TERM $patient
+check "a failover in place that is interrupted fails" eval 'wait $patient; [ $? = 1 ]'
+check "it says what the targets become, and what to say then" \
+    grep -q "CANCELLED.*does so all the same; next: causeway failover $demo_machine --point .*undo-failover" "$demo/patient.out"
+check "the machine is protected" state_is protected
+check "it names the target that takes no writes" grep -q "takes no writes: $demo/target.img, " "$demo/last.out"
+check "and the commands that end that" grep -q "next: causeway failover $demo_machine --point .*causeway target cancel $demo_machine DISK" "$demo/last.out"
+check "so does the refusal to give up what is not there" refused undo-failover "$demo_machine"
+check "with the same words" said "next: causeway failover $demo_machine --point .*causeway target cancel"
+demo_start_server
+wait_for 180 "the switch" phase_is done
+check "said again, it comes to its end" exit_code_is 0 cli failover "$demo_machine"
+check "and the machine is failed over" state_is failed-over
+
+# What somebody gives up through the daemon, while it waits, is not recorded as brought back.
+check "given up a fourth time" exit_code_is 0 cli undo-failover "$demo_machine"
+collect_again
+waits_at volume.copied
+kill -STOP $patient
+demo_start_server
+wait_for 180 "the switch" phase_is done
+curl -sf --max-time 60 --unix-socket "$demo/state/control.sock" -X POST --data "{\"machine\": \"$demo_machine\", \"disk\": \"disk\"}" \
+    http://causeway/v1/target/cancel >/dev/null || die "the target cannot be given up"
+kill -CONT $patient
+check "a failover whose target somebody gave up fails" eval 'wait $patient; [ $? -gt 2 ]'
+check "the machine is protected" state_is protected
+check "and its target collects" phase_is collecting
 check "jobs tell all of it" eval '[ "$(cli --json jobs | grep -c "\"verb\"")" -ge 10 ]'
 cases_end

@@ -78,12 +78,21 @@ pipeline::Progress OpenStage::step(std::size_t budget) {
 }
 
 Result<ChainClaim> OpenStage::open(const OpenTask& task) {
-    // Keys are made at a machine's first contact only, not for what a cache remembers of it.
-    CW_TRY_ASSIGN(
-        vault::MachineKeys opened,
+    // Keys are made at a machine's first contact only: not for what a cache remembers of it, nor
+    // for one of which somebody has seen a commit.
+    const bool first_contact = !task.only_if_ours && task.witness.number == 0;
+    auto opened =
         vault::open_machine_keys(*context_.store, context_.kek, context_.vault, task.machine,
-                                 task.only_if_ours ? nullptr : &context_.random));
-    auto keys = std::make_shared<vault::MachineKeys>(std::move(opened));
+                                 first_contact ? &context_.random : nullptr);
+    if (!opened && opened.error().code == Errc::blob_not_found && task.witness.number > 0) {
+        return fail(Errc::vault_rolled_back,
+                    "the vault knows nothing of machine " + to_string(task.machine) +
+                        ", but manifest " + std::to_string(task.witness.number) + " was committed");
+    }
+    if (!opened) {
+        return std::unexpected(std::move(opened).error());
+    }
+    auto keys = std::make_shared<vault::MachineKeys>(std::move(*opened));
     CW_TRY_ASSIGN(auto state,
                   vault::read_chain(*context_.store, context_.vault, *keys, task.witness));
     if (task.only_if_ours) {

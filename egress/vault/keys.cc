@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 #include "egress/vault/key_objects.h"
+#include "egress/vault/lost_keys.h"
 #include "egress/vault/names.h"
 
 #include <algorithm>
@@ -180,7 +181,11 @@ Result<MachineKeys> open_machine_keys(BlobStore& store, KeyService& kek, const V
     const blob::BlobName name = machine_keys_blob(machine);
     const ByteVector aad = machine_key_aad(vault, machine);
     auto bytes = get_object(store, name);
-    if (!bytes && bytes.error().code == Errc::blob_not_found && create != nullptr) {
+    const bool absent = !bytes && bytes.error().code == Errc::blob_not_found;
+    if (absent) {
+        CW_TRY(check_never_had_keys(store, machine, create != nullptr));
+    }
+    if (absent && create != nullptr) {
         Secret<Key256> key;
         {
             Key256 fresh;
@@ -194,6 +199,8 @@ Result<MachineKeys> open_machine_keys(BlobStore& store, KeyService& kek, const V
         if (ours) {
             return keys_from(machine, key.reveal());
         }
+    }
+    if (absent) {
         bytes = get_object(store, name);  // Another server was first: its key is the machine's.
     }
     if (!bytes) {

@@ -76,8 +76,11 @@ Result<ServerSigner> make_server_signer(blob::BlobStore& store, KeyService& kek,
                                         const ServerId& server);
 // Errors: object_corrupt (the vault has not certified this server).
 Result<void> check_certificate(const ServerCertificate& certificate, const VaultIdentity& vault);
-// Opens the machine's key object; with `create`, makes it if absent (a machine's first contact).
-// DEKs are added from manifests by unwrap_dek().
+// Opens the machine's key object; with `create`, makes it if absent (a machine's first contact),
+// but never for one that has a manifest or a head note. DEKs are added from manifests by
+// unwrap_dek(). Errors: blob_not_found (the machine has none), key_unavailable (the KEK does not
+// open it, or it is gone although the machine has been here), object_corrupt, format_unsupported,
+// those of the store.
 Result<MachineKeys> open_machine_keys(blob::BlobStore& store, KeyService& kek,
                                       const VaultIdentity& vault, const MachineId& machine,
                                       Random* create);

@@ -82,6 +82,31 @@ TEST(Catalog, F4_RefusesARolledBackVaultUnlessTold) {  // F4
     EXPECT_EQ(stale->points().size(), 1U);
 }
 
+TEST(Catalog, F4_OfAVaultThatHasForgottenTheMachineAWitnessKnowsBetter) {
+    World world(7);
+    world.model.publish_point();
+    CatalogOptions options;
+    options.witness = {world.rig.state.newest.number, world.rig.state.hash};
+    for (const blob::BlobName& name : world.memory.names()) {
+        if (name != vault::vault_keys_blob()) {
+            ASSERT_TRUE(world.memory.erase(name));
+        }
+    }
+    EXPECT_EQ(Catalog::open(*world.store, *world.kek, world.machine, options).error().code,
+              Errc::vault_rolled_back);
+    // Whoever has never heard of it is told what there is.
+    EXPECT_EQ(Catalog::open(*world.store, *world.kek, world.machine, {}).error().code,
+              Errc::not_found);
+}
+
+TEST(Catalog, AMachineWhoseKeysAreGoneIsNotAnUnknownOne) {
+    World world(8);
+    world.model.publish_point();
+    ASSERT_TRUE(world.memory.erase(vault::machine_keys_blob(world.machine)));
+    EXPECT_EQ(Catalog::open(*world.store, *world.kek, world.machine, {}).error().code,
+              Errc::key_unavailable);
+}
+
 // As a secondary region is when the first one fails: without some of the newest objects, and in no
 // order. What can be had is whole, what cannot is named, and that something is lost is said.
 TEST(Catalog, D20_OfAVaultThatIsBehindEveryPointIsWholeOrNamesWhatIsMissing) {

@@ -347,6 +347,34 @@ TEST_F(Publish, F4_AVaultOlderThanTheWitnessIsRefused) {
     EXPECT_EQ(answer.refused->code, Errc::vault_rolled_back);
 }
 
+// An adversary, or a slip, took them: new ones would open nothing that is there.
+TEST_F(Publish, AMachineWhoseKeysAreGoneIsRefusedAndGivenNoOthers) {
+    protect();
+    server.crash();
+    const blob::BlobName keys = vault::machine_keys_blob(source.machine);
+    ASSERT_TRUE(world.vault->erase(keys));
+    server.start();
+    const auto answer = server.hello(source.machine, source.disks);
+    ASSERT_TRUE(answer.refused.has_value());
+    EXPECT_EQ(answer.refused->code, Errc::key_unavailable);
+    EXPECT_FALSE(world.vault->bytes(keys));
+}
+
+TEST_F(Publish, F4_AMachineOfWhichOnlyAWitnessIsLeftIsRefusedAndGivenNoKeys) {
+    protect();
+    server.crash();
+    for (const blob::BlobName& name : world.vault->names()) {
+        if (name != vault::vault_keys_blob()) {
+            ASSERT_TRUE(world.vault->erase(name));
+        }
+    }
+    server.start();
+    const auto answer = server.hello(source.machine, source.disks);
+    ASSERT_TRUE(answer.refused.has_value());
+    EXPECT_EQ(answer.refused->code, Errc::vault_rolled_back);
+    EXPECT_FALSE(world.vault->bytes(vault::machine_keys_blob(source.machine)));
+}
+
 TEST_F(Publish, ALostControlContainerIsNotTakenOver) {
     protect();
     server.crash();

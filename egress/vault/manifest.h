@@ -182,8 +182,9 @@ struct ChainWitness {  // Newest commit that someone remembers; number 0: none.
 };
 // Reads the chain of a machine to its end: from the head hint, boundary and list, to the first
 // absent number; back to the newest checkpoint. nullopt: the machine has no chain. Blocking. `keys`
-// gains the chain's DEKs. Errors: those of get, object_corrupt, vault_rolled_back (the witness is
-// not in the chain).
+// gains the chain's DEKs. Errors: vault_rolled_back (what the witness or a note in `control` saw
+// committed is not in the chain: told before what else that chain may lack), those of get,
+// object_corrupt.
 Result<std::optional<ChainState>> read_chain(blob::BlobStore& store, const VaultIdentity& vault,
                                              MachineKeys& keys, const ChainWitness& witness);
 // The state after manifest `number` of a chain that goes further: `number` must not lie below the

@@ -34,11 +34,14 @@ public:
             CW_TRY(check_witness(witness, 0));
             return std::nullopt;
         }
+        // Before anything is read of it: a chain that was taken back to an older state names what
+        // was collected since, and to miss that object is not what has happened to it.
+        CW_TRY(check_witness(witness, end));
+        CW_TRY(check_witness(head_, end));
         CW_TRY_ASSIGN(ChainState state, accept_stale_ ? fold_longest(end) : fold_to(end));
         for (const auto& [version, dek] : state.deks) {
             CW_TRY(unwrap_dek(keys_, vault_, dek));
         }
-        CW_TRY(check_witness(witness, end));
         return state;
     }
 
@@ -122,6 +125,9 @@ private:
         CW_TRY_ASSIGN(const auto head, hint("head", read_head(store_, vault_, keys_.machine)));
         CW_TRY_ASSIGN(const auto boundary,
                       hint("gc", read_gc_boundary(store_, vault_, keys_.machine)));
+        if (head && !accept_stale_) {
+            head_ = {head->number, head->hash};
+        }
         const std::uint64_t noted =
             std::max(head ? head->number : 0, boundary ? boundary->boundary : 0);
         CW_TRY_ASSIGN(const std::uint64_t listed, highest_listed(noted == 0));
@@ -241,6 +247,7 @@ private:
         }
         CW_TRY_ASSIGN(const bool present, fetch(witness.number));
         if (present && sha256(objects_.at(witness.number)) != witness.hash) {
+            CW_TRY(open(witness.number));  // Or it is damaged, and that is to be told.
             return rolled_back("manifest " + std::to_string(witness.number) +
                                " is not the one that was committed");
         }
@@ -251,6 +258,7 @@ private:
     const VaultIdentity& vault_;
     MachineKeys& keys_;
     bool accept_stale_;
+    ChainWitness head_;            // What the head note saw committed; nothing with accept_stale_.
     std::uint64_t broken_at_ = 0;  // The manifest at which folding stands or failed.
     std::map<std::uint64_t, ByteVector> objects_;  // Fetched so far, by number.
 };

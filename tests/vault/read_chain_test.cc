@@ -3,6 +3,8 @@
 #include "tests/fakes/memory_vault.h"
 #include "tests/vault/vault_rig.h"
 
+#include <map>
+
 #include <gtest/gtest.h>
 
 namespace cw::vault {
@@ -150,8 +152,54 @@ TEST_F(ReadChain, SeesAForkByItsWitness) {  // F4
     const ChainWitness witness{4, rig_.state.hash};
     memory_.erase(manifest(4));
     fork.publish(fork.next());  // A takeover from the older state, validly signed.
+    EXPECT_EQ(read().error().code, Errc::vault_rolled_back);  // The head has seen another one.
+    memory_.erase(head_blob(machine_));
     EXPECT_TRUE(read());
     EXPECT_EQ(read(witness).error().code, Errc::vault_rolled_back);
+}
+
+// Whoever has copies of the account's objects puts the end back to what it was: of that state the
+// manifests in the middle were collected long ago. What they miss is not what has happened.
+TEST_F(ReadChain, F4_ARewoundChainIsToldAsSuchAndNotAsAMissingObject) {
+    publish(5);
+    std::map<std::uint64_t, ByteVector> old;
+    for (std::uint64_t n = 1; n <= 5; ++n) {
+        old[n] = *memory_.bytes(manifest(n));
+    }
+    const ByteVector old_head = *memory_.bytes(head_blob(machine_));
+    publish_checkpoint();  // 6
+    Manifest bounded = rig_.next();
+    bounded.boundary = 6;
+    rig_.publish(bounded);
+    const ChainWitness witness{7, rig_.state.hash};
+    memory_.erase(manifest(6));
+    memory_.erase(manifest(7));
+    memory_.erase(manifest(3));
+    memory_.erase(head_blob(machine_));
+    rig_.store_object(head_blob(machine_), old_head);
+    const auto rewound = read(witness);
+    ASSERT_FALSE(rewound);
+    EXPECT_EQ(rewound.error().code, Errc::vault_rolled_back) << to_string(rewound.error());
+    EXPECT_NE(rewound.error().detail.find("ends at manifest 5, but 7 was committed"),
+              std::string::npos)
+        << rewound.error().detail;
+    // Nobody who has seen more: then an object is missing, and it is named.
+    const auto unseen = read();
+    ASSERT_FALSE(unseen);
+    EXPECT_EQ(unseen.error().code, Errc::blob_not_found);
+    EXPECT_NE(unseen.error().detail.find(to_string(manifest(3))), std::string::npos);
+}
+
+// Rotten is not rewound, whoever remembers what it was.
+TEST_F(ReadChain, ADamagedManifestThatAWitnessRemembersIsCorrupt) {
+    publish(4);
+    const ChainWitness witness{4, rig_.state.hash};
+    memory_.flip_bit(manifest(4), 3000);
+    EXPECT_EQ(read(witness).error().code, Errc::object_corrupt);
+    EXPECT_EQ(read().error().code, Errc::object_corrupt);
+    memory_.flip_bit(manifest(4), 3000);
+    memory_.swap(manifest(3), manifest(4));
+    EXPECT_EQ(read(witness).error().code, Errc::object_corrupt);
 }
 
 TEST_F(ReadChain, NamesTheDamagedManifest) {

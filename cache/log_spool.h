@@ -61,6 +61,7 @@ private:
     void fail_with(const Error& error);
 
     // Writing (log_spool_write.cc).
+    void let_go();  // After a failure.
     bool submit(std::size_t budget);
     bool submit_one();
     [[nodiscard]] bool fits_open(const BatchItem& item) const;

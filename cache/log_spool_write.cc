@@ -93,6 +93,9 @@ std::optional<StoredRecord> LogSpool::take_durable() {
 
 pipeline::Progress LogSpool::step(std::size_t budget) {
     bool worked = context_.disk.poll() > 0;
+    if (failed_) {
+        let_go();
+    }
     if (closed_ || failed_) {
         return closed_ ? pipeline::Progress::drained : pipeline::Progress::blocked;
     }
@@ -105,6 +108,15 @@ pipeline::Progress LogSpool::step(std::size_t budget) {
         return pipeline::Progress::worked;
     }
     return idle() ? pipeline::Progress::starved : pipeline::Progress::blocked;
+}
+
+// Nothing more becomes durable: whoever goes on without this spool has its memory again as soon as
+// the device is done with it.
+void LogSpool::let_go() {
+    pending_.clear();
+    moving_.clear();
+    pending_bytes_ = moving_bytes_ = 0;
+    std::erase_if(in_flight_, [](const auto& batch) { return batch->done(); });
 }
 
 bool LogSpool::fits_open(const BatchItem& item) const {

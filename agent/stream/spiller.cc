@@ -129,6 +129,7 @@ bool Spiller::step() {
 bool Spiller::round() {
     if (spool_->failed()) {
         give_up();
+        spool_->step(step_budget);  // What it was given is our memory.
         reader_->poll();
         return settle_loaded();
     }

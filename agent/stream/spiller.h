@@ -42,9 +42,7 @@ public:
     bool step();
     // Waiting for the device: step() again soon. What waits for room needs no more than the loop's
     // other rounds: it comes with an acknowledgement.
-    [[nodiscard]] bool busy() const noexcept {
-        return (disk_->in_flight() > 0 && !spool_->failed()) || loading_;
-    }
+    [[nodiscard]] bool busy() const noexcept { return disk_->in_flight() > 0 || loading_; }
     // What the spool says of itself: SPOOL_FULL.
     [[nodiscard]] const Conditions& conditions() const noexcept { return *conditions_; }
     struct Usage {

@@ -166,6 +166,22 @@ TEST_F(SpoolDurabilityTest, B3AFailedSyncIsFinalAndItsPhantomsAreNotBelieved) {
     }
 }
 
+// An agent goes on without its spool: the memory of what was on its way there is all it has.
+TEST_F(SpoolDurabilityTest, B3AFailedSpoolGivesBackTheMemoryOfWhatItDidNotKeep) {
+    fakes::SimStorage storage(1);
+    const auto process = start(storage);
+    const std::size_t free = slabs().free_count();
+    storage.plan().sync_error = 10'000;
+    for (std::uint64_t seq = 1; seq <= 6; ++seq) {
+        Record record = make_write(make_key(1, 1), Seq{seq}, 4);
+        ASSERT_TRUE(process->spool->append(record));
+    }
+    EXPECT_LT(slabs().free_count(), free);
+    EXPECT_TRUE(process->settle(20).empty());
+    ASSERT_TRUE(process->spool->failed());
+    EXPECT_EQ(slabs().free_count(), free);
+}
+
 // Rule 1 of FORMAT.md. Else a restart would take what lies in a region behind a damaged first batch
 // for what an earlier use has left there, and lose it in silence.
 TEST_F(SpoolDurabilityTest, NoRegionIsWrittenBeforeADurableCheckpointNamesIt) {

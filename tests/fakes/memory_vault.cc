@@ -112,6 +112,23 @@ void MemoryVault::drop_container(Container container) {
     std::erase_if(objects_, [&](const auto& entry) { return entry.first.container == container; });
 }
 
+MemoryVault::Copy MemoryVault::copy() const {
+    const std::lock_guard guard(mutex_);
+    Copy copy;
+    copy.objects_ = objects_;
+    return copy;
+}
+
+void MemoryVault::put_back(const Copy& copy, Container container) {
+    const std::lock_guard guard(mutex_);
+    std::erase_if(objects_, [&](const auto& entry) { return entry.first.container == container; });
+    for (const auto& [name, object] : copy.objects_) {
+        if (name.container == container) {
+            objects_.emplace(name, object);
+        }
+    }
+}
+
 void MemoryVault::set_worm(Container container, std::int64_t retention_ns) {
     const std::lock_guard guard(mutex_);
     worm_ns_[index_of(container)] = retention_ns;

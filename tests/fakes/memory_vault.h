@@ -51,7 +51,25 @@ struct MemoryVaultOptions {
 };
 
 class MemoryVault {
+    struct Version {
+        ByteVector bytes;
+        blob::Metadata metadata;
+        std::string etag;
+    };
+    struct Object {
+        std::vector<Version> versions;  // Newest last; at most `versions_kept`.
+        bool leased = false;
+        Nanos created{0};
+        bool archived = false;
+    };
+
 public:
+    // What was there once, with its versions.
+    class Copy {
+        friend class MemoryVault;
+        std::map<blob::BlobName, Object> objects_;
+    };
+
     MemoryVault(Clock& clock, MemoryVaultOptions options);
 
     // Makes stores of this vault.
@@ -71,6 +89,9 @@ public:
     bool roll_back(const blob::BlobName& name);                   // To the version before.
     bool set_leased(const blob::BlobName& name, bool leased);
     void drop_container(blob::Container container);
+    [[nodiscard]] Copy copy() const;
+    // What came to the container since is gone, and what went is back, locks or not.
+    void put_back(const Copy& copy, blob::Container container);
 
     // Objects of `container` cannot be overwritten or removed for `retention_ns` after creation.
     void set_worm(blob::Container container, std::int64_t retention_ns);
@@ -90,17 +111,6 @@ public:
 private:
     friend class MemoryStore;
 
-    struct Version {
-        ByteVector bytes;
-        blob::Metadata metadata;
-        std::string etag;
-    };
-    struct Object {
-        std::vector<Version> versions;  // Newest last; at most `versions_kept`.
-        bool leased = false;
-        Nanos created{0};
-        bool archived = false;
-    };
     struct LatePut {
         Nanos due;
         blob::PutRequest request;

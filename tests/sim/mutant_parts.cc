@@ -67,7 +67,25 @@ private:
     bool counted_ = false;
 };
 
+class NoRandom final : public Random {
+public:
+    void fill(std::span<std::byte> out) override { std::ranges::fill(out, std::byte{0}); }
+};
+
 }  // namespace
+
+Random& kek_random(Mutant mutant, Random& own) {
+    static NoRandom none;
+    return mutant == Mutant::wrap_nonce_fixed ? static_cast<Random&>(none) : own;
+}
+
+// Whoever has a witness is not at a machine's first contact: this one forgets that, too.
+void spoil_open(const World& world, upload::OpenCommand& open) {
+    if (world.mutant == Mutant::keys_made_anew) {
+        open.open.witness_number = 0;
+        open.server_witness = {};
+    }
+}
 
 std::unique_ptr<Random> make_agent_random(const World& world, Random& own) {
     return world.mutant == Mutant::no_own_sequences ? std::make_unique<SameLeaps>(own) : nullptr;

@@ -6,6 +6,7 @@
 #include "cache/spool.h"
 #include "egress/upload/ports.h"
 #include "tests/fakes/sim_disk.h"
+#include "tests/sim/mutants.h"
 
 #include <memory>
 
@@ -17,6 +18,10 @@ struct ServerState;
 std::unique_ptr<Random> make_process_random(World& world, ServerState& state);
 // Of one start of an agent. Null: the machine's own does.
 std::unique_ptr<Random> make_agent_random(const World& world, Random& own);
+// What the wraps of the vault's key draw their nonces from.
+Random& kek_random(Mutant mutant, Random& own);
+// Before it goes to the engine.
+void spoil_open(const World& world, upload::OpenCommand& open);
 std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
                                        const bool& starting);
 std::unique_ptr<cache::Spool> wrap_spool(World& world, std::unique_ptr<cache::Spool> spool);

@@ -72,6 +72,14 @@ constexpr std::array rows{
               "agents are told that what a server holds is in the vault", 300},
     MutantRow{Mutant::timers_by_wall, "timers-by-wall-clock",
               "what waits, waits until an hour of the day", 300},
+    MutantRow{Mutant::keys_made_anew, "keys-made-anew",
+              "a server does not ask whether a machine without keys has been here before", 1000},
+    MutantRow{Mutant::wrap_nonce_fixed, "wrap-nonce-fixed",
+              "each key is wrapped by the vault's key with the same nonce", 300},
+    MutantRow{Mutant::note_left_beside, "note-left-beside",
+              "the collector writes its note beside the old one first, and leaves that", 300},
+    MutantRow{Mutant::manifests_kept, "manifests-kept",
+              "the collector takes manifests for gone that it did not delete", 300},
 };
 
 }  // namespace
@@ -81,7 +89,9 @@ std::span<const MutantRow> mutant_rows() {
 }
 
 Mutant mutant_of_tools(Mutant mutant) {
-    return mutant == Mutant::opener_ignores_note ? Mutant::none : mutant;
+    const bool of_servers =
+        mutant == Mutant::opener_ignores_note || mutant == Mutant::keys_made_anew;
+    return of_servers ? Mutant::none : mutant;
 }
 
 std::optional<Mutant> find_mutant(std::string_view name) {

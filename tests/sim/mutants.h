@@ -43,6 +43,10 @@ enum class Mutant : std::uint8_t {
     nobody_held,
     spooled_is_committed,
     timers_by_wall,
+    keys_made_anew,
+    wrap_nonce_fixed,
+    note_left_beside,
+    manifests_kept,
 };
 
 struct MutantRow {
@@ -54,7 +58,8 @@ struct MutantRow {
 };
 
 std::span<const MutantRow> mutant_rows();
-// The same for whoever only reads or collects: they read the note that an opener ignores.
+// The same for whoever only reads or collects: they read the note that an opener ignores, and make
+// no keys.
 Mutant mutant_of_tools(Mutant mutant);
 std::optional<Mutant> find_mutant(std::string_view name);
 

@@ -1,5 +1,5 @@
 // Operator: everybody who does something to the world that is not replication: faults, people,
-// retention, garbage collection, and in the end the adversary.
+// retention, garbage collection. The adversary is another one (adversary.h).
 #pragma once
 
 #include "egress/upload/ports.h"
@@ -31,8 +31,6 @@ public:
     void keep_house();
     // Garbage collection until nothing is left to collect; what remains must be named.
     void collect_everything();
-    // Somebody with write access changes one object; readers must say so or be right.
-    void tamper();
     // What a store that only fails now and then may answer, and one from which things are deleted
     // while one reads; anything else is a finding.
     [[nodiscard]] static bool transient(const Error& error);

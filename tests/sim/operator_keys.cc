@@ -1,5 +1,6 @@
 // What operators do to keys.
 #include "tests/sim/machine.h"
+#include "tests/sim/mutant_parts.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
@@ -26,7 +27,8 @@ void Operator::rotate_kek() {
         server->kill(false);
     }
     world_.event("rotate the vault's key");
-    auto next = fakes::make_test_kek("sim " + std::to_string(++keks_), *world_.keys_random);
+    auto next = fakes::make_test_kek("sim " + std::to_string(++keks_),
+                                     kek_random(world_.mutant, *world_.keys_random));
     if (!wrap_anew(*next)) {
         return;
     }

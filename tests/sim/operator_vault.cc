@@ -1,12 +1,10 @@
-// What operators and adversaries do to the vault itself.
-#include "egress/vault/names.h"
+// What operators do to the vault itself.
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace cw::sim {
@@ -92,54 +90,6 @@ void Operator::collect_everything() {
     }
     world_.oracles->check_vault();
     world_.oracles->verify(true, false);
-}
-
-void Operator::tamper() {
-    // First what kind of object: there are many segments, and one note of the newest manifest.
-    const auto kind = static_cast<blob::Container>(world_.random->below(4));
-    std::vector<blob::BlobName> names = world_.vault.names();
-    std::erase_if(names, [&](const blob::BlobName& name) { return name.container != kind; });
-    if (names.empty()) {
-        return;
-    }
-    const auto& victim = names[world_.random->below(names.size())];
-    const auto& other = names[world_.random->below(names.size())];
-    bool done = false;
-    std::string how;
-    switch (world_.random->below(4)) {
-        case 0:
-            how = "erased";
-            done = world_.vault.erase(victim);
-            break;
-        case 1:
-            how = "flipped";
-            done = world_.vault.flip_bit(
-                victim, world_.random->next_u64() % (world_.vault.bytes(victim)->size() * 8));
-            break;
-        case 2:
-            how = "swapped";
-            done = victim != other && world_.vault.swap(victim, other);
-            break;
-        default:
-            how = "rolled_back";
-            done = world_.vault.roll_back(victim);
-            break;
-    }
-    if (!done) {
-        return;
-    }
-    world_.event("tampered with " + to_string(victim) + ": " + how);
-    world_.trace.count("fault.tampered");
-    world_.trace.count("fault.tampered." + std::string(blob::name_of(kind)) + "." + how);
-    const auto store = world_.readers->make();
-    for (const auto& machine : world_.machines) {
-        const auto catalog = recovery::Catalog::open(*store, *world_.kek, machine->id(), {});
-        std::size_t refused = 1;
-        if (catalog) {
-            refused = world_.oracles->points.verify_tampered(*store, *catalog, machine->points());
-        }
-        world_.trace.count("seen.tampering_refused", refused);
-    }
 }
 
 }  // namespace cw::sim

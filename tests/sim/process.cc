@@ -246,7 +246,10 @@ appliance::AdmissionPorts Process::admission_ports() {
     ports.streams_opened = &streams_opened_;
     ports.engine_opened = &engine_opened_;
     ports.wake_spool = [this] { spool_runner_->doorbell().ring(); };
-    ports.open_machine = [this](upload::OpenCommand open) { engine_->post(std::move(open)); };
+    ports.open_machine = [this](upload::OpenCommand open) {
+        spoil_open(world_, open);
+        engine_->post(std::move(open));
+    };
     ports.witness = [this](const MachineId& machine) { return state_.witnesses[machine]; };
     ports.ask_digests = [](const ingest::DigestRequest&) { CW_ASSERT(false); };
     return ports;

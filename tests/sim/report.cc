@@ -1,5 +1,7 @@
 #include "tests/sim/report.h"
 
+#include "tests/sim/must_happen.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -30,137 +32,6 @@ std::uint64_t total_of(const CampaignResult& result, const std::string& prefix) 
 std::uint64_t count_of(const CampaignResult& result, const std::string& name) {
     const auto found = result.counts.find(name);
     return found == result.counts.end() ? 0 : found->second;
-}
-
-// Every class of fault must have happened, or the schedules prove less than they say.
-bool all_classes_hit(const CampaignResult& result) {
-    bool all = true;
-    for (const char* name : {"fault.kill",
-                             "fault.power_cut",
-                             "fault.torn_cut",
-                             "fault.power_cut_at_work",
-                             "fault.kill_at_work",
-                             "fault.struck_in_recovery",
-                             "fault.second_cut",
-                             "fault.sync_error",
-                             "fault.write_error",
-                             "fault.bit_rot",
-                             "fault.misdirected_write",
-                             "fault.lost_write",
-                             "fault.bad_sector",
-                             "fault.weak_sector",
-                             "fault.read_error",
-                             "fault.cut",
-                             "fault.half_open",
-                             "fault.stale_session",
-                             "fault.takeover",
-                             "fault.server_clone",
-                             "fault.server_lost",
-                             "fault.agent_clone",
-                             "fault.agent_clone_stopped",
-                             "fault.agent_clone_off",
-                             "fault.agent_clone_killed",
-                             "fault.agent_clone_running",
-                             "fault.agent_clone_at_rest",
-                             "fault.agent_clone_turn",
-                             "fault.barrier_late",
-                             "fault.barrier_cut",
-                             "fault.barrier_silent",
-                             "fault.pause",
-                             "fault.agent_kill",
-                             "fault.agent_power_cut",
-                             "fault.agent_stop",
-                             "fault.agent_lost_state",
-                             "fault.agent_lost_state_again",
-                             "fault.agent_old_state",
-                             "fault.wall_jump",
-                             "fault.clocks_apart",
-                             "fault.rotation",
-                             "fault.kek_rotation",
-                             "seen.kek_rotation_interrupted",
-                             "gc.locked",
-                             "gc.rewritten",
-                             "fault.dribble",
-                             "fault.delay",
-                             "fault.tampered",
-                             "fault.tampered.data.erased",
-                             "fault.tampered.data.flipped",
-                             "fault.tampered.data.swapped",
-                             "fault.tampered.manifest.erased",
-                             "fault.tampered.manifest.flipped",
-                             "fault.tampered.manifest.swapped",
-                             "fault.tampered.keys.erased",
-                             "fault.tampered.keys.flipped",
-                             "fault.tampered.keys.swapped",
-                             "fault.tampered.control.erased",
-                             "fault.tampered.control.flipped",
-                             "fault.tampered.control.swapped",
-                             "fault.tampered.control.rolled_back",
-                             "fault.blob.unavailable",
-                             "fault.blob.throttled",
-                             "fault.blob.lost_reply",
-                             "fault.blob.lost_request",
-                             "fault.blob.late",
-                             "fault.kept_house_while_read",
-                             "seen.fenced",
-                             "condition.SPOOL_LOST_DURABLE",
-                             "condition.FENCED",
-                             "condition.BLOB_THROTTLED",
-                             "condition.BLOB_UNAVAILABLE",
-                             "condition.BLOB_NOT_FOUND",
-                             "condition.IO_ERROR",
-                             "condition.IDENTITY_REFUSED",
-                             "condition.STATE_SUPERSEDED",
-                             "seen.state_superseded",
-                             "condition.agent.SPOOL_FULL",
-                             "seen.agent_spool_grown",
-                             "seen.spool_failed",
-                             "gc.deleted_segments",
-                             "prune.points",
-                             "fault.collected_while_asleep",
-                             "fault.killed_before_note",
-                             "promise.spooled_survives",
-                             "promise.welcome_never_goes_back",
-                             "promise.point_equals_disks",
-                             "promise.committed_point_is_there",
-                             "promise.one_content_per_key",
-                             "promise.one_content_per_name",
-                             "promise.one_manifest_per_number",
-                             "promise.credit_comes_back",
-                             "promise.memory_comes_back",
-                             "promise.named_segment_is_kept",
-                             "promise.group_point_is_a_moment"}) {
-        if (count_of(result, name) == 0) {
-            std::printf("FAIL sim: %s never happened\n", name);
-            all = false;
-        }
-    }
-    return all;
-}
-
-// What happens, but mostly where it can do no harm, proves little as well.
-bool shares_are_large(const CampaignResult& result) {
-    struct Share {
-        const char* name;
-        std::uint64_t of;
-        std::uint64_t least_one_in;
-    };
-    const Share shares[] = {
-        {"fault.power_cut_at_work", count_of(result, "fault.power_cut"), 2},
-        {"fault.torn_cut", count_of(result, "fault.power_cut"), 5},
-        {"fault.takeover_in_schedule", result.schedules, 3},
-    };
-    bool all = true;
-    for (const Share& share : shares) {
-        const std::uint64_t n = count_of(result, share.name);
-        if (n * share.least_one_in < share.of) {
-            std::printf("FAIL sim: %s happened %llu times of %llu, fewer than one in %llu\n",
-                        share.name, static_cast<Number>(n), static_cast<Number>(share.of),
-                        static_cast<Number>(share.least_one_in));
-            all = false;
-        }
-    }
-    return all;
 }
 
 }  // namespace
@@ -314,7 +185,7 @@ bool run_ci(bool sanitized, unsigned processes) {
     if (sanitized) {
         return end_ci(passed, failed);
     }
-    (all_classes_hit(result) ? passed : failed) += 1;
+    (everything_happened(result) ? passed : failed) += 1;
     (shares_are_large(result) ? passed : failed) += 1;
     options.to = base + ci_twice;
     options.twice = true;

@@ -1,5 +1,6 @@
 #include "tests/sim/schedule.h"
 
+#include "tests/sim/adversary.h"
 #include "tests/sim/group.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
@@ -19,7 +20,7 @@ constexpr std::int64_t converge_ns = 4 * 3600 * ns_per_s;
 class Schedule {
 public:
     Schedule(const Settings& settings, Mutant mutant, bool print)
-        : world_(settings, mutant, print), operator_(world_) {}
+        : world_(settings, mutant, print), operator_(world_), adversary_(world_) {}
 
     void run() {
         for (std::uint32_t i = 0; i < world_.settings.actions && !world_.violation; ++i) {
@@ -59,6 +60,9 @@ private:
             world_.group->begin();
         }
         operator_.disturb();
+        if (world_.settings.tamper) {
+            adversary_.watch();
+        }
         if (world_.random->below(16) == 0) {
             world_.meanwhile = [this] { operator_.keep_house(); };
             world_.oracles->verify(false, true);
@@ -132,7 +136,10 @@ private:
         }
         operator_.collect_everything();
         if (world_.settings.tamper && !world_.violation) {
-            operator_.tamper();
+            adversary_.tamper();
+        }
+        if (world_.settings.tamper && !world_.violation) {
+            adversary_.confront();
         }
     }
 
@@ -156,6 +163,7 @@ private:
 
     World world_;
     Operator operator_;
+    Adversary adversary_;
 };
 
 }  // namespace

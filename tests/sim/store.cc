@@ -29,6 +29,13 @@ public:
             });
             return;
         }
+        if (mutant_ == Mutant::note_left_beside && request.name.container == Container::control &&
+            request.name.name.starts_with("gc/")) {
+            PutRequest beside = request;
+            beside.name.name += ".new";
+            beside.condition = PutCondition::none;
+            inner_->put(std::move(beside), [](auto&&) {});
+        }
         if (mutant_ == Mutant::unconditional_manifest &&
             request.name.container == Container::manifest) {
             request.condition = PutCondition::none;
@@ -51,6 +58,7 @@ public:
     }
     void get(GetRequest request, Done<Result<GetResult>> done) override {
         request.name = stored_name(std::move(request.name));
+        seeks_keys_ = request.name.container == Container::keys;
         if (mutant_ == Mutant::opener_ignores_note && lists_manifests_ &&
             request.name.container == Container::control && request.name.name.starts_with("gc/")) {
             done = [done = std::move(done)](auto&&) { done(fail(Errc::blob_not_found)); };
@@ -59,12 +67,18 @@ public:
               [&](auto wrapped) { inner_->get(std::move(request), std::move(wrapped)); });
     }
     void head(BlobName name, Done<Result<BlobProperties>> done) override {
+        if (mutant_ == Mutant::keys_made_anew && seeks_keys_ && name.container != Container::data) {
+            done = [done = std::move(done)](auto&&) { done(fail(Errc::blob_not_found)); };
+        }
         start(std::move(done), Result<BlobProperties>(std::unexpected(died())),
               [&](auto wrapped) { inner_->head(std::move(name), std::move(wrapped)); });
     }
     void list(Container container, std::string prefix, std::string marker,
               Done<Result<ListPage>> done) override {
         lists_manifests_ |= container == Container::manifest;
+        if (mutant_ == Mutant::keys_made_anew && seeks_keys_) {
+            done = [done = std::move(done)](auto&&) { done(ListPage{}); };
+        }
         start(std::move(done), Result<ListPage>(std::unexpected(died())), [&](auto wrapped) {
             inner_->list(container, std::move(prefix), std::move(marker), std::move(wrapped));
         });
@@ -72,6 +86,12 @@ public:
     void remove(BlobName name, Done<Result<void>> done) override {
         if (!life_.dead) {
             watcher_.on_remove(name);
+        }
+        if (mutant_ == Mutant::manifests_kept && name.container == Container::manifest) {
+            start(std::move(done), Result<void>(), [&](auto wrapped) {
+                inner_->head(std::move(name), [wrapped](auto&&) { wrapped(Result<void>()); });
+            });
+            return;
         }
         start(std::move(done), Result<void>(std::unexpected(died())),
               [&](auto wrapped) { inner_->remove(std::move(name), std::move(wrapped)); });
@@ -141,6 +161,7 @@ private:
     StoreWatcher& watcher_;
     Mutant mutant_;
     bool lists_manifests_ = false;  // Only who opens machines does.
+    bool seeks_keys_ = false;       // Nothing but keys was asked for last.
 };
 
 class ProcessStores final : public StoreFactory {

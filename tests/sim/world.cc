@@ -5,6 +5,7 @@
 #include "tests/sim/events.h"
 #include "tests/sim/group.h"
 #include "tests/sim/machine.h"
+#include "tests/sim/mutant_parts.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
 #include "tests/vault/vault_rig.h"
@@ -32,7 +33,7 @@ World::World(const Settings& wanted, Mutant planted, bool print)
                     .page_entries = 50,
                     .on_wait = [this](std::int64_t ns) { wait_for_store(ns); }}),
       keys_random(make_seeded_random(wanted.seed * 5 + 2)),
-      kek(fakes::make_test_kek("sim", *keys_random)),
+      kek(fakes::make_test_kek("sim", kek_random(planted, *keys_random))),
       network(clock, *random,
               {.latency_ns_max = wanted.latency_ns_max, .dribble_bytes = wanted.dribble_bytes}),
       oracles(std::make_unique<Oracles>(*this)),

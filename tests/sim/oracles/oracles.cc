@@ -38,6 +38,9 @@ Oracles::Oracles(World& shared)
       credit(complain_to(shared)),
       memory(complain_to(shared)),
       gc(complain_to(shared)),
+      leaks(complain_to(shared)),
+      seals(complain_to(shared)),
+      tampering(complain_to(shared)),
       groups(complain_to(shared)) {}
 
 void Oracles::on_put(const blob::PutRequest& request) {
@@ -170,29 +173,19 @@ void Oracles::check_newest(Machine& machine) {
 
 void Oracles::check_vault() {
     const auto store = world.readers->make();
-    std::set<blob::BlobName> present;
-    for (const blob::BlobName& name : world.vault.names()) {
-        if (name.container == blob::Container::data) {
-            present.insert(name);
-        }
-    }
-    std::size_t unnamed = present.size();
+    const std::vector<blob::BlobName> names = world.vault.names();
+    const std::set<blob::BlobName> present(names.begin(), names.end());
+    std::vector<recovery::Catalog> chains;
     for (const auto& machine : world.machines) {
-        const auto catalog = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
+        auto catalog = recovery::Catalog::open(*store, *world.kek, machine->id(), {});
         if (!catalog) {
             world.violated("gc", "the vault cannot be opened: " + to_string(catalog.error()));
             return;
         }
         gc.check_named(catalog->state(), present);
-        for (const auto& entry : catalog->state().segments) {
-            unnamed -= present.contains(vault::segment_blob(entry.first)) ? 1 : 0;
-        }
+        chains.push_back(std::move(*catalog));
     }
-    for (const blob::BlobName& name : present) {  // Index runs: named by checkpoints.
-        const auto segment = vault::parse_segment_blob(name);
-        unnamed -= segment && segment->disk.is_nil() ? 1 : 0;
-    }
-    gc.check_leaks(unnamed, 0);
+    leaks.check(names, chains);
 }
 
 void Oracles::add_counts() const {
@@ -206,6 +199,11 @@ void Oracles::add_counts() const {
         {"promise.credit_comes_back", credit.looks},
         {"promise.memory_comes_back", memory.looks},
         {"promise.named_segment_is_kept", gc.segments},
+        {"promise.nothing_is_left_behind", leaks.objects},
+        {"promise.one_message_per_key_and_nonce", seals.seals},
+        {"promise.tampered_point_is_right", tampering.right},
+        {"promise.server_stops_at_tampering", tampering.met},
+        {"seen.tampering_refused", tampering.refused},
         {"promise.group_point_is_a_moment", groups.points}};
     for (const auto& [name, looks] : all) {
         world.trace.count(name, looks);

@@ -3,8 +3,11 @@
 
 #include "tests/sim/oracles/durability.h"
 #include "tests/sim/oracles/groups.h"
+#include "tests/sim/oracles/leaks.h"
 #include "tests/sim/oracles/points.h"
 #include "tests/sim/oracles/resources.h"
+#include "tests/sim/oracles/seals.h"
+#include "tests/sim/oracles/tampering.h"
 #include "tests/sim/oracles/writing.h"
 #include "tests/sim/store.h"
 
@@ -30,7 +33,7 @@ struct Oracles final : StoreWatcher {
     void verify_groups(bool may_fail);
     // The newest point of the machine, as it is now, is in the vault.
     void check_newest(Machine& machine);
-    // After the last garbage collection: nothing named is gone, nothing unnamed is left.
+    // After the last garbage collection: nothing named is gone, nothing that nobody needs is left.
     void check_vault();
     // When all is still.
     void check_resources();
@@ -46,6 +49,9 @@ struct Oracles final : StoreWatcher {
     CreditOracle credit;
     MemoryOracle memory;
     GcOracle gc;
+    LeakOracle leaks;
+    SealOracle seals;
+    TamperOracle tampering;
     GroupOracle groups;
 };
 

@@ -71,18 +71,16 @@ Result<bool> PointOracle::readable(blob::BlobStore& store, const recovery::Catal
     return equal(store, catalog, catalog.state().points.at(point), made.at(point));
 }
 
-std::size_t PointOracle::verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
-                                         const std::map<PointId, Images>& made) {
-    std::size_t refused = 0;
+void PointOracle::verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
+                                  const std::map<PointId, Images>& made) {
     for (const vault::PointEntry* point : catalog.points()) {
         const auto known = made.find(point->id);
         if (known == made.end()) {
             complain_("points", "a tampered vault shows point " + to_string(point->id));
             continue;
         }
-        refused += equal(store, catalog, *point, known->second) ? 0 : 1;
+        static_cast<void>(equal(store, catalog, *point, known->second));
     }
-    return refused;
 }
 
 void PointOracle::check_complete(const recovery::Catalog& catalog) {

@@ -36,8 +36,8 @@ public:
     Result<bool> readable(blob::BlobStore& store, const recovery::Catalog& catalog,
                           const PointId& point, const std::map<PointId, Images>& made);
     // As verify(), of a vault somebody has tampered with: an error is an answer, wrong bytes not.
-    std::size_t verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
-                                const std::map<PointId, Images>& made);
+    void verify_tampered(blob::BlobStore& store, const recovery::Catalog& catalog,
+                         const std::map<PointId, Images>& made);
     // Of `machine`: committed and not pruned must be in the catalog.
     void check_complete(const recovery::Catalog& catalog);
     Looks complete = 0;

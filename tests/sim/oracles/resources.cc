@@ -28,10 +28,4 @@ void GcOracle::check_named(const vault::ChainState& chain,
     }
 }
 
-void GcOracle::check_leaks(std::size_t unnamed, std::size_t allowed) {
-    if (unnamed > allowed) {
-        complain_("gc", std::to_string(unnamed) + " objects that nothing names are left");
-    }
-}
-
 }  // namespace cw::sim

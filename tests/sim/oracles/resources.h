@@ -31,12 +31,11 @@ private:
     Complain complain_;
 };
 
-// Garbage collection deletes nothing that the chain names, and in the end leaves nothing unnamed.
+// Garbage collection deletes nothing that the chain names.
 class GcOracle {
 public:
     explicit GcOracle(Complain complain) : complain_(std::move(complain)) {}
     void check_named(const vault::ChainState& chain, const std::set<blob::BlobName>& present);
-    void check_leaks(std::size_t unnamed, std::size_t allowed);
     Looks segments = 0;
 
 private:

@@ -172,8 +172,8 @@ Result<WriteReport> write_image(Image& image, Disk& disk, const WriteOptions& op
     report.image_bytes = image.size_bytes();
     report.file_bytes =
         vhd ? vhd_disk_bytes(report.image_bytes) + vhd_footer_bytes : report.image_bytes;
-    CW_TRY_ASSIGN(OutputFile out,
-                  OutputFile::create(disk, options.path, report.file_bytes, options.force));
+    CW_TRY_ASSIGN(OutputFile out, OutputFile::create(disk, options.path, report.file_bytes,
+                                                     options.force, options.may_replace));
     ImageCopy copy(image, out, options, progress);
     CW_TRY(copy.run());
     report.written_bytes = copy.written();

@@ -17,7 +17,10 @@ enum class ImageFormat : std::uint8_t { raw, vhd };
 struct WriteOptions {
     std::string path;
     ImageFormat format = ImageFormat::raw;
-    bool force = false;                    // Replace an existing file, write to an existing device.
+    bool force = false;  // Replace an existing file, write to an existing device.
+    // Without `force`: whether an existing file at `path` may be replaced all the same. Asked
+    // before anything is written, and again right before the new one gets its name.
+    std::function<bool()> may_replace = {};
     bool verify = false;                   // Read everything back and compare.
     std::array<std::byte, 16> image_id{};  // VHD: its unique id.
     WallMicros created{};                  // VHD: its time.

@@ -26,12 +26,14 @@ Result<bool> is_block_device(const std::string& path) {
 
 }  // namespace
 
-OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force)
+OutputFile::OutputFile(Disk& disk, std::string path, bool device, bool force,
+                       std::function<bool()> may_replace)
     : disk_(&disk),
       path_(std::move(path)),
       written_to_(device ? path_ : partial_of(path_)),
       device_(device),
-      force_(force) {}
+      force_(force),
+      may_replace_(std::move(may_replace)) {}
 
 template <typename T>
 Result<T> OutputFile::named(Result<T> result) const {
@@ -53,13 +55,13 @@ OutputFile::~OutputFile() {
 }
 
 Result<OutputFile> OutputFile::create(Disk& disk, const std::string& path, std::uint64_t bytes,
-                                      bool force) {
+                                      bool force, std::function<bool()> may_replace) {
     CW_TRY_ASSIGN(const bool exists, disk.exists(path));
-    if (exists && !force) {
+    if (exists && !force && !(may_replace && may_replace())) {
         return fail(Errc::file_exists, path);
     }
     CW_TRY_ASSIGN(const bool device, is_block_device(path));
-    OutputFile out(disk, path, device, force);
+    OutputFile out(disk, path, device, force, std::move(may_replace));
     if (out.device_) {
         // Opening alone does not see a loop device or swap space on it, nor says who holds it.
         CW_TRY(volume::make_system_probe()->check_unused(path));
@@ -105,8 +107,8 @@ Result<void> OutputFile::sync() {
 Result<void> OutputFile::finish() {
     if (!device_) {
         CW_TRY_ASSIGN(const bool exists, disk_->exists(path_));
-        if (exists && !force_) {
-            return fail(Errc::file_exists, path_ + " appeared meanwhile");
+        if (exists && !force_ && !(may_replace_ && may_replace_())) {
+            return fail(Errc::file_exists, path_ + " appeared, or was touched, meanwhile");
         }
         CW_TRY(disk_->rename(written_to_, path_));
         file_.reset();  // It has its name: nothing is partial any more.

@@ -8,6 +8,7 @@
 #include "base/disk.h"
 #include "base/held_file.h"
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,12 +19,13 @@ class OutputFile {
 public:
     // Opens the partial file of `path` for `bytes`, or the device at `path` itself. A file is held
     // (output_hold.h): what a command that was killed has left of it is removed.
-    // Without `force` an existing path is refused; a device is always an existing path.
+    // Without `force` an existing path is refused, unless `may_replace` says yes to what is there:
+    // at once, and again right before the file gets its name. A device is always an existing path.
     // Errors: file_exists; in_use (another command writes it); target_unsafe (a device that is in
     // use, as TargetProbe::check_unused() says, or smaller than `bytes`; something that is neither
     // file nor block device, whatever `force` says); disk_full (no room), io_error.
     static Result<OutputFile> create(Disk& disk, const std::string& path, std::uint64_t bytes,
-                                     bool force);
+                                     bool force, std::function<bool()> may_replace = {});
     OutputFile(OutputFile&&) noexcept = default;
     OutputFile& operator=(OutputFile&&) = delete;
     ~OutputFile();  // Removes a partial file that was not finished.
@@ -38,7 +40,8 @@ public:
     Result<void> finish();
 
 private:
-    OutputFile(Disk& disk, std::string path, bool device, bool force);
+    OutputFile(Disk& disk, std::string path, bool device, bool force,
+               std::function<bool()> may_replace);
     template <typename T>
     Result<T> named(Result<T> result) const;  // A full file system is.
 
@@ -47,6 +50,7 @@ private:
     std::string written_to_;  // The partial file's path, or the device's.
     bool device_;
     bool force_;
+    std::function<bool()> may_replace_;
     std::uint64_t bytes_ = 0;       // Of the whole disk.
     std::optional<LockFile> held_;  // Of a file; until nothing partial is left of it.
     std::unique_ptr<File> file_;    // Null once moved from or finished.

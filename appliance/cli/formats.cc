@@ -69,8 +69,8 @@ Result<void> publish(const std::string& partial, const recovery::WriteOptions& o
     const std::string& path = options.path;
     CW_TRY(sync_path(partial));
     CW_TRY_ASSIGN(const bool exists, disk.exists(path));
-    if (exists && !options.force) {
-        return fail(Errc::file_exists, path + " appeared meanwhile");
+    if (exists && !options.force && !(options.may_replace && options.may_replace())) {
+        return fail(Errc::file_exists, path + " appeared, or was touched, meanwhile");
     }
     if (options.about_to_name) {
         options.about_to_name(partial);

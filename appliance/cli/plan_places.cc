@@ -78,7 +78,8 @@ Result<void> check_places(Cli& cli, const PlanStep& step, MachineRecords& machin
         CW_TRY_ASSIGN(const MachineId machine, parse_id<MachineId>(step.command.at(1)));
         CW_TRY_ASSIGN(const MachineRecord stored, machines.load(machine));
         const MachineRecord record = as_it_stands(stored, cli.seams.clock->wall());
-        CW_TRY_ASSIGN(replaces, finds_its_own(*run, *before, record, paths_of(places)));
+        CW_TRY(check_replaceable(*run, *before, record, paths_of(places)));
+        replaces = true;
     }
     for (const DiskOutput& place : places) {
         CW_TRY(check_place(cli, place, replaces));

@@ -16,7 +16,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <set>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
@@ -38,6 +37,7 @@ struct FailoverOptions : RestoreOptions {
     std::string directory;
     bool planned = false;
     std::string wait = "2min";  // planned: how long the last writes may take to arrive.
+    std::string plan_run;       // name_of_tries() of what this is a step of; else empty.
 };
 
 struct ExportOptions : RestoreOptions {
@@ -157,12 +157,12 @@ std::string summary(const std::string& format, const std::vector<DiskOutput>& ou
 
 // Which of the outputs are replaced: what a failover of this machine had finished before it failed
 // or was killed. Errors: file_exists (somebody else's).
-Result<std::set<std::string>> replaced_outputs(Cli& cli, const FailoverOptions& options,
-                                               MachineRecords& records, const MachineId& machine,
-                                               const std::vector<DiskOutput>& outputs) {
+Result<MarkedFiles> replaced_outputs(Cli& cli, const FailoverOptions& options,
+                                     MachineRecords& records, const MachineId& machine,
+                                     const std::vector<DiskOutput>& outputs) {
     CW_TRY_ASSIGN(const MachineRecord stored, records.load(machine));
-    auto replaced =
-        left_unfinished(as_it_stands(stored, cli.seams.clock->wall()), paths_of(outputs));
+    auto replaced = own_files(as_it_stands(stored, cli.seams.clock->wall()), options.plan_run,
+                              paths_of(outputs));
     for (const DiskOutput& output : outputs) {
         if (!replaced.contains(output.path)) {
             CW_TRY(check_output(cli, options, output.path));
@@ -177,14 +177,16 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
                                              const RestoreOptions& options,
                                              const vault::PointEntry& point,
                                              const std::vector<DiskOutput>& outputs,
-                                             const std::set<std::string>& replaced, ShownJob& job) {
+                                             const MarkedFiles& replaced, ShownJob& job) {
     std::vector<WrittenDisk> done;
     for (const DiskOutput& output : outputs) {
         recovery::RestoreRequest request = request_of(options, opened);
         request.point = to_string(point.id);
         request.disk = to_string(output.disk.disk);
         request.write.path = output.path;
-        request.write.force = options.force || replaced.contains(output.path);
+        if (const auto own = replaced.find(output.path); own != replaced.end()) {
+            request.write.may_replace = [own] { return mark_of(own->first) == own->second; };
+        }
         request.write.about_to_name = [&](const std::string& partial) {
             job.run().note_whole(mark_before_name(partial));
         };
@@ -219,11 +221,13 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
     }
     CW_TRY_ASSIGN(const auto outputs, outputs_of(options, *opened.catalog, *point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
-    const JobRequest wanted{.machine = opened.catalog->machine(),
-                            .verb = Verb::failover,
-                            .point = point->id,
-                            .point_time = point->source_time,
-                            .detail = summary(options.format, outputs)};
+    const JobRequest wanted{
+        .machine = opened.catalog->machine(),
+        .verb = Verb::failover,
+        .point = point->id,
+        .point_time = point->source_time,
+        .detail = summary(options.format, outputs) +
+                  (options.plan_run.empty() ? "" : said_of_plan_run(options.plan_run))};
     CW_TRY_ASSIGN(const auto replaced,
                   replaced_outputs(cli, options, *records, wanted.machine, outputs));
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records, wanted, "restored"));
@@ -294,6 +298,10 @@ void add_recovery_commands(CLI::App& app, Cli& cli) {
                       "The source is stopped: refuse unless the newest point holds every write");
     command->add_option("--wait", options->wait, "--planned: how long to wait for that point")
         ->capture_default_str();
+    command
+        ->add_option("--plan-run", options->plan_run,
+                     "Said by `causeway plan run`: the run that this is a step of")
+        ->group("");
     command->callback([&cli, options] { cli.run([&] { return failover(cli, *options); }); });
 
     CLI::App* export_command = app.add_subcommand(

@@ -60,7 +60,7 @@ void add_mark(std::string& detail, const std::string& mark) {
         }
     }
     text += std::string(whole_files) + marks + mark;
-    if (!mark.empty() && text.size() <= job_text_max) {
+    if (!mark.empty() && text.size() <= job_detail_max) {
         detail = std::move(text);
     }
 }

@@ -252,7 +252,7 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
     job->error = end.error;
     const auto whole = job->detail.find(whole_files);
     const std::string kept = whole == std::string::npos ? "" : job->detail.substr(whole);
-    job->detail = end.detail.substr(0, job_text_max - kept.size()) + kept;
+    job->detail = end.detail.substr(0, job_text_max) + kept;
     if (!end.point.is_nil()) {
         job->point = end.point;
         job->point_time = end.point_time;

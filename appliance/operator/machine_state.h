@@ -105,6 +105,8 @@ struct MachineRecord {
 };
 inline constexpr std::size_t jobs_max = 32;
 inline constexpr std::size_t job_text_max = 1024;  // Longer texts are cut when they are set.
+// A detail with the marks of 256 disks.
+inline constexpr std::size_t job_detail_max = 12 * 1024;
 // In the detail of a failover that is not done: before the marks of the files that it has finished
 // (own_files.h), one after the other. They stay when it has ended.
 inline constexpr std::string_view whole_files = "; whole: ";

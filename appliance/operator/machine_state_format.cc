@@ -48,7 +48,7 @@ void put_job(ByteAppender& out, const Job& job) {
     out.u64(job.done);
     out.u64(job.total);
     out.u16(job.error);
-    out.text16(cut(job.detail, job_text_max));
+    out.text16(cut(job.detail, job_detail_max));
 }
 
 Result<Job> take_job(ByteReader& in) {
@@ -74,7 +74,7 @@ Result<Job> take_job(ByteReader& in) {
     CW_TRY_ASSIGN(job.done, in.u64());
     CW_TRY_ASSIGN(job.total, in.u64());
     CW_TRY_ASSIGN(job.error, in.u16());
-    CW_TRY_ASSIGN(job.detail, in.text16(job_text_max));
+    CW_TRY_ASSIGN(job.detail, in.text16(job_detail_max));
     return job;
 }
 

@@ -1,5 +1,6 @@
 #include "appliance/operator/own_files.h"
 
+#include <set>
 #include <sstream>
 
 #include <sys/stat.h>
@@ -17,28 +18,6 @@ std::string mark(const std::string& path, const char* kind, timespec stat::* tim
            std::to_string((st.*time).tv_sec * ns_per_s + (st.*time).tv_nsec);
 }
 
-template <typename Counts>
-std::set<std::string> noted_by(const MachineRecord& record, const std::vector<std::string>& paths,
-                               const Counts& counts) {
-    std::set<std::string> marks;
-    for (const Job& job : record.jobs) {
-        const auto whole = job.detail.find(whole_files);
-        if (job.verb == Verb::failover && whole != std::string::npos && counts(job)) {
-            std::istringstream words(job.detail.substr(whole + whole_files.size()));
-            for (std::string word; words >> word;) {
-                marks.insert(word);
-            }
-        }
-    }
-    std::set<std::string> noted;
-    for (const std::string& path : paths) {
-        if (marks.contains(mark_of(path)) || marks.contains(mark_before_name(path))) {
-            noted.insert(path);
-        }
-    }
-    return noted;
-}
-
 }  // namespace
 
 std::string mark_of(const std::string& path) {
@@ -49,18 +28,36 @@ std::string mark_before_name(const std::string& path) {
     return mark(path, "m", &stat::st_mtim);
 }
 
-std::set<std::string> left_unfinished(const MachineRecord& record,
-                                      const std::vector<std::string>& paths) {
-    return noted_by(record, paths, [](const Job& job) {
-        return job.state == JobState::interrupted || job.state == JobState::failed;
-    });
+std::string said_of_plan_run(const std::string& plan_run) {
+    return ", plan run " + plan_run;
 }
 
-std::set<std::string> brought_back_since(const MachineRecord& record, WallMicros since,
-                                         const std::vector<std::string>& paths) {
-    return noted_by(record, paths, [since](const Job& job) {
-        return job.state != JobState::running && raw(job.started) >= raw(since);
-    });
+MarkedFiles own_files(const MachineRecord& record, const std::string& plan_run,
+                      const std::vector<std::string>& paths) {
+    std::set<std::string> marks;
+    for (const Job& job : record.jobs) {
+        const auto whole = job.detail.find(whole_files);
+        if (job.verb != Verb::failover || whole == std::string::npos) {
+            continue;
+        }
+        const bool unfinished = job.state == JobState::interrupted || job.state == JobState::failed;
+        const bool of_run = !plan_run.empty() && job.state == JobState::succeeded &&
+                            job.detail.substr(0, whole).ends_with(said_of_plan_run(plan_run));
+        if (unfinished || of_run) {
+            std::istringstream words(job.detail.substr(whole + whole_files.size()));
+            for (std::string word; words >> word;) {
+                marks.insert(word);
+            }
+        }
+    }
+    MarkedFiles own;
+    for (const std::string& path : paths) {
+        const std::string now = mark_of(path);
+        if (!now.empty() && (marks.contains(now) || marks.contains(mark_before_name(path)))) {
+            own.emplace(path, now);
+        }
+    }
+    return own;
 }
 
 }  // namespace cw::appliance

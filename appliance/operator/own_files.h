@@ -5,7 +5,7 @@
 
 #include "appliance/operator/jobs.h"
 
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,13 +18,16 @@ std::string mark_of(const std::string& path);
 // content. It stands for the moment between the two only: mark_of() takes its place.
 std::string mark_before_name(const std::string& path);
 
+// Paths, and the mark_of() by which each file is known to be untouched.
+using MarkedFiles = std::map<std::string, std::string>;
+
 // Of `paths`, those files that failovers of `record` (as_it_stands()) have noted as whole
 // (JobRun::note_whole) before they failed or were killed, and that nobody has touched since.
-std::set<std::string> left_unfinished(const MachineRecord& record,
-                                      const std::vector<std::string>& paths);
-// The same of every failover that began at `since` or later and does not run, also of those that
-// ended well.
-std::set<std::string> brought_back_since(const MachineRecord& record, WallMicros since,
-                                         const std::vector<std::string>& paths);
+// `plan_run` (name_of_tries()): also those that ended well, of this run of a plan; empty: of none.
+MarkedFiles own_files(const MachineRecord& record, const std::string& plan_run,
+                      const std::vector<std::string>& paths);
+
+// What the detail of a failover says of the run that it is a step of.
+std::string said_of_plan_run(const std::string& plan_run);
 
 }  // namespace cw::appliance

@@ -12,11 +12,12 @@
 
 namespace cw::appliance {
 
-Result<bool> finds_its_own(const PlanRun& run, const StepRun& before, const MachineRecord& machine,
-                           const std::vector<std::string>& paths) {
+Result<void> check_replaceable(const PlanRun& run, const StepRun& before,
+                               const MachineRecord& machine,
+                               const std::vector<std::string>& paths) {
     const auto own = before.state == StepState::pending
-                         ? std::set<std::string>{}
-                         : brought_back_since(machine, run.started, paths);
+                         ? MarkedFiles{}
+                         : own_files(machine, name_of_tries(run), paths);
     for (const std::string& path : paths) {
         std::error_code ignored;
         if (!own.contains(path) && std::filesystem::exists(path, ignored)) {
@@ -26,7 +27,7 @@ Result<bool> finds_its_own(const PlanRun& run, const StepRun& before, const Mach
                             "name another output, or let the step say force = true");
         }
     }
-    return !own.empty();
+    return {};
 }
 
 namespace {
@@ -55,22 +56,23 @@ public:
         });
     }
 
-    Result<bool> finds_its_own(const PlanStep& step, const StepRun& before) {
+    Result<void> check_replaceable(const PlanStep& step, const StepRun& before) {
         if (step.kind != StepKind::failover || step.force) {
-            return false;
+            return {};
         }
         CW_TRY_ASSIGN(const auto places, context_.places(step));
         CW_TRY_ASSIGN(const MachineId machine, parse_id<MachineId>(step.command.at(1)));
         CW_TRY_ASSIGN(const MachineRecord stored, context_.machines.load(machine));
-        return appliance::finds_its_own(run_, before, as_it_stands(stored, context_.clock.wall()),
-                                        places);
+        return appliance::check_replaceable(run_, before,
+                                            as_it_stands(stored, context_.clock.wall()), places);
     }
 
-    Result<std::string> execute(const PlanStep& step, bool replace) {
+    Result<std::string> execute(const PlanStep& step) {
         std::vector<std::string> argv = step.command;
         if (step.kind == StepKind::failover) {
             argv.insert(argv.begin(), {context_.program, "--config", context_.config_path});
-            if (step.force || replace) {
+            argv.insert(argv.end(), {"--plan-run", name_of_tries(run_)});
+            if (step.force) {
                 argv.emplace_back("--force");
             }
         }
@@ -141,14 +143,13 @@ public:
             context_.told(step, StepState::done, "confirmed");
             return {};
         }
-        const auto replace = finds_its_own(step, before);
-        if (!replace) {
-            return not_begun(step, before, replace.error());
+        if (const auto replaceable = check_replaceable(step, before); !replaceable) {
+            return not_begun(step, before, replaceable.error());
         }
         CW_TRY(mark(step.name, StepState::running, ""));
         context_.told(step, StepState::running,
                       before.state == StepState::running ? "again: it was interrupted" : "");
-        const auto done = execute(step, *replace);
+        const auto done = execute(step);
         if (!done && done.error().code == Errc::cancelled && asked_to_stop()) {
             return interrupted(step.name);
         }

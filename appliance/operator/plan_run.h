@@ -18,13 +18,12 @@ struct PlanContext {
     std::function<bool()> cancelled = {};  // Asked often.
 };
 
-// Whether there is, in the places of a failover step without `force`, what an earlier try of `run`
-// brought back, and so may be replaced: files that failovers of the machine have noted since the
-// run began (own_files.h). What nobody noted, and what was touched since, is somebody's, as a
-// device always is. `before`: how the run has left the step; `machine`: its record, as_it_stands().
-// Errors: file_exists.
-Result<bool> finds_its_own(const PlanRun& run, const StepRun& before, const MachineRecord& machine,
-                           const std::vector<std::string>& paths);
+// Whether the places of a failover step without `force` are free, or hold what may be replaced:
+// own_files() of this run, if it has begun the step. What nobody noted, and what was touched since,
+// is somebody's, as a device always is. `before`: how the run has left the step; `machine`: its
+// record, as_it_stands(). Errors: file_exists.
+Result<void> check_replaceable(const PlanRun& run, const StepRun& before,
+                               const MachineRecord& machine, const std::vector<std::string>& paths);
 
 // Runs what is not done yet. `confirmed`: manual steps that a person has done.
 // A step that was interrupted, by `cancelled` or because its runner was killed, is run again. What

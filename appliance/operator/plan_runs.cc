@@ -187,6 +187,11 @@ Result<PlanRun> PlanRuns::update(
     return fail(Errc::transition_refused, "the plan's run is being changed by others; try again");
 }
 
+std::string name_of_tries(const PlanRun& run) {
+    constexpr std::size_t hash_bytes = 8;
+    return to_hex(Bytes(run.plan).first(hash_bytes)) + "-" + std::to_string(raw(run.started));
+}
+
 Result<void> take_plan_run(std::optional<PlanRun>& run, const Plan& plan, const PlanRun& fresh,
                            bool restart) {
     if (run && run->id == fresh.id) {

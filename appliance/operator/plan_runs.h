@@ -36,6 +36,8 @@ struct PlanRun {
     [[nodiscard]] const StepRun* find(std::string_view step) const noexcept;
     [[nodiscard]] StepRun* find(std::string_view step) noexcept;
 };
+// One word that is the same for every try of this run, and of no other run.
+std::string name_of_tries(const PlanRun& run);
 ByteVector encode_plan_run(const PlanRun& run);
 // Errors: object_corrupt, format_unsupported.
 Result<PlanRun> decode_plan_run(Bytes payload);

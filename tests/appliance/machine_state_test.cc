@@ -210,13 +210,13 @@ TEST_F(MachineStateTest, KeepsABoundedNumberOfJobs) {
 TEST_F(MachineStateTest, TheStoredFormComesBackEqualAndDamagedOnesAreRefused) {
     ASSERT_TRUE(run(Verb::drill, with_point()));
     ASSERT_TRUE(run(Verb::failover, with_point()));
-    record_.jobs.back().detail = std::string(5000, 'x');
+    record_.jobs.back().detail = std::string(2 * job_detail_max, 'x');
     record_.revision = 12;
     const ByteVector bytes = encode_machine_record(record_);
     const auto back = decode_machine_record(bytes);
     ASSERT_TRUE(back);
     EXPECT_EQ(encode_machine_record(*back), bytes);
-    EXPECT_EQ(back->jobs.back().detail.size(), job_text_max);
+    EXPECT_EQ(back->jobs.back().detail.size(), job_detail_max);
     for (std::size_t n = 0; n < bytes.size(); ++n) {
         EXPECT_FALSE(decode_machine_record(Bytes(bytes).first(n))) << n;
     }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -31,10 +32,16 @@ protected:
     ~OwnFiles() override { std::filesystem::remove_all(scratch_); }
 
     std::set<std::string> left() const {
-        return left_unfinished(record_, {file_, scratch_ + "/none", scratch_});
+        std::set<std::string> paths;
+        for (const auto& [path, mark] :
+             own_files(record_, run_, {file_, scratch_ + "/none", scratch_})) {
+            EXPECT_EQ(mark, mark_of(path));
+            paths.insert(path);
+        }
+        return paths;
     }
 
-    std::string scratch_, file_;
+    std::string scratch_, file_, run_;
     MachineRecord record_;
 };
 
@@ -69,17 +76,16 @@ TEST_F(OwnFiles, AreAlsoThoseThatWereAboutToGetTheirName) {
     EXPECT_THAT(left(), IsEmpty());
 }
 
-TEST_F(OwnFiles, SinceATimeAreThoseOfEveryFailoverThatBeganThen) {
+TEST_F(OwnFiles, OfARunOfAPlanAreAlsoThoseOfItsFailoversThatEndedWell) {
     Job& job = record_.jobs[0];
-    job.started = WallMicros{100};
-    for (const JobState state :
-         {JobState::succeeded, JobState::failed, JobState::interrupted, JobState::waiting}) {
-        job.state = state;
-        EXPECT_THAT(brought_back_since(record_, WallMicros{100}, {file_}), ElementsAre(file_));
-        EXPECT_THAT(brought_back_since(record_, WallMicros{101}, {file_}), IsEmpty());
-    }
-    job.state = JobState::running;
-    EXPECT_THAT(brought_back_since(record_, WallMicros{100}, {file_}), IsEmpty());
+    job.state = JobState::succeeded;
+    job.detail = "raw" + said_of_plan_run("r1") + std::string(whole_files) + mark_of(file_);
+    run_ = "r1";
+    EXPECT_THAT(left(), ElementsAre(file_));
+    run_ = "r2";
+    EXPECT_THAT(left(), IsEmpty());
+    run_ = "";
+    EXPECT_THAT(left(), IsEmpty());
 }
 
 TEST_F(OwnFiles, AreNotThoseThatAnybodyTouched) {
@@ -95,7 +101,7 @@ TEST_F(OwnFiles, AreNotThoseThatAnybodyTouched) {
 TEST_F(OwnFiles, AreNotLinksToThem) {
     const std::string link = scratch_ + "/link";
     std::filesystem::create_symlink(file_, link);
-    EXPECT_THAT(left_unfinished(record_, {link}), IsEmpty());
+    EXPECT_THAT(own_files(record_, "", {link}), IsEmpty());
 }
 
 TEST_F(OwnFiles, StayNotedWhenTheFailoverFails) {
@@ -108,7 +114,7 @@ TEST_F(OwnFiles, StayNotedWhenTheFailoverFails) {
     failed.detail = std::string(2 * job_text_max, 'e');
     ASSERT_TRUE(end_job(record_, job.id, failed));
     EXPECT_THAT(job.detail, HasSubstr(mark_of(file_)));
-    EXPECT_EQ(job.detail.size(), job_text_max);
+    EXPECT_EQ(job.detail.find(whole_files), job_text_max);
     EXPECT_THAT(left(), ElementsAre(file_));
 }
 

@@ -47,6 +47,14 @@ for place in failover.disk_named:{1,2} failover.disk_written:{1,2}; do
     check "said once more, what is there has an owner" exit_code_is 3 cli "${again[@]}"
     check "undo" exit_code_is 0 cli undo-failover "$demo_machine"
 done
+# Also where their paths leave no room in the words of a job.
+long=$demo/$(printf 'd%.0s' {1..240})/$(printf 'e%.0s' {1..240})/$(printf 'f%.0s' {1..240})
+mkdir -p "$long"
+again=(failover "$demo_machine" --point "$first" --output-dir "$long")
+CAUSEWAY_CRASH_POINT=failover.disk_written:1 causeway --config "$demo/causeway.toml" "${again[@]}" >>"$demo/cli.log" 2>&1
+check "with long paths, too, it is said again as it was said" exit_code_is 0 cli "${again[@]}"
+check "both are of the point" is_point "$first" "$long/root.img" "$long/data.img"
+check "undo" exit_code_is 0 cli undo-failover "$demo_machine"
 check "a failover brings both back" exit_code_is 0 cli failover "$demo_machine" --point "$first" --output-dir "$demo/out"
 check "both are of the point" is_point "$first" "$demo/out/root.img" "$demo/out/data.img"
 check "the exported one is the same" cmp "$demo/data.alone" "$demo/out/data.img"

@@ -91,6 +91,30 @@ TEST(OutputFile, RemovesWhatAKilledRestoreLeftAndNotWhatIsStillWritten) {
     ASSERT_EQ(::rmdir(directory.c_str()), 0);
 }
 
+// What may be replaced when the work begins may have an owner when it ends, hours later.
+TEST(OutputFile, IsAskedAgainForWhatItReplacesRightBeforeItsName) {
+    const auto disk = make_posix_disk();
+    const std::string directory = testing::TempDir() + "output_file_replaced_test";
+    const std::string path = directory + "/disk";
+    ASSERT_TRUE(disk->create_directories(directory));
+    ASSERT_TRUE(write_file_atomically(*disk, path, as_bytes("of an earlier try")));
+    bool own = false;
+    const auto may_replace = [&] { return own; };
+    EXPECT_EQ(OutputFile::create(*disk, path, mib, false, may_replace).error().code,
+              Errc::file_exists);
+    for (const bool touched : {true, false}) {
+        own = true;
+        auto out = OutputFile::create(*disk, path, mib, false, may_replace);
+        ASSERT_TRUE(out) << to_string(out.error());
+        own = !touched;
+        const auto finished = out->finish();
+        EXPECT_EQ(finished.has_value(), !touched);
+        EXPECT_EQ(as_text(*read_file(*disk, path, 2 * mib)) == "of an earlier try", touched);
+    }
+    ASSERT_TRUE(disk->remove(path));
+    ASSERT_EQ(::rmdir(directory.c_str()), 0);
+}
+
 TEST(OutputFile, IsHeldByOneCommandWhateverItWritesWith) {
     const auto disk = make_posix_disk();
     const std::string directory = testing::TempDir() + "output_file_held_test";

@@ -42,11 +42,11 @@ public:
     // one), transition_refused (somebody gave one up meanwhile), cancelled, what stops a target,
     // those of PatientQuestion.
     Result<json> run(ShownJob& job) {
-        CW_TRY_ASSIGN(json targets, targets_of(cli_, machine_));
-        CW_TRY(order_all_patiently(targets));
+        CW_TRY_ASSIGN(targets_, targets_of(cli_, machine_));
+        CW_TRY(order_all_patiently());
         CW_CRASH_POINT("second_site.ordered");
         CW_TRY(wait_until_done(job));
-        return targets;
+        return targets_;
     }
 
 private:
@@ -97,10 +97,10 @@ private:
 
     // All of them or none, as far as can be known before. A daemon that ends while it is ordered
     // may have switched some: nobody knows until it runs again, and then the rest is ordered.
-    Result<void> order_all_patiently(json& targets) {
+    Result<void> order_all_patiently() {
         for (int tries = 0;; ++tries) {
-            CW_TRY(check_free(targets));
-            const auto ordered = order_all(targets);
+            CW_TRY(check_free(targets_));
+            const auto ordered = order_all(targets_);
             if (ordered || ordered.error().code != Errc::unreachable || tries >= orders_max) {
                 return ordered;
             }
@@ -110,7 +110,7 @@ private:
                 CW_TRY(pause());
                 CW_TRY_ASSIGN(answer, question_.get("status"));
             }
-            CW_TRY_ASSIGN(targets, targets_in(*answer, machine_));
+            CW_TRY_ASSIGN(targets_, targets_in(*answer, machine_));
         }
     }
 
@@ -186,13 +186,23 @@ private:
         if (!stop_requested()) {
             return {};
         }
-        const std::string same =
-            "causeway failover " + machine_ + " --point " + to_string(point_.id);
-        return std::unexpected(
-            Error{Errc::cancelled,
-                  "the daemon was ordered to make the targets that point, and does so all the same",
-                  same + ", to see it to its end; causeway undo-failover " + machine_ +
-                      ", after that, makes them targets again"});
+        return std::unexpected(Error{
+            Errc::cancelled, "targets that become the point all the same: " + decided_targets(),
+            "causeway failover " + machine_ + " --point " + to_string(point_.id) +
+                ", to see it to its end; causeway undo-failover " + machine_ +
+                ", after that, makes them targets again"});
+    }
+
+    // Their switch is decided, whoever waits for it.
+    std::string decided_targets() {
+        std::string paths;
+        for (const json& target : targets_) {
+            const auto state = decided(target);
+            if (!state || *state) {  // One that cannot be asked may be.
+                paths += (paths.empty() ? "" : ", ") + target.value("path", "");
+            }
+        }
+        return paths.empty() ? "none" : paths;
     }
 
     Cli& cli_;
@@ -200,6 +210,7 @@ private:
     const vault::PointEntry& point_;
     const ControlClient daemon_;
     PatientQuestion question_;
+    json targets_;
 };
 
 void print_switched(Cli& cli, const std::string& machine, const vault::PointEntry& point,
@@ -249,7 +260,7 @@ Result<void> target_failover(Cli& cli, const OpenedCatalog& opened,
     end.point = point.id;
     end.point_time = point.source_time;
     end.manifest = opened.catalog->state().newest.number;
-    end.detail = "in place";
+    end.detail = in_place;
     for (const json& target : targets) {
         end.detail += " " + target.value("path", "");
     }

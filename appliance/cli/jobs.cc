@@ -89,10 +89,10 @@ json switched_json(const HalfFailover& half) {
 }
 
 void print_switched(const HalfFailover& half) {
+    std::printf("\n  %s", half.what.c_str());
     for (const SwitchedTarget& target : half.targets) {
-        std::printf("\n  takes no writes: %s, %s: point %s",
-                    escape_for_display(target.path).c_str(), target.phase.c_str(),
-                    to_string(target.point).c_str());
+        std::printf("\n    %s is %s: point %s", escape_for_display(target.path).c_str(),
+                    target.phase.c_str(), to_string(target.point).c_str());
     }
     std::printf("\n  next: %s", half.next.c_str());
 }

@@ -124,24 +124,58 @@ Result<void> target_verify(Cli& cli, const std::string& machine) {
                                          : fail(Errc::record_corrupt, "see the findings above");
 }
 
+namespace {
+
+// What the job of a failover in place ends with: every target that is the point.
+std::string said_of(const std::vector<SwitchedTarget>& targets, const PointId& point) {
+    std::string said(in_place);
+    for (const SwitchedTarget& target : targets) {
+        said += target.point == point ? " " + target.path : "";
+    }
+    return said.substr(0, job_text_max);
+}
+
+const Job* newest_failover(const MachineRecord& record) {
+    const auto found = std::find_if(record.jobs.rbegin(), record.jobs.rend(), [](const Job& job) {
+        return job.verb == Verb::failover && job.state == JobState::succeeded;
+    });
+    return found == record.jobs.rend() ? nullptr : &*found;
+}
+
+}  // namespace
+
 Result<std::optional<HalfFailover>> half_failover(const OpenedCatalog& opened,
                                                   const MachineRecord& record) {
     const bool at_work = std::ranges::any_of(record.jobs, [](const Job& job) {
-        return job.verb == Verb::failover && job.state == JobState::running;
+        return job.verb != Verb::drill && job.state == JobState::running;
     });
-    if (at_work || record.state != MachineState::protected_) {
+    const bool failed_over = record.state == MachineState::failed_over;
+    if (at_work || (record.state != MachineState::protected_ && !failed_over)) {
         return std::nullopt;
     }
-    const MachineId machine = opened.catalog->machine();
+    const std::string machine = to_string(opened.catalog->machine());
     HalfFailover half;
-    CW_TRY_ASSIGN(half.targets, opened.site->switched_targets(machine));
+    CW_TRY_ASSIGN(half.targets, opened.site->switched_targets(opened.catalog->machine()));
+    if (failed_over) {
+        const Job* const job = newest_failover(record);
+        if (job == nullptr || !job->detail.starts_with(in_place) ||
+            job->detail == said_of(half.targets, record.point)) {
+            return std::nullopt;
+        }
+        half.what = "not every target is that point any more";
+        half.next = "causeway undo-failover " + machine + " gives up the rest, too";
+        return half;
+    }
     if (half.targets.empty()) {
         return std::nullopt;
     }
-    half.next = "causeway failover " + to_string(machine) + " --point " +
-                to_string(half.targets.front().point) +
-                ", which brings the machine back there; or causeway target cancel " +
-                to_string(machine) + " DISK for each, which makes it a target again";
+    half.what = "targets take no writes, and no failover says so";
+    half.next = "causeway target cancel " + machine + " DISK for each makes it a target again";
+    const std::string point = to_string(half.targets.front().point);
+    if (opened.catalog->find_point(point)) {  // Every target is, or can become it.
+        half.next = "causeway failover " + machine + " --point " + point +
+                    ", which brings the machine back there; or " + half.next;
+    }
     return half;
 }
 

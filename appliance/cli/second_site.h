@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cw::appliance {
@@ -20,15 +21,20 @@ Result<void> target_verify(Cli& cli, const std::string& machine);
 // meanwhile); cancelled (a signal: the targets become the point all the same).
 Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault::PointEntry& point);
 
-// Targets that have become a point, or become one, of a machine that is protected: of a failover in
-// place that never came to its end, or of `causeway target switch`. They take no writes.
+// Targets that are not what the machine's state says. Of one that is protected: some have become a
+// point, or become one (a failover in place that never came to its end, or `causeway target
+// switch`), and take no writes. Of one that is failed over in place: some are not that point any
+// more (an `undo-failover` that never came to its end).
 struct HalfFailover {
-    std::vector<SwitchedTarget> targets;  // Never empty.
-    std::string next;                     // The commands that end it.
+    std::vector<SwitchedTarget> targets;  // Those that are a point, or become one.
+    std::string what, next;               // For people; the commands that end it.
 };
 // Of `record` as_it_stands(). nullopt: there is none. Errors: those of Site::switched_targets().
 Result<std::optional<HalfFailover>> half_failover(const OpenedCatalog& opened,
                                                   const MachineRecord& record);
+
+// With this begins the detail of a failover in place that has ended well.
+inline constexpr std::string_view in_place = "in place";
 
 // For verbs that are of a vault alone. Errors: usage at a master target, with what there is
 // instead.

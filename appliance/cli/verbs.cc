@@ -41,11 +41,25 @@ std::unexpected<Error> refused_undo(Cli& cli, const OpenedCatalog& opened, Machi
     return std::unexpected(std::move(error));
 }
 
+// What is made final must be what there is. Errors: transition_refused.
+Result<void> check_whole(Cli& cli, const OpenedCatalog& opened, MachineRecords& records) {
+    CW_TRY_ASSIGN(const MachineRecord stored, records.load(opened.catalog->machine()));
+    const MachineRecord record = as_it_stands(stored, cli.seams.clock->wall());
+    CW_TRY_ASSIGN(const auto half, half_failover(opened, record));
+    return half && record.state == MachineState::failed_over
+               ? Result<void>(std::unexpected(
+                     Error{Errc::transition_refused, "commit: " + half->what, half->next}))
+               : Result<void>{};
+}
+
 // Verbs that only move the state: commit, undo.
 Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
     CW_TRY_ASSIGN(const OpenedCatalog opened, open_catalog(cli, options.machine, false));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     const MachineId machine = opened.catalog->machine();
+    if (verb == Verb::commit) {
+        CW_TRY(check_whole(cli, opened, *records));
+    }
     auto begun = JobRun::begin(*records, *cli.seams.clock, *cli.seams.random,
                                {.machine = machine, .verb = verb});
     if (!begun && verb == Verb::undo) {
@@ -61,7 +75,11 @@ Result<void> move_state(Cli& cli, const StateOptions& options, Verb verb) {
     if (verb == Verb::undo) {
         if (const auto given_up = opened.site->give_up_failover(opened.catalog->machine());
             !given_up) {
-            return run.failed(given_up.error());
+            Error error = given_up.error();
+            error.detail += "; some targets may have been given up already";
+            error.next = "causeway undo-failover " + to_string(machine) +
+                         " again, when what stopped it is over (causeway doctor)";
+            return run.failed(error);
         }
     }
     JobEnd end;

@@ -51,6 +51,11 @@ Result<void> VolumeWriter::cancel() {
 }
 
 Result<void> VolumeWriter::begin_switch(const PointId& wanted) {
+    if (state_.phase == Phase::done) {
+        return fail(Errc::transition_refused,
+                    options_.target_path +
+                        " is a point already; causeway target cancel makes it a target again");
+    }
     if (state_.phase != Phase::collecting) {
         return fail(Errc::target_switching, options_.target_path);
     }

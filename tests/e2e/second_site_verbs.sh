@@ -266,15 +266,30 @@ check "the target is the newest point" is_same "$demo/target.img" "$ordered_trut
 check "and the machine is failed over" state_is failed-over
 
 # Who does not want to wait any longer is told what happens all the same, and how it ends.
-check "given up a third time" exit_code_is 0 cli undo-failover "$demo_machine"
+check "what it may run from is not given up by itself" refused target cancel "$demo_machine" disk
+check "but with the failover" said 'next: causeway undo-failover'
+kill "$demo_server_pid"
+wait "$demo_server_pid" 2>/dev/null
+CAUSEWAY_CRASH_POINT=volume.cancelled:1 demo_start_server
+check "to give it up fails with the daemon" exit_code_is 5 cli undo-failover "$demo_machine"
+check "it says what may be so already, and what to say then" said "some targets may have been given up already; next: causeway undo-failover $demo_machine again"
+wait "$demo_server_pid" 2>/dev/null
+demo_start_server
+check "the machine is still failed over" state_is failed-over
+check "it says that its target is not" grep -q '  not every target is that point any more' "$demo/last.out"
+check "nobody makes that final" refused commit "$demo_machine"
+check "and is told what to do" said "next: causeway undo-failover"
+check "given up again, it is" exit_code_is 0 cli undo-failover "$demo_machine"
+check "the machine is protected" state_is protected
 collect_again
 waits_at volume.copied
 kill -TERM $patient
 check "a failover in place that is interrupted fails" eval 'wait $patient; [ $? = 1 ]'
 check "it says what the targets become, and what to say then" \
-    grep -q "CANCELLED.*does so all the same; next: causeway failover $demo_machine --point .*undo-failover" "$demo/patient.out"
+    grep -q "CANCELLED.*become the point all the same: $demo/target.img; next: causeway failover $demo_machine --point .*undo-failover" "$demo/patient.out"
 check "the machine is protected" state_is protected
-check "it names the target that takes no writes" grep -q "takes no writes: $demo/target.img, " "$demo/last.out"
+check "it says that targets take no writes" grep -q "  targets take no writes" "$demo/last.out"
+check "and which" grep -q "    $demo/target.img is .*: point " "$demo/last.out"
 check "and the commands that end that" grep -q "next: causeway failover $demo_machine --point .*causeway target cancel $demo_machine DISK" "$demo/last.out"
 check "so does the refusal to give up what is not there" refused undo-failover "$demo_machine"
 check "with the same words" said "next: causeway failover $demo_machine --point .*causeway target cancel"

@@ -74,10 +74,10 @@ Result<Catalog> Catalog::open(blob::BlobStore& store, vault::KeyService& kek,
     auto keys = vault::open_machine_keys(store, kek, catalog.vault_, machine, nullptr);
     if (!keys) {
         if (keys.error().code == Errc::blob_not_found && options.witness.number > 0) {
-            return fail(Errc::vault_rolled_back,
-                        "the vault knows nothing of machine " + to_string(machine) +
-                            ", but manifest " + std::to_string(options.witness.number) +
-                            " was committed");
+            return fail(Errc::vault_rolled_back, "the vault knows nothing of machine " +
+                                                     to_string(machine) + ", but manifest " +
+                                                     std::to_string(options.witness.number) +
+                                                     " was committed");
         }
         if (keys.error().code == Errc::blob_not_found) {
             return fail(Errc::not_found, "the vault has no keys of machine " + to_string(machine));

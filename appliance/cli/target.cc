@@ -36,7 +36,7 @@ Result<void> list(Cli& cli) {
     return {};
 }
 
-// A failover in place decides what becomes of its targets, until it is committed or given up.
+// A failover in place that waits for its targets decides what becomes of them.
 // Records that cannot be read stop nobody: a target is given up also where everything else is
 // broken. Errors: transition_refused.
 Result<void> check_no_failover(Cli& cli, const std::string& machine_text) {
@@ -50,13 +50,6 @@ Result<void> check_no_failover(Cli& cli, const std::string& machine_text) {
         return {};
     }
     const MachineRecord record = as_it_stands(*stored, cli.seams.clock->wall());
-    if (record.state == MachineState::failed_over) {
-        return std::unexpected(Error{
-            Errc::transition_refused,
-            "the machine is failed-over, and its targets may be what it runs from",
-            "causeway undo-failover " + machine_text + " gives all of them up; causeway commit " +
-                machine_text + " makes the failover final"});
-    }
     for (const Job& job : record.jobs) {
         if (job.verb == Verb::failover && job.state == JobState::running) {
             return std::unexpected(Error{

@@ -10,14 +10,19 @@ namespace {
 constexpr std::uint32_t checkpoint_magic = 0x314b5743;  // "CWK1"
 constexpr std::size_t head_bytes = 96, region_entry_bytes = 32;
 constexpr std::size_t stream_entry_bytes = 72, range_bytes = 8, beyond_bytes = 16;
+constexpr std::size_t loss_bytes = 48;
 
 std::uint32_t checkpoint_crc(Bytes bytes) {
     // The CRC field lies at 8, as in every structure of the spool.
     return crc32c(bytes.subspan(12), crc32c(bytes.first(8)));
 }
 
-std::size_t size_of(const Checkpoint& checkpoint, bool with_ordinals) {
+// What stands for all losses where they have no room: that there are some is never left out.
+const Losses unknown_loss{{StreamKey{}, Seq{}}};
+
+std::size_t size_of(const Checkpoint& checkpoint, bool with_ordinals, const Losses& losses) {
     std::size_t sum = head_bytes + checkpoint.regions.size() * region_entry_bytes;
+    sum += losses.size() * loss_bytes;
     for (const auto& [key, view] : checkpoint.streams) {
         sum += stream_entry_bytes + view.beyond.size() * beyond_bytes;
         sum += with_ordinals ? view.ordinals.range_count() * range_bytes : 0;
@@ -25,10 +30,14 @@ std::size_t size_of(const Checkpoint& checkpoint, bool with_ordinals) {
     return sum;
 }
 
-void write_stream(ByteAppender& w, const StreamKey& key, const StreamView& view, bool ordinals) {
+void write_key(ByteAppender& w, const StreamKey& key) {
     w.bytes(key.machine.bytes);
     w.bytes(key.disk.bytes);
     w.u64(raw(key.generation));
+}
+
+void write_stream(ByteAppender& w, const StreamKey& key, const StreamView& view, bool ordinals) {
+    write_key(w, key);
     w.u64(raw(view.seq));
     w.u64(raw(view.fence));
     w.u32(view.fence_open ? 1U + (view.base_lost ? 2U : 0U) : 0U);
@@ -65,13 +74,27 @@ Result<void> read_beyond(ByteReader& in, std::uint32_t count, StreamView& view) 
     return {};
 }
 
-Result<void> read_stream(ByteReader& in, Checkpoint& out) {
+Result<StreamKey> read_key(ByteReader& in) {
     StreamKey key;
-    StreamView view;
     CW_TRY_ASSIGN(key.machine.bytes, in.array<16>());
     CW_TRY_ASSIGN(key.disk.bytes, in.array<16>());
     CW_TRY_ASSIGN(const std::uint64_t generation, in.u64());
     key.generation = Generation{generation};
+    return key;
+}
+
+Result<void> read_loss(ByteReader& in, Checkpoint& out) {
+    CW_TRY_ASSIGN(const StreamKey key, read_key(in));
+    CW_TRY_ASSIGN(const std::uint64_t last, in.u64());
+    if (last > counter_max || !out.losses.emplace(key, Seq{last}).second) {
+        return corrupt("losses");
+    }
+    return {};
+}
+
+Result<void> read_stream(ByteReader& in, Checkpoint& out) {
+    StreamView view;
+    CW_TRY_ASSIGN(const StreamKey key, read_key(in));
     CW_TRY_ASSIGN(const std::uint64_t seq, in.u64());
     CW_TRY_ASSIGN(const std::uint64_t fence, in.u64());
     view.seq = Seq{seq};
@@ -122,8 +145,13 @@ Result<RegionEntry> read_region(ByteReader& in) {
 }  // namespace
 
 ByteVector encode_checkpoint(const Checkpoint& checkpoint, std::size_t max) {
-    const bool ordinals = align_up(size_of(checkpoint, true), block_bytes) <= max;
-    const std::size_t size = size_of(checkpoint, ordinals);
+    const auto fits = [&](bool ordinals, const Losses& losses) {
+        return align_up(size_of(checkpoint, ordinals, losses), block_bytes) <= max;
+    };
+    const bool all = checkpoint.losses.empty() || fits(false, checkpoint.losses);
+    const Losses& losses = all ? checkpoint.losses : unknown_loss;
+    const bool ordinals = fits(true, losses);
+    const std::size_t size = size_of(checkpoint, ordinals, losses);
     const std::size_t padded = align_up(size, block_bytes);
     if (padded > max || padded > std::numeric_limits<std::uint32_t>::max()) {
         return {};
@@ -145,6 +173,7 @@ ByteVector encode_checkpoint(const Checkpoint& checkpoint, std::size_t max) {
     w.u64(raw(checkpoint.released_below));
     w.u32(static_cast<std::uint32_t>(checkpoint.regions.size()));
     w.u32(static_cast<std::uint32_t>(checkpoint.streams.size()));
+    w.u32(static_cast<std::uint32_t>(losses.size()));
     w.zeros(head_bytes - out.size());
     for (const RegionEntry& entry : checkpoint.regions) {
         w.u64(static_cast<std::uint64_t>(entry.state));
@@ -154,6 +183,10 @@ ByteVector encode_checkpoint(const Checkpoint& checkpoint, std::size_t max) {
     }
     for (const auto& [key, view] : checkpoint.streams) {
         write_stream(w, key, view, ordinals);
+    }
+    for (const auto& [key, last] : losses) {
+        write_key(w, key);
+        w.u64(raw(last));
     }
     CW_ASSERT(out.size() == size);
     w.zeros(padded - size);
@@ -201,6 +234,7 @@ Result<Checkpoint> decode_checkpoint(Bytes slot) {
     out.released_below = Lsn{released};
     CW_TRY_ASSIGN(const std::uint32_t regions, in.u32());
     CW_TRY_ASSIGN(const std::uint32_t streams, in.u32());
+    CW_TRY_ASSIGN(const std::uint32_t losses, in.u32());
     CW_TRY(in.take(head_bytes - in.position()));
     const bool counts = out.generation <= counter_max && out.next_batch <= counter_max &&
                         out.epoch <= counter_max && next_lsn <= counter_max;
@@ -215,6 +249,12 @@ Result<Checkpoint> decode_checkpoint(Bytes slot) {
     }
     for (std::uint32_t i = 0; i < streams; ++i) {
         CW_TRY(read_stream(in, out));
+    }
+    if (losses > in.remaining() / loss_bytes) {
+        return corrupt("losses");
+    }
+    for (std::uint32_t i = 0; i < losses; ++i) {
+        CW_TRY(read_loss(in, out));
     }
     return out;
 }

@@ -223,6 +223,7 @@ void LogSpool::release(Lsn lsn) {
 void LogSpool::note_loss(const DamagedRange& range) {
     Seq& last = unrepaired_[range.key];
     last = std::max(last, range.last);
+    table_changed_ = true;
     log_warning("cache.damaged", {{"machine", range.key.machine},
                                   {"disk", range.key.disk},
                                   {"first", range.first},
@@ -233,6 +234,7 @@ void LogSpool::note_loss(const DamagedRange& range) {
 
 void LogSpool::end_loss(const StreamKey& key) {
     unrepaired_.erase(key);
+    table_changed_ = true;
     const bool other = std::ranges::any_of(
         unrepaired_, [&](const auto& lost) { return lost.first.disk == key.disk; });
     if (!other) {
@@ -245,11 +247,15 @@ void LogSpool::watch_losses() {
     if (unrepaired_.empty() || context_.clock.boot() - opened_ < loss_shown_ns) {
         return;
     }
-    const std::map<StreamKey, Seq> all = unrepaired_;
+    const Losses all = unrepaired_;
     for (const auto& [key, last] : all) {
         const Stream* const stream = streams_.find(key);
         const bool repaired = stream != nullptr && stream->durable.seq >= last;
-        if (raw(last) == 0 || repaired) {
+        // A newer history begins with all of the disk. Nobody forgets one that was lost whole.
+        const auto newer = streams_.all().upper_bound(key);
+        const bool replaced = newer != streams_.all().end() &&
+                              newer->first.machine == key.machine && newer->first.disk == key.disk;
+        if (raw(last) == 0 || repaired || replaced) {
             end_loss(key);
         }
     }

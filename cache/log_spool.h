@@ -98,7 +98,7 @@ private:
     std::vector<RecoveredRecord> recovered_;
     std::size_t recovered_next_ = 0;
     std::vector<DamagedRange> damaged_;
-    std::map<StreamKey, Seq> unrepaired_;  // Highest lost sequence per stream.
+    Losses unrepaired_;
     Nanos opened_{};
 
     std::deque<BatchItem> pending_, moving_;  // Waiting for a batch.
@@ -114,7 +114,7 @@ private:
 
     bool next_named_ = false;  // A durable checkpoint names the next region.
     bool checkpoint_running_ = false, checkpoint_names_next_ = false;
-    bool table_changed_ = false;  // Streams were settled or forgotten since the checkpoint.
+    bool table_changed_ = false;  // Streams or losses, since the checkpoint.
     std::uint64_t checkpointed_through_ = 0, checkpoint_through_ = 0;
     Nanos last_checkpoint_{};
 

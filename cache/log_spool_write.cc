@@ -317,7 +317,8 @@ void LogSpool::start_checkpoint() {
                           .next_lsn = next_lsn_,
                           .released_below = Lsn{raw(durable_lsn_) + 1},
                           .regions = regions_.entries(),
-                          .streams = {}};
+                          .streams = {},
+                          .losses = unrepaired_};
     if (const auto oldest = index_->oldest()) {
         checkpoint.released_below = std::min(checkpoint.released_below, *oldest);
     }

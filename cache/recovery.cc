@@ -145,6 +145,23 @@ void report_places(const std::vector<BatchRun>& missing, const LogScan& log,
     }
 }
 
+// The region that showed a loss may have become free with the start that found it, which may have
+// ended before anybody heard of it.
+void report_remembered(const Checkpoint& checkpoint, Recovered& out) {
+    for (const auto& [key, last] : checkpoint.losses) {
+        const auto known = out.streams.find(key);
+        const Seq held = known == out.streams.end() ? Seq{} : known->second.seq;
+        const bool repaired = raw(last) > 0 && held >= last;
+        const bool found = std::ranges::any_of(out.damaged, [&](const DamagedRange& range) {
+            return range.key == key && range.last >= last;
+        });
+        if (!repaired && !found) {
+            out.damaged.push_back(
+                {key, raw(last) > 0 ? next(held) : Seq{}, last, "lost before the last start"});
+        }
+    }
+}
+
 // Above every LSN that may have been given out: one that is given out twice would make of a lost
 // record that can be read again, some day, the older copy of another.
 Lsn next_lsn_of(const LogScan& log, const Checkpoint* checkpoint, bool losses,
@@ -195,6 +212,9 @@ Result<Recovered> recover(Disk& disk, File& file, const Superblock& superblock) 
     out.streams = std::move(report.streams);
     out.damaged = std::move(report.damaged);
     report_places(missing, log, tail, out);
+    if (checkpoint) {
+        report_remembered(*checkpoint, out);
+    }
     build_regions(log, out);
     return out;
 }

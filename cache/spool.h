@@ -97,7 +97,8 @@ public:
     // exactly once; the caller releases what it does not need.
     virtual std::optional<StoredRecord> next_recovered() = 0;
     // Each is raised as SPOOL_LOST_DURABLE ("disk …", or "cache" when it is not known whose it
-    // was) until it is repaired, at least for half a minute.
+    // was) until it is repaired or a newer history of the disk has begun, however often the spool
+    // is opened meanwhile; at least for half a minute.
     [[nodiscard]] virtual std::vector<DamagedRange> damaged() const = 0;
     // Watermarks of every history this spool knows, also of those whose records are all released.
     [[nodiscard]] virtual std::vector<StreamState> streams() const = 0;

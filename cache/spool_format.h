@@ -116,6 +116,10 @@ struct RegionEntry {
 };
 
 // What a restart needs beyond the batches themselves.
+// Reported and not repaired yet: the highest sequence of each history, 0 when only the place was
+// known. The nil key: it is not known whose it was.
+using Losses = std::map<StreamKey, Seq>;
+
 struct Checkpoint {
     SpoolId spool;
     std::uint64_t generation = 0;       // Grows by one; slot = generation % 2.
@@ -126,10 +130,12 @@ struct Checkpoint {
     Lsn released_below{};              // Records below are not needed any more.
     std::vector<RegionEntry> regions;  // Index = region; 0 unused.
     std::map<StreamKey, StreamView> streams;
+    Losses losses{};  // The regions that showed them may be in use again.
 };
 
 // At most `max` bytes: when the super-chunk ranges of open fences do not fit, they are left out,
-// which only makes agents send those again. Empty when even the rest does not fit.
+// which only makes agents send those again; when the losses do not fit either, one whose owner is
+// not known stands for them. Empty when even that does not fit.
 ByteVector encode_checkpoint(const Checkpoint& checkpoint, std::size_t max);
 // Reads a whole slot. Errors: record_corrupt (also: never written), format_unsupported.
 Result<Checkpoint> decode_checkpoint(Bytes slot);

@@ -150,6 +150,66 @@ TEST_F(SpoolDamageTest, ALostHeaderIsFilledByItsAgentAndTheConditionClears) {
     EXPECT_FALSE(process->conditions->standing(Errc::spool_lost_durable));
 }
 
+// What lay there counts for nothing after the first start, so its region is free, and may hold
+// something else already. Only the checkpoint can tell the second start.
+TEST_F(SpoolDamageTest, A2ALossIsReportedByEveryStartUntilItIsRepaired) {
+    fill(4, true);
+    for (const auto& [number, at] : batches()) {
+        storage_.overwrite(log_file, at, ByteVector(block_bytes));
+    }
+    for (int starts = 0; starts < 3; ++starts) {
+        SCOPED_TRACE(starts);
+        const auto process = start();
+        ASSERT_FALSE(process->refused);
+        for (std::uint64_t i = 0; i < 4; ++i) {
+            EXPECT_TRUE(names(process->spool->damaged(), key(i), Seq{i / 2 + 1}));
+        }
+        EXPECT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
+        storage_.kill();
+    }
+    {
+        const auto process = start();
+        for (std::uint64_t i = 0; i < 4; ++i) {
+            Record again = make_write(key(i), Seq{i / 2 + 1}, 2);
+            ASSERT_TRUE(process->spool->append(again));
+        }
+        process->settle();
+        clock_.advance(60 * ns_per_s);
+        process->spool->step(1);
+        EXPECT_FALSE(process->conditions->standing(Errc::spool_lost_durable));
+        ASSERT_TRUE(process->spool->close());
+    }
+    const auto process = start();
+    EXPECT_TRUE(process->spool->damaged().empty());
+    EXPECT_FALSE(process->conditions->standing(Errc::spool_lost_durable));
+}
+
+// All of its history was lost, so nobody knows it, and nobody forgets it either.
+TEST_F(SpoolDamageTest, A2ALossEndsWhenANewerHistoryOfTheDiskBegins) {
+    fill(4, false);
+    for (const auto& [number, at] : batches()) {
+        storage_.flip_bit(log_file, at + block_bytes + 5, 1);  // Of the table.
+    }
+    {
+        const auto process = start();
+        ASSERT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
+        storage_.kill();
+    }
+    {
+        const auto process = start();
+        ASSERT_TRUE(process->conditions->standing(Errc::spool_lost_durable));
+        for (std::uint8_t machine = 1; machine <= 2; ++machine) {
+            process->spool->settle_stream(make_key(machine, 1, 2), Seq{}, Seq{});
+        }
+        clock_.advance(60 * ns_per_s);
+        process->spool->step(1);
+        EXPECT_FALSE(process->conditions->standing(Errc::spool_lost_durable));
+        ASSERT_TRUE(process->spool->close());
+    }
+    const auto process = start();
+    EXPECT_TRUE(process->spool->damaged().empty());
+}
+
 TEST_F(SpoolDamageTest, WhatTheVaultHoldsIsNotMissed) {
     fill(20, false);
     storage_.overwrite(log_file, batches().at(9), ByteVector(block_bytes));

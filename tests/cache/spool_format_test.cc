@@ -2,6 +2,7 @@
 // and a reader for the old one.
 #include "cache/spool_format.h"
 
+#include "base/checksum.h"
 #include "base/crypto.h"
 
 #include <gtest/gtest.h>
@@ -132,6 +133,79 @@ TEST(SpoolFormat, G8_NewerVersionsAreRefusedAsSuch) {
     encode_batch_header(golden_batch(), bytes);
     bytes[4] = std::byte{2};
     EXPECT_EQ(decode_batch_header(bytes).error().code, Errc::format_unsupported);
+}
+
+TEST(SpoolFormat, ACheckpointRemembersLossesAndReadersOfOlderOnesSeeNone) {
+    Checkpoint checkpoint = golden_checkpoint();
+    EXPECT_TRUE(decode_checkpoint(encode_checkpoint(checkpoint, 64 * kib)).value().losses.empty());
+    checkpoint.losses = {{StreamKey{}, Seq{}}, {golden_key(), Seq{520}}};
+    const auto back = decode_checkpoint(encode_checkpoint(checkpoint, 64 * kib)).value();
+    EXPECT_EQ(back.losses, checkpoint.losses);
+    EXPECT_EQ(back.streams, checkpoint.streams);
+}
+
+// Readers of a version that has no losses take what is behind the streams for padding.
+TEST(SpoolFormat, LossesLieBehindTheStreamsAndAreCountedInWhatWasZero) {
+    Checkpoint checkpoint = golden_checkpoint();
+    const ByteVector before = encode_checkpoint(checkpoint, 64 * kib);
+    checkpoint.losses = {{golden_key(), Seq{520}}};
+    const ByteVector with = encode_checkpoint(checkpoint, 64 * kib);
+    ASSERT_EQ(with.size(), before.size());
+    ByteVector expected = before;
+    expected[88] = std::byte{1};
+    constexpr std::size_t at = 96 + 4 * 32 + 72 + 16 + 2 * 8;  // Behind the only stream.
+    ByteVector loss;
+    ByteAppender w(loss);
+    w.bytes(golden_key().machine.bytes);
+    w.bytes(golden_key().disk.bytes);
+    w.u64(3);
+    w.u64(520);
+    std::ranges::copy(loss, expected.begin() + at);
+    std::ranges::copy(Bytes(with).subspan(8, 4), expected.begin() + 8);  // The CRC.
+    EXPECT_EQ(with, expected);
+}
+
+TEST(SpoolFormat, LossesThatDoNotFitBecomeOneOfWhichItIsNotKnownWhoseItWas) {
+    Checkpoint checkpoint = golden_checkpoint();
+    for (std::uint64_t i = 1; i <= 85; ++i) {
+        StreamKey key = golden_key();
+        key.generation = Generation{i};
+        checkpoint.losses[key] = Seq{i};
+    }
+    const ByteVector bytes = encode_checkpoint(checkpoint, block_bytes);
+    ASSERT_EQ(bytes.size(), block_bytes);
+    const auto back = decode_checkpoint(bytes).value();
+    EXPECT_EQ(back.losses, (Losses{{StreamKey{}, Seq{}}}));
+    EXPECT_EQ(back.streams, checkpoint.streams);
+    EXPECT_EQ(decode_checkpoint(encode_checkpoint(checkpoint, 64 * kib)).value().losses,
+              checkpoint.losses);
+    // Not even that one: the spool fails rather than forget.
+    const std::size_t streams_max = (block_bytes - 96 - 4 * 32) / 72;
+    checkpoint.streams.clear();
+    for (std::uint64_t i = 1; i <= streams_max; ++i) {
+        StreamKey key = golden_key();
+        key.generation = Generation{i};
+        checkpoint.streams[key] = {};
+    }
+    checkpoint.streams.begin()->second.beyond = {{Seq{7}, Seq{8}}};
+    EXPECT_TRUE(encode_checkpoint(checkpoint, block_bytes).empty());
+    checkpoint.losses.clear();
+    EXPECT_FALSE(encode_checkpoint(checkpoint, block_bytes).empty());
+}
+
+TEST(SpoolFormat, MoreLossesThanThereAreBytesAreRefused) {
+    Checkpoint checkpoint = golden_checkpoint();
+    checkpoint.losses = {{golden_key(), Seq{520}}};
+    const ByteVector whole = encode_checkpoint(checkpoint, 64 * kib);
+    for (const std::uint32_t count : {3U, 90U, 0xffffffffU}) {  // 3: two empty ones are the same.
+        ByteVector bytes = whole;
+        ByteWriter(MutableBytes(bytes).subspan(88, 4)).u32(count);
+        const std::uint32_t crc = crc32c(Bytes(bytes).subspan(12), crc32c(Bytes(bytes).first(8)));
+        ByteWriter(MutableBytes(bytes).subspan(8, 4)).u32(crc);
+        const auto back = decode_checkpoint(bytes);
+        ASSERT_FALSE(back.has_value()) << count;
+        EXPECT_EQ(back.error().code, Errc::record_corrupt);
+    }
 }
 
 TEST(SpoolFormat, ACheckpointThatDoesNotFitLeavesSuperChunksOut) {

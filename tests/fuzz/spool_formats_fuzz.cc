@@ -118,6 +118,9 @@ Checkpoint make_checkpoint() {
         view.beyond = {{Seq{110}, Seq{115}}, {Seq{120}, Seq{120}}};
         checkpoint.streams[{machine(), DiskId{{std::byte{i}}}, Generation{1}}] = view;
     }
+    checkpoint.losses = {{{}, Seq{}},
+                         {{machine(), DiskId{{std::byte{1}}}, Generation{1}}, Seq{117}},
+                         {{machine(), DiskId{{std::byte{3}}}, Generation{2}}, Seq{9}}};
     return checkpoint;
 }
 
@@ -139,13 +142,14 @@ void check_checkpoint(ByteReader& in) {
     const ByteVector again = encode_checkpoint(*checkpoint, region_bytes);
     CW_ASSERT(!again.empty());
     const auto read = decode_checkpoint(again);
-    CW_ASSERT(read && read->streams == checkpoint->streams);
+    CW_ASSERT(read && read->streams == checkpoint->streams && read->losses == checkpoint->losses);
     check_same(*read, *checkpoint);
     CW_ASSERT(!decode_checkpoint(Bytes(again).first(again.size() - 1)));
     CW_ASSERT(encode_checkpoint(*checkpoint, block_bytes - 1).empty());
 }
 
-// Where the ordinals of open fences have no room they are left out, and nothing else.
+// Where the ordinals of open fences have no room they are left out; of losses it stays that there
+// are some; and nothing else goes.
 void check_without_room(ByteReader& in) {
     Checkpoint checkpoint = make_checkpoint();
     StreamView& view = checkpoint.streams.begin()->second;
@@ -153,10 +157,15 @@ void check_without_room(ByteReader& in) {
     for (std::uint32_t i = 0; i < 600; ++i) {
         view.ordinals.insert_range(100 + i * step, 100 + i * step);
     }
+    const std::uint64_t more_losses = in.u8().value_or(0);
+    for (std::uint64_t i = 0; i < more_losses; ++i) {
+        checkpoint.losses[{machine(), {}, Generation{i}}] = Seq{i};
+    }
     const ByteVector bytes = encode_checkpoint(checkpoint, block_bytes);
     CW_ASSERT(bytes.size() == block_bytes);
     const auto read = decode_checkpoint(bytes);
     CW_ASSERT(read && read->streams.size() == checkpoint.streams.size());
+    CW_ASSERT(read->losses == checkpoint.losses || read->losses == Losses({{{}, Seq{}}}));
     check_same(*read, checkpoint);
     for (const auto& [key, seen] : read->streams) {
         const StreamView& before = checkpoint.streams.at(key);

@@ -77,6 +77,9 @@ Result<std::unique_ptr<Spiller>> Spiller::open(const cache::SpoolOptions& option
     for (const auto& stream : spiller->spool_->streams()) {
         spiller->spool_->forget_stream(stream.key);
     }
+    for (const auto& lost : spiller->spool_->damaged()) {  // Nobody would ever repair it here.
+        spiller->spool_->forget_stream(lost.key);
+    }
     CW_TRY_ASSIGN(spiller->reader_,
                   cache::SpoolReader::open(*spiller->spool_, *spiller->read_disk_));
     context.outbox.on_removed([raw_spiller = spiller.get()](const OutboxEntry& entry) {

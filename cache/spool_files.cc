@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 
 namespace cw::cache {
 namespace {
@@ -144,6 +145,7 @@ Result<Superblock> read_copy(Disk& disk, File& file, std::uint64_t offset) {
 // Both copies must say what spool.id says; one that is damaged is written again.
 Result<void> check_superblocks(Disk& disk, File& file, const Superblock& expected) {
     std::array<bool, 2> good{};
+    std::optional<Error> refused;  // By the device: it may be read the next time.
     for (unsigned copy = 0; copy < 2; ++copy) {
         const auto read = read_copy(disk, file, expected.copy_offset(copy));
         if (read && *read != expected) {
@@ -152,10 +154,14 @@ Result<void> check_superblocks(Disk& disk, File& file, const Superblock& expecte
         if (!read && read.error().code == Errc::format_unsupported) {
             return std::unexpected(read.error());
         }
+        if (!read && read.error().code == Errc::io_error) {
+            refused = read.error();
+        }
         good[copy] = read.has_value();
     }
     if (!good[0] && !good[1]) {
-        return fail(Errc::spool_tampered, "both superblocks are damaged");
+        return refused ? Result<void>(std::unexpected(*refused))
+                       : fail(Errc::spool_tampered, "both superblocks are damaged");
     }
     for (unsigned copy = 0; copy < 2; ++copy) {
         if (!good[copy]) {

@@ -288,5 +288,22 @@ TEST_F(SpoolUnreadableTest, B4AReaderTriesSomeTimesAndThenCallsItDamage) {
     EXPECT_TRUE(process->read_back(recovered[1].lsn, recovered[1].record));
 }
 
+// "Start with an empty one" is the advice for a cache that is not this server's: never give it for
+// one that could only not be read.
+TEST_F(SpoolUnreadableTest, B4SuperblocksThatCannotBeReadAreNoOtherCachesSuperblocks) {
+    fakes::SimStorage storage(3);
+    const Acknowledged held = fill(storage, 4);
+    storage.fail_reads(log_file, 0, block_bytes, 1);
+    storage.fail_reads(log_file, region_bytes / 2, block_bytes, 1);
+    {
+        const auto process = start(storage);
+        ASSERT_TRUE(process->refused);
+        EXPECT_EQ(process->refused->code, Errc::io_error);
+    }
+    const auto process = start(storage);
+    ASSERT_FALSE(process->refused);
+    EXPECT_EQ(process->recovered().size(), held.size());
+}
+
 }  // namespace
 }  // namespace cw::cache::testing

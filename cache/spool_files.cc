@@ -237,6 +237,8 @@ Result<SpoolFiles> open_spool_files(const SpoolOptions& options, Disk& disk, Ran
         CW_TRY_ASSIGN(out.superblock, decode_superblock(id));
         CW_TRY(check_identity(options, out.superblock));
         if (!present.log) {  // Creation was cut short before its last step.
+            // spool.id first: the log alone would be taken for a cache that lost its identity.
+            CW_TRY(disk.sync_directory(options.path));
             CW_TRY(disk.rename(unfinished_path(options.path), log_path(options.path)));
         }
         // Whoever made the names may have ended before they were safe.

@@ -46,5 +46,22 @@ TEST_F(SpoolNames, G1ACacheThatWasOpenedOutlivesThePowerHoweverOftenItsCreationF
     }
 }
 
+TEST_F(SpoolNames, A3ACreationThatThePowerCutsAnywhereIsTakenUpOrBegunAnew) {
+    for (std::uint64_t seed = 1; seed <= 10 * seeds; ++seed) {
+        fakes::SimStorage storage(seed);
+        const auto random = make_seeded_random(seed);
+        for (int cuts = 0; cuts < 8; ++cuts) {
+            storage.plan().metadata_error = 1200;
+            storage.strike_at(random->below(4) == 0 ? 1 + random->below(20) : 0);
+            static_cast<void>(open(storage, random->next_u64()));
+            storage.strike_at(0);
+            random->below(2) == 0 ? storage.kill() : storage.power_cut();
+        }
+        storage.plan() = {};
+        const auto opened = open(storage, seed);
+        ASSERT_TRUE(opened) << seed << ": " << to_string(opened.error());
+    }
+}
+
 }  // namespace
 }  // namespace cw::cache

@@ -135,7 +135,7 @@ bool LogSpool::has_room(const std::deque<BatchItem>& queue, bool may_use_reserve
 
 void LogSpool::switch_region() {
     if (regions_.open()) {
-        regions_.seal_open(next_batch_);
+        regions_.seal_open(next_batch_, true);
     }
     regions_.open_next(next_batch_);
     next_named_ = false;
@@ -356,9 +356,8 @@ void LogSpool::start_cleaning() {
         return;
     }
     // At most one byte moved per byte freed; three when there is hardly anything left.
-    const std::uint64_t live_max =
-        superblock_.region_bytes / 4 * (ready <= reserve_regions ? 3 : 2);
-    if (const auto victim = regions_.emptiest(live_max)) {
+    const unsigned quarters_max = ready <= reserve_regions ? 3 : 2;
+    if (const auto victim = regions_.emptiest(quarters_max)) {
         cleaner_.start(*victim, regions_.at(*victim).entry.epoch);
     }
 }
@@ -371,7 +370,7 @@ void LogSpool::give_up_open() {
     }
     const RegionTable::Region& open = regions_.at(*regions_.open());
     if (open.used_bytes > 0 && open.live_bytes == 0) {
-        regions_.seal_open(next_batch_);
+        regions_.seal_open(next_batch_, false);
     }
 }
 

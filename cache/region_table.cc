@@ -35,12 +35,13 @@ void RegionTable::open_next(std::uint64_t first_batch) {
     next_.reset();
 }
 
-void RegionTable::seal_open(std::uint64_t end_batch) {
+void RegionTable::seal_open(std::uint64_t end_batch, bool full) {
     CW_ASSERT(open_);
     const std::uint32_t region = *open_;
     Region& r = at(region);
     r.entry.state = RegionState::sealed;
     r.entry.end_batch = end_batch;
+    r.full = full;
     sealed_used_ += r.used_bytes;
     open_.reset();
     free_if_dead(region);
@@ -89,16 +90,21 @@ void RegionTable::free_if_dead(std::uint32_t region) {
     sealed_used_ -= r.used_bytes;
     r.entry.state = RegionState::free;
     r.used_bytes = 0;
-    r.damaged = false;
+    r.damaged = r.full = false;
     ++free_;
 }
 
-std::optional<std::uint32_t> RegionTable::emptiest(std::uint64_t live_max) const {
+std::optional<std::uint32_t> RegionTable::emptiest(unsigned quarters_max) const {
+    // The unused end of a full region would be lost again where its content goes: large records
+    // that fit no other way would be moved round and round.
+    const auto live_max = [&](const Region& region) {
+        return (region.full ? region.used_bytes : region_bytes_) / 4 * quarters_max;
+    };
     std::optional<std::uint32_t> best;
     for (std::uint32_t region = 1; region < count(); ++region) {
         const Region& r = regions_[region];
         if (r.entry.state == RegionState::sealed && !r.damaged && r.batches_unsynced == 0 &&
-            r.live_bytes <= live_max && (!best || r.live_bytes < regions_[*best].live_bytes)) {
+            r.live_bytes <= live_max(r) && (!best || r.live_bytes < regions_[*best].live_bytes)) {
             best = region;
         }
     }

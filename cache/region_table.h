@@ -24,6 +24,7 @@ public:
         std::uint64_t live_bytes = 0;  // Payload of records not released, also of unsynced ones.
         std::uint64_t batches_unsynced = 0;
         bool damaged = false;  // Something in it cannot be read: it is not moved, only released.
+        bool full = false;     // What came next did not fit: its unused end is of use to nobody.
     };
 
     RegionTable(std::uint32_t region_count, std::uint64_t region_bytes);
@@ -43,7 +44,7 @@ public:
     // The next region becomes the open one; its first batch will be `first_batch`. No region may be
     // open.
     void open_next(std::uint64_t first_batch);
-    void seal_open(std::uint64_t end_batch);
+    void seal_open(std::uint64_t end_batch, bool full);
     // Recovery: the region holds `entry` (sealed) of that many bytes.
     void restore(std::uint32_t region, const RegionEntry& entry, std::uint64_t used_bytes);
 
@@ -53,9 +54,9 @@ public:
     void batch_started(std::uint32_t region) { ++at(region).batches_unsynced; }
     void batch_finished(std::uint32_t region);
 
-    // The sealed region with the least live payload, at most `live_max`; nothing when there is
-    // none.
-    [[nodiscard]] std::optional<std::uint32_t> emptiest(std::uint64_t live_max) const;
+    // The sealed region with the least live payload, at most so many quarters of what moving it
+    // sets free and takes; nothing when there is none.
+    [[nodiscard]] std::optional<std::uint32_t> emptiest(unsigned quarters_max) const;
 
     // Bytes that new batches can still take before the last `reserve` regions: whole free regions
     // and the rest of the open one. Nothing while the open one is itself out of the reserve.

@@ -224,6 +224,25 @@ TEST_F(SpoolTest, MovesTheLastLiveRecordsSoThatASlowMachineCannotPinTheLog) {
     }
 }
 
+// No two of them fit one region: moved, each would be alone again, and the device busy for ever.
+TEST_F(SpoolTest, G9RecordsLargerThanHalfARegionAreNotMovedRoundAndRound) {
+    const auto process = start(small_options(9));
+    constexpr std::uint32_t blocks = region_bytes / block_bytes / 2 + 1;
+    for (std::uint64_t seq = 1;; ++seq) {
+        Record record = make_write(make_key(1, 1), Seq{seq}, blocks);
+        if (!process->spool->append(record)) {
+            break;
+        }
+        process->settle();
+    }
+    for (int i = 0; i < 1000; ++i) {
+        process->spool->step(100);
+        clock_.advance(ns_per_ms);
+    }
+    EXPECT_EQ(process->metrics->counter("causeway_cache_moved_bytes_total").value(), 0);
+    EXPECT_TRUE(process->spool->idle());
+}
+
 TEST_F(SpoolTest, NeverRecyclesARegionThatSomebodyReadsFrom) {
     const auto process = start();
     append(*process, make_write(make_key(1, 1), Seq{1}, 4));

@@ -32,18 +32,22 @@ void MachineAssembly::finish(Entry& entry) {
             release(held);
         }
     }
-    if (entry.kind == StepKind::fence_end || entry.kind == StepKind::generation) {
+    if (entry.kind == StepKind::fence_end || entry.kind == StepKind::generation ||
+        (entry.kind == StepKind::fence_begin && entry.repairs)) {
         release_skipped(entry);
     }
 }
 
 // What lay behind damage has been replaced: by the BASE beneath the fence that just ended, or by a
-// new generation.
+// new generation. Or can be published no more: the vault is where the fence begins that repairs it.
+// It may have filled the cache, and the BASE beneath that fence needs room.
 void MachineAssembly::release_skipped(const Entry& end) {
     std::vector<Waiting>& skipped = disks_[end.key.disk].skipped;
-    const auto replaced = [&end](const Waiting& waiting) {
+    // BASE has the sequence of its fence, which may need it yet.
+    const Seq last = end.kind == StepKind::fence_begin ? Seq{raw(end.seq) - 1} : end.seq;
+    const auto replaced = [&end, last](const Waiting& waiting) {
         return waiting.key.generation < end.key.generation ||
-               (waiting.key.generation == end.key.generation && waiting.held.seq <= end.seq);
+               (waiting.key.generation == end.key.generation && waiting.held.seq <= last);
     };
     for (const Waiting& waiting : skipped) {
         if (replaced(waiting)) {

@@ -111,6 +111,31 @@ TEST_F(Assembly, G6DamageWithAFullBacklogBehindItIsRepairedFromTheAgent) {
     EXPECT_TRUE(server.settle());
 }
 
+// They may be all that the cache has room for: then the BASE that replaces them would never fit.
+TEST_F(Assembly, G9WhatLiesBehindDamageGoesAsSoonAsTheVaultKnowsTheFenceThatRepairsIt) {
+    protect();
+    server.keep_payload = false;
+    SourceDisk& disk = source.disks[0];
+    source.write(server, disk);
+    server.cache.records.rbegin()->second.damaged = true;
+    for (int i = 0; i < 5; ++i) {
+        source.write(server, disk);
+    }
+    ASSERT_TRUE(server.run_until([this] { return !server.listener.damage.empty(); }));
+    ASSERT_FALSE(server.cache.records.empty());
+    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    server.listener.strict = false;
+    source.begin_sync(server, disk);
+    EXPECT_TRUE(server.run_until([this] { return server.cache.records.empty(); }));
+    source.send_base(server, disk);
+    source.end_sync(server, disk);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 // Two places of the cache are damaged. The agent has caught up for the one that was found first
 // when the other one is found, in front of it.
 TEST_F(Assembly, G6DamageThatIsFoundInFrontOfItsRepairAsksForNoOther) {

@@ -3,39 +3,48 @@
 #include "appliance/read_access.h"
 
 #include <chrono>
-#include <tuple>
 
 namespace cw::appliance {
 namespace {
 
 constexpr std::chrono::seconds look_pause{60};
 
+// A store that does not answer has conditions of its own.
+bool is_of_record(Errc code) {
+    return code == Errc::object_corrupt || code == Errc::format_unsupported;
+}
+
 }  // namespace
 
-Result<void> look_for_overdue_proofs(const std::vector<MachineId>& machines,
-                                     MachineRecords& records, std::int64_t limit_us, WallMicros now,
-                                     Conditions& conditions) {
+void OverdueProofs::look(const std::vector<MachineId>& machines, MachineRecords& records,
+                         std::int64_t limit_us, WallMicros now) {
     for (const MachineId& machine : machines) {
         const std::string subject = "machine " + to_string(machine);
-        CW_TRY_ASSIGN(const MachineRecord record, records.load(machine));
-        const std::int64_t age_us = raw(now) - raw(record.proven_time);
-        if (limit_us == 0 || (!record.proven.is_nil() && age_us <= limit_us)) {
-            conditions.clear(Errc::proof_overdue, subject);
+        const auto record = records.load(machine);
+        if (record || is_of_record(record.error().code)) {
+            unreadable_.try_emplace(machine, conditions_, "state of " + subject)
+                .first->second.show(record ? Result<void>{} : std::unexpected(record.error()));
+        }
+        if (!record) {
             continue;
         }
-        conditions.raise(Errc::proof_overdue, subject,
-                         record.proven.is_nil()
-                             ? "no point was ever proven by a drill"
-                             : "the newest proven point is " +
-                                   std::to_string(age_us / 3'600'000'000) + " h old");
+        const std::int64_t age_us = raw(now) - raw(record->proven_time);
+        if (limit_us == 0 || (!record->proven.is_nil() && age_us <= limit_us)) {
+            conditions_.clear(Errc::proof_overdue, subject);
+            continue;
+        }
+        conditions_.raise(Errc::proof_overdue, subject,
+                          record->proven.is_nil()
+                              ? "no point was ever proven by a drill"
+                              : "the newest proven point is " +
+                                    std::to_string(age_us / 3'600'000'000) + " h old");
     }
-    return {};
 }
 
 ProofWatch::ProofWatch(const config::Settings& settings, Conditions& conditions)
     : settings_(settings),
       seams_(make_system_seams()),
-      conditions_(conditions),
+      proofs_(conditions),
       limit_ms_(settings.points_proof_limit_ms),
       thread_([this] { run(); }) {}
 
@@ -68,12 +77,10 @@ void ProofWatch::run() {
             if (access) {
                 const auto store = access->stores->make();
                 MachineRecords records(*store, access->identity);
-                // A vault that cannot be read has conditions of its own.
                 const auto site = make_site(settings_, seams_, *access, *store);
                 if (const auto machines = site->machines()) {
-                    std::ignore = look_for_overdue_proofs(
-                        *machines, records, static_cast<std::int64_t>(limit_ms) * 1000,
-                        seams_.clock->wall(), conditions_);
+                    proofs_.look(*machines, records, static_cast<std::int64_t>(limit_ms) * 1000,
+                                 seams_.clock->wall());
                 }
                 looked_with = limit_ms;
             }

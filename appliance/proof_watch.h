@@ -4,20 +4,34 @@
 #pragma once
 
 #include "appliance/operator/machine_records.h"
+#include "appliance/standing_trouble.h"
 #include "appliance/vault_access.h"
 #include "base/conditions.h"
 
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 namespace cw::appliance {
 
-// One look at these machines. `limit_us` 0: nothing is overdue. What cannot be read is left as it
-// stands. Errors: those of the store.
-Result<void> look_for_overdue_proofs(const std::vector<MachineId>& machines,
-                                     MachineRecords& records, std::int64_t limit_us, WallMicros now,
-                                     Conditions& conditions);
+// Which of the machines' proofs are overdue, by their records.
+// Thread-safety: none; its owner's.
+class OverdueProofs {
+public:
+    // `conditions` outlives it.
+    explicit OverdueProofs(Conditions& conditions) : conditions_(conditions) {}
+    // One look at these machines. `limit_us` 0: nothing is overdue. Of a record that cannot be read
+    // PROOF_OVERDUE is left as it stands; one that is damaged, or of a newer program, is a
+    // condition of its own, until it can be read.
+    void look(const std::vector<MachineId>& machines, MachineRecords& records,
+              std::int64_t limit_us, WallMicros now);
+
+private:
+    Conditions& conditions_;
+    std::map<MachineId, StandingTrouble> unreadable_;
+};
 
 // Looks every minute on a thread of its own.
 class ProofWatch {
@@ -33,7 +47,7 @@ private:
 
     config::Settings settings_;
     SystemSeams seams_;  // Its own: a Disk belongs to one thread.
-    Conditions& conditions_;
+    OverdueProofs proofs_;
     std::mutex mutex_;
     std::uint64_t limit_ms_;
     std::condition_variable wake_;

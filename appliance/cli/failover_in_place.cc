@@ -68,8 +68,8 @@ private:
     }
 
     // Errors: target_switching.
-    Result<void> check_free(const json& targets) {
-        for (const json& target : targets) {
+    Result<void> check_free() {
+        for (const json& target : targets_) {
             CW_TRY_ASSIGN(const auto state, decided(target));
             if (state && !is_wanted(*state)) {
                 return fail(Errc::target_switching, target.value("path", "") + " is " +
@@ -80,8 +80,8 @@ private:
         return {};
     }
 
-    Result<void> order_all(const json& targets) {
-        for (const json& target : targets) {
+    Result<void> order_all() {
+        for (const json& target : targets_) {
             CW_TRY_ASSIGN(const auto state, decided(target));
             if (state && is_wanted(*state)) {
                 continue;
@@ -99,8 +99,8 @@ private:
     // may have switched some: nobody knows until it runs again, and then the rest is ordered.
     Result<void> order_all_patiently() {
         for (int tries = 0;; ++tries) {
-            CW_TRY(check_free(targets_));
-            const auto ordered = order_all(targets_);
+            CW_TRY(check_free());
+            const auto ordered = order_all();
             if (ordered || ordered.error().code != Errc::unreachable || tries >= orders_max) {
                 return ordered;
             }
@@ -240,13 +240,41 @@ void print_switched(Cli& cli, const std::string& machine, const vault::PointEntr
         state.c_str(), machine.c_str(), machine.c_str());
 }
 
+// Where somebody has made a target a point, the newest that all of them can become may be far from
+// the newest that there is: nobody is to be brought back there without having said so. A failover
+// that is said again goes on.
+// Errors: transition_refused.
+Result<void> check_chosen(Cli& cli, const OpenedCatalog& opened, MachineRecords& records,
+                          const vault::PointEntry& point) {
+    CW_TRY_ASSIGN(const MachineRecord stored, records.load(opened.catalog->machine()));
+    const MachineRecord record = as_it_stands(stored, cli.seams.clock->wall());
+    CW_TRY_ASSIGN(const auto half, half_failover(opened, record));
+    if (!half || record.state != MachineState::protected_) {
+        return {};
+    }
+    const auto last = std::find_if(record.jobs.rbegin(), record.jobs.rend(), [](const Job& job) {
+        return job.verb == Verb::failover || job.verb == Verb::undo;
+    });
+    if (last != record.jobs.rend() && last->verb == Verb::failover && last->point == point.id) {
+        return {};
+    }
+    return std::unexpected(
+        Error{Errc::transition_refused,
+              "failover: " + half->what + ": say --point. " + half->targets.front().path + " is " +
+                  half->targets.front().phase + ", point " + to_string(half->targets.front().point),
+              half->next});
+}
+
 }  // namespace
 
-Result<void> target_failover(Cli& cli, const OpenedCatalog& opened,
-                             const vault::PointEntry& point) {
+Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault::PointEntry& point,
+                             bool named) {
     const std::string machine = to_string(opened.catalog->machine());
     CW_TRY_ASSIGN(std::string socket, cli.socket_path());
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
+    if (!named) {
+        CW_TRY(check_chosen(cli, opened, *records, point));
+    }
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
                                                   {.machine = opened.catalog->machine(),
                                                    .verb = Verb::failover,
@@ -260,10 +288,11 @@ Result<void> target_failover(Cli& cli, const OpenedCatalog& opened,
     end.point = point.id;
     end.point_time = point.source_time;
     end.manifest = opened.catalog->state().newest.number;
-    end.detail = in_place;
+    end.detail = "in place";
     for (const json& target : targets) {
         end.detail += " " + target.value("path", "");
     }
+    end.targets_made = static_cast<std::uint16_t>(targets.size());
     CW_TRY_ASSIGN(const MachineRecord record, job->end(end));
     print_switched(cli, machine, point, targets, record);
     return {};

@@ -217,17 +217,16 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
                   options.planned ? open_planned(cli, options) : open_catalog(cli, options.from));
     CW_TRY_ASSIGN(const auto* point, find_point(opened, options.from.point));
     if (options.outputs.empty() && options.directory.empty()) {
-        return target_failover(cli, opened, *point);
+        return target_failover(cli, opened, *point, options.from.point != "latest");
     }
     CW_TRY_ASSIGN(const auto outputs, outputs_of(options, *opened.catalog, *point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
-    const JobRequest wanted{
-        .machine = opened.catalog->machine(),
-        .verb = Verb::failover,
-        .point = point->id,
-        .point_time = point->source_time,
-        .detail = summary(options.format, outputs) +
-                  (options.plan_run.empty() ? "" : said_of_plan_run(options.plan_run))};
+    const JobRequest wanted{.machine = opened.catalog->machine(),
+                            .verb = Verb::failover,
+                            .point = point->id,
+                            .point_time = point->source_time,
+                            .detail = summary(options.format, outputs),
+                            .plan_run = options.plan_run};
     CW_TRY_ASSIGN(const auto replaced,
                   replaced_outputs(cli, options, *records, wanted.machine, outputs));
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records, wanted, "restored"));

@@ -124,26 +124,6 @@ Result<void> target_verify(Cli& cli, const std::string& machine) {
                                          : fail(Errc::record_corrupt, "see the findings above");
 }
 
-namespace {
-
-// What the job of a failover in place ends with: every target that is the point.
-std::string said_of(const std::vector<SwitchedTarget>& targets, const PointId& point) {
-    std::string said(in_place);
-    for (const SwitchedTarget& target : targets) {
-        said += target.point == point ? " " + target.path : "";
-    }
-    return said.substr(0, job_text_max);
-}
-
-const Job* newest_failover(const MachineRecord& record) {
-    const auto found = std::find_if(record.jobs.rbegin(), record.jobs.rend(), [](const Job& job) {
-        return job.verb == Verb::failover && job.state == JobState::succeeded;
-    });
-    return found == record.jobs.rend() ? nullptr : &*found;
-}
-
-}  // namespace
-
 Result<std::optional<HalfFailover>> half_failover(const OpenedCatalog& opened,
                                                   const MachineRecord& record) {
     const bool at_work = std::ranges::any_of(record.jobs, [](const Job& job) {
@@ -157,9 +137,8 @@ Result<std::optional<HalfFailover>> half_failover(const OpenedCatalog& opened,
     HalfFailover half;
     CW_TRY_ASSIGN(half.targets, opened.site->switched_targets(opened.catalog->machine()));
     if (failed_over) {
-        const Job* const job = newest_failover(record);
-        if (job == nullptr || !job->detail.starts_with(in_place) ||
-            job->detail == said_of(half.targets, record.point)) {
+        const auto still = std::ranges::count(half.targets, record.point, &SwitchedTarget::point);
+        if (record.targets_made == 0 || still == record.targets_made) {
             return std::nullopt;
         }
         half.what = "not every target is that point any more";

@@ -5,7 +5,6 @@
 
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace cw::appliance {
@@ -16,10 +15,14 @@ namespace cw::appliance {
 Result<void> target_verify(Cli& cli, const std::string& machine);
 
 // Every target of the machine becomes the point, in place; returns when they are. Said again, it
-// goes on with what was begun. Errors: target_switching (another point was chosen), and what
-// refuses or stops a target; transition_refused (by the machine's state; or a target was given up
-// meanwhile); cancelled (a signal: the targets become the point all the same).
-Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault::PointEntry& point);
+// goes on with what was begun. `named`: whether the point was, by whoever says this; else it is the
+// newest that every target can become.
+// Errors: target_switching (another point was chosen), and what refuses or stops a target;
+// transition_refused (by the machine's state; a target was given up meanwhile; or the point is not
+// named, and a target is one that no failover has chosen); cancelled (a signal: the targets become
+// the point all the same).
+Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault::PointEntry& point,
+                             bool named);
 
 // Targets that are not what the machine's state says. Of one that is protected: some have become a
 // point, or become one (a failover in place that never came to its end, or `causeway target
@@ -32,9 +35,6 @@ struct HalfFailover {
 // Of `record` as_it_stands(). nullopt: there is none. Errors: those of Site::switched_targets().
 Result<std::optional<HalfFailover>> half_failover(const OpenedCatalog& opened,
                                                   const MachineRecord& record);
-
-// With this begins the detail of a failover in place that has ended well.
-inline constexpr std::string_view in_place = "in place";
 
 // For verbs that are of a vault alone. Errors: usage at a master target, with what there is
 // instead.

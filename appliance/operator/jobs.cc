@@ -48,23 +48,6 @@ std::array<std::byte, 16> host_identity() {
     return out;
 }
 
-// `mark` begins with what names the file; the rest is when it was changed.
-void add_mark(std::string& detail, const std::string& mark) {
-    const auto whole = detail.find(whole_files);
-    const std::string file = mark.substr(0, mark.rfind(':') + 1);
-    std::string text = detail.substr(0, whole), marks;
-    if (whole != std::string::npos) {
-        std::istringstream words(detail.substr(whole + whole_files.size()));
-        for (std::string word; words >> word;) {
-            marks += word.starts_with(file) ? "" : word + " ";
-        }
-    }
-    text += std::string(whole_files) + marks + mark;
-    if (!mark.empty() && text.size() <= job_detail_max) {
-        detail = std::move(text);
-    }
-}
-
 }  // namespace
 
 JobHolder this_holder() {
@@ -99,6 +82,7 @@ Result<JobRun> JobRun::begin(MachineRecords& records, Clock& clock, Random& rand
     job.point = request.point;
     job.point_time = request.point_time;
     job.detail = request.detail;
+    job.plan_run = request.plan_run.substr(0, plan_run_max);
     JobRun run(records, clock, request.machine, job.id);
     CW_TRY_ASSIGN(run.record_, records.update(request.machine, [&](MachineRecord& record) {
         job.started = job.updated = clock.wall();
@@ -130,13 +114,19 @@ void JobRun::note(const std::string& step, std::uint64_t done, std::uint64_t tot
     });
 }
 
-void JobRun::note_whole(const std::string& mark) {
+void JobRun::note_whole(const std::optional<FileMark>& mark) {
+    if (!mark) {
+        return;
+    }
     std::ignore = records_->update(machine_, [&](MachineRecord& record) -> Result<void> {
         Job* job = record.find(id_);
         if (job == nullptr || job->state != JobState::running) {
             return fail(Errc::transition_refused, "the job is not running");
         }
-        add_mark(job->detail, mark);
+        std::erase_if(job->whole, [&](const FileMark& other) { return other.same_file(*mark); });
+        if (job->whole.size() < marks_max) {
+            job->whole.push_back(*mark);
+        }
         return {};
     });
 }
@@ -160,9 +150,7 @@ std::unexpected<Error> JobRun::failed(const Error& error) {
     how.state = JobState::failed;
     how.error = raw(error.code);
     how.detail = error.detail;
-    if (!error.next.empty()) {
-        how.detail += std::string(own_advice) + error.next;
-    }
+    how.advice = error.next;
     if (const auto stored = end(how); !stored) {
         log_warning("job.end_not_stored", {{"job", id_}, {"error", stored.error()}});
     }

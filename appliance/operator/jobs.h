@@ -24,7 +24,8 @@ struct JobRequest {
     Verb verb{};
     PointId point = {};  // Nil: not known yet.
     WallMicros point_time = {};
-    std::string detail = {};  // What it is to make, for people and for whoever says it again.
+    std::string detail = {};    // What it is to make, for people.
+    std::string plan_run = {};  // As Job has it.
 };
 
 // One running job. A JobRun that is destroyed without an end leaves a job that the next one finds
@@ -41,10 +42,10 @@ public:
     // Says where it is, at most every job_note_pause_ns (a new step at once). Cheap to call often;
     // what cannot be stored is dropped: progress is for show.
     void note(const std::string& step, std::uint64_t done, std::uint64_t total);
-    // A failover: a file that it has finished, by its mark (own_files.h), in place of an earlier
-    // mark of the same file. What cannot be stored, or has no room, is not known if the job does
-    // not end well: it is then somebody's file.
-    void note_whole(const std::string& mark);
+    // A failover: a file that it has finished, in place of an earlier mark of the same file;
+    // nullopt, which is no regular file, is not noted. What cannot be stored, or has no room, is
+    // not known if the job does not end well: it is then somebody's file.
+    void note_whole(const std::optional<FileMark>& mark);
     // A failback: as note_return() has it. Errors: those of it and of MachineRecords::update.
     Result<void> note_return(const ReturnedDisks& wanted, const DiskId& disk, DiskReturn phase);
     // Errors: those of end_job and MachineRecords::update.

@@ -250,9 +250,8 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
     job->state = end.state;
     job->updated = end.at;
     job->error = end.error;
-    const auto whole = job->detail.find(whole_files);
-    const std::string kept = whole == std::string::npos ? "" : job->detail.substr(whole);
-    job->detail = end.detail.substr(0, job_text_max) + kept;
+    job->detail = end.detail.substr(0, job_text_max);
+    job->advice = end.advice.substr(0, job_text_max);
     if (!end.point.is_nil()) {
         job->point = end.point;
         job->point_time = end.point_time;
@@ -282,9 +281,13 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
         record.point = end.point;
         record.point_time = end.point_time;
     }
+    if (job->verb == Verb::failover) {
+        record.targets_made = end.targets_made;
+    }
     if (record.state == protected_) {
         record.point = {};
         record.point_time = {};
+        record.targets_made = 0;
         forget_return(record);
     }
     record.manifest = end.manifest != 0 ? end.manifest : record.manifest;

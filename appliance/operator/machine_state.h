@@ -5,6 +5,7 @@
 // appliance/operator/RECORDS.md.
 #pragma once
 
+#include "appliance/operator/file_mark.h"
 #include "appliance/operator/returned_disks.h"
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -81,6 +82,10 @@ struct Job {
     std::uint64_t total = 0;  // 0: unknown.
     std::uint16_t error = 0;  // Errc, 0: none.
     std::string detail;       // What it is to make, then the result or evidence of the error.
+    std::string advice;       // That its error had of its own; empty: what its code has.
+    // Of failovers only.
+    std::string plan_run;         // name_of_tries() of what it is a step of; empty: of none.
+    std::vector<FileMark> whole;  // The files that it has finished, at most marks_max.
 };
 
 struct MachineRecord {
@@ -92,8 +97,11 @@ struct MachineRecord {
     PointId point_before;
     WallMicros point_time_before{};
     std::uint64_t manifest = 0;  // Newest of the chain when the failover was committed.
-    PointId proven;              // By a drill; nil: none.
-    WallMicros proven_time{};    // Source time of that point.
+    // Of a failover in place at a second site: the targets that it has made the point; 0: it has
+    // written files.
+    std::uint16_t targets_made = 0;
+    PointId proven;            // By a drill; nil: none.
+    WallMicros proven_time{};  // Source time of that point.
     WallMicros proven_at{};
     ReturnedDisks returned;  // By a failback of a machine that runs elsewhere.
     // Where such a failback began, and what giving it up leads back to.
@@ -105,13 +113,8 @@ struct MachineRecord {
 };
 inline constexpr std::size_t jobs_max = 32;
 inline constexpr std::size_t job_text_max = 1024;  // Longer texts are cut when they are set.
-// A detail with the marks of 256 disks.
-inline constexpr std::size_t job_detail_max = 12 * 1024;
-// In the detail of a failover that is not done: before the marks of the files that it has finished
-// (own_files.h), one after the other. They stay when it has ended.
-inline constexpr std::string_view whole_files = "; whole: ";
-// In the detail of a job that has failed, before the advice that its error had of its own.
-inline constexpr std::string_view own_advice = "\nnext: ";
+inline constexpr std::size_t plan_run_max = 64;    // name_of_tries() is 37 bytes at most.
+inline constexpr std::size_t marks_max = returned_disks_max;
 
 // Whether the process that runs a job still lives.
 using JobAlive = std::function<bool(const Job&)>;
@@ -137,7 +140,8 @@ struct JobEnd {
     JobState state = JobState::succeeded;  // succeeded, waiting or failed
     WallMicros at{};
     std::uint16_t error = 0;
-    std::string detail;
+    std::string detail, advice;
+    std::uint16_t targets_made = 0;
     PointId point;  // What was brought back or proven; nil keeps what stands.
     WallMicros point_time{};
     std::uint64_t manifest = 0;

@@ -7,8 +7,8 @@
 namespace cw::appliance {
 namespace {
 
-// A record of which no failback has touched a disk is as version 1 had it, for older programs.
-constexpr std::uint16_t plain_version = 1, returned_version = 2;
+// Version 2 has the disks that a failback has touched, version 3 also what jobs know beyond texts.
+constexpr std::uint16_t first_version = 1, returned_version = 2, jobs_version = 3;
 constexpr std::size_t host_name_max = 255;
 
 void put_time(ByteAppender& out, WallMicros time) {
@@ -48,10 +48,32 @@ void put_job(ByteAppender& out, const Job& job) {
     out.u64(job.done);
     out.u64(job.total);
     out.u16(job.error);
-    out.text16(cut(job.detail, job_detail_max));
+    out.text16(cut(job.detail, job_text_max));
+    out.text16(cut(job.advice, job_text_max));
+    CW_ASSERT(job.plan_run.size() <= plan_run_max && job.whole.size() <= marks_max);
+    out.text16(job.plan_run);
+    out.u16(static_cast<std::uint16_t>(job.whole.size()));
+    for (const FileMark& mark : job.whole) {
+        put_file_mark(out, mark);
+    }
 }
 
-Result<Job> take_job(ByteReader& in) {
+// What version 3 has more of a job.
+Result<void> take_job_facts(ByteReader& in, Job& job) {
+    CW_TRY_ASSIGN(job.advice, in.text16(job_text_max));
+    CW_TRY_ASSIGN(job.plan_run, in.text16(plan_run_max));
+    CW_TRY_ASSIGN(const std::uint16_t marks, in.u16());
+    if (marks > marks_max) {
+        return fail(Errc::object_corrupt, std::to_string(marks) + " files of a job");
+    }
+    for (std::uint16_t i = 0; i < marks; ++i) {
+        CW_TRY_ASSIGN(const FileMark mark, take_file_mark(in));
+        job.whole.push_back(mark);
+    }
+    return {};
+}
+
+Result<Job> take_job(ByteReader& in, std::uint16_t version) {
     Job job;
     CW_TRY_ASSIGN(job.id.bytes, in.array<16>());
     CW_TRY_ASSIGN(const std::uint8_t verb, in.u8());
@@ -74,7 +96,10 @@ Result<Job> take_job(ByteReader& in) {
     CW_TRY_ASSIGN(job.done, in.u64());
     CW_TRY_ASSIGN(job.total, in.u64());
     CW_TRY_ASSIGN(job.error, in.u16());
-    CW_TRY_ASSIGN(job.detail, in.text16(job_detail_max));
+    CW_TRY_ASSIGN(job.detail, in.text16(job_text_max));
+    if (version >= jobs_version) {
+        CW_TRY(take_job_facts(in, job));
+    }
     return job;
 }
 
@@ -84,8 +109,7 @@ ByteVector encode_machine_record(const MachineRecord& record) {
     CW_ASSERT(record.jobs.size() <= jobs_max);
     ByteVector bytes;
     ByteAppender out(bytes);
-    const bool returned = !record.returned.point.is_nil();
-    out.u16(returned ? returned_version : plain_version);
+    out.u16(jobs_version);
     out.u64(record.revision);
     out.u8(raw(record.state));
     out.u8(raw(record.before));
@@ -101,17 +125,16 @@ ByteVector encode_machine_record(const MachineRecord& record) {
     for (const Job& job : record.jobs) {
         put_job(out, job);
     }
-    if (returned) {
-        out.u8(raw(record.away));
-        put_returned_disks(out, record.returned);
-    }
+    out.u8(raw(record.away));
+    put_returned_disks(out, record.returned);
+    out.u16(record.targets_made);
     return bytes;
 }
 
 Result<MachineRecord> decode_machine_record(Bytes payload) {
     ByteReader in(payload, Errc::object_corrupt);
     CW_TRY_ASSIGN(const std::uint16_t version, in.u16());
-    if (version != plain_version && version != returned_version) {
+    if (version < first_version || version > jobs_version) {
         return fail(Errc::format_unsupported, "machine record version " + std::to_string(version));
     }
     MachineRecord record;
@@ -131,12 +154,15 @@ Result<MachineRecord> decode_machine_record(Bytes payload) {
         return fail(Errc::object_corrupt, std::to_string(count) + " jobs in a machine record");
     }
     for (std::uint16_t i = 0; i < count; ++i) {
-        CW_TRY_ASSIGN(Job job, take_job(in));
+        CW_TRY_ASSIGN(Job job, take_job(in, version));
         record.jobs.push_back(std::move(job));
     }
-    if (version == returned_version) {
+    if (version >= returned_version) {
         CW_TRY_ASSIGN(record.away, take_state(in));
         CW_TRY_ASSIGN(record.returned, take_returned_disks(in));
+    }
+    if (version >= jobs_version) {
+        CW_TRY_ASSIGN(record.targets_made, in.u16());
     }
     if (!in.at_end()) {
         return fail(Errc::object_corrupt, "the machine record has the wrong length");

@@ -15,17 +15,6 @@ JobState state_now(const Job& job, WallMicros now) {
     return dead ? JobState::interrupted : job.state;
 }
 
-// What a job's detail says to people; marks of files are for the program.
-Error told_by(const Job& job) {
-    Error told{errc_from_number(job.error).value_or(Errc::io_error),
-               job.detail.substr(0, job.detail.find(whole_files))};
-    if (const auto advice = told.detail.find(own_advice); advice != std::string::npos) {
-        told.next = told.detail.substr(advice + own_advice.size());
-        told.detail.resize(advice);
-    }
-    return told;
-}
-
 // How long it took, or has taken so far; of one that died: until it last told of itself.
 void put_seconds(json& out, JobState state, WallMicros started, WallMicros updated,
                  WallMicros now) {
@@ -84,12 +73,11 @@ json job_json(const Job& job, const MachineRecord& record, const MachineId& mach
         out["done"] = job.state == JobState::succeeded ? job.total : job.done;
         out["total"] = job.total;
     }
-    const Error told = told_by(job);
     if (job.error != 0) {
         out["code"] = error ? name_of(*error) : "UNKNOWN";
-        out["error"] = error ? to_string(told) : told.detail;
-    } else if (!told.detail.empty()) {
-        out["detail"] = told.detail;
+        out["error"] = error ? to_string(Error{*error, job.detail, job.advice}) : job.detail;
+    } else if (!job.detail.empty()) {
+        out["detail"] = job.detail;
     }
     if (state_now(job, now) == JobState::interrupted && !is_followed(job, record)) {
         out["next"] = next_of(job.verb, machine);

@@ -54,18 +54,32 @@ TEST_F(MachineRecordsTest, AFilesLastMarkTakesThePlaceOfItsFirst) {
     MachineRecords mine = records();
     auto run = begin(mine, Verb::failover);
     ASSERT_TRUE(run);
-    for (const char* mark : {"1:2:m77", "1:22:5", "1:2:88"}) {
+    const FileMark unnamed{.device = 1, .inode = 2, .time_ns = 77, .named = false};
+    const FileMark another{.device = 1, .inode = 22, .time_ns = 5};
+    const FileMark named{.device = 1, .inode = 2, .time_ns = 88};
+    for (const FileMark& mark : {unnamed, another, named}) {
         run->note_whole(mark);
     }
-    EXPECT_EQ(mine.load(world_.machine)->jobs.back().detail,
-              std::string(whole_files) + "1:22:5 1:2:88");
+    run->note_whole(std::nullopt);
+    EXPECT_EQ(mine.load(world_.machine)->jobs.back().whole, (std::vector{another, named}));
 }
 
-TEST_F(MachineRecordsTest, AJobTellsTheAdviceOfItsErrorAndNoMarks) {
+TEST_F(MachineRecordsTest, MoreFilesThanHaveRoomAreSomebodys) {
     MachineRecords mine = records();
     auto run = begin(mine, Verb::failover);
     ASSERT_TRUE(run);
-    run->note_whole("1:2:3");
+    for (std::uint64_t inode = 0; inode < marks_max + 2; ++inode) {
+        run->note_whole(FileMark{.device = 1, .inode = inode});
+    }
+    const MachineRecord record = *mine.load(world_.machine);
+    ASSERT_EQ(record.jobs.back().whole.size(), marks_max);
+    EXPECT_EQ(record.jobs.back().whole.back().inode, marks_max - 1);
+}
+
+TEST_F(MachineRecordsTest, AJobTellsTheAdviceOfItsError) {
+    MachineRecords mine = records();
+    auto run = begin(mine, Verb::failover);
+    ASSERT_TRUE(run);
     EXPECT_FALSE(run->failed({Errc::io_error, "the cable", "plug it in"}).error().detail.empty());
     const MachineRecord record = *mine.load(world_.machine);
     const auto json = job_json(record.jobs.back(), record, world_.machine, world_.clock.wall());

@@ -207,16 +207,41 @@ TEST_F(MachineStateTest, KeepsABoundedNumberOfJobs) {
     EXPECT_EQ(record_.jobs.size(), jobs_max);
 }
 
+TEST_F(MachineStateTest, HowManyTargetsAFailoverMadeThePointIsKnownUntilTheNextOrUntilItIsGivenUp) {
+    JobEnd in_place = with_point();
+    in_place.targets_made = 2;
+    ASSERT_TRUE(run(Verb::failover, in_place));
+    for (std::size_t i = 0; i < 2 * jobs_max; ++i) {  // Its job is forgotten.
+        ASSERT_TRUE(run(Verb::drill, with_point()));
+    }
+    EXPECT_EQ(record_.targets_made, 2);
+    ASSERT_TRUE(run(Verb::failover, with_point()));
+    EXPECT_EQ(record_.targets_made, 0);
+    ASSERT_TRUE(run(Verb::failover, in_place));
+    ASSERT_TRUE(run(Verb::undo, {}));
+    EXPECT_EQ(record_.targets_made, 0);
+}
+
 TEST_F(MachineStateTest, TheStoredFormComesBackEqualAndDamagedOnesAreRefused) {
     ASSERT_TRUE(run(Verb::drill, with_point()));
     ASSERT_TRUE(run(Verb::failover, with_point()));
-    record_.jobs.back().detail = std::string(2 * job_detail_max, 'x');
+    Job& job = record_.jobs.back();
+    job.detail = std::string(2 * job_text_max, 'x');
+    job.advice = "do it again";
+    job.plan_run = std::string(plan_run_max, 'r');
+    record_.targets_made = 3;
+    job.whole = {FileMark{.device = 1, .inode = 2, .time_ns = -3, .named = false},
+                 FileMark{.device = 4, .inode = 5, .time_ns = 6}};
     record_.revision = 12;
     const ByteVector bytes = encode_machine_record(record_);
     const auto back = decode_machine_record(bytes);
     ASSERT_TRUE(back);
     EXPECT_EQ(encode_machine_record(*back), bytes);
-    EXPECT_EQ(back->jobs.back().detail.size(), job_detail_max);
+    EXPECT_EQ(back->jobs.back().detail.size(), job_text_max);
+    EXPECT_EQ(back->jobs.back().advice, job.advice);
+    EXPECT_EQ(back->jobs.back().plan_run, job.plan_run);
+    EXPECT_EQ(back->targets_made, 3);
+    EXPECT_EQ(back->jobs.back().whole, job.whole);
     for (std::size_t n = 0; n < bytes.size(); ++n) {
         EXPECT_FALSE(decode_machine_record(Bytes(bytes).first(n))) << n;
     }

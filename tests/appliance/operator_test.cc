@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,6 +18,8 @@ namespace cw::appliance {
 namespace {
 
 using testing::HasSubstr;
+using testing::Pair;
+using testing::UnorderedElementsAre;
 
 class OperatorTest : public testing::Test {
 protected:
@@ -111,11 +114,12 @@ TEST_F(OperatorTest, ADamagedPointFailsItsDrillAndAnUnreachableVaultDoesNot) {
 TEST_F(OperatorTest, AnOverdueProofIsRaisedAndClearedByADrill) {
     world_.model.publish_point();
     Conditions conditions(world_.clock);
+    OverdueProofs proofs(conditions);
     constexpr std::int64_t limit_us = 1'000'000;
     const WallMicros now{10'000'000};
     const auto look = [&](std::int64_t limit, WallMicros at) {
         MachineRecords read(*world_.store, world_.rig.vault);
-        ASSERT_TRUE(look_for_overdue_proofs({world_.machine}, read, limit, at, conditions));
+        proofs.look({world_.machine}, read, limit, at);
     };
     look(limit_us, now);
     EXPECT_TRUE(conditions.standing(Errc::proof_overdue));
@@ -134,6 +138,32 @@ TEST_F(OperatorTest, AnOverdueProofIsRaisedAndClearedByADrill) {
     EXPECT_TRUE(conditions.standing(Errc::proof_overdue));
     look(0, WallMicros{raw(now) + limit_us + 1});
     EXPECT_FALSE(conditions.standing(Errc::proof_overdue));
+}
+
+TEST_F(OperatorTest, AMachineWhoseRecordCannotBeReadIsNamedAndHidesNoOther) {
+    Conditions conditions(world_.clock);
+    OverdueProofs proofs(conditions);
+    const auto damaged = make_id<MachineId>(*world_.random);
+    const auto other = make_id<MachineId>(*world_.random);
+    MachineRecords records(*world_.store, world_.rig.vault, world_.new_signer());
+    ASSERT_TRUE(JobRun::begin(records, world_.clock, *world_.random,
+                              {.machine = damaged, .verb = Verb::drill}));
+    const auto told = [&] {
+        proofs.look({damaged, other}, records, 1, WallMicros{10});
+        std::map<std::string, Errc> out;
+        for (const Condition& condition : conditions.list()) {
+            out.emplace(condition.subject, condition.code);
+        }
+        return out;
+    };
+    ASSERT_TRUE(world_.memory.flip_bit(machine_record_blob(damaged), 99));
+    EXPECT_THAT(told(), UnorderedElementsAre(
+                            Pair("state of machine " + to_string(damaged), Errc::object_corrupt),
+                            Pair("machine " + to_string(other), Errc::proof_overdue)));
+    ASSERT_TRUE(world_.memory.flip_bit(machine_record_blob(damaged), 99));
+    EXPECT_THAT(told(),
+                UnorderedElementsAre(Pair("machine " + to_string(damaged), Errc::proof_overdue),
+                                     Pair("machine " + to_string(other), Errc::proof_overdue)));
 }
 
 TEST_F(OperatorTest, AScratchDirectoryRemovesThoseOfItsKindThatNobodyHolds) {

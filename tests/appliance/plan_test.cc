@@ -153,16 +153,16 @@ protected:
         return said;
     }
     // As the verb would: a job of the machine that has finished the disk, and has ended so.
-    void note_disk(JobState state, const std::string& said = "") {
+    void note_disk(JobState state, const std::string& plan_run = "") {
         MachineRecords records(*world_.store, world_.rig.vault, world_.new_signer());
         const auto machine = parse_id<MachineId>("6ba7b810-9dad-11d1-80b4-00c04fd430c8");
-        auto job = JobRun::begin(records, *clock_, *world_.random,
-                                 {.machine = *machine, .verb = Verb::failover, .detail = said});
+        auto job =
+            JobRun::begin(records, *clock_, *world_.random,
+                          {.machine = *machine, .verb = Verb::failover, .plan_run = plan_run});
         ASSERT_TRUE(job) << to_string(job.error());
         job->note_whole(mark_of(disk_));
         JobEnd end;
         end.state = state;
-        end.detail = said;
         ASSERT_TRUE(job->end(end));
     }
     static std::string word_after(const std::string& word, const std::string& said) {
@@ -200,7 +200,7 @@ TEST_F(PlanFailover, ADiskThatAnEarlierTryBroughtBackIsReplaced) {
 // The runner was killed between the end of the failover and its own note of it.
 TEST_F(PlanFailover, AlsoOneWhoseFailoverEndedWellBeforeTheStepDid) {
     const std::string said = failover("echo whole >" + disk_ + "; exit 1");
-    note_disk(JobState::succeeded, said_of_plan_run(word_after("--plan-run", said)));
+    note_disk(JobState::succeeded, word_after("--plan-run", said));
     EXPECT_NE(failover("exit 0"), "");
     EXPECT_TRUE(ended_) << to_string(ended_.error());
 }
@@ -215,7 +215,7 @@ TEST_F(PlanFailover, WhatNoFailoverHasNotedStays) {
 
 TEST_F(PlanFailover, WhatSomebodyElseBroughtBackMeanwhileStays) {
     failover("echo theirs >" + disk_ + "; exit 1");
-    note_disk(JobState::succeeded, said_of_plan_run("another"));
+    note_disk(JobState::succeeded, "another");
     EXPECT_EQ(failover("exit 0"), "");
     ASSERT_FALSE(ended_);
     EXPECT_EQ(held(), "theirs");

@@ -309,5 +309,17 @@ kill -CONT $patient
 check "a failover whose target somebody gave up fails" eval 'wait $patient; [ $? -gt 2 ]'
 check "the machine is protected" state_is protected
 check "and its target collects" phase_is collecting
+
+# Somebody has made the target a point beside any failover: who does not name that point is not brought back there.
+collect_again
+chosen=$(cli points "$demo_machine" | tail -n 1 | cut -d ' ' -f 1)
+check "a target is made a point" exit_code_is 0 cli target switch "$demo_machine" disk --point "$chosen"
+wait_for 180 "the switch" phase_is done
+check "a failover that names no point is refused" refused failover "$demo_machine"
+check "and told which point it would be, and how to say so" \
+    said "say --point. $demo/target.img is done, point $chosen; next: causeway failover $demo_machine --point $chosen"
+check "the machine is protected" state_is protected
+check "named, it is brought back" exit_code_is 0 cli failover "$demo_machine" --point "$chosen"
+check "and the machine is failed over" state_is failed-over
 check "jobs tell all of it" eval '[ "$(cli --json jobs | grep -c "\"verb\"")" -ge 10 ]'
 cases_end

@@ -167,6 +167,8 @@ void SimDisk::perform_read(DiskRequest& request) {
     for (unsigned i = 0; i < request.part_count; ++i) {
         wanted += request.parts[i].iov_len;
     }
+    storage_.weaken(file.path(), request.offset,
+                    std::min(wanted, file.size() - std::min(file.size(), request.offset)));
     if (storage_.hit(storage_.plan_.read_error, file.path()) ||
         storage_.refuse_read(file.path(), request.offset, wanted)) {
         ++storage_.counts_.read_error;
@@ -235,16 +237,22 @@ void SimDisk::write_faulty(DiskRequest& request, Bytes bytes) {
         request.result = -EIO;
     } else if (storage_.hit(plan.write_lost, file.path())) {
         ++storage_.counts_.write_lost;
+        storage_.note_astray(file.path(), request.offset, bytes);
     } else if (storage_.hit(plan.write_misdirected, file.path()) && file.size() > bytes.size()) {
         ++storage_.counts_.write_misdirected;
+        AstrayWrite& noted = storage_.note_astray(file.path(), request.offset, bytes);
         const std::uint64_t room = (file.size() - bytes.size()) / block_bytes;
         const std::uint64_t elsewhere = random.below(room + 1) * block_bytes;
+        noted.landed = elsewhere;
+        noted.hit = ByteVector(bytes.size());
+        file.image().read(elsewhere, noted.hit, false);
         file.image().write(elsewhere, bytes);
         file.image().persist(elsewhere, bytes.size());
     } else {
         file.image().write(request.offset, bytes);
         if (storage_.hit(plan.write_flipped, file.path())) {
             ++storage_.counts_.write_flipped;
+            storage_.note_astray(file.path(), request.offset, bytes);
             file.image().flip_bit(request.offset + random.below(bytes.size()),
                                   static_cast<unsigned>(random.below(8)));
         }

@@ -17,6 +17,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cw::fakes {
@@ -29,12 +30,15 @@ struct FaultPlan {
     std::uint32_t write_flipped = 0;      // One bit differs on the platter.
     std::uint32_t sync_error = 0;         // EIO; a random part persists, the rest become phantoms.
     std::uint32_t read_error = 0;
+    std::uint32_t read_weak = 0;        // EIO; at the second or third attempt it succeeds.
     std::uint32_t metadata_error = 0;   // open, rename, remove, sync_directory, resize.
     std::uint32_t delay_polls_max = 0;  // A completion waits for 0 … that many polls.
     std::int64_t durable_delay_ns = 0;  // Syncs and durable writes take that long by the clock.
     std::uint64_t capacity_bytes = UINT64_MAX;  // Above: ENOSPC.
     // Devices that lie in one way only: what they report synced (or written durably) is not.
     bool sync_ignored = false, durable_ignored = false;
+    // What blocks held before is remembered, for lose_write().
+    bool earlier_kept = false;
     // Only faults on files whose path contains this, so that a test damages what it means to.
     std::string only_path;
 };
@@ -42,6 +46,16 @@ struct FaultPlan {
 struct FaultCounts {
     std::uint64_t write_error = 0, write_lost = 0, write_misdirected = 0, write_flipped = 0;
     std::uint64_t sync_error = 0, read_error = 0, no_space = 0, torn_cuts = 0;
+    std::uint64_t read_weak = 0, metadata_error = 0;
+};
+
+// A write that was reported done and is not there as it was asked for.
+struct AstrayWrite {
+    std::string path;
+    std::uint64_t offset = 0;  // Where it should be.
+    ByteVector head;           // Its first block.
+    std::uint64_t landed = 0;  // Where it went instead, if it did.
+    ByteVector hit;            // What lay there.
 };
 
 class SimDisk;
@@ -79,9 +93,17 @@ public:
     ByteVector contents(const std::string& path);
     // A part of it, and where there is anything but zeros: offsets of blocks, ascending.
     ByteVector contents(const std::string& path, std::uint64_t offset, std::uint64_t length);
+    // Of that only what is on the platter for certain: nothing unsynced, no phantoms.
+    ByteVector durable_contents(const std::string& path, std::uint64_t offset,
+                                std::uint64_t length);
     [[nodiscard]] std::vector<std::uint64_t> written_blocks(const std::string& path) const;
     [[nodiscard]] std::uint64_t size_of(const std::string& path) const;
     void erase(const std::string& path);
+    // A write that was reported done was not: its blocks hold what they held before. With a plan of
+    // `earlier_kept` since the file was made.
+    void lose_write(const std::string& path, std::uint64_t offset, std::uint64_t length);
+    // Since they were last taken.
+    std::vector<AstrayWrite> take_astray() { return std::exchange(astray_, {}); }
     // Reads that touch [offset, offset + length) fail with EIO, the next `times` of them; until
     // something is written there, which is how a drive heals a bad sector.
     void fail_reads(const std::string& path, std::uint64_t offset, std::uint64_t length,
@@ -102,6 +124,8 @@ private:
     // A change begins. True if this one is too late.
     bool begin_change() noexcept;
     bool refuses_change(const std::string& path);  // Of a name or a size.
+    AstrayWrite& note_astray(const std::string& path, std::uint64_t offset, Bytes bytes);
+    void weaken(const std::string& path, std::uint64_t offset, std::uint64_t length);
     bool refuse_read(const std::string& path, std::uint64_t offset, std::uint64_t length);
     void heal(const std::string& path, std::uint64_t offset, std::uint64_t length);
     [[nodiscard]] std::uint64_t used_bytes() const;
@@ -118,6 +142,8 @@ private:
     std::vector<NameChange> unsynced_names_;
     std::map<std::string, std::map<std::uint64_t, std::uint64_t>> bad_blocks_;  // Failures left.
     std::vector<SimDisk*> disks_;
+    std::vector<AstrayWrite> astray_;
+    unsigned reads_spared_ = 0;       // Attempts after a weak one.
     std::uint64_t changes_left_ = 0;  // 0: it is not settled that anybody is struck.
     bool struck_ = false;
 };

@@ -1,5 +1,7 @@
 #include "tests/fakes/sim_image.h"
 
+#include "base/assert.h"
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -60,9 +62,25 @@ void SimImage::read(std::uint64_t offset, MutableBytes out, bool direct) const {
     clear();
 }
 
+void SimImage::read_durable(std::uint64_t offset, MutableBytes out) const {
+    for_blocks(offset, out.size(), [&](auto index, auto inside, auto at, auto length) {
+        const auto it = blocks_.find(index);
+        const MutableBytes part = out.subspan(at, length);
+        if (it == blocks_.end()) {
+            std::ranges::fill(part, std::byte{});
+        } else {
+            std::copy_n(it->second.durable.begin() + inside, length, part.begin());
+        }
+    });
+}
+
 void SimImage::write(std::uint64_t offset, Bytes bytes) {
     for_blocks(offset, bytes.size(), [&](auto index, auto inside, auto at, auto length) {
         Block& block = blocks_[index];
+        if (earlier_kept_ && !std::equal(bytes.begin() + at, bytes.begin() + at + length,
+                                         block.cache.begin() + inside)) {
+            earlier_[index] = block.cache;
+        }
         std::copy_n(bytes.begin() + at, length, block.cache.begin() + inside);
         const std::uint8_t mask = sector_mask(inside, length);
         block.dirty = static_cast<std::uint8_t>(block.dirty | mask);
@@ -155,6 +173,18 @@ void SimImage::flip_bit(std::uint64_t offset, unsigned bit) {
     const auto mask = static_cast<std::byte>(1U << (bit % 8));
     block.cache[offset % block_bytes] ^= mask;
     block.durable[offset % block_bytes] ^= mask;
+}
+
+void SimImage::revert(std::uint64_t offset, std::uint64_t length) {
+    CW_ASSERT(earlier_kept_ && offset % block_bytes == 0 && length % block_bytes == 0);
+    for (std::uint64_t at = offset; at < offset + length; at += block_bytes) {
+        const auto before = earlier_.find(at / block_bytes);
+        Block& block = blocks_[at / block_bytes];
+        block = {};
+        if (before != earlier_.end()) {
+            block.cache = block.durable = before->second;
+        }
+    }
 }
 
 void SimImage::truncate(std::uint64_t bytes) {

@@ -16,8 +16,12 @@ namespace cw::fakes {
 
 class SimImage {
 public:
+    // `earlier_kept`: for revert().
+    explicit SimImage(bool earlier_kept = false) : earlier_kept_(earlier_kept) {}
     // Buffered reads see the cache; direct reads see what a phantom sector really is.
     void read(std::uint64_t offset, MutableBytes out, bool direct) const;
+    // What a power cut would leave for certain.
+    void read_durable(std::uint64_t offset, MutableBytes out) const;
     // Into the cache; dirty from now on.
     void write(std::uint64_t offset, Bytes bytes);
     // The range [offset, offset + length) is on the platter: dirty sectors only, not phantoms.
@@ -28,6 +32,8 @@ public:
     // Each dirty sector independently: new, old, or torn at a byte. Phantoms are lost.
     void power_cut(Random& random);
     void flip_bit(std::uint64_t offset, unsigned bit);  // On the platter and in the cache.
+    // The blocks of the range hold again what they held before they were last changed.
+    void revert(std::uint64_t offset, std::uint64_t length);
     void truncate(std::uint64_t bytes);
     void resize(std::uint64_t bytes);
     [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
@@ -44,7 +50,10 @@ private:
     template <typename Action>
     void for_dirty(std::uint64_t offset, std::uint64_t length, Action action);
 
+    const bool earlier_kept_;
     std::unordered_map<std::uint64_t, Block> blocks_;
+    // By block; what is not there was zeros.
+    std::unordered_map<std::uint64_t, std::array<std::byte, block_bytes>> earlier_;
     std::uint64_t size_ = 0, durable_size_ = 0;
 };
 

@@ -28,6 +28,7 @@ void SimStorage::record_change(NameChange change) {
 Result<std::unique_ptr<File>> SimDisk::open(const std::string& path, OpenOptions options) {
     CW_ASSERT(!dead_);
     if (storage_.hit(storage_.plan_.metadata_error, path)) {
+        ++storage_.counts_.metadata_error;
         return injected("open", path);
     }
     const auto it = storage_.names_.find(path);
@@ -44,7 +45,7 @@ Result<std::unique_ptr<File>> SimDisk::open(const std::string& path, OpenOptions
     if (storage_.struck()) {
         return injected("create", path);
     }
-    auto image = std::make_shared<SimImage>();
+    auto image = std::make_shared<SimImage>(storage_.plan_.earlier_kept);
     storage_.record_change({directory_of(path), path, image, ""});
     return std::make_unique<SimFile>(path, image, options.direct);
 }

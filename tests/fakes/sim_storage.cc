@@ -32,7 +32,9 @@ bool SimStorage::begin_change() noexcept {
 
 bool SimStorage::refuses_change(const std::string& path) {
     begin_change();
-    return struck_ || hit(plan_.metadata_error, path);
+    const bool refused = !struck_ && hit(plan_.metadata_error, path);
+    counts_.metadata_error += refused ? 1 : 0;
+    return struck_ || refused;
 }
 
 bool SimStorage::at_work() const {
@@ -100,6 +102,13 @@ ByteVector SimStorage::contents(const std::string& path, std::uint64_t offset,
     return out;
 }
 
+ByteVector SimStorage::durable_contents(const std::string& path, std::uint64_t offset,
+                                        std::uint64_t length) {
+    ByteVector out(length);
+    names_.at(path)->read_durable(offset, out);
+    return out;
+}
+
 std::vector<std::uint64_t> SimStorage::written_blocks(const std::string& path) const {
     return names_.at(path)->written_blocks();
 }
@@ -111,6 +120,32 @@ std::uint64_t SimStorage::size_of(const std::string& path) const {
 void SimStorage::erase(const std::string& path) {
     names_.erase(path);
     durable_names_.erase(path);
+}
+
+void SimStorage::lose_write(const std::string& path, std::uint64_t offset, std::uint64_t length) {
+    names_.at(path)->revert(offset, length);
+}
+
+AstrayWrite& SimStorage::note_astray(const std::string& path, std::uint64_t offset, Bytes bytes) {
+    const Bytes head = bytes.first(std::min<std::size_t>(bytes.size(), block_bytes));
+    return astray_.emplace_back(AstrayWrite{.path = path,
+                                            .offset = offset,
+                                            .head = {head.begin(), head.end()},
+                                            .landed = 0,
+                                            .hit = {}});
+}
+
+// A reader that tries again must be able to do so: the next reads are spared.
+void SimStorage::weaken(const std::string& path, std::uint64_t offset, std::uint64_t length) {
+    constexpr unsigned spared = 64;
+    if (reads_spared_ > 0) {
+        --reads_spared_;
+    } else if (length > 0 && hit(plan_.read_weak, path)) {
+        ++counts_.read_weak;
+        reads_spared_ = spared;
+        const std::uint64_t place = offset + random_->below(length);
+        bad_blocks_[path].try_emplace(place / block_bytes, 1 + random_->below(2));
+    }
 }
 
 void SimStorage::fail_reads(const std::string& path, std::uint64_t offset, std::uint64_t length,

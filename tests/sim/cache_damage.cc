@@ -3,6 +3,7 @@
 #include "cache/spool_format.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <vector>
 
@@ -11,16 +12,18 @@ namespace {
 
 const std::string log_path = "/spool/spool.log";
 
+// Those that are on the platter for certain: what is not may vouch for nothing after the next cut.
 std::map<std::uint64_t, cache::BatchHeader> read_batches(fakes::SimStorage& storage) {
     const std::uint64_t size = storage.size_of(log_path);
     std::map<std::uint64_t, cache::BatchHeader> batches;  // By number.
     for (const std::uint64_t at : storage.written_blocks(log_path)) {
-        const auto head = storage.contents(log_path, at, std::min(block_bytes, size - at));
+        const auto head = storage.durable_contents(log_path, at, std::min(block_bytes, size - at));
         const auto header_bytes = cache::peek_batch_header_bytes(head);
         if (!header_bytes || at + *header_bytes > size) {
             continue;
         }
-        auto header = cache::decode_batch_header(storage.contents(log_path, at, *header_bytes));
+        auto header =
+            cache::decode_batch_header(storage.durable_contents(log_path, at, *header_bytes));
         if (header && header->offset == at) {
             batches[header->number] = std::move(*header);
         }
@@ -54,7 +57,7 @@ std::uint64_t place_in(const cache::BatchHeader& hit, Random& random) {
 }
 
 void lose(fakes::SimStorage& storage, const cache::BatchHeader& batch) {
-    storage.overwrite(log_path, batch.offset, ByteVector(batch.total_bytes()));
+    storage.lose_write(log_path, batch.offset, batch.total_bytes());
 }
 
 // `from` was written where `to` lay.
@@ -66,7 +69,96 @@ void misdirect(fakes::SimStorage& storage, const cache::BatchHeader& from,
     storage.overwrite(log_path, to.offset, content);
 }
 
+struct Checkpoints {
+    cache::Superblock super;
+    std::array<std::optional<cache::Checkpoint>, 2> copies;
+};
+
+// Nothing if one of the superblocks is not whole.
+std::optional<Checkpoints> read_checkpoints(fakes::SimStorage& storage) {
+    const auto first = cache::decode_superblock(storage.durable_contents(log_path, 0, block_bytes));
+    if (!first) {
+        return std::nullopt;
+    }
+    Checkpoints out{.super = *first, .copies = {}};
+    const auto second = cache::decode_superblock(
+        storage.durable_contents(log_path, first->copy_offset(1), block_bytes));
+    if (!second || *second != *first) {
+        return std::nullopt;
+    }
+    for (unsigned copy = 0; copy < 2; ++copy) {
+        const std::uint64_t at = first->slot_offset(copy);
+        const auto bytes =
+            cache::peek_checkpoint_bytes(storage.durable_contents(log_path, at, block_bytes));
+        if (bytes && *bytes <= first->slot_bytes()) {
+            auto read = cache::decode_checkpoint(storage.durable_contents(log_path, at, *bytes));
+            if (read) {
+                out.copies[copy] = std::move(*read);
+            }
+        }
+    }
+    return out;
+}
+
 }  // namespace
+
+std::optional<CacheDamage> damage_one_copy(fakes::SimStorage& storage, Random& random) {
+    // What is not on the platter yet may be gone with the next power cut.
+    if (!storage.exists(log_path) || storage.dirty_sectors(log_path) > 0 ||
+        storage.unreadable_bytes(log_path) > 0) {
+        return std::nullopt;
+    }
+    const auto found = read_checkpoints(storage);
+    if (!found || !found->copies[0] || !found->copies[1]) {
+        return std::nullopt;
+    }
+    const auto copy = static_cast<unsigned>(random.below(2));
+    const bool super = random.below(3) == 0;
+    const std::uint64_t from =
+        super ? found->super.copy_offset(copy) : found->super.slot_offset(copy);
+    // Half of the hits go to the head, where the fields are that are believed first.
+    const std::uint64_t place = from + random.below(random.below(2) == 0 ? 48 : block_bytes);
+    if (random.below(4) == 0) {
+        storage.fail_reads(log_path, place, 1);
+    } else {
+        storage.flip_bit(log_path, place, static_cast<unsigned>(random.below(8)));
+    }
+    return CacheDamage{.name = super ? "fault.superblock_rot" : "fault.checkpoint_rot"};
+}
+
+bool ends_the_log(fakes::SimStorage& storage, const std::vector<fakes::AstrayWrite>& astray) {
+    if (astray.empty() || !storage.exists(log_path)) {
+        return false;
+    }
+    std::uint64_t mark = 0;
+    const auto batches = read_batches(storage);
+    for (const auto& [number, batch] : batches) {
+        mark = std::max(mark, batch.durable_through);
+    }
+    if (const auto found = read_checkpoints(storage)) {
+        for (const auto& copy : found->copies) {
+            mark = std::max(mark, copy ? copy->durable_through : 0);
+        }
+    }
+    const auto hit_behind = [&](const fakes::AstrayWrite& write) {
+        for (std::size_t at = 0; at + block_bytes <= write.hit.size(); at += block_bytes) {
+            const auto begun = cache::peek_batch_header(Bytes(write.hit).subspan(at, block_bytes));
+            if (begun && begun->offset == write.landed + at && begun->number > mark) {
+                return true;
+            }
+        }
+        return std::ranges::any_of(batches, [&](const auto& entry) {
+            const cache::BatchHeader& batch = entry.second;
+            return entry.first > mark && batch.offset < write.landed + write.hit.size() &&
+                   write.landed < batch.offset + batch.total_bytes();
+        });
+    };
+    return std::ranges::any_of(astray, [&](const fakes::AstrayWrite& write) {
+        const auto batch = cache::peek_batch_header(write.head);
+        // Of a checkpoint it is not known what it would have vouched for.
+        return !batch || batch->number > mark || hit_behind(write);
+    });
+}
 
 std::optional<CacheDamage> damage_cache(fakes::SimStorage& storage, std::uint64_t live,
                                         Random& random) {

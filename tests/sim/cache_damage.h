@@ -1,5 +1,6 @@
 // What a cache device does to records at rest or on their way to it: a bit flips, a write lands
 // elsewhere or nowhere although it was confirmed, a sector cannot be read, once or ever again.
+// Where a write got lost lies what lay there before.
 //
 // Only where a later batch calls the victim durable: what nothing vouches for cannot be told from a
 // torn tail by any reader.
@@ -9,6 +10,7 @@
 #include "tests/fakes/sim_disk.h"
 
 #include <optional>
+#include <vector>
 
 namespace cw::sim {
 
@@ -20,5 +22,13 @@ struct CacheDamage {
 // `live`: bytes of the log that are still needed. Nothing if no batch can be hit.
 std::optional<CacheDamage> damage_cache(fakes::SimStorage& storage, std::uint64_t live,
                                         Random& random);
+
+// One of the two superblocks or checkpoints rots, where the other one is whole: nothing is lost by
+// it. For a device that nobody uses now. Nothing if it cannot be.
+std::optional<CacheDamage> damage_one_copy(fakes::SimStorage& storage, Random& random);
+
+// What went astray on its way to the cache ends the log for any reader: nothing behind it vouches
+// for it. What was acknowledged of it is gone without a report; the agents notice.
+bool ends_the_log(fakes::SimStorage& storage, const std::vector<fakes::AstrayWrite>& astray);
 
 }  // namespace cw::sim

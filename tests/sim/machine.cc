@@ -34,7 +34,7 @@ Machine::Machine(World& world, std::size_t index)
       index_(index),
       origin_(index),
       server_(world.random->below(world.settings.servers)),
-      storage_(std::make_unique<fakes::SimStorage>(world.random->next_u64())),
+      storage_(make_storage(world.random->next_u64())),
       points_(std::make_shared<std::map<PointId, Images>>()),
       clock_(world.clock, clock_ahead_us_, world.mutant == Mutant::timers_by_wall),
       random_(make_seeded_random(world.random->next_u64())),
@@ -53,7 +53,7 @@ Machine::Machine(World& world, std::size_t index, const Machine& original)
       origin_(original.origin_),
       id_(original.id_),
       server_(original.server_),
-      storage_(std::make_unique<fakes::SimStorage>(world.random->next_u64())),
+      storage_(make_storage(world.random->next_u64())),
       points_(original.points_),
       newest_(original.newest_),
       clock_(world.clock, clock_ahead_us_, world.mutant == Mutant::timers_by_wall),
@@ -73,6 +73,14 @@ Machine::Machine(World& world, std::size_t index, const Machine& original)
     for (const auto& image : original.images_) {
         images_.push_back(std::make_unique<SharedImage>(image->bytes()));
     }
+}
+
+std::unique_ptr<fakes::SimStorage> Machine::make_storage(std::uint64_t seed) const {
+    fakes::FaultPlan plan = world_.settings.agent_disk;
+    if (world_.calm()) {
+        plan.write_error = plan.sync_error = plan.read_error = 0;
+    }
+    return std::make_unique<fakes::SimStorage>(seed, plan, &world_.clock);
 }
 
 Machine::~Machine() {
@@ -105,6 +113,12 @@ void Machine::start() {
     state_ = agent::StateFile::open(*disk_, state_directory).value();
     outbox_ = std::make_unique<agent::Outbox>(4 * mib);
     outbox_->on_push([this] { pushed_ = true; });
+    if (!open_spool()) {  // As a service manager has it.
+        world_.trace.count("seen.agent_start_failed");
+        take_down();
+        start_at_ = world_.clock.boot() + ns_per_s;
+        return;
+    }
     dial_ = std::make_unique<Dial>(world_, *this, index_);
     if (world_.group) {
         gate_ = std::make_unique<agent::AdmissionGate>(world_.clock);
@@ -158,7 +172,6 @@ void Machine::start() {
             agent::DiskCapture::Parts{*images_[i], *outbox_, *pool_, clock_, *state_, held_by}));
         replicator_->add_disk(*captures_.back(), "disk" + std::to_string(i), holds);
     }
-    open_spool();
     fresh_ = clean_ = false;
     world_.event("agent.start", index_, provable ? 1 : 0);
 }
@@ -226,6 +239,11 @@ void Machine::stop_cleanly() {
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(2000)) * ns_per_ms;
 }
 
+void Machine::end_faults() {
+    fakes::FaultPlan& plan = storage_->plan();
+    plan.write_error = plan.sync_error = plan.read_error = 0;
+}
+
 void Machine::start_in(std::int64_t ns) {
     CW_ASSERT(!up());
     start_at_ = world_.clock.boot() + ns;
@@ -247,6 +265,7 @@ bool Machine::step() {
         return false;
     }
     pushed_ = false;
+    stepped_at_ = world_.clock.boot();
     busy_ = replicator_->step();
     step_spool();
     if (world_.group) {
@@ -267,7 +286,7 @@ Nanos Machine::wakes_at() {
         due = std::min(due, world_.group->wakes_at(index_));
     }
     if (spool_ && spool_->busy()) {
-        due = std::min(due, world_.clock.boot() + ns_per_ms);
+        due = std::min(due, stepped_at_ + ns_per_ms);
     }
     if (dial_->due()) {
         due = std::min(due, *dial_->due());
@@ -298,6 +317,9 @@ std::string Machine::state() {
         out += "; " + disk.phase + " " + disk.reason + " next " + std::to_string(raw(disk.next)) +
                " spooled " + std::to_string(raw(disk.spooled)) + " committed " +
                std::to_string(raw(disk.committed));
+    }
+    if (spool_ && spool_->busy()) {
+        out += "; its spool is busy";
     }
     return out;
 }

@@ -32,6 +32,8 @@ public:
     [[nodiscard]] Nanos wakes_at();
 
     void write_some(std::size_t count);
+    // Large writes, `bytes` in all.
+    void flood(std::uint64_t bytes);
     bool make_point();
     // kill -9, or the power: then the images may lose what was written last.
     void kill(bool power_cut);
@@ -52,6 +54,8 @@ public:
     [[nodiscard]] std::size_t server() const noexcept { return server_; }
     // While the agent does not run: when it starts again.
     void start_in(std::int64_t ns);
+    // No faults of its devices any more.
+    void end_faults();
     // Starts the agent if it does not run and its time has come.
     void tend();
 
@@ -98,8 +102,9 @@ private:
     void start();
     void take_down();
     void empty_state();
+    [[nodiscard]] std::unique_ptr<fakes::SimStorage> make_storage(std::uint64_t seed) const;
     void obey_advice();
-    void open_spool();
+    bool open_spool();  // False: its device fails.
     void step_spool();
     void close_spool();
     [[nodiscard]] DiskId disk_id(std::size_t slot) const;
@@ -142,7 +147,7 @@ private:
     std::optional<Saved> saved_;
     std::optional<Nanos> lose_again_at_;
     bool busy_ = false, pushed_ = false, final_made_ = false;
-    Nanos start_at_{};
+    Nanos start_at_{}, stepped_at_{};
 };
 
 }  // namespace cw::sim

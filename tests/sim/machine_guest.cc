@@ -53,6 +53,19 @@ void Machine::write_some(std::size_t count) {
     }
 }
 
+void Machine::flood(std::uint64_t bytes) {
+    for (std::uint64_t written = 0; written < bytes && up() && !held();) {
+        const std::size_t slot = random_->below(images_.size());
+        const std::uint64_t sectors = std::min<std::uint64_t>(sectors_of(slot), 128);
+        ByteVector data(sectors * sector_bytes);
+        random_->fill(MutableBytes(data).first(sector_bytes));
+        const std::uint64_t at = random_->below(sectors_of(slot) - sectors + 1) * sector_bytes;
+        ++writes_;
+        CW_ASSERT(captures_[slot]->write(at, data).has_value());
+        written += data.size();
+    }
+}
+
 Machine::Images Machine::images() const {
     Images out;
     for (std::size_t i = 0; i < images_.size(); ++i) {

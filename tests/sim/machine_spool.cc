@@ -25,10 +25,10 @@ double throttle_for(std::uint64_t room) {
 }  // namespace
 
 // As agent::Agent::start(); the operator follows the advice of the error.
-void Machine::open_spool() {
+bool Machine::open_spool() {
     const std::uint64_t room = world_.settings.agent_spool_room;
     if (room == 0) {
-        return;
+        return true;
     }
     cache::SpoolOptions options;
     options.path = spool_directory;
@@ -41,6 +41,9 @@ void Machine::open_spool() {
                                     {*outbox_, *pool_, clock_, *random_});
     };
     auto opened = open();
+    if (!opened && opened.error().code == Errc::io_error) {
+        return false;
+    }
     if (!opened) {  // It has another size.
         world_.trace.count("seen.agent_spool_renewed");
         const auto names = disk_->list(spool_directory);
@@ -50,9 +53,12 @@ void Machine::open_spool() {
         }
         opened = open();
     }
-    CW_ASSERT(opened.has_value());
+    if (!opened) {
+        return false;
+    }
     spool_ = std::move(*opened);
     degraded_ = false;
+    return true;
 }
 
 void Machine::close_spool() {

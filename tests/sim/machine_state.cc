@@ -16,7 +16,7 @@ void Machine::lose_state() {
 
 void Machine::empty_state() {
     take_down();
-    storage_ = std::make_unique<fakes::SimStorage>(random_->next_u64());
+    storage_ = make_storage(random_->next_u64());
     fresh_ = true;
     provable_ = clean_ = false;
     start_at_ = world_.clock.boot() + static_cast<std::int64_t>(random_->below(300)) * ns_per_ms;
@@ -24,7 +24,7 @@ void Machine::empty_state() {
 }
 
 void Machine::save_state() {
-    saved_ = Saved{.storage = std::make_unique<fakes::SimStorage>(random_->next_u64()),
+    saved_ = Saved{.storage = make_storage(random_->next_u64()),
                    .provable = up() || provable_,
                    .clean = clean_,
                    .writes = writes_};

@@ -125,6 +125,9 @@ void Operator::disturb_servers() {
         if (world_.hit(s.rot) && server->damage_cache()) {
             server->kill(false);  // It is found when it is read.
         }
+        if (world_.hit(s.copy_rot)) {
+            server->rot_one_copy();
+        }
     }
 }
 

@@ -24,6 +24,8 @@ public:
 
     void run() {
         for (std::uint32_t i = 0; i < world_.settings.actions && !world_.violation; ++i) {
+            slow_ = world_.settings.slow_uplink && i > world_.settings.actions / 4 &&
+                    i < world_.settings.actions * 3 / 4;
             pass_time();
             act();
         }
@@ -42,17 +44,29 @@ private:
         const std::uint64_t ms = world_.random->below(10) == 0 ? world_.random->below(100'000)
                                                                : world_.random->below(600);
         const Nanos until = world_.clock.boot() + static_cast<std::int64_t>(ms) * ns_per_ms;
+        if (slow_) {  // For replication; people have another line.
+            world_.trace.count("fault.slow_uplink");
+            world_.vault.set_rates({.unavailable = 0.98});
+        }
         for (std::size_t n = 0; n < rounds_per_action_max && world_.clock.boot() < until; ++n) {
             world_.round(until);
-            operator_.after_round();
+            if (!slow_) {
+                operator_.after_round();
+            }
             if (world_.group) {
                 world_.group->play();
             }
+        }
+        if (slow_) {
+            world_.vault.set_rates(world_.settings.blob);
         }
     }
     void act() {
         Machine& machine = *world_.machines[world_.random->below(world_.machines.size())];
         machine.write_some(world_.random->below(6));
+        if (slow_) {
+            machine.flood((1 + world_.random->below(4)) * mib / 2);
+        }
         if (world_.random->below(3) == 0) {
             machine.make_point();
         }
@@ -135,6 +149,17 @@ private:
             world_.oracles->check_newest(*machine);
         }
         operator_.collect_everything();
+        for (const auto& server : world_.servers) {
+            // One that another server has fenced keeps what it has, and is full with that.
+            if (server->up() && server->process()->conditions().standing(Errc::spool_full) &&
+                !server->process()->conditions().standing(Errc::fenced)) {
+                const cache::SpoolUsage use = server->process()->spool().usage();
+                world_.violated(
+                    "condition",
+                    "SPOOL_FULL stands although all is in the vault: " + std::to_string(use.live) +
+                        " bytes live, room for " + std::to_string(use.room));
+            }
+        }
         if (world_.settings.tamper && !world_.violation) {
             adversary_.tamper();
         }
@@ -164,6 +189,7 @@ private:
     World world_;
     Operator operator_;
     Adversary adversary_;
+    bool slow_ = false;  // The uplink, now.
 };
 
 }  // namespace

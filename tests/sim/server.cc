@@ -101,7 +101,7 @@ void Server::replace() {
               .witnesses = {},
               .random_seed = world_.random->next_u64()};
     world_.oracles->durability.on_lost(index_);
-    lost_ = damaged_ = restarted_ = false;
+    lost_ = damaged_ = restarted_ = log_ended_ = false;
 }
 
 void Server::pause(std::int64_t ns) {
@@ -141,11 +141,35 @@ bool Server::damage_cache() {
     return true;
 }
 
+bool Server::damaged() const noexcept {
+    const fakes::FaultCounts& counts = storage_->counts();
+    return damaged_ || counts.write_lost + counts.write_misdirected + counts.write_flipped > 0;
+}
+
+// Not while it is made: nobody would have a second copy of its identity.
+void Server::let_writes_stray() {
+    const bool made = !world_.calm() && storage_->exists("/spool/spool.log");
+    fakes::FaultPlan& plan = storage_->plan();
+    plan.write_lost = plan.write_misdirected = plan.write_flipped =
+        made ? world_.settings.astray : 0;
+}
+
+void Server::rot_one_copy() {
+    if (!up()) {
+        return;
+    }
+    kill(false);
+    if (const auto done = damage_one_copy(*storage_, *world_.random)) {
+        world_.event("server.copy_rots", index_);
+        world_.trace.count(done->name);
+    }
+}
+
 void Server::tend() {
     const Nanos now = world_.clock.boot();
     if (up() && cut_at() <= now) {
         cut_at_.reset();
-        if (world_.random->below(2) == 0) {
+        if (world_.random->below(4) == 0) {
             world_.trace.count("fault.second_cut");
             kill(true);
         } else {
@@ -164,6 +188,8 @@ void Server::tend() {
         replace();
     }
     if (!process_ && now >= restart_at_) {
+        let_writes_stray();
+        log_ended_ |= ends_the_log(*storage_, storage_->take_astray());
         process_ = std::make_unique<Process>(world_, index_, state_);
         const Result<void> started = process_->start();
         if (storage_->struck()) {
@@ -179,6 +205,8 @@ void Server::tend() {
             process_.reset();
             return;
         }
+        log_ended_ = false;
+        let_writes_stray();
         world_.event("server.start", index_);
         world_.trace.count("restarts");
     }
@@ -195,6 +223,11 @@ void Server::add_counts() {
     world_.trace.count("fault.sync_error", counts.sync_error);
     world_.trace.count("fault.torn_cut", counts.torn_cuts);
     world_.trace.count("fault.read_error", counts.read_error);
+    world_.trace.count("fault.astray_lost", counts.write_lost);
+    world_.trace.count("fault.astray_misdirected", counts.write_misdirected);
+    world_.trace.count("fault.astray_flipped", counts.write_flipped);
+    world_.trace.count("fault.weak_read", counts.read_weak);
+    world_.trace.count("fault.name_error", counts.metadata_error);
 }
 
 }  // namespace cw::sim

@@ -41,8 +41,12 @@ public:
     [[nodiscard]] Nanos cut_at() const noexcept { return cut_at_.value_or(Nanos{INT64_MAX}); }
     // Something happens to what the cache holds: see cache_damage.h.
     bool damage_cache();
+    // One of two copies rots while the server is down.
+    void rot_one_copy();
     // What was acknowledged may have been damaged by more than the promise covers.
-    [[nodiscard]] bool damaged() const noexcept { return damaged_; }
+    [[nodiscard]] bool damaged() const noexcept;
+    // The start that is under way found an end of the log before which writes went astray.
+    [[nodiscard]] bool log_ended() const noexcept { return log_ended_; }
     void add_counts();
     // What hour it is there, against all others.
     void set_clock(std::int64_t ahead_us) noexcept { state_.clock_ahead_us = ahead_us; }
@@ -51,6 +55,7 @@ private:
     std::unique_ptr<fakes::SimStorage> make_storage(const fakes::FaultPlan& plan);
     void replace();
     void take_down(bool power_cut);
+    void let_writes_stray();
 
     World& world_;
     std::size_t index_;
@@ -62,7 +67,7 @@ private:
     bool restarted_ = false;  // And has not told anybody since.
     bool strike_cuts_power_ = false, strike_is_second_ = false;
     unsigned failed_starts_ = 0;
-    bool damaged_ = false, lost_ = false;
+    bool damaged_ = false, lost_ = false, log_ended_ = false;
 };
 
 }  // namespace cw::sim

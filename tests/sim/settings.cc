@@ -114,6 +114,30 @@ void draw_faults(Settings& s, Dice& dice) {
     }
 }
 
+// Drawn last: what was drawn before stays what it was.
+void draw_devices(Settings& s, Dice& dice) {
+    s.disk.read_weak = dice.rate(200);
+    s.disk.metadata_error = dice.one_in(3) ? dice.rate(1000) : 0;
+    s.disk.earlier_kept = s.rot > 0;
+    s.copy_rot = dice.one_in(4) ? static_cast<std::uint32_t>(dice.between(100, 1000)) : 0;
+    s.astray = dice.one_in(8) ? static_cast<std::uint32_t>(dice.between(20, 300)) : 0;
+    s.agent_disk.delay_polls_max = dice.pick<std::uint32_t>({0, 2, 10});
+    s.agent_disk.durable_delay_ns = dice.pick<std::int64_t>({0, 0, ns_per_ms, 20 * ns_per_ms});
+    s.agent_disk.sync_error = dice.rate(200);
+    s.agent_disk.write_error = dice.rate(100);
+    s.agent_disk.read_error = dice.rate(100);
+    s.agent_disk.only_path = "/agent/spool";  // What else lies there must not be lost.
+    // About the least that docs/operations.md allows for one machine.
+    if (s.machines == 1 && dice.one_in(16)) {
+        s.slow_uplink = true;
+        s.region_bytes = std::max(s.region_bytes, 2 * mib);
+        s.spool_bytes = std::max(dice.between(9, 12) * 2 * mib, 9 * s.region_bytes) /
+                        s.region_bytes * s.region_bytes;
+        s.dribble_bytes = 0;
+        s.actions = std::max(s.actions, 24U);
+    }
+}
+
 }  // namespace
 
 Settings draw_settings(std::uint64_t seed) {
@@ -132,6 +156,7 @@ Settings draw_settings(std::uint64_t seed) {
         static_cast<std::uint32_t>(dice.one_in(8) ? dice.between(60, 120) : dice.between(12, 40));
     draw_limits(s, dice);
     draw_faults(s, dice);
+    draw_devices(s, dice);
     return s;
 }
 
@@ -153,11 +178,17 @@ std::string describe(const Settings& s) {
         << " more=" << s.agent_give_room << ") group=" << s.group << "(fault=" << s.barrier_fault
         << " hold=" << s.barrier_hold_ns / ns_per_ms << "ms) disk(sync=" << s.disk.sync_error
         << " write=" << s.disk.write_error << " delay=" << s.disk.delay_polls_max
-        << " rot=" << s.rot << ") blob(503=" << s.blob.unavailable << " 429=" << s.blob.throttled
-        << " lost_reply=" << s.blob.lost_reply << " lost_request=" << s.blob.lost_request
-        << " late=" << s.blob.late << ") gc=" << s.collect << " prune=" << s.prune
-        << " rotate=" << s.rotate << " kek=" << s.rotate_kek << " worm=" << s.worm
-        << " clocks_apart=" << s.clocks_apart << " tamper=" << s.tamper;
+        << " rot=" << s.rot << "/" << s.copy_rot << " weak=" << s.disk.read_weak
+        << " names=" << s.disk.metadata_error << " astray=" << s.astray
+        << " slow_uplink=" << s.slow_uplink << ") agent_disk(sync=" << s.agent_disk.sync_error
+        << " write=" << s.agent_disk.write_error << " read=" << s.agent_disk.read_error
+        << " delay=" << s.agent_disk.delay_polls_max << "/"
+        << s.agent_disk.durable_delay_ns / ns_per_ms << "ms) blob(503=" << s.blob.unavailable
+        << " 429=" << s.blob.throttled << " lost_reply=" << s.blob.lost_reply
+        << " lost_request=" << s.blob.lost_request << " late=" << s.blob.late
+        << ") gc=" << s.collect << " prune=" << s.prune << " rotate=" << s.rotate
+        << " kek=" << s.rotate_kek << " worm=" << s.worm << " clocks_apart=" << s.clocks_apart
+        << " tamper=" << s.tamper;
     return out.str();
 }
 

@@ -58,7 +58,14 @@ struct Settings {
 
     // Disk and store.
     fakes::FaultPlan disk;
-    std::uint32_t rot = 0;  // Damage to what the cache holds: cache_damage.h.
+    std::uint32_t rot = 0;       // Damage to what the cache holds: cache_damage.h.
+    std::uint32_t copy_rot = 0;  // The same to one of two copies: nothing is lost by it.
+    // Of writes to the cache's log once it has been made, each way they can go astray.
+    std::uint32_t astray = 0;
+    fakes::FaultPlan agent_disk;  // Of the agents' devices.
+    // A small cache, much that is written, and an uplink that is too slow for it in the middle of
+    // the schedule.
+    bool slow_uplink = false;
     fakes::BlobFaultRates blob;
     std::int64_t blob_latency_ns = 0, blob_late_ns = 0;
     bool worm = false;

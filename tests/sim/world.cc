@@ -85,6 +85,9 @@ void World::end_faults() {
     for (const auto& server : servers) {
         server->end_faults();
     }
+    for (const auto& machine : machines) {
+        machine->end_faults();
+    }
 }
 
 // Somebody blocks on the store: everybody else goes on meanwhile.

@@ -103,7 +103,8 @@ void DurabilityOracle::on_lost(std::size_t server) {
     std::erase_if(acked_, [&](const auto& entry) { return entry.first.first == server; });
 }
 
-void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spool, bool damaged) {
+void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spool,
+                                    DeviceState device) {
     const std::vector<cache::StreamState> streams = spool.streams();
     for (auto& [key, acked] : acked_) {
         if (key.first != server) {
@@ -122,12 +123,12 @@ void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spoo
             acked.seq = {};
             continue;
         }
-        if (damaged && !reported(spool, key.second)) {
+        if (device == DeviceState::damaged && !reported(spool, key.second)) {
             complain_("durability", "server " + std::to_string(server) + " lost " +
                                         text_of(key.second) + " from " +
                                         std::to_string(raw(held) + 1) + " on and does not say so");
         }
-        if (!damaged) {
+        if (device == DeviceState::whole) {
             complain_("durability", "server " + std::to_string(server) + " acknowledged " +
                                         std::to_string(raw(acked.seq)) + " of " +
                                         text_of(key.second) + " and came back with " +

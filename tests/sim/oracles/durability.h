@@ -9,6 +9,13 @@
 
 namespace cw::sim {
 
+// What was done to the device of a cache since the process on it was started.
+enum class DeviceState : std::uint8_t {
+    whole,    // No more than it promises to survive.
+    damaged,  // More: what is missing must be reported as lost, and is not asked for again.
+    ended,    // Its last writes went astray: nothing there can tell that anything is missing.
+};
+
 class DurabilityOracle {
 public:
     explicit DurabilityOracle(Complain complain) : complain_(std::move(complain)) {}
@@ -26,9 +33,8 @@ public:
     void on_cloned(std::size_t original, std::size_t copy);
     // For good: what it had acknowledged is the agents' again, what was committed the vault's.
     void on_lost(std::size_t server);
-    // The process has come back. `damaged`: more was done to its disk than it promises to survive;
-    // then what is missing must be reported as lost, and is not asked for again.
-    void on_recovered(std::size_t server, const cache::Spool& spool, bool damaged);
+    // The process has come back.
+    void on_recovered(std::size_t server, const cache::Spool& spool, DeviceState device);
 
     Looks recovered = 0, told_again = 0;  // Streams after a restart; disks in a WELCOME.
 

@@ -64,7 +64,10 @@ void Oracles::on_committed(std::size_t server, const pipeline::Committed& commit
 }
 
 void Oracles::on_recovered(std::size_t server, const cache::Spool& spool) {
-    durability.on_recovered(server, spool, world.servers[server]->damaged());
+    durability.on_recovered(server, spool,
+                            world.servers[server]->log_ended() ? DeviceState::ended
+                            : world.servers[server]->damaged() ? DeviceState::damaged
+                                                               : DeviceState::whole);
 }
 
 void Oracles::verify(bool again, bool may_fail) {

@@ -85,7 +85,7 @@ Result<Catalog> Catalog::open(blob::BlobStore& store, vault::KeyService& kek,
         return std::unexpected(std::move(keys).error());
     }
     catalog.keys_ = std::move(*keys);
-    auto read = read_chain(store, catalog.vault_, catalog.keys_, options.witness);
+    auto read = read_chain(store, catalog.vault_, catalog.keys_, {&options.witness, 1});
     if (!read && options.accept_stale && means_loss(read.error().code)) {
         catalog.lost_ = std::move(read).error();
         read = read_chain_accepting_stale(store, catalog.vault_, catalog.keys_);

@@ -10,6 +10,7 @@
 #include "pipeline/messages.h"
 #include "pipeline/point.h"
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -135,12 +136,15 @@ struct ChainClaim {
     std::shared_ptr<vault::MachineKeys> keys;  // The publisher's after opening.
     vault::ChainState state;                   // Newest is our takeover manifest.
 };
+// What an agent and what this server remember; number 0: nothing.
+using Witnesses = std::array<vault::ChainWitness, 2>;
+
 // publisher ⇄ opener
 struct OpenTask {
     MachineId machine;
     std::string name;
     std::vector<pipeline::DiskHello> disks;  // Empty for a recovery.
-    vault::ChainWitness witness;
+    Witnesses witnesses;                     // The chain must have them all.
     bool only_if_ours = false;
 };
 struct OpenOutcome {

@@ -80,21 +80,23 @@ pipeline::Progress OpenStage::step(std::size_t budget) {
 Result<ChainClaim> OpenStage::open(const OpenTask& task) {
     // Keys are made at a machine's first contact only: not for what a cache remembers of it, nor
     // for one of which somebody has seen a commit.
-    const bool first_contact = !task.only_if_ours && task.witness.number == 0;
+    const std::uint64_t seen =
+        std::ranges::max(task.witnesses, {}, &vault::ChainWitness::number).number;
+    const bool first_contact = !task.only_if_ours && seen == 0;
     auto opened =
         vault::open_machine_keys(*context_.store, context_.kek, context_.vault, task.machine,
                                  first_contact ? &context_.random : nullptr);
-    if (!opened && opened.error().code == Errc::blob_not_found && task.witness.number > 0) {
-        return fail(Errc::vault_rolled_back,
-                    "the vault knows nothing of machine " + to_string(task.machine) +
-                        ", but manifest " + std::to_string(task.witness.number) + " was committed");
+    if (!opened && opened.error().code == Errc::blob_not_found && seen > 0) {
+        return fail(Errc::vault_rolled_back, "the vault knows nothing of machine " +
+                                                 to_string(task.machine) + ", but manifest " +
+                                                 std::to_string(seen) + " was committed");
     }
     if (!opened) {
         return std::unexpected(std::move(opened).error());
     }
     auto keys = std::make_shared<vault::MachineKeys>(std::move(*opened));
     CW_TRY_ASSIGN(auto state,
-                  vault::read_chain(*context_.store, context_.vault, *keys, task.witness));
+                  vault::read_chain(*context_.store, context_.vault, *keys, task.witnesses));
     if (task.only_if_ours) {
         if (!state) {
             return fail(Errc::fenced, "the vault has no chain of the machine any more");

@@ -14,19 +14,12 @@ std::string subject_of(const MachineId& id) {
     return "machine " + to_string(id);
 }
 
-vault::ChainWitness newest_witness(const pipeline::OpenMachine& open,
-                                   const vault::ChainWitness& server) {
-    if (open.witness_number > 0 && open.witness_number >= server.number) {
-        return {.number = open.witness_number, .hash = open.witness_hash};
-    }
-    return server;
-}
-
-// Somebody has seen a commit that is not in the chain as this server knows it: another server has
-// gone on, or the vault's history is not the one that it was.
-bool goes_beyond(const vault::ChainWitness& witness, const vault::ChainState& state) {
-    return witness.number > state.newest.number ||
-           (witness.number == state.newest.number && witness.hash != state.hash);
+// Both: the one that has the higher number may have it from a chain that was taken back, and has
+// grown since beyond what the other one remembers.
+Witnesses witnesses_of(const OpenCommand& command) {
+    return {vault::ChainWitness{.number = command.open.witness_number,
+                                .hash = command.open.witness_hash},
+            command.server_witness};
 }
 
 const StreamWatermark* watermark_of(const OpenCommand& command, const pipeline::DiskHello& hello) {
@@ -80,24 +73,13 @@ void PublishStage::handle(OpenCommand command) {
         machine.asked.reset();
     }
     if (machine.mode == MachineMode::active && !machine.closing) {
-        const vault::ChainWitness witness = newest_witness(command.open, command.server_witness);
-        if (!goes_beyond(witness, machine.writer->ledger().state())) {
-            if (machine.writer->untold()) {
-                machine.asked = std::move(command);  // Answered when the newest may be told.
-                return;
-            }
-            answer(id, machine, command);
-            machine.writer->look_ahead();
-            return;
+        machine.asked = std::move(command);
+        if (ask_again(id, machine) || machine.writer->untold()) {
+            return;  // Without the former: answered when the newest may be told.
         }
-        // The chain is read again, and claimed if it can be: what is not published yet and still
-        // continues it is published then.
-        log_warning("upload.machine.behind",
-                    {{"machine", id},
-                     {"witness", witness.number},
-                     {"known", machine.writer->ledger().state().newest.number}});
-        machine.closing = true;
-        machine.writer->stop();
+        answer(id, machine, *std::exchange(machine.asked, std::nullopt));
+        machine.writer->look_ahead();
+        return;
     }
     machine.asked = std::move(command);
     if (machine.mode == MachineMode::opening || machine.closing) {
@@ -174,17 +156,41 @@ void PublishStage::ask_opener(const MachineId& id, Machine& machine) {
     if (machine.asked) {
         task.name = machine.asked->open.name;
         task.disks = machine.asked->open.disks;
-        task.witness = newest_witness(machine.asked->open, machine.asked->server_witness);
+        task.witnesses = witnesses_of(*machine.asked);
     } else {
         CW_ASSERT(machine.recover.has_value());
-        task.witness = machine.recover->server_witness;
+        task.witnesses.back() = machine.recover->server_witness;
         task.only_if_ours = true;
     }
     machine.recovering = task.only_if_ours;
+    machine.compared = task.witnesses;
     CW_ASSERT(machine.writer == nullptr || machine.writer->idle());
     machine.writer.reset();  // Of a fenced opening.
     machine.mode = MachineMode::opening;
     context_.open_tasks.send(std::move(task));
+}
+
+// Another server has gone on, or the vault's history is not the one that it was; or what is
+// remembered is older than the trail: then it costs an opening that changes nothing, once. What is
+// not published yet and still continues the chain is published when it is open again. A machine
+// that lies here does so at its own cost.
+bool PublishStage::ask_again(const MachineId& id, Machine& machine) {
+    const vault::ChainState& state = machine.writer->ledger().state();
+    for (const vault::ChainWitness& witness : witnesses_of(*machine.asked)) {
+        const bool compared =
+            std::ranges::any_of(machine.compared, [&](const vault::ChainWitness& other) {
+                return other.number == witness.number && other.hash == witness.hash;
+            });
+        if (witness.number == 0 || compared || state.trail.at(witness.number) == witness.hash) {
+            continue;
+        }
+        log_warning("upload.machine.behind",
+                    {{"machine", id}, {"witness", witness.number}, {"known", state.newest.number}});
+        machine.closing = true;
+        machine.writer->stop();
+        return true;
+    }
+    return false;
 }
 
 void PublishStage::opened(OpenOutcome outcome) {
@@ -230,10 +236,10 @@ void PublishStage::opened(OpenOutcome outcome) {
                                   .base_done = disk.base_done};
     }
     reply(id, std::move(ready));
-    if (machine.asked) {
-        const OpenCommand command = std::move(*machine.asked);
-        machine.asked.reset();
-        answer(id, machine, command);
+    // The HELLO may have come while the machine was being opened, for another one or for the sake
+    // of the cache: then what it remembers has not been compared.
+    if (machine.asked && !ask_again(id, machine)) {
+        answer(id, machine, *std::exchange(machine.asked, std::nullopt));
     }
 }
 

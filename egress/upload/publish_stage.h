@@ -61,6 +61,7 @@ private:
         Opening opening{};
         std::unique_ptr<ChainWriter> writer;
         std::optional<OpenCommand> asked;       // The HELLO that waits for the opening.
+        Witnesses compared;                     // With the vault, by the newest opening.
         std::optional<RecoverCommand> recover;  // Wanted until it is decided.
         Nanos recover_at{};
         bool recovering = false;     // The opening under way is for the cache's sake alone.
@@ -96,6 +97,9 @@ private:
     void handle(const RotateDekCommand& command);
     // Opening.
     void ask_opener(const MachineId& id, Machine& machine);
+    // The chain is closed, to be opened for the HELLO that waits: true if whoever sent it, or this
+    // server, remembers a commit that is not known to be in it. The vault can tell.
+    bool ask_again(const MachineId& id, Machine& machine);
     void opened(OpenOutcome outcome);
     void open_failed(const MachineId& id, Machine& machine, const Error& error);
     void answer(const MachineId& id, Machine& machine, const OpenCommand& command);

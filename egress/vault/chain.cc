@@ -117,6 +117,7 @@ void fold(ChainState& state, const Manifest& next, const Sha256& hash,
     state.newest = next;
     clear_entries(state.newest);
     state.hash = hash;
+    state.trail.add(next.number, hash);
 }
 
 }  // namespace
@@ -143,6 +144,9 @@ Result<ChainState> begin_chain(const Manifest& first, const Sha256& hash, const 
     }
     CW_TRY(check_form(first));
     ChainState state;
+    if (!genesis) {
+        state.trail.add(first.number - 1, first.previous);
+    }
     CW_TRY_ASSIGN(const Kept kept, check_first_runs(first));
     if (!first.runs.empty() && !runs) {
         return broken(first, "names index runs that are not given");

@@ -6,12 +6,14 @@
 #pragma once
 
 #include "base/clock.h"
+#include "egress/vault/chain_trail.h"
 #include "egress/vault/keys.h"
 #include "egress/vault/segment.h"
 
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -155,6 +157,7 @@ Result<void> check_successor(const Manifest& old, const Sha256& old_hash, const 
 struct ChainState {
     Manifest newest;  // Of number, epoch, disks …; its lists of entries are empty.
     Sha256 hash{};
+    ChainTrail trail;  // Ends with the newest manifest.
     std::map<SegmentName, SegmentRef> segments;
     std::map<PointId, PointEntry> points;
     std::map<std::uint32_t, WrappedDek> deks;  // Every one ever made, as wrapped.
@@ -182,11 +185,13 @@ struct ChainWitness {  // Newest commit that someone remembers; number 0: none.
 };
 // Reads the chain of a machine to its end: from the head hint, boundary and list, to the first
 // absent number; back to the newest checkpoint. nullopt: the machine has no chain. Blocking. `keys`
-// gains the chain's DEKs. Errors: vault_rolled_back (what the witness or a note in `control` saw
-// committed is not in the chain: told before what else that chain may lack), those of get,
-// object_corrupt.
+// gains the chain's DEKs. Each witness is compared with the manifest of its number, which costs one
+// read at most. Errors: vault_rolled_back (what a witness or a note in `control` saw committed is
+// not in the chain: told before what else that chain may lack; but of a manifest that is gone below
+// the end nothing is said: old ones are deleted by right), those of get, object_corrupt.
 Result<std::optional<ChainState>> read_chain(blob::BlobStore& store, const VaultIdentity& vault,
-                                             MachineKeys& keys, const ChainWitness& witness);
+                                             MachineKeys& keys,
+                                             std::span<const ChainWitness> witnesses);
 // The state after manifest `number` of a chain that goes further: `number` must not lie below the
 // boundary. Errors: those of read_chain() but vault_rolled_back; blob_not_found.
 Result<ChainState> read_chain_at(blob::BlobStore& store, const VaultIdentity& vault,

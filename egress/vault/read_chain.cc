@@ -28,15 +28,16 @@ public:
     ChainReader(BlobStore& store, const VaultIdentity& vault, MachineKeys& keys, bool accept_stale)
         : store_(store), vault_(vault), keys_(keys), accept_stale_(accept_stale) {}
 
-    Result<std::optional<ChainState>> read(const ChainWitness& witness) {
+    Result<std::optional<ChainState>> read(std::span<const ChainWitness> witnesses) {
         CW_TRY_ASSIGN(const std::uint64_t end, find_end());
-        if (end == 0) {
-            CW_TRY(check_witness(witness, 0));
-            return std::nullopt;
-        }
         // Before anything is read of it: a chain that was taken back to an older state names what
         // was collected since, and to miss that object is not what has happened to it.
-        CW_TRY(check_witness(witness, end));
+        for (const ChainWitness& witness : witnesses) {
+            CW_TRY(check_witness(witness, end));
+        }
+        if (end == 0) {
+            return std::nullopt;
+        }
         CW_TRY(check_witness(head_, end));
         CW_TRY_ASSIGN(ChainState state, accept_stale_ ? fold_longest(end) : fold_to(end));
         for (const auto& [version, dek] : state.deks) {
@@ -266,8 +267,9 @@ private:
 }  // namespace
 
 Result<std::optional<ChainState>> read_chain(BlobStore& store, const VaultIdentity& vault,
-                                             MachineKeys& keys, const ChainWitness& witness) {
-    return ChainReader(store, vault, keys, false).read(witness);
+                                             MachineKeys& keys,
+                                             std::span<const ChainWitness> witnesses) {
+    return ChainReader(store, vault, keys, false).read(witnesses);
 }
 
 Result<ChainState> read_chain_at(BlobStore& store, const VaultIdentity& vault, MachineKeys& keys,

@@ -195,7 +195,7 @@ void Server::start() {
         recovered_ = lsn;
     }
     for (const MachineId& machine : machines) {
-        engine->post(RecoverCommand{.machine = machine, .server_witness = {}});
+        engine->post(RecoverCommand{.machine = machine, .server_witness = witness});
     }
 }
 
@@ -281,6 +281,7 @@ pipeline::MachineOpened Server::hello(const MachineId& machine, std::vector<Sour
     command.streams = watermarks();
     command.open.witness_number = listener.newest_number;
     command.open.witness_hash = listener.newest_hash;
+    command.server_witness = witness;
     engine->post(std::move(command));
     const bool answered = run_until(
         [this] { return !listener.answers.empty() && listener.answers.back().token == session; });

@@ -133,10 +133,11 @@ public:
     Random* engine_random = nullptr;
     Clock* engine_clock = nullptr;
     std::optional<EngineDoorbells> doorbells;
-    void feed();               // Hands over what was appended, as far as the ring takes it.
-    bool keep_payload = true;  // Feed records with their data while there are slabs.
-    bool feeding = true;       // False: nothing is handed over.
-    bool base_lost = false;    // The cache may have lost what lay beneath every open fence.
+    void feed();                  // Hands over what was appended, as far as the ring takes it.
+    bool keep_payload = true;     // Feed records with their data while there are slabs.
+    bool feeding = true;          // False: nothing is handed over.
+    vault::ChainWitness witness;  // What the server itself remembers.
+    bool base_lost = false;       // The cache may have lost what lay beneath every open fence.
     std::uint32_t session = 0;
 
 private:

@@ -26,7 +26,7 @@ protected:
     void publish_checkpoint() { rig_.publish(make_checkpoint(rig_.state)); }
     Result<std::optional<ChainState>> read(const ChainWitness& witness = {}) {
         auto keys = open_machine_keys(*store_, *kek_, rig_.vault, machine_, nullptr);
-        return read_chain(*store_, rig_.vault, *keys, witness);
+        return read_chain(*store_, rig_.vault, *keys, {&witness, 1});
     }
     void expect_whole(const Result<std::optional<ChainState>>& chain) {
         ASSERT_TRUE(chain) << to_string(chain.error());
@@ -270,6 +270,30 @@ TEST_F(ReadChain, UnreadableIsNotCorrupt) {
     const auto chain = read_chain(*store_, rig_.vault, rig_.keys, {});
     ASSERT_FALSE(chain);
     EXPECT_EQ(chain.error().code, Errc::blob_unavailable);
+}
+
+TEST_F(ReadChain, F4_EveryWitnessIsComparedAndNotTheNewestAlone) {
+    publish(5);
+    const ChainWitness newest{.number = rig_.state.newest.number, .hash = rig_.state.hash};
+    const ChainWitness third{.number = 3, .hash = sha256(*memory_.bytes(manifest(3)))};
+    const std::array honest{third, newest};
+    EXPECT_TRUE(read_chain(*store_, rig_.vault, rig_.keys, honest));
+    const std::array forked{ChainWitness{.number = 3, .hash = newest.hash}, newest};
+    EXPECT_EQ(read_chain(*store_, rig_.vault, rig_.keys, forked).error().code,
+              Errc::vault_rolled_back);
+}
+
+TEST_F(ReadChain, RemembersTheHashesFromBeforeItsCheckpoint) {
+    publish(3);
+    const Sha256 before = rig_.state.hash;
+    publish_checkpoint();
+    publish(2);
+    const auto chain = read();
+    ASSERT_TRUE(chain && *chain);
+    EXPECT_EQ((*chain)->trail.at(2), std::nullopt);
+    EXPECT_EQ((*chain)->trail.at(3), before);
+    EXPECT_EQ((*chain)->trail.at(5), sha256(*memory_.bytes(manifest(5))));
+    EXPECT_EQ((*chain)->trail.at(6), rig_.state.hash);
 }
 
 TEST_F(ReadChain, ListsTheMachinesThatHaveOne) {

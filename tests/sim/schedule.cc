@@ -139,6 +139,15 @@ private:
             }
         }
     }
+    // One that another server has fenced. Or that would be, but waits for an agent, which is with
+    // another one now, to repair damage: it publishes nothing meanwhile, and so does not notice.
+    bool keeps_what_it_has(std::size_t server) {
+        const Conditions& conditions = world_.servers[server]->process()->conditions();
+        const bool deserted = std::ranges::none_of(
+            world_.machines, [&](const auto& machine) { return machine->server() == server; });
+        return conditions.standing(Errc::fenced) ||
+               (deserted && conditions.standing(Errc::spool_lost_durable));
+    }
     void last_look() {
         for (std::size_t n = 0; n < 400; ++n) {  // Acknowledgements and credit come to rest.
             world_.round();
@@ -149,10 +158,10 @@ private:
             world_.oracles->check_newest(*machine);
         }
         operator_.collect_everything();
-        for (const auto& server : world_.servers) {
-            // One that another server has fenced keeps what it has, and is full with that.
+        for (std::size_t i = 0; i < world_.servers.size(); ++i) {
+            const auto& server = world_.servers[i];
             if (server->up() && server->process()->conditions().standing(Errc::spool_full) &&
-                !server->process()->conditions().standing(Errc::fenced)) {
+                !keeps_what_it_has(i)) {
                 const cache::SpoolUsage use = server->process()->spool().usage();
                 world_.violated(
                     "condition",

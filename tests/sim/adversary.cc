@@ -154,18 +154,18 @@ Tampering Adversary::rewind(const MachineId& machine, std::uint64_t from) {
     return done;
 }
 
-void Adversary::take_back_notes(const MachineId& machine) {
+bool Adversary::take_back_notes(const MachineId& machine) {
     switch (world_.random->below(3)) {
         case 0:
-            break;
+            return false;
         case 1:
             while (world_.vault.roll_back(vault::head_blob(machine))) {
             }
-            break;
+            return true;
         default:
             world_.vault.erase(vault::head_blob(machine));
             world_.vault.erase(vault::gc_boundary_blob(machine));
-            break;
+            return true;
     }
 }
 
@@ -219,7 +219,7 @@ std::map<BlobName, ByteVector> Adversary::kept_of(const MachineId& machine) cons
 std::optional<Tampering> Adversary::choose_for_servers(Machine& machine) {
     const BlobName keys = vault::machine_keys_blob(machine.id());
     const std::uint64_t seen = machine.replicator()->witness().first;
-    switch (world_.random->below(4)) {
+    switch (world_.random->below(6)) {
         case 0:
             world_.vault.erase(keys);
             return Tampering{.harm = Harm::erased, .container = keys.container, .victims = {keys}};
@@ -231,10 +231,31 @@ std::optional<Tampering> Adversary::choose_for_servers(Machine& machine) {
             world_.vault.erase(head);
             return Tampering{.harm = Harm::erased, .container = head.container, .victims = {head}};
         }
-        default:  // The notes stay: a server that was not there has nothing else to know it by.
-            return seen < 2 ? std::nullopt
-                            : std::optional(rewind(machine.id(), seen - world_.random->below(2)));
+        case 3:  // The notes stay: a server that was not there knows it by them.
+            return rewind(machine.id(), seen - world_.random->below(2));
+        default:
+            return take_back(machine);
     }
+}
+
+std::optional<Tampering> Adversary::take_back(Machine& machine) {
+    const std::uint64_t seen = machine.replicator()->witness().first;
+    const auto is_there = [this](const BlobName& name) {
+        return world_.vault.bytes(name).has_value();
+    };
+    std::optional<Tampering> done;
+    if (world_.random->below(2) == 0) {
+        done = rewind(machine.id(), seen - world_.random->below(std::min<std::uint64_t>(seen, 4)));
+        done->unknown_there = take_back_notes(machine.id());
+    } else if ((done = restore())) {
+        if (is_there(vault::manifest_blob(machine.id(), seen))) {
+            return std::nullopt;  // Nothing was committed since.
+        }
+        done->unknown_there = true;
+    }
+    world_.oracles->fencing.on_taken_back(is_there);
+    world_.oracles->durability.on_taken_back();
+    return done;
 }
 
 void Adversary::confront() {
@@ -243,15 +264,47 @@ void Adversary::confront() {
         machine.replicator()->witness().first < 2) {
         return;
     }
+    const bool outage = world_.random->below(2) == 0;
+    if (outage) {
+        fill_caches(machine);
+    }
+    const Seen seen = machine.replicator()->witness();
     if (const auto done = choose_for_servers(machine)) {
         world_.event("servers meet: " + done->text());
         world_.trace.count("fault.met." + std::string(blob::name_of(done->container)) + "." +
                            std::string(name_of(done->harm)));
-        meet(*done, machine);
+        world_.trace.count("fault.met.unknown_there", done->unknown_there ? 1 : 0);
+        if (outage && done->unknown_there) {
+            // Servers are the first, with enough to outgrow what is gone, and may remember nothing.
+            world_.trace.count("fault.met.by_servers_first");
+            machine.stop_cleanly();
+            machine.start_in(static_cast<std::int64_t>(world_.random->below(30)) * ns_per_s);
+            for (const auto& server : world_.servers) {
+                if (world_.random->below(2) == 0) {
+                    server->forget_witnesses();
+                }
+            }
+        }
+        meet(*done, machine, seen);
     }
 }
 
-void Adversary::meet(const Tampering& tampering, Machine& machine) {
+void Adversary::fill_caches(Machine& machine) {
+    world_.vault.set_rates({.unavailable = 1.0});
+    for (int points = 0; points < 3; ++points) {
+        machine.write_some(3);
+        machine.make_point();
+        for (int n = 0; n < 100; ++n) {
+            world_.round();
+        }
+    }
+    for (const auto& server : world_.servers) {
+        server->kill(false);
+    }
+    world_.vault.set_rates({});
+}
+
+void Adversary::meet(const Tampering& tampering, Machine& machine, const Seen& seen) {
     const auto before = kept_of(machine.id());
     machine.write_some(3);
     machine.make_point();
@@ -260,14 +313,27 @@ void Adversary::meet(const Tampering& tampering, Machine& machine) {
     }
     const Nanos until = world_.clock.boot() + time_to_meet_ns;
     const auto told = [&] { return machine.up() && machine.replicator()->critical() != nullptr; };
+    // Of a vault that none of them can open: then no agent finds a server.
+    const auto refused = [](const auto& server) {
+        return server->start_refused() == Errc::key_unavailable;
+    };
+    const auto over = [&] { return told() || std::ranges::all_of(world_.servers, refused); };
     for (std::size_t n = 0;
-         n < rounds_to_meet && world_.clock.boot() < until && !told() && !world_.violation; ++n) {
+         n < rounds_to_meet && world_.clock.boot() < until && !over() && !world_.violation; ++n) {
         world_.round(until);
     }
     for (std::size_t n = 0; n < rounds_after_it && !world_.violation; ++n) {
         world_.round();
     }
     std::vector<Errc> codes;
+    for (const auto& server : world_.servers) {
+        if (server->start_refused()) {
+            codes.push_back(*server->start_refused());
+        }
+    }
+    if (machine.up() && machine.replicator()->witness() != seen) {
+        world_.violated("tampering", tampering.text() + ": the agent was told of other commits");
+    }
     if (told()) {
         codes.push_back(machine.replicator()->critical()->code);
     }

@@ -31,14 +31,19 @@ private:
     std::optional<Tampering> strike(Harm harm);
     std::optional<Tampering> touch(Harm harm, blob::Container container);
     std::optional<Tampering> restore();
+    // The agent has seen more than what is left; a server that was not there knows nothing of it.
+    std::optional<Tampering> take_back(Machine& machine);
     // The manifests from `from` on.
     Tampering rewind(const MachineId& machine, std::uint64_t from);
-    // What knows of them in the vault: all of it, some or none.
-    void take_back_notes(const MachineId& machine);
+    // The vault is out for a while: what the machine writes is in caches, and nowhere else.
+    void fill_caches(Machine& machine);
+    // What knows of them in the vault: all of it, some or none. False: all of it is left.
+    bool take_back_notes(const MachineId& machine);
     std::optional<Tampering> choose_for_servers(Machine& machine);
     void look(const Tampering& tampering);
     void look_without_witness(Machine& machine);
-    void meet(const Tampering& tampering, Machine& machine);
+    using Seen = std::pair<std::uint64_t, Sha256>;  // The newest commit that an agent was told of.
+    void meet(const Tampering& tampering, Machine& machine, const Seen& seen);
     // Its own, of `machine`, in the containers of what servers only ever add to.
     [[nodiscard]] std::map<blob::BlobName, ByteVector> kept_of(const MachineId& machine) const;
     void put_back(const fakes::MemoryVault::Copy& copy);

@@ -85,6 +85,10 @@ void spoil_open(const World& world, upload::OpenCommand& open) {
         open.open.witness_number = 0;
         open.server_witness = {};
     }
+    if (world.mutant == Mutant::witness_forgotten &&
+        open.open.witness_number <= open.server_witness.number) {
+        open.open.witness_number = 0;
+    }
 }
 
 std::unique_ptr<Random> make_agent_random(const World& world, Random& own) {

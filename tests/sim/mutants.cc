@@ -80,6 +80,9 @@ constexpr std::array rows{
               "the collector writes its note beside the old one first, and leaves that", 300},
     MutantRow{Mutant::manifests_kept, "manifests-kept",
               "the collector takes manifests for gone that it did not delete", 300},
+    MutantRow{Mutant::witness_forgotten, "witness-forgotten",
+              "what an agent has seen counts only while it is newer than what its server has",
+              4000},
 };
 
 }  // namespace

@@ -47,6 +47,7 @@ enum class Mutant : std::uint8_t {
     wrap_nonce_fixed,
     note_left_beside,
     manifests_kept,
+    witness_forgotten,
 };
 
 struct MutantRow {

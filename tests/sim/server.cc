@@ -199,6 +199,7 @@ void Server::tend() {
             world_.event("server.start_failed " + to_string(started.error()), index_);
             world_.trace.count("seen.start_failed");
             ++failed_starts_;
+            start_refused_ = started.error().code;
             process_->kill();
             storage_->kill();
             restart_at_ = world_.clock.boot() + ns_per_s;
@@ -207,6 +208,7 @@ void Server::tend() {
         }
         log_ended_ = false;
         let_writes_stray();
+        start_refused_.reset();
         world_.event("server.start", index_);
         world_.trace.count("restarts");
     }

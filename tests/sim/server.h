@@ -35,6 +35,10 @@ public:
     [[nodiscard]] Nanos wakes_at() const noexcept { return std::max(paused_until_, restart_at_); }
     [[nodiscard]] Process* process() noexcept { return up() ? process_.get() : nullptr; }
     [[nodiscard]] fakes::SimStorage& storage() noexcept { return *storage_; }
+    // Its state directory is put back to the day before it met any machine.
+    void forget_witnesses() noexcept { state_.witnesses.clear(); }
+    // What it told people when it did not start, the last time that it tried.
+    [[nodiscard]] std::optional<Errc> start_refused() const noexcept { return start_refused_; }
     // It has told an agent where it stands.
     void welcomed();
     // When its power goes, if that is settled.
@@ -64,6 +68,7 @@ private:
     std::unique_ptr<Process> process_;
     Nanos restart_at_{}, paused_until_{}, next_tick_{};
     std::optional<Nanos> cut_at_;
+    std::optional<Errc> start_refused_;
     bool restarted_ = false;  // And has not told anybody since.
     bool strike_cuts_power_ = false, strike_is_second_ = false;
     unsigned failed_starts_ = 0;

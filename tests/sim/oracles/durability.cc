@@ -37,7 +37,7 @@ void DurabilityOracle::on_committed(std::size_t server, const pipeline::Committe
     for (const pipeline::Committed::Disk& disk : committed.disks) {
         // By itself: one that slept through a takeover still tells what it published before.
         Seq& known = told_[{server, {committed.machine, disk.disk, disk.generation}}];
-        if (disk.committed < known) {
+        if (disk.committed < known && !taken_back_) {
             complain_("durability", "COMMITTED of " + to_string(disk.disk) + " went back from " +
                                         std::to_string(raw(known)) + " to " +
                                         std::to_string(raw(disk.committed)));

@@ -33,6 +33,9 @@ public:
     void on_cloned(std::size_t original, std::size_t copy);
     // For good: what it had acknowledged is the agents' again, what was committed the vault's.
     void on_lost(std::size_t server);
+    // An adversary has put chains back to what they were once: what a server commits from here on,
+    // before an agent is heard, is less than what it had. That no agent is told so still holds.
+    void on_taken_back() noexcept { taken_back_ = true; }
     // The process has come back.
     void on_recovered(std::size_t server, const cache::Spool& spool, DeviceState device);
 
@@ -46,6 +49,7 @@ private:
     };
     using Key = std::pair<std::size_t, pipeline::StreamKey>;
     Complain complain_;
+    bool taken_back_ = false;
     std::map<Key, Acked> acked_;
     std::map<pipeline::StreamKey, Seq> committed_;
     std::map<std::pair<MachineId, DiskId>, Generation> opened_;  // The newest, by any server.

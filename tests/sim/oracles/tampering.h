@@ -27,6 +27,7 @@ struct Tampering {
     Harm harm{};
     blob::Container container{};          // Of the victims.
     std::vector<blob::BlobName> victims;  // Empty: everything.
+    bool unknown_there = false;  // Nothing in the vault knows better: only who has seen it.
     [[nodiscard]] std::string text() const;
     // Whether it can be seen by whoever reads this machine.
     [[nodiscard]] bool touches(const MachineId& machine) const;
@@ -48,7 +49,8 @@ public:
     // That reader reads a point: it is right, wrong (which others tell), or refused.
     void on_read(const Tampering& tampering, const Result<bool>& point);
     // The servers came upon it. `written`: of the machine's manifests and keys, what is not as it
-    // was left by the adversary; `told`: what people and agents were told.
+    // was left by the adversary, which may be something if only the agent knows better, who is
+    // heard when he says HELLO; `told`: what he was told.
     void on_met(const Tampering& tampering, const std::vector<blob::BlobName>& written,
                 const std::vector<Errc>& told);
 

@@ -54,6 +54,12 @@ void FencingOracle::on_committed(const pipeline::Committed& committed) {
     }
 }
 
+void FencingOracle::on_taken_back(const std::function<bool(const blob::BlobName&)>& is_there) {
+    std::erase_if(told_, [&](const auto& entry) {
+        return !is_there(vault::manifest_blob(entry.first.first, entry.first.second));
+    });
+}
+
 void FencingOracle::check(
     const std::function<std::optional<ByteVector>(const blob::BlobName&)>& bytes_of) {
     for (const auto& [key, hash] : told_) {

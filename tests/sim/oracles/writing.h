@@ -31,6 +31,9 @@ public:
     void on_put(const blob::PutRequest& request, const Sha256& content);
     void on_committed(const pipeline::Committed& committed);
     void on_remove(const blob::BlobName& name) { content_.erase(name); }
+    // An adversary has taken the newest manifests, and what knew of them: a server that has not
+    // seen them gives their numbers again, until an agent is heard. `is_there`: what is left.
+    void on_taken_back(const std::function<bool(const blob::BlobName&)>& is_there);
     // Each object's first content, if it is still there, must be its last.
     void check(const std::function<std::optional<ByteVector>(const blob::BlobName&)>& bytes_of);
     Looks names = 0, manifests = 0;

@@ -2,8 +2,7 @@
 // Thread-safety: free functions.
 #pragma once
 
-#include "base/bytes.h"
-
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -27,9 +26,5 @@ struct FileMark {
 // Of the file at `path` as it is. nullopt: no regular file is there (a link is none).
 std::optional<FileMark> mark_of(const std::string& path);
 std::optional<FileMark> mark_before_name(const std::string& path);
-
-// The stored form: 25 bytes, RECORDS.md. Errors: format_unsupported, and those of `in`.
-void put_file_mark(ByteAppender& out, const FileMark& mark);
-Result<FileMark> take_file_mark(ByteReader& in);
 
 }  // namespace cw::appliance

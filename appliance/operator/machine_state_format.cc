@@ -32,6 +32,27 @@ std::string_view cut(std::string_view text, std::size_t max) {
     return text.substr(0, std::min(text.size(), max));
 }
 
+void put_mark(ByteAppender& out, const FileMark& mark) {
+    out.u64(mark.device);
+    out.u64(mark.inode);
+    out.u64(static_cast<std::uint64_t>(mark.time_ns));
+    out.u8(mark.named ? 1 : 0);
+}
+
+Result<FileMark> take_mark(ByteReader& in) {
+    FileMark mark;
+    CW_TRY_ASSIGN(mark.device, in.u64());
+    CW_TRY_ASSIGN(mark.inode, in.u64());
+    CW_TRY_ASSIGN(const std::uint64_t time, in.u64());
+    mark.time_ns = static_cast<std::int64_t>(time);
+    CW_TRY_ASSIGN(const std::uint8_t named, in.u8());
+    if (named > 1) {
+        return fail(Errc::format_unsupported, "a file's mark of kind " + std::to_string(named));
+    }
+    mark.named = named == 1;
+    return mark;
+}
+
 void put_job(ByteAppender& out, const Job& job) {
     out.bytes(job.id.bytes);
     out.u8(raw(job.verb));
@@ -54,7 +75,7 @@ void put_job(ByteAppender& out, const Job& job) {
     out.text16(job.plan_run);
     out.u16(static_cast<std::uint16_t>(job.whole.size()));
     for (const FileMark& mark : job.whole) {
-        put_file_mark(out, mark);
+        put_mark(out, mark);
     }
 }
 
@@ -67,7 +88,7 @@ Result<void> take_job_facts(ByteReader& in, Job& job) {
         return fail(Errc::object_corrupt, std::to_string(marks) + " files of a job");
     }
     for (std::uint16_t i = 0; i < marks; ++i) {
-        CW_TRY_ASSIGN(const FileMark mark, take_file_mark(in));
+        CW_TRY_ASSIGN(const FileMark mark, take_mark(in));
         job.whole.push_back(mark);
     }
     return {};

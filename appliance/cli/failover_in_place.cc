@@ -240,29 +240,36 @@ void print_switched(Cli& cli, const std::string& machine, const vault::PointEntr
         state.c_str(), machine.c_str(), machine.c_str());
 }
 
-// Where somebody has made a target a point, the newest that all of them can become may be far from
-// the newest that there is: nobody is to be brought back there without having said so. A failover
-// that is said again goes on.
-// Errors: transition_refused.
-Result<void> check_chosen(Cli& cli, const OpenedCatalog& opened, MachineRecords& records,
-                          const vault::PointEntry& point) {
-    CW_TRY_ASSIGN(const MachineRecord stored, records.load(opened.catalog->machine()));
-    const MachineRecord record = as_it_stands(stored, cli.seams.clock->wall());
-    CW_TRY_ASSIGN(const auto half, half_failover(opened, record));
-    if (!half || record.state != MachineState::protected_) {
-        return {};
+// Whether the failover in place in force, or one that is said again, is at this point.
+bool is_at(const MachineRecord& record, const PointId& point) {
+    if (record.targets_made > 0 && record.point == point) {
+        return true;
     }
     const auto last = std::find_if(record.jobs.rbegin(), record.jobs.rend(), [](const Job& job) {
-        return job.verb == Verb::failover || job.verb == Verb::undo;
+        return job.in_place || job.verb == Verb::undo;
     });
-    if (last != record.jobs.rend() && last->verb == Verb::failover && last->point == point.id) {
+    return last != record.jobs.rend() && last->in_place && last->point == point;
+}
+
+// Where somebody has made a target a point, the newest that all of them can become may be far from
+// the newest that there is: nobody is to be brought back there without having said so.
+// Errors: transition_refused; those of Site::switched_targets().
+Result<void> check_chosen(Cli& cli, const OpenedCatalog& opened, MachineRecords& records,
+                          const PointId& point) {
+    const std::string machine = to_string(opened.catalog->machine());
+    CW_TRY_ASSIGN(const auto switched, opened.site->switched_targets(opened.catalog->machine()));
+    CW_TRY_ASSIGN(const MachineRecord stored, records.load(opened.catalog->machine()));
+    if (switched.empty() || is_at(as_it_stands(stored, cli.seams.clock->wall()), point)) {
         return {};
     }
+    const SwitchedTarget& first = switched.front();
     return std::unexpected(
         Error{Errc::transition_refused,
-              "failover: " + half->what + ": say --point. " + half->targets.front().path + " is " +
-                  half->targets.front().phase + ", point " + to_string(half->targets.front().point),
-              half->next});
+              "failover: " + first.path + " is " + first.phase + ", point " +
+                  to_string(first.point) + ", and no failover has chosen that: say --point",
+              "causeway failover " + machine + " --point " + to_string(first.point) +
+                  ", which brings the machine back there; or causeway target cancel " + machine +
+                  " DISK for each such target makes it a target again"});
 }
 
 }  // namespace
@@ -273,13 +280,14 @@ Result<void> target_failover(Cli& cli, const OpenedCatalog& opened, const vault:
     CW_TRY_ASSIGN(std::string socket, cli.socket_path());
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));
     if (!named) {
-        CW_TRY(check_chosen(cli, opened, *records, point));
+        CW_TRY(check_chosen(cli, opened, *records, point.id));
     }
     CW_TRY_ASSIGN(const auto job, ShownJob::begin(cli, *records,
                                                   {.machine = opened.catalog->machine(),
                                                    .verb = Verb::failover,
                                                    .point = point.id,
-                                                   .point_time = point.source_time},
+                                                   .point_time = point.source_time,
+                                                   .in_place = true},
                                                   "switched"));
     stop_on_signals();  // From here on there is something to tell.
     FailoverInPlace work(cli, machine, point, std::move(socket));

@@ -127,6 +127,13 @@ Result<void> check_usage(const FailoverOptions& options, bool master_target) {
     if (!master_target && !placed) {
         return fail(Errc::usage, "--output or --output-dir is required");
     }
+    const bool as_files = !options.from.disk.empty() || options.force || options.verify ||
+                          options.format != RestoreOptions{}.format;
+    if (!placed && as_files) {
+        return fail(Errc::usage,
+                    "--disk, --format, --force and --verify are of what is written to --output or "
+                    "--output-dir; without these every target of the machine becomes the point");
+    }
     if (options.planned && options.from.point != "latest") {
         return fail(Errc::usage, "a planned failover loses nothing: it takes the latest point");
     }

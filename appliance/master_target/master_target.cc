@@ -45,6 +45,10 @@ Result<DiskId> disk_of(Disk& disk, const TargetStatus& target) {
     return state.disk;
 }
 
+bool is_damage(Errc code) {
+    return code == Errc::object_corrupt || code == Errc::format_unsupported;
+}
+
 }  // namespace
 
 std::unique_ptr<Terminal> make_master_target(const config::Settings& settings,
@@ -54,7 +58,13 @@ std::unique_ptr<Terminal> make_master_target(const config::Settings& settings,
 
 // Nothing transforms or uploads: whatever is left is the door's.
 Result<pipeline::MemoryPlan> MasterTarget::plan(pipeline::BudgetNeeds needs) {
-    CW_TRY(make_site_records(settings_, context_.seams));
+    if (const auto made = make_site_records(settings_, context_.seams); !made) {
+        // What operators chose is not needed to take a machine's writes.
+        if (!is_damage(made.error().code)) {
+            return std::unexpected(made.error());
+        }
+        context_.conditions.raise(made.error().code, "records", made.error().detail);
+    }
     CW_TRY(orders_.load());
     const std::uint64_t connections = needs.ingest_connections * needs.connection_bytes;
     const std::uint64_t readback = VolumeStage::readback_slabs_min * pipeline::slab_bytes;

@@ -20,7 +20,8 @@ std::string first_line(const std::string& path) {
     return line;
 }
 
-// Field 22 of /proc/PID/stat; 0: there is no such process. The name in field 2 may hold anything.
+// Field 22 of /proc/PID/stat; 0: there is no such process, or it has ended and nobody has asked how
+// (field 3). The name in field 2 may hold anything.
 std::uint64_t start_of(std::uint64_t pid) {
     const std::string line = first_line("/proc/" + std::to_string(pid) + "/stat");
     const auto name_end = line.rfind(')');
@@ -29,8 +30,12 @@ std::uint64_t start_of(std::uint64_t pid) {
     }
     std::istringstream fields(line.substr(name_end + 1));
     std::string field;
-    constexpr int from_name_to_start = 20;
-    for (int i = 0; i < from_name_to_start; ++i) {
+    fields >> field;
+    if (field == "Z" || field == "X") {
+        return 0;
+    }
+    constexpr int from_state_to_start = 19;
+    for (int i = 0; i < from_state_to_start; ++i) {
         fields >> field;
     }
     return std::strtoull(field.c_str(), nullptr, 10);
@@ -83,6 +88,7 @@ Result<JobRun> JobRun::begin(MachineRecords& records, Clock& clock, Random& rand
     job.point_time = request.point_time;
     job.detail = request.detail;
     job.plan_run = request.plan_run.substr(0, plan_run_max);
+    job.in_place = request.in_place;
     JobRun run(records, clock, request.machine, job.id);
     CW_TRY_ASSIGN(run.record_, records.update(request.machine, [&](MachineRecord& record) {
         job.started = job.updated = clock.wall();
@@ -107,7 +113,7 @@ void JobRun::note(const std::string& step, std::uint64_t done, std::uint64_t tot
             return fail(Errc::transition_refused, "the job is not running");
         }
         job->updated = clock_->wall();
-        job->step = step.substr(0, job_text_max);
+        job->step = cut_text(step);
         job->done = done;
         job->total = total;
         return {};

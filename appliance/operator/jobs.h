@@ -25,7 +25,8 @@ struct JobRequest {
     PointId point = {};  // Nil: not known yet.
     WallMicros point_time = {};
     std::string detail = {};    // What it is to make, for people.
-    std::string plan_run = {};  // As Job has it.
+    std::string plan_run = {};  // As Job has them.
+    bool in_place = false;
 };
 
 // One running job. A JobRun that is destroyed without an end leaves a job that the next one finds

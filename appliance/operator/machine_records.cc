@@ -32,9 +32,9 @@ Result<Loaded> load_of(blob::BlobStore& store, const vault::VaultIdentity& vault
     }
     Error error = loaded.error();
     if (error.code == Errc::object_corrupt) {
-        error.detail = to_string(name) + ": " + error.detail +
-                       "; it holds what operators chose, no data: remove it to begin anew, or "
-                       "use causeway export";
+        error.detail =
+            to_string(name) + ": " + error.detail + "; it holds what operators chose, no data";
+        error.next = "remove that object to begin anew; causeway export needs none of it";
     } else if (error.code == Errc::format_unsupported) {
         error.detail = to_string(name) + ": " + error.detail;
     }

@@ -50,6 +50,15 @@ std::string allowed_text(MachineState state) {
     return out.empty() ? "nothing" : out;
 }
 
+// Past the commit of a failover.
+std::string way_on(MachineState state) {
+    if (state == reprotected) {
+        return "go on with failback, or with commit: then it stays where it runs now";
+    }
+    return state == failed_back ? "the machine is back: go on with commit"
+                                : "go on with reprotect or failback";
+}
+
 std::string why_not(const MachineRecord& record, Verb verb) {
     const MachineState state = record.state;
     if (record.returned.half()) {
@@ -57,8 +66,8 @@ std::string why_not(const MachineRecord& record, Verb verb) {
                "; go on with `causeway failback MACHINE --disk DISK --target PATH` for each, or "
                "give it up with `causeway failback MACHINE --cancel`";
     }
-    if (verb == Verb::failover && state != failed_over) {
-        return "a failover was committed; go on with reprotect or failback";
+    if (verb == Verb::failover) {
+        return "a failover was committed; " + way_on(state);
     }
     if (verb == Verb::commit) {
         return "there is no failover or failback to commit";
@@ -67,15 +76,11 @@ std::string why_not(const MachineRecord& record, Verb verb) {
         return "there is no failover that could be given up";
     }
     if (verb == Verb::reprotect) {
-        return "only a committed failover is reprotected";
+        return state == protected_ || state == failed_over
+                   ? "only a committed failover is reprotected"
+                   : way_on(state);
     }
     return "first commit the failover, or give it up: causeway undo-failover MACHINE";
-}
-
-void cut(std::string& text) {
-    if (text.size() > job_text_max) {
-        text.resize(job_text_max);
-    }
 }
 
 void undo_state(MachineRecord& record) {
@@ -130,12 +135,23 @@ Result<void> check_nobody_works(const MachineRecord& record, Verb wanted) {
                     ") is at work; allowed now: drill");
 }
 
-void make_room(std::vector<Job>& jobs) {
+// What a later verb goes by is not in drills. Errors: transition_refused (all of them run).
+Result<void> make_room(std::vector<Job>& jobs) {
+    const auto has_ended = [](const Job& job) { return job.state != JobState::running; };
     while (jobs.size() >= jobs_max) {
-        const auto ended =
-            std::ranges::find_if(jobs, [](const Job& j) { return j.state != JobState::running; });
-        jobs.erase(ended == jobs.end() ? jobs.begin() : ended);
+        auto least = std::ranges::find_if(
+            jobs, [&](const Job& job) { return has_ended(job) && job.verb == Verb::drill; });
+        if (least == jobs.end()) {
+            least = std::ranges::find_if(jobs, has_ended);
+        }
+        if (least == jobs.end()) {
+            return fail(Errc::transition_refused, std::to_string(jobs.size()) +
+                                                      " jobs of this machine run already; wait "
+                                                      "for one to end");
+        }
+        jobs.erase(least);
     }
+    return {};
 }
 
 }  // namespace
@@ -201,16 +217,16 @@ Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& al
                                                   "; allowed now: " + allowed_text(record.state));
     }
     CW_TRY(check_same_point(record, job));
+    CW_TRY(make_room(record.jobs));
     if (job.verb != Verb::drill) {
         record.before = record.state;
         record.point_before = record.point;
         record.point_time_before = record.point_time;
         record.state = transition->during;
     }
-    make_room(record.jobs);
     record.jobs.push_back(job);
     record.jobs.back().state = JobState::running;
-    cut(record.jobs.back().detail);
+    record.jobs.back().detail = cut_text(job.detail);
     return {};
 }
 
@@ -250,8 +266,8 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
     job->state = end.state;
     job->updated = end.at;
     job->error = end.error;
-    job->detail = end.detail.substr(0, job_text_max);
-    job->advice = end.advice.substr(0, job_text_max);
+    job->detail = cut_text(end.detail);
+    job->advice = cut_text(end.advice);
     if (!end.point.is_nil()) {
         job->point = end.point;
         job->point_time = end.point_time;
@@ -294,6 +310,17 @@ Result<void> end_job(MachineRecord& record, const JobId& id, const JobEnd& end) 
     return {};
 }
 
+std::string_view cut_text(std::string_view text, std::size_t max) noexcept {
+    if (text.size() <= max) {
+        return text;
+    }
+    constexpr unsigned char kind_bits = 0xC0, continues = 0x80;
+    while (max > 0 && (static_cast<unsigned char>(text[max]) & kind_bits) == continues) {
+        --max;
+    }
+    return text.substr(0, max);
+}
+
 std::string_view name_of(MachineState state) noexcept {
     switch (state) {
         case protected_:
@@ -329,7 +356,7 @@ std::string_view name_of(Verb verb) noexcept {
         case Verb::drill:
             return "drill";
         case Verb::undo:
-            return "undo";
+            return "undo-failover";
     }
     return "";
 }

@@ -86,6 +86,7 @@ struct Job {
     // Of failovers only.
     std::string plan_run;         // name_of_tries() of what it is a step of; empty: of none.
     std::vector<FileMark> whole;  // The files that it has finished, at most marks_max.
+    bool in_place = false;        // At a second site: it makes the targets the point.
 };
 
 struct MachineRecord {
@@ -112,9 +113,13 @@ struct MachineRecord {
     [[nodiscard]] Job* find(const JobId& job) noexcept;
 };
 inline constexpr std::size_t jobs_max = 32;
-inline constexpr std::size_t job_text_max = 1024;  // Longer texts are cut when they are set.
-inline constexpr std::size_t plan_run_max = 64;    // name_of_tries() is 37 bytes at most.
+// Longer texts are cut when they are set: with cut_text().
+inline constexpr std::size_t job_text_max = 1024;
+inline constexpr std::size_t plan_run_max = 64;  // name_of_tries() is 37 bytes at most.
 inline constexpr std::size_t marks_max = returned_disks_max;
+
+// The beginning of `text`, of at most `max` bytes and with no part of a UTF-8 character at its end.
+std::string_view cut_text(std::string_view text, std::size_t max = job_text_max) noexcept;
 
 // Whether the process that runs a job still lives.
 using JobAlive = std::function<bool(const Job&)>;
@@ -124,9 +129,10 @@ using JobAlive = std::function<bool(const Job&)>;
 MachineRecord settled(MachineRecord record, const JobAlive& alive);
 
 // Enters `job` (its verb says what) as running and moves the state. A dead job that stands in the
-// way is marked interrupted and its state undone first. Doing it twice is doing it once.
-// Errors: transition_refused, with the reason and what is allowed; also of a failback to another
-// point than some disks already have.
+// way is marked interrupted and its state undone first. Doing it twice is doing it once. Of more
+// than jobs_max jobs the oldest drill that has ended is forgotten, or the oldest other job that
+// has. Errors: transition_refused, with the reason and what is allowed; also of a failback to
+// another point than some disks already have, and of a job too many.
 Result<void> begin_job(MachineRecord& record, const Job& job, const JobAlive& alive);
 
 // What a running failback is about to do to a disk of `wanted`'s point, or has done; `wanted` has

@@ -28,10 +28,6 @@ Result<MachineState> take_state(ByteReader& in) {
     return MachineState{value};
 }
 
-std::string_view cut(std::string_view text, std::size_t max) {
-    return text.substr(0, std::min(text.size(), max));
-}
-
 void put_mark(ByteAppender& out, const FileMark& mark) {
     out.u64(mark.device);
     out.u64(mark.inode);
@@ -60,19 +56,20 @@ void put_job(ByteAppender& out, const Job& job) {
     out.bytes(job.holder.host);
     out.u64(job.holder.pid);
     out.u64(job.holder.started);
-    out.text16(cut(job.holder.host_name, host_name_max));
+    out.text16(cut_text(job.holder.host_name, host_name_max));
     put_time(out, job.started);
     put_time(out, job.updated);
     out.bytes(job.point.bytes);
     put_time(out, job.point_time);
-    out.text16(cut(job.step, job_text_max));
+    out.text16(cut_text(job.step));
     out.u64(job.done);
     out.u64(job.total);
     out.u16(job.error);
-    out.text16(cut(job.detail, job_text_max));
-    out.text16(cut(job.advice, job_text_max));
+    out.text16(cut_text(job.detail));
+    out.text16(cut_text(job.advice));
     CW_ASSERT(job.plan_run.size() <= plan_run_max && job.whole.size() <= marks_max);
     out.text16(job.plan_run);
+    out.u8(job.in_place ? 1 : 0);
     out.u16(static_cast<std::uint16_t>(job.whole.size()));
     for (const FileMark& mark : job.whole) {
         put_mark(out, mark);
@@ -83,6 +80,11 @@ void put_job(ByteAppender& out, const Job& job) {
 Result<void> take_job_facts(ByteReader& in, Job& job) {
     CW_TRY_ASSIGN(job.advice, in.text16(job_text_max));
     CW_TRY_ASSIGN(job.plan_run, in.text16(plan_run_max));
+    CW_TRY_ASSIGN(const std::uint8_t in_place, in.u8());
+    if (in_place > 1) {
+        return fail(Errc::format_unsupported, "a failover of kind " + std::to_string(in_place));
+    }
+    job.in_place = in_place == 1;
     CW_TRY_ASSIGN(const std::uint16_t marks, in.u16());
     if (marks > marks_max) {
         return fail(Errc::object_corrupt, std::to_string(marks) + " files of a job");

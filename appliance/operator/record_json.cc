@@ -34,8 +34,8 @@ bool is_followed(const Job& job, const MachineRecord& record) {
 
 // Of an interrupted job: the command that goes on, or begins again.
 std::string next_of(Verb verb, const MachineId& machine) {
-    const std::string name(verb == Verb::undo ? "undo-failover" : name_of(verb));
-    return "causeway " + name + " " + to_string(machine) + " …, as it was said before";
+    return "causeway " + std::string(name_of(verb)) + " " + to_string(machine) +
+           " …, as it was said before";
 }
 
 json returned_json(const ReturnedDisks& returned) {

@@ -13,6 +13,13 @@ std::string undo_path(const std::string& directory, std::uint64_t number) {
 
 // What is left of the points once a target was told to become one is not read.
 Result<void> check_collecting(const VolumeState& state) {
+    if (state.phase == Phase::done) {
+        return std::unexpected(
+            Error{Errc::target_switching,
+                  state.target_path + " is one point: there is nothing to be read from it any more",
+                  "causeway undo-failover MACHINE, or causeway target cancel MACHINE DISK, makes "
+                  "it a target again"});
+    }
     if (state.phase != Phase::collecting) {
         return fail(Errc::target_switching, state.target_path + " is " +
                                                 std::string(name_of(state.phase)) +

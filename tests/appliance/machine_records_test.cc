@@ -5,8 +5,13 @@
 #include "appliance/operator/record_json.h"
 #include "tests/recovery/world.h"
 
+#include <csignal>
+#include <tuple>
+
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
@@ -147,7 +152,32 @@ TEST_F(MachineRecordsTest, AForgedOrForeignRecordIsRefused) {
     // It names itself and the way on: nobody needs it to recover.
     EXPECT_NE(foreign.error().detail.find(to_string(machine_record_blob(other))),
               std::string::npos);
-    EXPECT_NE(foreign.error().detail.find("causeway export"), std::string::npos);
+    EXPECT_NE(foreign.error().next.find("causeway export"), std::string::npos);
+}
+
+// Its parent has not asked yet how it ended.
+TEST_F(MachineRecordsTest, AJobOfAZombieIsNotAlive) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const std::uint64_t started = this_holder().started;
+        std::ignore = ::write(ends[1], &started, sizeof started);
+        ::_exit(0);
+    }
+    ASSERT_GT(child, 0);
+    Job job;
+    job.holder = this_holder();
+    job.holder.pid = static_cast<std::uint64_t>(child);
+    EXPECT_EQ(::read(ends[0], &job.holder.started, sizeof job.holder.started),
+              static_cast<ssize_t>(sizeof job.holder.started));
+    siginfo_t ended{};
+    ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);
+    EXPECT_NE(job.holder.started, 0U);
+    EXPECT_FALSE(job_alive(job, this_holder(), WallMicros{}));
+    ::waitpid(child, nullptr, 0);
+    ::close(ends[0]);
+    ::close(ends[1]);
 }
 
 TEST_F(MachineRecordsTest, AJobOfADeadProcessIsNotAlive) {

@@ -18,6 +18,7 @@ namespace cw::appliance {
 namespace {
 
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::Pair;
 using testing::UnorderedElementsAre;
 
@@ -148,8 +149,8 @@ TEST_F(OperatorTest, AMachineWhoseRecordCannotBeReadIsNamedAndHidesNoOther) {
     MachineRecords records(*world_.store, world_.rig.vault, world_.new_signer());
     ASSERT_TRUE(JobRun::begin(records, world_.clock, *world_.random,
                               {.machine = damaged, .verb = Verb::drill}));
-    const auto told = [&] {
-        proofs.look({damaged, other}, records, 1, WallMicros{10});
+    const auto told = [&](std::int64_t limit_us = 1) {
+        proofs.look({damaged, other}, records, limit_us, WallMicros{10});
         std::map<std::string, Errc> out;
         for (const Condition& condition : conditions.list()) {
             out.emplace(condition.subject, condition.code);
@@ -160,6 +161,7 @@ TEST_F(OperatorTest, AMachineWhoseRecordCannotBeReadIsNamedAndHidesNoOther) {
     EXPECT_THAT(told(), UnorderedElementsAre(
                             Pair("state of machine " + to_string(damaged), Errc::object_corrupt),
                             Pair("machine " + to_string(other), Errc::proof_overdue)));
+    EXPECT_THAT(told(0), IsEmpty());  // Nobody looks again.
     ASSERT_TRUE(world_.memory.flip_bit(machine_record_blob(damaged), 99));
     EXPECT_THAT(told(),
                 UnorderedElementsAre(Pair("machine " + to_string(damaged), Errc::proof_overdue),

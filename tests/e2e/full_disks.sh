@@ -89,4 +89,8 @@ done
 check "with a damaged key of its records it starts: what it takes needs none" demo_start_server
 check "a verb that needs them says so" exit_code_is 1 cli machines "$demo_machine"
 check "by the key's own name" said "KEY_UNAVAILABLE.*next: put $records/state/records.kek back"
+kill "$demo_server_pid"; wait "$demo_server_pid"
+: >"$records/state/records/keys/vault"
+check "with its records damaged it starts as well" demo_start_server
+check "and says what is damaged" eval 'cli status | says "OBJECT_CORRUPT.*records"'
 cases_end

@@ -317,8 +317,19 @@ check "a target is made a point" exit_code_is 0 cli target switch "$demo_machine
 wait_for 180 "the switch" phase_is done
 check "a failover that names no point is refused" refused failover "$demo_machine"
 check "and told which point it would be, and how to say so" \
-    said "say --point. $demo/target.img is done, point $chosen; next: causeway failover $demo_machine --point $chosen"
+    said "$demo/target.img is done, point $chosen, and no failover has chosen that: say --point; next: causeway failover $demo_machine --point $chosen"
 check "the machine is protected" state_is protected
+check "one to files finds nothing that can be read" exit_code_is 3 cli failover "$demo_machine" --output "$demo/switched.img"
+check "and says how that ends" said "TARGET_SWITCHING.*next: causeway undo-failover MACHINE, or causeway target cancel"
+check "that it was tried chooses nothing" refused failover "$demo_machine" --point latest
+check "it is given up" exit_code_is 0 cli target cancel "$demo_machine" disk
+collect_again
+check "a failover to a file" exit_code_is 0 cli failover "$demo_machine" --output "$demo/files.img"
+check "the options of files are of no use in place" exit_code_is 2 cli failover "$demo_machine" --disk disk
+chosen=$(cli points "$demo_machine" | tail -n 1 | cut -d ' ' -f 1)
+check "then a target is made a point" exit_code_is 0 cli target switch "$demo_machine" disk --point "$chosen"
+wait_for 180 "the switch" phase_is done
+check "no failover in place has chosen that either" refused failover "$demo_machine"
 check "named, it is brought back" exit_code_is 0 cli failover "$demo_machine" --point "$chosen"
 check "and the machine is failed over" state_is failed-over
 check "jobs tell all of it" eval '[ "$(cli --json jobs | grep -c "\"verb\"")" -ge 10 ]'

@@ -246,9 +246,18 @@ bool is_at(const MachineRecord& record, const PointId& point) {
         return true;
     }
     const auto last = std::find_if(record.jobs.rbegin(), record.jobs.rend(), [](const Job& job) {
-        return job.in_place || job.verb == Verb::undo;
+        return job.in_place || job.verb == Verb::undo ||
+               (job.verb == Verb::failover && job.state == JobState::succeeded);
     });
     return last != record.jobs.rend() && last->in_place && last->point == point;
+}
+
+// Whether a failover is refused whatever its point: begin_job() says why.
+bool is_refused(const MachineRecord& record) {
+    return !transition_of(record.state, Verb::failover) ||
+           std::ranges::any_of(record.jobs, [](const Job& job) {
+               return job.verb != Verb::drill && job.state == JobState::running;
+           });
 }
 
 // Where somebody has made a target a point, the newest that all of them can become may be far from
@@ -259,17 +268,18 @@ Result<void> check_chosen(Cli& cli, const OpenedCatalog& opened, MachineRecords&
     const std::string machine = to_string(opened.catalog->machine());
     CW_TRY_ASSIGN(const auto switched, opened.site->switched_targets(opened.catalog->machine()));
     CW_TRY_ASSIGN(const MachineRecord stored, records.load(opened.catalog->machine()));
-    if (switched.empty() || is_at(as_it_stands(stored, cli.seams.clock->wall()), point)) {
+    const MachineRecord record = as_it_stands(stored, cli.seams.clock->wall());
+    if (switched.empty() || is_refused(record) || is_at(record, point)) {
         return {};
     }
     const SwitchedTarget& first = switched.front();
-    return std::unexpected(
-        Error{Errc::transition_refused,
-              "failover: " + first.path + " is " + first.phase + ", point " +
-                  to_string(first.point) + ", and no failover has chosen that: say --point",
-              "causeway failover " + machine + " --point " + to_string(first.point) +
-                  ", which brings the machine back there; or causeway target cancel " + machine +
-                  " DISK for each such target makes it a target again"});
+    return std::unexpected(Error{
+        Errc::transition_refused,
+        "failover: " + first.path + " is " + first.phase + ", point " + to_string(first.point) +
+            ", and no failover in place on record has chosen that: say --point POINT",
+        "causeway failover " + machine + " --point " + to_string(first.point) +
+            ", which brings the machine back there; or causeway target cancel " + machine +
+            " DISK for each such target makes it a target again"});
 }
 
 }  // namespace

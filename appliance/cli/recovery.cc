@@ -216,6 +216,11 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
     return done;
 }
 
+// Whether `which` can mean this point alone: neither a time nor the newest of a kind is a name.
+bool is_named(const std::string& which, const vault::PointEntry& point) {
+    return to_string(point.id).starts_with(which) || which.starts_with("group:");
+}
+
 Result<void> failover(Cli& cli, const FailoverOptions& options) {
     CW_TRY(arm_crash_point_from_environment());
     CW_TRY_ASSIGN(const bool master_target, is_master_target(cli));
@@ -224,7 +229,7 @@ Result<void> failover(Cli& cli, const FailoverOptions& options) {
                   options.planned ? open_planned(cli, options) : open_catalog(cli, options.from));
     CW_TRY_ASSIGN(const auto* point, find_point(opened, options.from.point));
     if (options.outputs.empty() && options.directory.empty()) {
-        return target_failover(cli, opened, *point, options.from.point != "latest");
+        return target_failover(cli, opened, *point, is_named(options.from.point, *point));
     }
     CW_TRY_ASSIGN(const auto outputs, outputs_of(options, *opened.catalog, *point));
     CW_TRY_ASSIGN(const auto records, open_records(cli, opened));

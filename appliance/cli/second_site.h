@@ -15,8 +15,8 @@ namespace cw::appliance {
 Result<void> target_verify(Cli& cli, const std::string& machine);
 
 // Every target of the machine becomes the point, in place; returns when they are. Said again, it
-// goes on with what was begun. `named`: whether the point was, by whoever says this; else it is the
-// newest that every target can become.
+// goes on with what was begun. `named`: whether whoever says this has said which point; else it is
+// what every target can become of the newest, or of those before a time.
 // Errors: target_switching (another point was chosen), and what refuses or stops a target;
 // transition_refused (by the machine's state; a target was given up meanwhile; or the point is not
 // named, and a target is one that no failover has chosen); cancelled (a signal: the targets become

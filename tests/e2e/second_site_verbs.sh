@@ -317,7 +317,7 @@ check "a target is made a point" exit_code_is 0 cli target switch "$demo_machine
 wait_for 180 "the switch" phase_is done
 check "a failover that names no point is refused" refused failover "$demo_machine"
 check "and told which point it would be, and how to say so" \
-    said "$demo/target.img is done, point $chosen, and no failover has chosen that: say --point; next: causeway failover $demo_machine --point $chosen"
+    said "$demo/target.img is done, point $chosen, and no failover in place on record has chosen that: say --point POINT; next: causeway failover $demo_machine --point $chosen"
 check "the machine is protected" state_is protected
 check "one to files finds nothing that can be read" exit_code_is 3 cli failover "$demo_machine" --output "$demo/switched.img"
 check "and says how that ends" said "TARGET_SWITCHING.*next: causeway undo-failover MACHINE, or causeway target cancel"
@@ -330,7 +330,10 @@ chosen=$(cli points "$demo_machine" | tail -n 1 | cut -d ' ' -f 1)
 check "then a target is made a point" exit_code_is 0 cli target switch "$demo_machine" disk --point "$chosen"
 wait_for 180 "the switch" phase_is done
 check "no failover in place has chosen that either" refused failover "$demo_machine"
-check "named, it is brought back" exit_code_is 0 cli failover "$demo_machine" --point "$chosen"
-check "and the machine is failed over" state_is failed-over
+check "neither is a time the name of a point" refused failover "$demo_machine" --point 2999-12-31T00:00:00Z
+check "the machine is failed over to the file" state_is failed-over
+check "and that is committed" exit_code_is 0 cli commit "$demo_machine"
+check "then a failover is refused" refused failover "$demo_machine"
+check "for what the machine is" said "the machine is committed"
 check "jobs tell all of it" eval '[ "$(cli --json jobs | grep -c "\"verb\"")" -ge 10 ]'
 cases_end

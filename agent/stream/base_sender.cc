@@ -188,7 +188,7 @@ BaseSender::Item* BaseSender::next_item() {
 }
 
 void BaseSender::finish(Item& item, State state) {
-    CW_ASSERT(item.state == State::todo || item.state == State::in_flight);
+    CW_ASSERT(item.state != State::equal && item.state != State::done);
     CW_ASSERT(open_items_ > 0);
     item.state = state;
     --open_items_;

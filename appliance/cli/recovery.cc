@@ -13,6 +13,7 @@
 #include "base/net.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <filesystem>
 #include <memory>
@@ -217,7 +218,8 @@ Result<std::vector<WrittenDisk>> write_disks(Cli& cli, const OpenedCatalog& open
 }
 
 // Whether `which` can mean this point alone: neither a time nor the newest of a kind is a name.
-bool is_named(const std::string& which, const vault::PointEntry& point) {
+bool is_named(std::string which, const vault::PointEntry& point) {
+    std::ranges::transform(which, which.begin(), [](unsigned char c) { return std::tolower(c); });
     return to_string(point.id).starts_with(which) || which.starts_with("group:");
 }
 

@@ -322,7 +322,9 @@ check "the machine is protected" state_is protected
 check "one to files finds nothing that can be read" exit_code_is 3 cli failover "$demo_machine" --output "$demo/switched.img"
 check "and says how that ends" said "TARGET_SWITCHING.*next: causeway undo-failover MACHINE, or causeway target cancel"
 check "that it was tried chooses nothing" refused failover "$demo_machine" --point latest
-check "it is given up" exit_code_is 0 cli target cancel "$demo_machine" disk
+check "named, in letters of either case, it is brought back" exit_code_is 0 cli failover "$demo_machine" --point "${chosen^^}"
+check "the machine is failed over in place" state_is failed-over
+check "it is given up" exit_code_is 0 cli undo-failover "$demo_machine"
 collect_again
 check "a failover to a file" exit_code_is 0 cli failover "$demo_machine" --output "$demo/files.img"
 check "the options of files are of no use in place" exit_code_is 2 cli failover "$demo_machine" --disk disk

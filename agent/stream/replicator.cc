@@ -43,13 +43,12 @@ std::string_view name_of(LinkState state) noexcept {
 }
 
 Replicator::Replicator(Options options, Context context)
-    : options_(std::move(options)), context_(context), retry_(context.random) {
-    const AgentState state = context_.state.get();
-    witness_number_ = state.witness_number;
-    witness_hash_ = state.witness_hash;
-    // Clones of one machine count the same starts.
-    boot_counter_ = state.boot_counter << 32 | context_.random.next_u64() >> 32;
-}
+    : options_(std::move(options)),
+      context_(context),
+      retry_(context.random),
+      witness_(context.state),
+      // Clones of one machine count the same starts.
+      boot_counter_(context.state.get().boot_counter << 32 | context.random.next_u64() >> 32) {}
 
 void Replicator::add_disk(DiskCapture& capture, std::string name, bool provable) {
     CW_ASSERT(capture.slot() == disks_.size() && disks_.size() < wire::disks_max);
@@ -65,6 +64,7 @@ bool Replicator::step() {
     CW_ASSERT(!disks_.empty());
     deadline_ = Nanos{INT64_MAX};
     tend_open_records();
+    wake_at(witness_.tend(context_.clock.boot()));
     bool worked = step_link();
     if (session_ == nullptr) {
         tend_mode();
@@ -138,8 +138,8 @@ Result<void> Replicator::greet() {
     hello.software = options_.software;
     hello.machine_name = options_.machine_name;
     hello.boot_counter = boot_counter_;
-    hello.witness_number = witness_number_;
-    hello.witness_hash = witness_hash_;
+    hello.witness_number = witness_.number();
+    hello.witness_hash = witness_.hash();
     context_.outbox.drop_lost();
     for (Disk& disk : disks_) {
         const DiskCapture::Position at = disk.capture->prepare_hello();

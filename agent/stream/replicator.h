@@ -15,6 +15,7 @@
 #include "agent/stream/pause_report.h"
 #include "agent/stream/point_tracker.h"
 #include "agent/stream/standstill.h"
+#include "agent/stream/witness_keeper.h"
 
 #include <deque>
 #include <memory>
@@ -119,7 +120,7 @@ public:
     [[nodiscard]] const std::optional<wire::Policy>& policy() const noexcept { return policy_; }
     // The newest commit the server has told of: number and hash of its manifest.
     [[nodiscard]] std::pair<std::uint64_t, Sha256> witness() const noexcept {
-        return {witness_number_, witness_hash_};
+        return {witness_.number(), witness_.hash()};
     }
     BaseSender& base(std::size_t slot) { return *disks_.at(slot).base; }
     // Fences are not ended while they are held: what lies beneath them becomes no point.
@@ -232,8 +233,8 @@ private:
     std::int64_t retry_after_s_ = 0;  // The server's wish, for the next pause.
     bool stopping_ = false, planned_ = false, goodbye_sent_ = false;
     bool hold_fences_ = false;
-    std::uint64_t turn_ = 0, sent_before_ = 0, witness_number_ = 0, server_features_ = 0;
-    Sha256 witness_hash_{};
+    std::uint64_t turn_ = 0, sent_before_ = 0, server_features_ = 0;
+    WitnessKeeper witness_;
     std::uint64_t boot_counter_;  // As HELLO says it.
     ModeReport mode_;
     FingerprintSecret secret_{};

@@ -382,10 +382,7 @@ Result<void> Replicator::take_ack(const wire::Ack& ack) {
             CW_TRY(disk.capture->committed(news.committed));
         }
     }
-    if (ack.manifest_number > witness_number_) {
-        witness_number_ = ack.manifest_number;
-        witness_hash_ = ack.manifest_hash;
-    }
+    witness_.take(ack.manifest_number, ack.manifest_hash);
     return {};
 }
 

@@ -122,6 +122,8 @@ void ModelServer::on_hello(Bytes payload) {
         return;
     }
     boot_counter = hello->boot_counter;
+    witness_number = hello->witness_number;
+    witness_hash = hello->witness_hash;
     wire::Welcome welcome;
     welcome.session = SessionId{++session_};
     welcome.credit_bytes = window;

@@ -73,6 +73,9 @@ public:
     unsigned times_asked = 0;
     bool goodbye = false;
     std::uint64_t boot_counter = 0;  // The last HELLO's.
+    // What ACK tells of the vault, and the witness of the last HELLO.
+    std::uint64_t manifest_number = 0, witness_number = 0;
+    Sha256 manifest_hash{}, witness_hash{};
     std::vector<wire::ResyncKind> begins;
     std::vector<std::string> begin_reasons;
     std::string welcome_reason;  // Said of every disk, if anything.

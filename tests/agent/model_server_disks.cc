@@ -189,6 +189,8 @@ void ModelServer::on_summaries_request(const wire::FrameHeader& header, Bytes pa
 
 void ModelServer::sync() {
     wire::Ack ack;
+    ack.manifest_number = manifest_number;
+    ack.manifest_hash = manifest_hash;
     for (std::size_t i = 0; i < slots_.size(); ++i) {
         const auto slot = static_cast<std::uint16_t>(i);
         Disk& disk = disks[slots_[i]];

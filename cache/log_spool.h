@@ -72,6 +72,8 @@ private:
     bool reap();
     void complete(Batch& batch);
     void complete_item(const Batch& batch, BatchItem& item, const Place& place);
+
+    // Checkpoints and cleaning (log_spool_upkeep.cc).
     bool checkpoint_if_due();
     [[nodiscard]] bool checkpoint_due() const;
     [[nodiscard]] bool mark_waits() const;

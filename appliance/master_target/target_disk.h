@@ -21,6 +21,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cw::appliance {
@@ -99,9 +100,14 @@ public:
     [[nodiscard]] TargetStatus status() const;
 
 private:
+    // As DISK_FULL says who needs room in the work directory.
+    static constexpr std::string_view writer_of_work = "this target";
+
+    // target_disk_open.cc
     Result<void> try_open();
-    Result<void> look_untouched();
     Result<void> clear_left_over();
+    // target_disk.cc
+    Result<void> look_untouched();
     bool failed(const Error& error);
     [[nodiscard]] TargetWork work() const;
     [[nodiscard]] bool may_begin_fence(const pipeline::RecordHeader& header) const;

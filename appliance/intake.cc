@@ -77,8 +77,11 @@ Result<void> Intake::open_cache(const pipeline::SlabSplit& slabs) {
     CW_TRY_ASSIGN(spool_reader_, cache::SpoolReader::open(*spool_, *reader_disk_));
     reader_ = std::make_unique<ReaderPump>(*spool_reader_, *reader_disk_);
     for (const cache::StreamState& state : spool_->streams()) {
-        if (recovered_.empty() || recovered_.back() != state.key.machine) {
-            recovered_.push_back(state.key.machine);
+        recovered_.insert(state.key.machine);
+    }
+    for (const cache::DamagedRange& range : spool_->damaged()) {
+        if (!range.key.machine.is_nil()) {  // Else it is not known whose it was.
+            recovered_.insert(range.key.machine);
         }
     }
     return {};

@@ -22,6 +22,7 @@
 #include "ingest/quarantine_file.h"
 
 #include <memory>
+#include <set>
 #include <vector>
 
 namespace cw::appliance {
@@ -69,8 +70,15 @@ public:
     }
     // Two agents no longer share the machine's identity: an operator says so. Any thread.
     void forgive(const MachineId& machine) { listener_->sessions().forgive(machine); }
-    // Machines the cache held something of at the start.
-    [[nodiscard]] const std::vector<MachineId>& recovered() const noexcept { return recovered_; }
+    // What was lost here of the machine is not waited for any more, nor for what its agent holds in
+    // order: it says HELLO again, if there is one. Any thread.
+    void forget(const MachineId& machine) {
+        spool_stage_->forget_machine(machine);
+        spool_runner_.doorbell().ring();
+        end_session(machine);
+    }
+    // Machines the cache held something of at the start, or had lost.
+    [[nodiscard]] const std::set<MachineId>& recovered() const noexcept { return recovered_; }
     // Ends in-flight reads of the cache: the kernel must not write into memory that is given back.
     // After the terminal's threads ended.
     void settle_reads();
@@ -98,7 +106,7 @@ private:
     std::unique_ptr<Disk> spool_disk_, reader_disk_;
     std::unique_ptr<cache::Spool> spool_;
     std::unique_ptr<cache::SpoolReader> spool_reader_;
-    std::vector<MachineId> recovered_;
+    std::set<MachineId> recovered_;
 
     std::vector<std::unique_ptr<ReactorRings>> rings_;
     pipeline::Ring<cache::SpoolCommand> spool_commands_{1024};

@@ -1,5 +1,6 @@
 // What operators order of a process server: POST /v1/move, /v1/resync, /v1/rotate-data-key,
 // /v1/discard, /v1/forgive.
+#include "appliance/discard_rule.h"
 #include "appliance/process_server.h"
 #include "appliance/wait_until.h"
 #include "base/log.h"
@@ -63,21 +64,25 @@ Result<std::string> ProcessServer::post(const std::string& name, const std::stri
     return Terminal::post(name, body);
 }
 
-// Only of a machine that is another server's: what is held of any other is on its way to the vault.
+// Only what nothing is published of any more, or what its agent would have to repair: what is held
+// of any other machine is on its way to the vault, and stays.
 Result<std::string> ProcessServer::discard(const MachineId& machine) {
     const upload::EngineStatus status = engine_->status();
     const upload::MachineStatus* const shown = find_machine(status, machine);
     if (shown == nullptr) {
         return fail(Errc::not_found, "this server holds nothing of machine " + to_string(machine));
     }
-    if (shown->mode != upload::MachineMode::fenced && shown->mode != upload::MachineMode::closed) {
-        return fail(Errc::transition_refused,
-                    "the machine is " + std::string(upload::name_of(shown->mode)) +
-                        " here: only what a fenced or closed one left is discarded");
-    }
+    CW_TRY(may_discard(*shown, context_.conditions.list()));
     log_warning("server.discard", {{"machine", machine}, {"records", shown->backlog_records}});
-    engine_->post(upload::DiscardQuarantineCommand{machine});
-    return told("what this server's cache holds of the machine and never published is released");
+    const bool on_its_way = shown->mode == upload::MachineMode::active &&
+                            std::ranges::none_of(shown->disks, &upload::DiskStatus::damaged);
+    if (!on_its_way) {
+        engine_->post(upload::DiscardQuarantineCommand{machine});
+    }
+    intake_->forget(machine);
+    return told(
+        "what this server's cache holds of the machine and cannot publish is released, and "
+        "what it lost of it is no longer waited for");
 }
 
 Result<std::string> ProcessServer::forgive(const MachineId& machine) {

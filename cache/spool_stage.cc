@@ -57,9 +57,10 @@ pipeline::Progress SpoolStage::step(std::size_t budget) {
 }
 
 bool SpoolStage::take_commands() {
-    bool worked = false;
+    bool worked = forget_machines();
     SpoolCommand command;
     while (ports_.commands->try_pop(command)) {
+        forget_machines();  // A session that began after that is not meant.
         std::visit([&](const auto& what) { on(what); }, command);
         worked = true;
     }
@@ -163,12 +164,12 @@ void SpoolStage::update_room() {
         room_told_ = usage.room;
         ports_.set_room(usage.room);
     }
-    const std::lock_guard lock(usage_mutex_);
+    const std::lock_guard lock(shared_mutex_);
     usage_ = usage;
 }
 
 SpoolUsage SpoolStage::usage() const {
-    const std::lock_guard lock(usage_mutex_);
+    const std::lock_guard lock(shared_mutex_);
     return usage_;
 }
 

@@ -10,7 +10,7 @@
 // with the expected sequence.
 //
 // Thread-safety: step() and the rings' ends named "in" belong to the spool's thread; drain(),
-// delivered_recovered(), failed(), usage() from any thread.
+// delivered_recovered(), failed(), usage(), forget_machine() from any thread.
 #pragma once
 
 #include "cache/spool.h"
@@ -113,6 +113,11 @@ public:
     [[nodiscard]] bool failed() const noexcept { return failed_.load(); }
     // As of the last step. Any thread.
     [[nodiscard]] SpoolUsage usage() const;
+    // An operator's word: no agent will repair what was lost of the machine here. With the next
+    // step its histories are forgotten, and with them its losses, also by what the next start
+    // reads. What its session, if any, still sends is dropped: end that one next. Its records stay
+    // until they are released. Any thread; ring the Runner's doorbell.
+    void forget_machine(const MachineId& machine);
 
 private:
     struct SeenPoint {
@@ -137,6 +142,7 @@ private:
     bool finish_drain();
 
     // Whose records are taken, and what is told of them (spool_stage_sessions.cc).
+    bool forget_machines();
     void on(const OpenStreams& command);
     void on(const SettleStreams& command);
     void on(const CloseStreams& command);
@@ -171,8 +177,9 @@ private:
     std::deque<StreamsOpened> answers_;
     std::uint64_t room_told_ = UINT64_MAX;
     bool recovered_read_ = false, closed_ = false;
-    mutable std::mutex usage_mutex_;
+    mutable std::mutex shared_mutex_;  // Of the next two.
     SpoolUsage usage_;
+    std::vector<MachineId> to_forget_;
     std::atomic<bool> draining_{false}, delivered_{false}, failed_{false};
 };
 

@@ -5,6 +5,7 @@
 #include "cache/spool_stage.h"
 
 #include <algorithm>
+#include <set>
 
 namespace cw::cache {
 namespace {
@@ -87,6 +88,39 @@ void SpoolStage::on(const ForgetStreams& command) {
     for (const StreamKey& key : command.keys) {
         spool_.forget_stream(key);
     }
+}
+
+void SpoolStage::forget_machine(const MachineId& machine) {
+    const std::lock_guard lock(shared_mutex_);
+    to_forget_.push_back(machine);
+}
+
+bool SpoolStage::forget_machines() {
+    std::vector<MachineId> machines;
+    {
+        const std::lock_guard lock(shared_mutex_);
+        machines.swap(to_forget_);
+    }
+    for (const MachineId& id : machines) {
+        if (const auto known = machines_.find(id); known != machines_.end()) {
+            take_back(id, known->second);
+            known->second = Machine{};
+        }
+        // Of a history that was lost whole no stream is left.
+        std::set<StreamKey> keys;
+        for (const auto& [key, stream] : spool_.stream_table().all()) {
+            keys.insert(key);
+        }
+        for (const DamagedRange& range : spool_.damaged()) {
+            keys.insert(range.key);
+        }
+        for (const StreamKey& key : keys) {
+            if (key.machine == id) {
+                spool_.forget_stream(key);
+            }
+        }
+    }
+    return !machines.empty();
 }
 
 pipeline::Spooled& SpoolStage::account(std::uint32_t reactor, const Record& record) {

@@ -125,7 +125,7 @@ void add_server_commands(CLI::App& app, Cli& cli) {
         }
     });
     CLI::App* discard_command = servers_command->add_subcommand(
-        "discard", "Release what this server still holds of a machine that is another server's");
+        "discard", "Release what this server holds of a machine that is another server's, or gone");
     discard_command->add_option("MACHINE", arguments->subject, "Its id")->required();
     discard_command->add_flag("--yes", arguments->confirmed, "Yes, what was not published goes");
     discard_command->callback(

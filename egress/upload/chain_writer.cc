@@ -20,7 +20,7 @@ ChainWriter::ChainWriter(const Context& context, ChainClaim claim)
       keys_(std::move(claim.keys)),
       ledger_(std::move(claim.state), context.options, context.clock.boot()),
       head_(context.vault, context.signer, context.conditions, ledger_.state().newest.number),
-      look_due_(context.clock.boot() + context.options.ownership_check_ns) {}
+      looked_(context.clock.boot()) {}
 
 bool ChainWriter::step(blob::BlobStore& store) {
     if (busy_ || context_.clock.boot() < not_before_) {
@@ -37,19 +37,23 @@ bool ChainWriter::step(blob::BlobStore& store) {
             if (phase_ == Phase::idle) {
                 head_.step(store, ledger_.state(), now);
             }
-            for (const StepId step : ledger_.aged(now)) {
-                context_.host.store_again(ledger_.state().newest.machine, step);
-            }
-            auto draft = ledger_.draft(now);
-            if (!draft && phase_ == Phase::idle && (look_asked_ || now >= look_due_)) {
+            // Before a draft: one that is never accepted must not keep this from being noticed.
+            if (now >= look_due()) {
                 look(store);
                 return true;
             }
-            if (!draft) {
-                return false;
+            for (const StepId step : ledger_.aged(now)) {
+                context_.host.store_again(ledger_.state().newest.machine, step);
             }
-            begin(std::move(*draft));
-            return true;
+            if (auto draft = ledger_.draft(now)) {
+                begin(std::move(*draft));
+                return true;
+            }
+            if (phase_ == Phase::idle && look_asked_) {
+                look(store);
+                return true;
+            }
+            return false;
         }
         case Phase::runs:
             put_run(store);
@@ -255,7 +259,7 @@ bool ChainWriter::names_others_of(const std::set<vault::AttemptId>& swept,
 void ChainWriter::accept() {
     ledger_.fold(*draft_, sealed_.hash);
     look_asked_ = false;  // Nobody else had the number.
-    look_due_ = context_.clock.boot() + context_.options.ownership_check_ns;
+    looked_ = context_.clock.boot();
 }
 
 void ChainWriter::settle() {
@@ -273,7 +277,7 @@ void ChainWriter::settle() {
 void ChainWriter::look(blob::BlobStore& store) {
     const vault::Manifest& newest = ledger_.state().newest;
     look_asked_ = false;
-    look_due_ = context_.clock.boot() + context_.options.ownership_check_ns;
+    looked_ = context_.clock.boot();
     busy_ = true;
     store.get({.name = vault::manifest_blob(newest.machine, newest.number + 1),
                .offset = 0,
@@ -287,6 +291,14 @@ void ChainWriter::look(blob::BlobStore& store) {
                       fence_by(*header);
                   }
               });
+}
+
+// What waits here fills the cache of all machines, so whose it is should be known.
+Nanos ChainWriter::look_due() const {
+    const EngineOptions& options = context_.options;
+    const bool waits = waits_ || !ledger_.empty();
+    return looked_ + (waits ? std::min(options.waiting_check_ns, options.ownership_check_ns)
+                            : options.ownership_check_ns);
 }
 
 void ChainWriter::fence_by(const vault::ManifestHeader& header) {
@@ -329,13 +341,13 @@ Nanos ChainWriter::next_deadline() const {
         return Nanos{INT64_MAX};
     }
     if (phase_ == Phase::correcting) {
-        return Nanos{INT64_MAX};  // Only a segment that is stored again moves it, and that is told.
+        return look_due();  // A segment that is stored again moves it, and that is told.
     }
     if (phase_ == Phase::idle) {
         if (stopped_) {
             return Nanos{INT64_MAX};
         }
-        return std::min({ledger_.next_deadline(), look_due_,
+        return std::min({ledger_.next_deadline(), look_due(),
                          head_.next_deadline(ledger_.state().newest.number)});
     }
     return not_before_;

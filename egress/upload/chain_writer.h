@@ -67,6 +67,9 @@ public:
     void give_up(std::string why);
     // Looks soon whether another server has the machine now: fenced() if so.
     void look_ahead() noexcept { look_asked_ = true; }
+    // Something of the machine cannot be published before its agent has helped, which may be with
+    // another server for good: looked for more often, as while anything is left to publish.
+    void wait_for_agent(bool waits) noexcept { waits_ = waits; }
 
     [[nodiscard]] Ledger& ledger() noexcept { return ledger_; }
     [[nodiscard]] const Ledger& ledger() const noexcept { return ledger_; }
@@ -103,6 +106,7 @@ private:
     void accept();
     void settle();
     void look(blob::BlobStore& store);
+    [[nodiscard]] Nanos look_due() const;
     void fence_by(const vault::ManifestHeader& header);
     void fence(std::string why);
     void pause(Phase next, const Error& error);
@@ -123,7 +127,8 @@ private:
     std::uint32_t failures_ = 0;
     HeadWriter head_;
     bool look_asked_ = false;
-    Nanos look_due_;  // For another server's manifest, unless one of ours comes before.
+    bool waits_ = false;
+    Nanos looked_;  // When nobody else had the next number, or was looked for.
 };
 
 }  // namespace cw::upload

@@ -63,6 +63,8 @@ struct EngineOptions {
     // With nothing to publish: between looks for a manifest of another server, which has the
     // machine then. One read each.
     std::int64_t ownership_check_ns = 300 * ns_per_s;
+    // The same while something waits and is not published: for its agent's repair, above all.
+    std::int64_t waiting_check_ns = 30 * ns_per_s;
     std::int64_t provisional_ns = 30 * ns_per_s;  // A group point without result becomes plain.
     std::int64_t segment_age_ns = 12 * 3600 * ns_per_s;  // Older ones are uploaded again first.
     std::uint32_t checkpoint_every = 64;

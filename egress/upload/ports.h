@@ -109,9 +109,10 @@ struct FlushCommand {
 struct CloseCommand {
     MachineId machine;
 };
-// An operator's word on a fenced or closed machine: its uncommitted records are released. (Without
-// it they stay until the agent comes back: its HELLO claims a new epoch, and what is still beyond
-// committed continues the agent's one history.)
+// An operator's word on a fenced or closed machine, or on one that waits for its agent to repair
+// damage, which is closed then: its uncommitted records are released. (Without it they stay until
+// the agent comes back: its HELLO claims a new epoch, and what is still beyond committed continues
+// the agent's one history.)
 struct DiscardQuarantineCommand {
     MachineId machine;
 };

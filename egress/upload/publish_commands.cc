@@ -131,16 +131,31 @@ void PublishStage::handle(const CloseCommand& command) {
 
 void PublishStage::handle(const DiscardQuarantineCommand& command) {
     Machine& machine = machines_[command.machine];
+    if (machine.mode == MachineMode::active && !machine.damaged.empty()) {
+        // What lies behind damage is not published without its agent, which may never come.
+        machine.discarding = machine.closing = true;
+        machine.writer->stop();
+        return;
+    }
     if (machine.mode == MachineMode::active || machine.mode == MachineMode::opening) {
         log_warning("upload.discard.refused",
                     {{"machine", command.machine}, {"mode", name_of(machine.mode)}});
         return;
     }
-    log_warning("upload.quarantine.discarded", {{"machine", command.machine}});
     machine.recover.reset();
-    machine.trouble.reset();
-    context_.conditions.clear(Errc::fenced, subject_of(command.machine));
-    reply(command.machine, MachineStopped{.discard = true, .fenced = false});
+    trouble(command.machine, std::nullopt);
+    if (machine.mode == MachineMode::waiting) {
+        machine.mode = MachineMode::closed;
+    }
+    discard(command.machine, machine);
+}
+
+void PublishStage::discard(const MachineId& id, Machine& machine) {
+    log_warning("upload.quarantine.discarded", {{"machine", id}});
+    machine.damaged.clear();
+    context_.conditions.clear(Errc::fenced, subject_of(id));
+    context_.conditions.clear(Errc::spool_lost_durable, subject_of(id));
+    reply(id, MachineStopped{.discard = true, .fenced = false});
 }
 
 void PublishStage::handle(const RotateDekCommand& command) {
@@ -159,7 +174,8 @@ void PublishStage::ask_opener(const MachineId& id, Machine& machine) {
         task.witnesses = witnesses_of(*machine.asked);
     } else {
         CW_ASSERT(machine.recover.has_value());
-        task.witnesses.back() = machine.recover->server_witness;
+        // What an agent that was refused remembers counts here, too.
+        task.witnesses = {machine.compared.front(), machine.recover->server_witness};
         task.only_if_ours = true;
     }
     machine.recovering = task.only_if_ours;
@@ -253,6 +269,11 @@ void PublishStage::open_failed(const MachineId& id, Machine& machine, const Erro
     }
     if (machine.asked) {
         refuse(*machine.asked, error);
+        // Its agent may go to another server now. What the cache has taken for an earlier opening
+        // is looked after without it: published, or found to be another server's.
+        if (raw(machine.opening) > 0 && !machine.recover) {
+            machine.recover = RecoverCommand{id, machine.asked->server_witness};
+        }
         machine.asked.reset();
     }
     trouble(id, error);

@@ -102,6 +102,7 @@ bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
     if (context_.board.drain.load() == DrainMode::keep) {
         return false;
     }
+    machine.writer->wait_for_agent(!machine.damaged.empty());
     const bool worked = machine.writer->step(*context_.store);
     if (machine.closing && machine.writer->idle()) {
         finish_closing(id, machine);
@@ -120,7 +121,11 @@ void PublishStage::finish_closing(const MachineId& id, Machine& machine) {
     machine.writer.reset();
     machine.closing = false;
     machine.mode = MachineMode::closed;
-    reply(id, MachineStopped{.discard = false, .fenced = false});
+    if (std::exchange(machine.discarding, false)) {
+        discard(id, machine);
+    } else {
+        reply(id, MachineStopped{.discard = false, .fenced = false});
+    }
     log_info("upload.machine.closed", {{"machine", id}});
     if (machine.asked) {
         ask_opener(id, machine);
@@ -228,6 +233,9 @@ void PublishStage::fenced(const MachineId& id, const Error& why) {
     log_error("upload.machine.fenced", {{"machine", id}, {"error", why}});
     context_.conditions.raise(Errc::fenced, subject_of(id), why.detail);
     reply(id, MachineStopped{.discard = false, .fenced = true});
+    if (std::exchange(machine.discarding, false)) {
+        discard(id, machine);
+    }
     if (!machine.asked) {  // Else the newest session waits for the chain to be opened again.
         outgoing_.emplace_back(
             FencedMachine{.machine = id, .reactor = machine.reactor, .why = why});

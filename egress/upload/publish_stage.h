@@ -67,6 +67,7 @@ private:
         bool recovering = false;     // The opening under way is for the cache's sake alone.
         std::uint32_t failures = 0;  // Of recovering, in a row.
         bool closing = false;
+        bool discarding = false;  // With the end of closing: a person has said so.
         std::uint32_t reactor = 0;
         std::string name;
         std::set<DiskId> damaged;
@@ -118,6 +119,7 @@ private:
 
     bool step_machine(const MachineId& id, Machine& machine);
     void finish_closing(const MachineId& id, Machine& machine);
+    void discard(const MachineId& id, Machine& machine);
     void rotate_dek(const MachineId& id, Machine& machine);
     static void remember(Machine& machine, const std::vector<pipeline::PointStatus>& told);
     void note_point(Machine& machine, const MachineId& id, const Draft& draft);

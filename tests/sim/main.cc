@@ -9,8 +9,6 @@
 #include <string>
 #include <string_view>
 
-#include <sys/prctl.h>
-
 namespace {
 
 using namespace cw::sim;
@@ -128,9 +126,6 @@ int main(int argc, char** argv) {
         return usage();
     }
     cw::set_log_level(cw::LogLevel::error);
-    // Simulated disks touch a little here and there: of whole huge pages zeroing was a ninth of the
-    // time. Where this cannot be had, it is only slower.
-    ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     if (arguments.trace) {
         return show(arguments);
     }

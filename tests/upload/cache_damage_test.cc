@@ -136,6 +136,47 @@ TEST_F(Assembly, G9WhatLiesBehindDamageGoesAsSoonAsTheVaultKnowsTheFenceThatRepa
     EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
+// Bulk connections may overtake the fence: its BASE lies behind the damage then, and is not of the
+// past. The next opening finds the fence in the vault, and takes it.
+TEST_F(Assembly, G9BaseThatOvertookTheFenceThatRepairsItsDiskIsKept) {
+    protect();
+    server.keep_payload = false;
+    SourceDisk& disk = source.disks[0];
+    source.write(server, disk);
+    server.cache.records.rbegin()->second.damaged = true;
+    source.write(server, disk);
+    ASSERT_TRUE(server.run_until([this] { return !server.listener.damage.empty(); }));
+    const auto answer = server.hello(source.machine, source.disks, Seq{0}, true);
+    ASSERT_EQ(answer.disks[0].action, pipeline::DiskAction::catch_up);
+    server.listener.strict = false;
+    server.feeding = false;
+    source.begin_sync(server, disk);
+    const pipeline::Lsn begin = server.cache.records.rbegin()->first;
+    source.send_base(server, disk);
+    const pipeline::Lsn base = server.cache.records.rbegin()->first;
+    ASSERT_LT(begin, base);
+    std::swap(server.cache.records.at(begin), server.cache.records.at(base));
+    server.feeding = true;
+    const auto only_base_is_left = [this] {
+        return std::ranges::all_of(server.cache.records, [](const auto& each) {
+            return each.second.header.type == pipeline::RecordType::base;
+        });
+    };
+    ASSERT_TRUE(server.run_until(only_base_is_left));
+    for (int i = 0; i < 200; ++i) {
+        server.step();
+    }
+    ASSERT_FALSE(server.cache.records.empty());
+    server.crash();
+    server.start();
+    EXPECT_TRUE(server.settle());
+    source.end_sync(server, disk, 1);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 // Two places of the cache are damaged. The agent has caught up for the one that was found first
 // when the other one is found, in front of it.
 TEST_F(Assembly, G6DamageThatIsFoundInFrontOfItsRepairAsksForNoOther) {

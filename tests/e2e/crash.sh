@@ -8,7 +8,8 @@
 # What was killed where, and with which back end, is printed and held against the list of what should have been. Not in it:
 # - cache.create.*, cache.recovery.*, cache.close.* and *_claim after their first hit: a life of a server has one of each;
 # - *_run_put: index runs need more points than are made here, and have index_runs.sh (with both back ends, up to the second hit);
-# - target.*, volume.* (master_target_kills.sh) and failback.* (failback.sh): not of this server, and with the back end there is;
+# - target.*, volume.*: not of this server; master_target_kills.sh takes them, with both back ends, too;
+# - failback.* (failback.sh): of a command, which has the one back end that there is;
 # - agent.* (agent_crash.sh): an agent has no such setting, its spool uses io_uring where the kernel has it, its state never.
 set -uo pipefail
 build=$(realpath "${1:?build directory}")

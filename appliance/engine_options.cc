@@ -1,6 +1,6 @@
 #include "appliance/engine_options.h"
 
-#include "appliance/digest_service.h"
+#include "appliance/digest_desk.h"
 #include "base/assert.h"
 
 #include <algorithm>
@@ -69,7 +69,7 @@ pipeline::BudgetNeeds with_engine_needs(pipeline::BudgetNeeds needs,
         {"backlog", backlog_records * backlog_record_bytes,
          "records known and not committed, without their payload"},
         {"chains", needs.limit_bytes / chains_share, "live segments and points, three times"},
-        {"digests", DigestService::bytes_max(), "fingerprints of disks that are compared"},
+        {"digests", DigestDesk::bytes_max(), "fingerprints of disks that are compared"},
         {"upkeep", upkeep_bytes, "segments that are written again"},
     };
     return needs;

@@ -113,23 +113,14 @@ void ProcessServer::make_engine(Intake& intake, const pipeline::SlabSplit& slabs
 }
 
 void ProcessServer::make_digests(Intake& intake) {
-    digests_ = std::make_unique<DigestService>(DigestService::Ports{
-        *context_.seams.clock, *vault_.stores, *vault_.kek,
-        [this](const MachineId& machine, const DiskId& disk) { return open_fence(machine, disk); },
-        [&intake](std::uint32_t reactor, ingest::DigestReply& reply) {
-            return intake.send_digests(reactor, reply);
-        }});
-}
-
-Seq ProcessServer::open_fence(const MachineId& machine, const DiskId& disk) const {
-    const upload::EngineStatus status = engine_->status();
-    for (const upload::MachineStatus& shown : status.machines) {
-        const auto found = std::ranges::find(shown.disks, disk, &upload::DiskStatus::disk);
-        if (shown.machine == machine && found != shown.disks.end()) {
-            return found->open_fence;
-        }
-    }
-    return Seq{};
+    digests_ = std::make_unique<DigestService>(
+        DigestService::Ports{*context_.seams.clock, *vault_.stores, *vault_.kek,
+                             [this](const MachineId& machine, const DiskId& disk) {
+                                 return open_fence_in(engine_->status(), machine, disk);
+                             },
+                             [&intake](std::uint32_t reactor, ingest::DigestReply& reply) {
+                                 return intake.send_digests(reactor, reply);
+                             }});
 }
 
 Result<void> ProcessServer::make_maintenance() {

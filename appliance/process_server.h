@@ -60,7 +60,6 @@ private:
     void make_engine(Intake& intake, const pipeline::SlabSplit& slabs);
     void make_digests(Intake& intake);
     Result<void> make_maintenance();
-    [[nodiscard]] Seq open_fence(const MachineId& machine, const DiskId& disk) const;
     [[nodiscard]] std::vector<OwnedChain> owned_chains() const;
     void recover_machines();
     Result<std::string> move(const MachineId& machine, const std::string& to);

@@ -146,7 +146,7 @@ TEST_F(DigestServiceTest, WaitsUntilEverythingBeforeTheFenceIsCommitted) {
         const std::lock_guard lock(mutex_);
         EXPECT_TRUE(replies_.empty());
     }
-    clock_.advance(DigestService::wait_ns_max);
+    clock_.advance(DigestDesk::wait_ns_max);
     const auto told = reply();
     ASSERT_TRUE(told);
     EXPECT_EQ(told->known, (std::vector<bool>{false, false}));
@@ -160,7 +160,7 @@ TEST_F(DigestServiceTest, ClaimsNothingWhenTheVaultSaysOtherwise) {
     while (fence_questions_ < 2) {
         std::this_thread::yield();
     }
-    clock_.advance(DigestService::wait_ns_max);
+    clock_.advance(DigestDesk::wait_ns_max);
     const auto told = reply();
     ASSERT_TRUE(told);
     EXPECT_EQ(told->known, std::vector<bool>{false});

@@ -110,6 +110,9 @@ public:
                     std::uint64_t times = UINT64_MAX);
     // Bytes that cannot be read now.
     [[nodiscard]] std::uint64_t unreadable_bytes(const std::string& path) const;
+    // However often it is tried again, until something is written there.
+    [[nodiscard]] bool unreadable_for_good(const std::string& path, std::uint64_t offset,
+                                           std::uint64_t length) const;
     [[nodiscard]] bool exists(const std::string& path) const { return names_.contains(path); }
     [[nodiscard]] std::size_t dirty_sectors(const std::string& path);
 

@@ -161,6 +161,15 @@ std::uint64_t SimStorage::unreadable_bytes(const std::string& path) const {
     return bad == bad_blocks_.end() ? 0 : bad->second.size() * block_bytes;
 }
 
+bool SimStorage::unreadable_for_good(const std::string& path, std::uint64_t offset,
+                                     std::uint64_t length) const {
+    const auto bad = bad_blocks_.find(path);
+    return bad != bad_blocks_.end() && std::ranges::any_of(bad->second, [&](const auto& block) {
+               return block.second == UINT64_MAX && block.first * block_bytes < offset + length &&
+                      offset < (block.first + 1) * block_bytes;
+           });
+}
+
 bool SimStorage::refuse_read(const std::string& path, std::uint64_t offset, std::uint64_t length) {
     const auto bad = bad_blocks_.find(path);
     if (bad == bad_blocks_.end()) {

@@ -12,14 +12,16 @@ namespace {
 
 const std::string log_path = "/spool/spool.log";
 
-// Those that are on the platter for certain: what is not may vouch for nothing after the next cut.
+// Those that are on the platter for certain and can be read: no other vouches for anything after
+// the next cut.
 std::map<std::uint64_t, cache::BatchHeader> read_batches(fakes::SimStorage& storage) {
     const std::uint64_t size = storage.size_of(log_path);
     std::map<std::uint64_t, cache::BatchHeader> batches;  // By number.
     for (const std::uint64_t at : storage.written_blocks(log_path)) {
         const auto head = storage.durable_contents(log_path, at, std::min(block_bytes, size - at));
         const auto header_bytes = cache::peek_batch_header_bytes(head);
-        if (!header_bytes || at + *header_bytes > size) {
+        if (!header_bytes || at + *header_bytes > size ||
+            storage.unreadable_for_good(log_path, at, *header_bytes)) {
             continue;
         }
         auto header =
@@ -90,7 +92,8 @@ std::optional<Checkpoints> read_checkpoints(fakes::SimStorage& storage) {
         const std::uint64_t at = first->slot_offset(copy);
         const auto bytes =
             cache::peek_checkpoint_bytes(storage.durable_contents(log_path, at, block_bytes));
-        if (bytes && *bytes <= first->slot_bytes()) {
+        if (bytes && *bytes <= first->slot_bytes() &&
+            !storage.unreadable_for_good(log_path, at, *bytes)) {
             auto read = cache::decode_checkpoint(storage.durable_contents(log_path, at, *bytes));
             if (read) {
                 out.copies[copy] = std::move(*read);

@@ -224,13 +224,13 @@ void Machine::stop_cleanly() {
         const auto lock = captures_[i]->lock();
         disks[i].stream_hash = captures_[i]->stream_hash_locked();
     }
-    const auto [number, hash] = replicator_->witness();
+    const auto witness = replicator_->witness();
     CW_ASSERT(state_
                   ->update([&](agent::AgentState& s) {
                       s.disks = disks;
                       s.clean = true;
-                      s.witness_number = number;
-                      s.witness_hash = hash;
+                      s.witness_number = witness.first;
+                      s.witness_hash = witness.second;
                   })
                   .has_value());
     take_down();

@@ -128,6 +128,7 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
                 continue;
             }
             parts = parts_of(*item, *mask, chunk.size());
+            note_compared(*item, parts);
         }
         if (parts.empty()) {
             digests_.done(item->ordinal);
@@ -148,6 +149,14 @@ Result<std::optional<pipeline::Record>> BaseSender::next() {
         return record;
     }
     return std::nullopt;
+}
+
+void BaseSender::note_compared(const Item& item, const std::vector<Part>& differing) {
+    compared_.equal_chunks += differing.empty() ? 1 : 0;
+    compared_.equal_after_all += differing.empty() && item.state == State::asked ? 1 : 0;
+    for (const Part& part : differing) {
+        compared_.sent_blocks += (part.to - part.from + map_block_bytes - 1) / map_block_bytes;
+    }
 }
 
 std::optional<ServerDigests::Request> BaseSender::next_request() {

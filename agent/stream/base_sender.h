@@ -71,6 +71,13 @@ public:
     [[nodiscard]] Progress progress() const noexcept { return progress_; }
     // Of the disk, since the beginning: what fences have cost its owner.
     [[nodiscard]] std::uint64_t read_bytes() const noexcept { return read_bytes_; }
+    // What came of comparisons, since the beginning.
+    struct Compared {
+        std::uint64_t equal_chunks = 0;     // Super-chunks of which nothing was sent.
+        std::uint64_t equal_after_all = 0;  // Of them, once their blocks were looked into.
+        std::uint64_t sent_blocks = 0;
+    };
+    [[nodiscard]] const Compared& compared() const noexcept { return compared_; }
     // What the server told to compare with.
     [[nodiscard]] std::uint64_t digest_bytes() const noexcept { return digests_.told_bytes(); }
 
@@ -97,6 +104,7 @@ private:
                                              std::uint64_t chunk_size) const;
     Result<void> read_item(const std::vector<Part>& parts, const Item& item, MutableBytes chunk);
     std::optional<std::uint64_t> differing(const Item& item, Bytes chunk);
+    void note_compared(const Item& item, const std::vector<Part>& differing);
     [[nodiscard]] bool build(const std::vector<Part>& parts, const Item& item, Bytes chunk,
                              RecordBuilder& builder);
     [[nodiscard]] bool build_part(Part part, std::uint64_t start, Bytes chunk,
@@ -117,6 +125,7 @@ private:
     ByteVector chunk_;
     Progress progress_;
     std::uint64_t read_bytes_ = 0;
+    Compared compared_;
 };
 
 }  // namespace cw::agent

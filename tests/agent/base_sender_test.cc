@@ -59,6 +59,8 @@ TEST_F(BaseSenderLooksCloser, AndIsDoneWhereTheBlocksInDoubtAreEqual) {
     EXPECT_TRUE(sender_.finished());
     EXPECT_TRUE(sender_.held().empty());
     EXPECT_EQ(sender_.progress().sent_bytes, 0U);
+    EXPECT_EQ(sender_.compared().equal_chunks, 1U);
+    EXPECT_EQ(sender_.compared().equal_after_all, 1U);
 }
 
 TEST_F(BaseSenderLooksCloser, AndIsDoneWhereTheDiskWasWrittenBackMeanwhile) {
@@ -80,6 +82,8 @@ TEST_F(BaseSenderLooksCloser, AndSendsTheBlockThatDiffers) {
     const auto record = sender_.next().value();
     ASSERT_TRUE(record);
     EXPECT_EQ(record->header.data_bytes, map_block_bytes);
+    EXPECT_EQ(sender_.compared().sent_blocks, 1U);
+    EXPECT_EQ(sender_.compared().equal_chunks, 0U);
     EXPECT_FALSE(sender_.finished());
     sender_.acked(Seq{7}, {0});
     EXPECT_TRUE(sender_.finished());

@@ -54,7 +54,7 @@ void Door::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
                                  .authorise = anybody_,
                                  .limits = limits_,
                                  .reactor = 0,
-                                 .has_digests = false},
+                                 .has_digests = context_.has_digests},
         Identity{Role::machine, machine.bytes}, "simulated", token);
     made.reader = std::make_unique<ingest::FrameReader>(context_.pool);
     made.last_byte = context_.clock.boot();
@@ -107,6 +107,20 @@ bool Door::drain_inbound() {
         any = true;
         tell(committed.machine, [&](ingest::Session& s) { s.on_committed(committed); });
     }
+    ingest::DigestReply digests;
+    while (context_.rings.digest_replies.try_pop(digests)) {
+        any = true;
+        const MachineId machine = digests.machine;
+        const SessionId session = digests.session;
+        bool heard = false;
+        tell(machine, [&](ingest::Session& s) {
+            heard = s.id() == session;
+            s.on_digests(std::move(digests));
+        });
+        if (!heard) {
+            context_.saw_stale_digests();
+        }
+    }
     return any;
 }
 
@@ -120,11 +134,14 @@ bool Door::deliver(ingest::Session& session) {
     if (push_all(box.notices, context_.rings.notices)) {
         context_.wake_admission();
     }
+    if (push_all(box.digests, context_.rings.digests)) {
+        context_.wake_admission();
+    }
     if (box.record && context_.rings.records.try_push(*box.record)) {
         box.record.reset();
         context_.wake_spool();
     }
-    if (box.record || box.open) {
+    if (box.record || box.open || !box.digests.empty()) {
         stuck_ = true;
     }
     return !box.record;

@@ -23,6 +23,7 @@ public:
         ingest::CreditPolicy& credit;
         MetricRegistry& metrics;
         appliance::ReactorRings& rings;
+        bool has_digests = false;
         std::function<void()> wake_spool, wake_admission;
         bool trust_stale =
             false;  // A planted bug: a displaced connection speaks for its successor.
@@ -31,6 +32,7 @@ public:
         // Told before the sessions are.
         std::function<void(const pipeline::Spooled&)> saw_spooled;
         std::function<void(const pipeline::MachineOpened&)> saw_opened;
+        std::function<void()> saw_stale_digests;  // For a session that is over.
     };
     explicit Door(Context context);
     ~Door() override;

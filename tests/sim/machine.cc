@@ -97,6 +97,7 @@ void Machine::take_down() {
     if (up() && world_.group) {
         world_.group->on_down(index_);
     }
+    add_counts();
     close_spool();
     replicator_.reset();
     dial_.reset();
@@ -162,7 +163,8 @@ void Machine::start() {
     CW_ASSERT(state_->update([&](agent::AgentState& s) { s = before; }).has_value());
     same_leaps_ = make_agent_random(world_, *random_);
     replicator_ = std::make_unique<agent::Replicator>(
-        agent::Replicator::Options{id_, "machine", "simulated", 20 * ns_per_ms},
+        agent::Replicator::Options{id_, "machine", "simulated", 20 * ns_per_ms,
+                                   world_.settings.compare_bytes_min},
         agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, clock_,
                                    same_leaps_ ? *same_leaps_ : *random_, gate_.get()});
     for (std::size_t i = 0; i < images_.size(); ++i) {
@@ -173,6 +175,7 @@ void Machine::start() {
         replicator_->add_disk(*captures_.back(), "disk" + std::to_string(i), holds);
     }
     fresh_ = clean_ = false;
+    counted_ = {};
     world_.event("agent.start", index_, provable ? 1 : 0);
 }
 
@@ -187,8 +190,10 @@ void Machine::kill(bool power_cut) {
     if (power_cut) {
         storage_->power_cut();
         // What the guest had not flushed may be gone.
-        const std::uint64_t sector = random_->below(sectors_of(0));
-        CW_ASSERT(images_[0]->zero(sector * sector_bytes, sector_bytes, false).has_value());
+        if (world_.settings.whole_blocks == 0 || random_->below(3) == 0) {
+            const std::uint64_t sector = random_->below(sectors_of(0));
+            CW_ASSERT(images_[0]->zero(sector * sector_bytes, sector_bytes, false).has_value());
+        }
         ++writes_;
         if (saved_) {
             saved_->provable &= saved_->clean;  // The kernel that took its map is gone.

@@ -54,6 +54,8 @@ public:
     [[nodiscard]] std::size_t server() const noexcept { return server_; }
     // While the agent does not run: when it starts again.
     void start_in(std::int64_t ns);
+    // What its agent has compared since it was last asked.
+    void add_counts();
     // No faults of its devices any more.
     void end_faults();
     // Starts the agent if it does not run and its time has come.
@@ -101,6 +103,13 @@ public:
 private:
     void start();
     void take_down();
+    // Mostly nullopt: how much whoever writes next is to replace, by what.
+    struct WholeBlock {
+        std::uint64_t offset;
+        ByteVector content;
+    };
+    std::optional<WholeBlock> draw_whole_block(std::size_t slot);
+    void write_whole(std::size_t slot, const WholeBlock& block);
     void empty_state();
     [[nodiscard]] std::unique_ptr<fakes::SimStorage> make_storage(std::uint64_t seed) const;
     void obey_advice();
@@ -138,8 +147,9 @@ private:
     bool fresh_ = true;                      // No state yet.
     bool provable_ = false;                  // The next start may continue the history.
     bool clean_ = false;
-    std::uint64_t writes_ = 0;  // To the images, by whomever.
-    struct Saved {              // A state directory, and how its agent had ended.
+    std::uint64_t writes_ = 0;             // To the images, by whomever.
+    agent::BaseSender::Compared counted_;  // Of this start of the agent.
+    struct Saved {                         // A state directory, and how its agent had ended.
         std::unique_ptr<fakes::SimStorage> storage;
         bool provable = false, clean = false;
         std::uint64_t writes = 0;

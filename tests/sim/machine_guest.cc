@@ -14,12 +14,30 @@ std::uint64_t Machine::sectors_of(std::size_t slot) const {
     return images_[slot]->size() / sector_bytes - kept;
 }
 
+// One of three contents for each block, mostly the same one: what is written was there before.
+std::optional<Machine::WholeBlock> Machine::draw_whole_block(std::size_t slot) {
+    const std::uint64_t blocks = sectors_of(slot) * sector_bytes / agent::map_block_bytes;
+    if (world_.settings.whole_blocks == 0 || blocks == 0 ||
+        random_->below(10'000) >= world_.settings.whole_blocks) {
+        return std::nullopt;
+    }
+    const std::uint64_t block = random_->below(blocks);
+    const std::uint64_t which = random_->below(12);
+    const auto version = static_cast<unsigned char>(3 * block + (which < 2 ? 2 + which : 1));
+    return WholeBlock{block * agent::map_block_bytes,
+                      ByteVector(agent::map_block_bytes, std::byte{version})};
+}
+
 void Machine::write_some(std::size_t count) {
     if (held()) {
         return;
     }
     for (std::size_t n = 0; n < count; ++n) {
         const std::size_t slot = random_->below(images_.size());
+        if (const auto whole = draw_whole_block(slot)) {
+            write_whole(slot, *whole);
+            continue;
+        }
         const std::uint64_t disk_sectors = sectors_of(slot);
         const std::uint64_t most = random_->below(8) == 0 ? 128 : 12;
         const std::uint64_t sectors = 1 + random_->below(std::min(most, disk_sectors));
@@ -51,6 +69,15 @@ void Machine::write_some(std::size_t count) {
         }
         CW_ASSERT(capture.write(offset, data).has_value());
     }
+}
+
+void Machine::write_whole(std::size_t slot, const WholeBlock& block) {
+    if (captures_.empty() && provable_) {
+        return;
+    }
+    ++writes_;
+    CW_ASSERT(captures_.empty() ? images_[slot]->write(block.offset, block.content).has_value()
+                                : captures_[slot]->write(block.offset, block.content).has_value());
 }
 
 void Machine::flood(std::uint64_t bytes) {

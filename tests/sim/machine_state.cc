@@ -31,6 +31,24 @@ void Machine::save_state() {
     storage_->copy_to(*saved_->storage);
 }
 
+void Machine::add_counts() {
+    if (!up()) {
+        return;
+    }
+    agent::BaseSender::Compared now;
+    for (std::size_t i = 0; i < captures_.size(); ++i) {
+        const agent::BaseSender::Compared& disk = replicator_->base(i).compared();
+        now.equal_chunks += disk.equal_chunks;
+        now.equal_after_all += disk.equal_after_all;
+        now.sent_blocks += disk.sent_blocks;
+    }
+    Trace& trace = world_.trace;
+    trace.count("seen.compared_equal", now.equal_chunks - counted_.equal_chunks);
+    trace.count("seen.compared_equal_after_all", now.equal_after_all - counted_.equal_after_all);
+    trace.count("seen.compared_blocks_sent", now.sent_blocks - counted_.sent_blocks);
+    counted_ = now;
+}
+
 // As Agent::start() decides it: what was noted of the image must be so now.
 void Machine::restore_state() {
     if (!saved_) {

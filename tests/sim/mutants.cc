@@ -83,6 +83,10 @@ constexpr std::array rows{
     MutantRow{Mutant::witness_forgotten, "witness-forgotten",
               "what an agent has seen counts only while it is newer than what its server has",
               4000},
+    MutantRow{Mutant::digest_from_older_state, "digest-from-older-state",
+              "disks are compared with what was committed when they were compared last", 300},
+    MutantRow{Mutant::unknown_taken_as_equal, "unknown-taken-as-equal",
+              "blocks of which the vault tells nothing count as equal", 300},
 };
 
 }  // namespace

@@ -48,6 +48,8 @@ enum class Mutant : std::uint8_t {
     note_left_beside,
     manifests_kept,
     witness_forgotten,
+    digest_from_older_state,
+    unknown_taken_as_equal,
 };
 
 struct MutantRow {

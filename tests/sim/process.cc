@@ -94,6 +94,7 @@ Process::Process(World& world, std::size_t index, ServerState& state)
 
 Process::~Process() {
     CW_ASSERT(!running());
+    digests_.reset();
     door_.reset();
     engine_.reset();
     stage_.reset();
@@ -169,6 +170,7 @@ Result<void> Process::start() {
         upload_runners_.push_back(runners_[i].get());
     }
     make_engine();
+    make_digests();
     make_door();
     make_runners();
     for (const MachineId& machine : recovered_) {
@@ -251,8 +253,29 @@ appliance::AdmissionPorts Process::admission_ports() {
         engine_->post(std::move(open));
     };
     ports.witness = [this](const MachineId& machine) { return state_.witnesses[machine]; };
-    ports.ask_digests = [](const ingest::DigestRequest&) { CW_ASSERT(false); };
+    ports.ask_digests = [this](const ingest::DigestRequest& request) {
+        CW_ASSERT(digests_);
+        digests_->ask(request);
+        digests_runner_->doorbell().ring();
+    };
     return ports;
+}
+
+void Process::make_digests() {
+    if (!tells_digests(world_.settings, index_)) {
+        return;
+    }
+    runners_.push_back(std::make_unique<SimRunner>(world_.clock, *world_.random));
+    digests_runner_ = runners_.back().get();
+    digests_ = std::make_unique<Digests>(
+        world_, Digests::Context{.server = index_,
+                                 .clock = clock_,
+                                 .metrics = *metrics_,
+                                 .life = life_,
+                                 .engine = *engine_,
+                                 .replies = rings_.digest_replies,
+                                 .wake_door = [this] { door_runner_->doorbell().ring(); }});
+    digests_runner_->add(*digests_);
 }
 
 void Process::make_door() {
@@ -276,6 +299,7 @@ void Process::make_door() {
                       .credit = *credit_,
                       .metrics = *metrics_,
                       .rings = rings_,
+                      .has_digests = digests_ != nullptr,
                       .wake_spool =
                           [this] {
                               if (world_.mutant != Mutant::lost_wake_up || random_->below(4) != 0) {
@@ -294,7 +318,11 @@ void Process::make_door() {
                           [this](const pipeline::MachineOpened& opened) {
                               world_.servers[index_]->welcomed();
                               world_.oracles->durability.on_opened(index_, opened);
-                          }});
+                              if (digests_) {
+                                  digests_->on_opened(opened);
+                              }
+                          },
+                      .saw_stale_digests = [this] { world_.trace.count("seen.digests_stale"); }});
 }
 
 // A device's completion and a store's reply wake whoever waits for them.
@@ -338,6 +366,9 @@ void Process::kill() {
         if (event.raised) {
             world_.trace.count("condition." + std::string(name_of(event.condition.code)));
         }
+    }
+    if (digests_) {
+        world_.trace.count("fault.digests_died", digests_->under_way());
     }
     life_.dead = true;
 }

@@ -12,6 +12,7 @@
 #include "egress/upload/engine.h"
 #include "ingest/credit.h"
 #include "tests/fakes/sim_disk.h"
+#include "tests/sim/digests.h"
 #include "tests/sim/door.h"
 #include "tests/sim/feed.h"
 #include "tests/sim/host_clock.h"
@@ -79,6 +80,7 @@ private:
     Result<void> open_cache();
     void make_engine();
     void make_door();
+    void make_digests();
     void make_runners();
     SimRunner& add_runner(pipeline::Stage& stage);
     void recover_machines();
@@ -115,7 +117,7 @@ private:
     // The bells of the runners exist before what rings them.
     std::vector<std::unique_ptr<SimRunner>> runners_;
     SimRunner *spool_runner_, *assembly_runner_, *admission_runner_, *door_runner_,
-        *publish_runner_, *open_runner_;
+        *publish_runner_, *open_runner_, *digests_runner_ = nullptr;
     std::vector<SimRunner*> upload_runners_;
 
     std::unique_ptr<ingest::SharedCredit> credit_;
@@ -127,7 +129,8 @@ private:
     std::unique_ptr<appliance::Admission> admission_;
     std::unique_ptr<upload::Engine> engine_;
     std::unique_ptr<Door> door_;
-    std::unique_ptr<Feed> feed_;  // Only for some mutants.
+    std::unique_ptr<Feed> feed_;        // Only for some mutants.
+    std::unique_ptr<Digests> digests_;  // Not of every server.
 };
 
 }  // namespace cw::sim

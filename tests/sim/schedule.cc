@@ -181,6 +181,9 @@ private:
         for (const auto& server : world_.servers) {
             server->add_counts();
         }
+        for (const auto& machine : world_.machines) {
+            machine->add_counts();
+        }
         world_.oracles->add_counts();
         world_.trace.count("fault.dribble", world_.network.dribbled);
         world_.trace.count("fault.delay", world_.network.delayed);

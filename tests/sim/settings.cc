@@ -138,6 +138,27 @@ void draw_devices(Settings& s, Dice& dice) {
     }
 }
 
+// What makes comparing disks with the vault worth while: several blocks, written whole and back.
+void draw_digests(Settings& s, Dice& dice) {
+    if (dice.one_in(4)) {
+        s.digestless = dice.one_in(4) ? UINT32_MAX : static_cast<std::uint32_t>(dice.between(1, 7));
+    }
+    s.digests_late = dice.rate(9900);
+    if (s.slow_uplink || !dice.one_in(3)) {
+        return;
+    }
+    s.whole_blocks = dice.one_in(2) ? 10'000 : static_cast<std::uint32_t>(dice.between(1000, 7000));
+    if (s.disk_bytes <= 512 * kib) {
+        s.disk_bytes = dice.between(3, 8) * 64 * kib;
+    }
+    s.region_bytes = 8 * mib;  // An outage makes one record of as much as a record holds.
+    s.spool_bytes = align_up(std::max(s.spool_bytes, 8 * s.region_bytes), s.region_bytes);
+    if (!dice.one_in(4)) {  // Else only who has no history compares.
+        s.compare_bytes_min = 64 * kib;
+        s.agent_kill = std::max(s.agent_kill, 300U);
+    }
+}
+
 }  // namespace
 
 Settings draw_settings(std::uint64_t seed) {
@@ -157,6 +178,7 @@ Settings draw_settings(std::uint64_t seed) {
     draw_limits(s, dice);
     draw_faults(s, dice);
     draw_devices(s, dice);
+    draw_digests(s, dice);
     return s;
 }
 
@@ -187,7 +209,9 @@ std::string describe(const Settings& s) {
         << " 429=" << s.blob.throttled << " lost_reply=" << s.blob.lost_reply
         << " lost_request=" << s.blob.lost_request << " late=" << s.blob.late
         << ") gc=" << s.collect << " prune=" << s.prune << " rotate=" << s.rotate
-        << " kek=" << s.rotate_kek << " worm=" << s.worm << " clocks_apart=" << s.clocks_apart
+        << " digests(none=" << s.digestless << " late=" << s.digests_late
+        << " whole_blocks=" << s.whole_blocks << " compare=" << s.compare_bytes_min / kib
+        << "KiB) kek=" << s.rotate_kek << " worm=" << s.worm << " clocks_apart=" << s.clocks_apart
         << " tamper=" << s.tamper;
     return out.str();
 }

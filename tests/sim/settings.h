@@ -49,6 +49,11 @@ struct Settings {
     std::size_t agent_slabs = agent_slabs_max;
     std::uint32_t agent_give_room = 0;
     std::uint32_t server_clone = 0, server_loss = 0;
+    // Servers that tell no digests, by index from the lowest bit: a pool may be mixed. Rates: a
+    // reply of the others finds no room, and is tried again; a write replaces a whole block by one
+    // of a few contents, so that disks come back to what they were.
+    std::uint32_t digestless = 0, digests_late = 0, whole_blocks = 0;
+    std::uint64_t compare_bytes_min = 256 * mib;  // See agent::Replicator::Options.
     // Two machines that share recovery points; what befalls a barrier's messages.
     bool group = false;
     std::uint32_t barrier_fault = 0;
@@ -71,6 +76,10 @@ struct Settings {
     bool worm = false;
     bool tamper = false;  // The adversary comes when all has converged.
 };
+
+[[nodiscard]] inline bool tells_digests(const Settings& settings, std::size_t server) {
+    return (settings.digestless >> (server % 32) & 1) == 0;
+}
 
 Settings draw_settings(std::uint64_t seed);
 std::string describe(const Settings& settings);

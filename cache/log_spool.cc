@@ -162,8 +162,13 @@ std::uint64_t LogSpool::capacity() const noexcept {
 std::uint64_t LogSpool::room() const {
     const auto floor =
         static_cast<std::uint64_t>(static_cast<double>(capacity()) * options_.throttle_free);
-    const std::uint64_t writable = regions_.writable_bytes(reserve_regions);
-    return writable - std::min(writable, pending_bytes_ + floor);
+    const std::uint64_t left = writable();
+    return left - std::min(left, floor);
+}
+
+std::uint64_t LogSpool::writable() const {
+    const std::uint64_t left = regions_.writable_bytes(reserve_regions);
+    return left - std::min(left, pending_bytes_);
 }
 
 bool LogSpool::space_for(std::uint64_t bytes, std::uint64_t reserved_after) const {

@@ -49,7 +49,8 @@ private:
 
     // Space (log_spool.cc).
     [[nodiscard]] std::uint64_t capacity() const noexcept;
-    [[nodiscard]] std::uint64_t room() const;
+    [[nodiscard]] std::uint64_t room() const;      // Without what is kept back,
+    [[nodiscard]] std::uint64_t writable() const;  // and with it.
     // What a condition for a full cache leaves as room, so that it does not flap.
     [[nodiscard]] std::uint64_t little() const noexcept;
     [[nodiscard]] bool space_for(std::uint64_t bytes, std::uint64_t reserved_after) const;

@@ -37,7 +37,12 @@ bool LogSpool::append(Record& record) {
         return false;
     }
     const std::uint64_t reserved_after = reserved_ - std::min(reserved_, payload);
-    if (!space_for(payload + block_bytes, reserved_after)) {
+    const std::uint64_t needed = payload + block_bytes;
+    // What carries no data is granted no credit, so what is kept back is there for it. It must not
+    // wait with the rest: a fence may be all that lets go of what fills the cache.
+    const bool by_credit =
+        record.header.type == RecordType::write || record.header.type == RecordType::base;
+    if (by_credit ? !space_for(needed, reserved_after) : needed + reserved_after > writable()) {
         say_full();
         return false;
     }

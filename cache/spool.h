@@ -49,8 +49,9 @@ struct SpoolOptions {
     std::uint32_t batch_bytes_max = 8 * mib;
     std::uint32_t batches_in_flight = 4;
     std::int64_t slow_sync_ns = 2 * ns_per_s;  // Above: condition SPOOL_SLOW.
-    double throttle_free =
-        0.05;                // Below this share of free space nothing more is taken (SPOOL_FULL).
+    // Below this share of free space no more data is taken (SPOOL_FULL); fences, points and the
+    // like are.
+    double throttle_free = 0.05;
     bool may_create = true;  // false: an empty directory is a missing mount, not a first start.
     SpoolId
         expected_id{};  // Refuse any other spool (another server's disk, an old clone). Nil: any.

@@ -133,6 +133,25 @@ TEST_F(SpoolTest, B1IsFullWhenNothingMoreCanBePromisedThoughNothingWasRefused) {
     EXPECT_FALSE(full());
 }
 
+// It may be all that lets go of what fills the cache: the agent's repair of what was lost in it.
+TEST_F(SpoolTest, G9AFenceIsTakenThoughThereIsNoRoomForData) {
+    SpoolOptions options = small_options();
+    options.throttle_free = 0.2;
+    const auto process = start(options);
+    std::uint64_t seq = 1;
+    for (Record next = make_write(make_key(1, 1), Seq{seq}, 8); process->spool->append(next);
+         next = make_write(make_key(1, 1), Seq{++seq}, 8)) {
+        process->settle();
+    }
+    ASSERT_TRUE(process->spool->reserve(process->spool->usage().room));  // To the last byte.
+    EXPECT_TRUE(process->conditions->standing(Errc::spool_full));
+    Record fence = make_control(make_key(1, 1), RecordType::resync_begin, Seq{seq});
+    EXPECT_TRUE(process->spool->append(fence));
+    EXPECT_EQ(process->settle().size(), 1U);
+    Record behind = make_write(make_key(1, 1), Seq{seq + 1}, 8);
+    EXPECT_FALSE(process->spool->append(behind)) << "data still finds no room";
+}
+
 // Where the limit leaves less than a region, all the room there is may end up as dead bytes in the
 // open one, which nothing would ever seal: full for ever with nothing in it.
 TEST_F(SpoolTest, G11FillsAndDrainsForEverWithLessRoomThanARegion) {

@@ -42,8 +42,12 @@ private:
     std::optional<Tampering> choose_for_servers(Machine& machine);
     void look(const Tampering& tampering);
     void look_without_witness(Machine& machine);
-    using Seen = std::pair<std::uint64_t, Sha256>;  // The newest commit that an agent was told of.
-    void meet(const Tampering& tampering, Machine& machine, const Seen& seen);
+    // Before anything was done to it.
+    struct Known {
+        std::pair<std::uint64_t, Sha256> told;  // The newest commit that the agent has heard of,
+        std::map<std::uint64_t, Sha256> committed;  // and all by their numbers.
+    };
+    void meet(const Tampering& tampering, Machine& machine, const Known& known);
     // Its own, of `machine`, in the containers of what servers only ever add to.
     [[nodiscard]] std::map<blob::BlobName, ByteVector> kept_of(const MachineId& machine) const;
     void put_back(const fakes::MemoryVault::Copy& copy);

@@ -54,6 +54,15 @@ void FencingOracle::on_committed(const pipeline::Committed& committed) {
     }
 }
 
+std::map<std::uint64_t, Sha256> FencingOracle::committed_of(const MachineId& machine) const {
+    std::map<std::uint64_t, Sha256> out;
+    for (auto it = told_.lower_bound({machine, 0}); it != told_.end() && it->first.first == machine;
+         ++it) {
+        out.emplace(it->first.second, it->second);
+    }
+    return out;
+}
+
 void FencingOracle::on_taken_back(const std::function<bool(const blob::BlobName&)>& is_there) {
     std::erase_if(told_, [&](const auto& entry) {
         return !is_there(vault::manifest_blob(entry.first.first, entry.first.second));

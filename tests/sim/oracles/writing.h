@@ -31,6 +31,8 @@ public:
     void on_put(const blob::PutRequest& request, const Sha256& content);
     void on_committed(const pipeline::Committed& committed);
     void on_remove(const blob::BlobName& name) { content_.erase(name); }
+    // By number; an agent may still be about to hear of the last.
+    [[nodiscard]] std::map<std::uint64_t, Sha256> committed_of(const MachineId& machine) const;
     // An adversary has taken the newest manifests, and what knew of them: a server that has not
     // seen them gives their numbers again, until an agent is heard. `is_there`: what is left.
     void on_taken_back(const std::function<bool(const blob::BlobName&)>& is_there);

@@ -214,10 +214,12 @@ TEST(LvmTools, AnswersThatAreNoTableAreRefused) {
 
 class LvmScan : public Lvm {
 protected:
-    void make_scan(bool insist, const std::string& then = "true") {
+    // `then` and `before` are what the post- and the pre-hook do beside saying so.
+    void make_scan(bool insist, const std::string& then = "true",
+                   const std::string& before = "true") {
         const std::string log = home_ + "/calls";
         freezer_ = std::make_unique<Freezer>(
-            Freezer::Options{.pre = {"sh", "-c", "echo pre >> " + log},
+            Freezer::Options{.pre = {"sh", "-c", "echo pre >> " + log + "; " + before},
                              .post = {"sh", "-c", "echo post >> " + log + "; " + then},
                              .marker_path = h_.directory + "/frozen"},
             *h_.disk, *clock_);
@@ -288,8 +290,10 @@ TEST_F(LvmScan, LetsTheWritersGoBeforeItReadsAndIsOfTheSnapshot) {
 
 TEST_F(LvmScan, IsDatedByItsSnapshotAndWaitsForNoPostHook) {
     const std::string go = home_ + "/go";
+    // What follows the snapshot waits until time has passed, however late this is looked at.
     ASSERT_NO_FATAL_FAILURE(
-        make_scan(true, "while [ -e " + home_ + " ] && [ ! -e " + go + " ]; do sleep 0.02; done"));
+        make_scan(true, "while [ -e " + home_ + " ] && [ ! -e " + go + " ]; do sleep 0.02; done",
+                  "touch " + home_ + "/hang-lvs"));
     begin_scan();
     const WallMicros began = h_.clock.wall();
     constexpr std::int64_t long_ns = 1000 * ns_per_s;
@@ -301,6 +305,7 @@ TEST_F(LvmScan, IsDatedByItsSnapshotAndWaitsForNoPostHook) {
         if (!advanced && order_of_hooks().ends_with("post ")) {
             advanced = true;  // From here on it takes its time.
             h_.clock.advance(long_ns);
+            drop("hang-lvs");
         }
         ::poll(nullptr, 0, 1);
     }

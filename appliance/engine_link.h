@@ -1,7 +1,8 @@
 // EngineLink: carries what the upload engine tells to admission, reactors and the cache, by rings.
 //
-// Thread-safety: release() belongs to the assembly thread, everything else to the publisher's, so
-// every ring has one producer. A full ring answers false: the engine offers the value again.
+// Thread-safety: release() and room_is_wanted() belong to the assembly thread, everything else to
+// the publisher's, so every ring has one producer. A full ring answers false: the engine offers the
+// value again.
 #pragma once
 
 #include "egress/upload/ports.h"
@@ -24,6 +25,8 @@ public:
         std::function<void(const upload::DamagedRecords&)> on_damaged;
         // Another server owns the machine now.
         std::function<void(const upload::FencedMachine&)> on_fenced;
+        // A session waits for room in the cache.
+        std::function<bool()> room_is_wanted;
     };
     explicit EngineLink(Ports ports) : ports_(std::move(ports)) {}
 
@@ -37,6 +40,7 @@ public:
     bool release(pipeline::Release& release) override;
     bool damaged(upload::DamagedRecords& damaged) override;
     bool fenced(upload::FencedMachine& fenced) override;
+    [[nodiscard]] bool room_is_wanted() const override { return ports_.room_is_wanted(); }
 
 private:
     struct ReactorEnd {

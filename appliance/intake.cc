@@ -41,7 +41,8 @@ Intake::Intake(const config::Settings& settings, ServerContext context)
            .on_damaged =
                [this](const upload::DamagedRecords& damaged) { end_session(damaged.key.machine); },
            // Its agent has a new home: it is told by the end of the session.
-           .on_fenced = [this](const upload::FencedMachine& fenced) { let_go(fenced.machine); }}),
+           .on_fenced = [this](const upload::FencedMachine& fenced) { let_go(fenced.machine); },
+           .room_is_wanted = [this] { return credit_.starving(); }}),
       quarantine_(settings.server_state_dir + "/quarantine"),
       quarantine_trouble_(context_.conditions, "quarantine") {}
 

@@ -64,6 +64,8 @@ public:
     void consume(std::uint64_t bytes) noexcept { unreserve(bytes); }
     [[nodiscard]] std::uint64_t reserved() const noexcept { return reserved_.load(); }
     [[nodiscard]] std::uint64_t sessions() const noexcept { return sessions_.load(); }
+    // Some session cannot get its least window now. Any thread.
+    [[nodiscard]] bool starving() const noexcept { return starving_.load() > 0; }
 
     [[nodiscard]] std::uint64_t window_bytes() const noexcept override;
     bool reserve(std::uint64_t bytes) noexcept override;

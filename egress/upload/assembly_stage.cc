@@ -68,6 +68,7 @@ pipeline::Progress AssemblyStage::step(std::size_t budget) {
         context_.options.pace->bytes_per_s.store(lanes_.pace());
     }
     measure_waits();
+    worked |= make_room_for_repair();
     worked |= flush_releases();
     const bool sent = context_.events.flush();
     for (Channel<UploadOrder>* const orders : context_.orders) {
@@ -251,6 +252,19 @@ void AssemblyStage::shed_payload() {
     for (auto at = machines_.rbegin(); at != machines_.rend() && wanted > 0; ++at) {
         wanted -= std::min(wanted, at->second->assembly.shed_payload(wanted));
     }
+}
+
+// An agent repairs a disk in the order of all its writes, which need credit: with the
+// cache full of what lies behind the damage there would be none, for ever.
+bool AssemblyStage::make_room_for_repair() {
+    if (context_.clock.boot() < status_due_ || !context_.sink.room_is_wanted()) {
+        return false;  // Looked at as often as the status.
+    }
+    bool any = false;
+    for (auto& [id, machine] : machines_) {
+        any |= machine->assembly.let_go_behind_damage();
+    }
+    return any;
 }
 
 void AssemblyStage::seal() {

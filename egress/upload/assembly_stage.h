@@ -109,6 +109,7 @@ private:
     void apply_live_options();
     void shed_payload();
     void seal();
+    bool make_room_for_repair();
     void measure_waits();
     bool start_jobs();
     void count_segment(const pipeline::CodecChoice& choice);

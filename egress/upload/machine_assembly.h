@@ -58,6 +58,8 @@ public:
     // The disk's agent was told, with the vault's end of the history, to repair it: the first fence
     // of `session` covers all above that, also what was assembled since, and ends any damage.
     void allow_repair(const DiskId& disk, SessionId session);
+    // Releases what lies behind damage of disks whose agents are repairing it. False: nothing.
+    bool let_go_behind_damage();
     // The segment cannot be built: it and what follows of its disk, up to a fence that repairs, is
     // not published. Returns their segments, as stop() does.
     std::vector<std::unique_ptr<SegmentWork>> lose(SegmentWork& work);

@@ -1,5 +1,6 @@
 // The machine's sealed steps: taken by jobs, committed, given up, or held again.
 #include "base/assert.h"
+#include "base/log.h"
 #include "egress/upload/machine_assembly.h"
 
 #include <algorithm>
@@ -113,6 +114,34 @@ std::unique_ptr<SegmentWork> MachineAssembly::retire(Entry& entry) {
 void MachineAssembly::allow_repair(const DiskId& disk, SessionId session) {
     // Also of a disk of which nothing has come yet: what is damaged may be its first copy.
     disks_[disk].repair_session = session;
+}
+
+// It can be published no more. It is kept while it does no harm: what cannot be read today can
+// perhaps tomorrow, should the agent never come to repair it.
+bool MachineAssembly::let_go_behind_damage() {
+    std::size_t released = 0;
+    for (auto& [id, disk] : disks_) {
+        if (!disk.damaged || raw(disk.repair_session) == 0) {
+            continue;
+        }
+        released += std::erase_if(disk.skipped, [&](const Waiting& waiting) {
+            // Its BASE may have overtaken the fence.
+            const bool of_repair = waiting.held.session == disk.repair_session;
+            if (!of_repair) {
+                host_.set_aside(-1);
+                release(waiting.held);
+            }
+            return !of_repair;
+        });
+    }
+    if (released > 0) {
+        log_warning("upload.records.given_up", {{"machine", machine_},
+                                                {"records", released},
+                                                {"reason",
+                                                 "the cache has no room for the repair "
+                                                 "of the damage in front of them"}});
+    }
+    return released > 0;
 }
 
 bool MachineAssembly::repaired(const SegmentWork& work) const {

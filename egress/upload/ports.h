@@ -61,6 +61,8 @@ public:
     virtual bool fenced(FencedMachine& /*fenced*/) { return true; }  // By default: ignored.
     // The assembly stage's thread:
     virtual bool release(pipeline::Release& release) = 0;
+    // A session waits for room in the cache, now.
+    [[nodiscard]] virtual bool room_is_wanted() const { return false; }
 };
 
 // What the spool holds of one history of the machine that is opened (cache::StreamState).

@@ -37,7 +37,8 @@ public:
                      [&process](const upload::FencedMachine& fenced) {
                          process.world_.trace.count("seen.fenced");
                          process.table_->end_session(fenced.machine);
-                     }}) {
+                     },
+                 .room_is_wanted = [&process] { return process.credit_->starving(); }}) {
         link_.add_reactor(process.rings_.committed,
                           [&process] { process.door_runner_->doorbell().ring(); });
     }
@@ -64,6 +65,7 @@ public:
     }
     bool fenced(upload::FencedMachine& fenced) override { return link_.fenced(fenced); }
     bool release(pipeline::Release& release) override { return link_.release(release); }
+    [[nodiscard]] bool room_is_wanted() const override { return link_.room_is_wanted(); }
 
 private:
     Process& process_;

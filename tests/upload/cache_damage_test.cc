@@ -136,6 +136,33 @@ TEST_F(Assembly, G9WhatLiesBehindDamageGoesAsSoonAsTheVaultKnowsTheFenceThatRepa
     EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
+// The fence may be behind other disks' writes, which need room too.
+TEST_F(Assembly, G9WhatLiesBehindDamageGoesAtOnceWhereTheCacheHasNoRoomForTheRepair) {
+    protect();
+    server.keep_payload = false;
+    SourceDisk& disk = source.disks[0];
+    source.write(server, disk);
+    server.cache.records.rbegin()->second.damaged = true;
+    for (int i = 0; i < 5; ++i) {
+        source.write(server, disk);
+    }
+    server.listener.room_wanted = true;
+    ASSERT_TRUE(server.run_until([this] { return !server.listener.damage.empty(); }));
+    const auto all_gone = [this] { return server.cache.records.empty(); };
+    EXPECT_FALSE(server.run_until(all_gone, 2000)) << "nobody is there to repair it";
+    server.listener.strict = false;
+    ASSERT_EQ(server.hello(source.machine, source.disks, Seq{0}, true).disks[0].action,
+              pipeline::DiskAction::catch_up);
+    EXPECT_TRUE(server.run_until(all_gone));
+    source.begin_sync(server, disk);
+    source.send_base(server, disk);
+    source.end_sync(server, disk);
+    const PointId point = source.point(server);
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 // Bulk connections may overtake the fence: its BASE lies behind the damage then, and is not of the
 // past. The next opening finds the fence in the vault, and takes it.
 TEST_F(Assembly, G9BaseThatOvertookTheFenceThatRepairsItsDiskIsKept) {
@@ -157,6 +184,14 @@ TEST_F(Assembly, G9BaseThatOvertookTheFenceThatRepairsItsDiskIsKept) {
     ASSERT_LT(begin, base);
     std::swap(server.cache.records.at(begin), server.cache.records.at(base));
     server.feeding = true;
+    // What came before the repair may go for want of room, but this may not.
+    server.listener.room_wanted = true;
+    server.feed_at_most = 1;
+    for (int i = 0; i < 2000; ++i) {
+        server.step();
+    }
+    ASSERT_TRUE(server.cache.records.contains(begin));
+    server.feed_at_most = SIZE_MAX;
     const auto only_base_is_left = [this] {
         return std::ranges::all_of(server.cache.records, [](const auto& each) {
             return each.second.header.type == pipeline::RecordType::base;

@@ -227,7 +227,7 @@ StoredRecord Server::record_of(pipeline::Lsn lsn, bool with_data) {
 }
 
 void Server::feed() {
-    while (feeding && !to_feed_.empty()) {
+    while (feeding && feed_at_most > 0 && !to_feed_.empty()) {
         // Recovered records come without their payload.
         const bool recovered = to_feed_.front() <= recovered_;
         StoredRecord record = record_of(to_feed_.front(), keep_payload && !recovered);
@@ -235,6 +235,7 @@ void Server::feed() {
             return;
         }
         to_feed_.pop_front();
+        --feed_at_most;
     }
 }
 

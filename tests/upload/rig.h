@@ -51,7 +51,9 @@ public:
     bool damaged(DamagedRecords& damaged) override;
     bool fenced(FencedMachine& fenced) override;
     bool release(pipeline::Release& release) override;
+    [[nodiscard]] bool room_is_wanted() const override { return room_wanted; }
 
+    bool room_wanted = false;
     std::deque<pipeline::MachineOpened> answers;
     std::map<PointId, pipeline::PointStatus> points;
     std::map<std::pair<DiskId, Generation>, Seq> committed_seq;
@@ -133,9 +135,10 @@ public:
     Random* engine_random = nullptr;
     Clock* engine_clock = nullptr;
     std::optional<EngineDoorbells> doorbells;
-    void feed();                  // Hands over what was appended, as far as the ring takes it.
-    bool keep_payload = true;     // Feed records with their data while there are slabs.
-    bool feeding = true;          // False: nothing is handed over.
+    void feed();               // Hands over what was appended, as far as the ring takes it.
+    bool keep_payload = true;  // Feed records with their data while there are slabs.
+    bool feeding = true;       // False: nothing is handed over.
+    std::size_t feed_at_most = SIZE_MAX;
     vault::ChainWitness witness;  // What the server itself remembers.
     bool base_lost = false;       // The cache may have lost what lay beneath every open fence.
     std::uint32_t session = 0;

@@ -40,16 +40,8 @@ pipeline::Progress PublishStage::step(std::size_t budget) {
         run(std::move(command));
         worked = true;
     }
-    OpenOutcome outcome{.machine = {}, .claim = fail(Errc::internal)};
-    while (context_.open_outcomes.receive(outcome)) {
-        opened(std::move(outcome));
-        worked = true;
-    }
-    AssemblyEvent event;
-    for (std::size_t i = 0; i < budget && context_.events.receive(event); ++i) {
-        take(std::move(event));
-        worked = true;
-    }
+    worked |= take_outcomes();
+    worked |= take_events(budget);
     if (outgoing_.empty()) {
         for (auto& [id, machine] : machines_) {
             worked |= step_machine(id, machine);
@@ -65,6 +57,28 @@ pipeline::Progress PublishStage::step(std::size_t budget) {
         return pipeline::Progress::worked;
     }
     return outgoing_.empty() ? pipeline::Progress::starved : pipeline::Progress::blocked;
+}
+
+bool PublishStage::take_outcomes() {
+    bool worked = false;
+    while (!context_.open_outcomes.empty()) {
+        OpenOutcome outcome{.machine = {}, .claim = fail(Errc::internal)};
+        context_.open_outcomes.receive(outcome);
+        opened(std::move(outcome));
+        worked = true;
+    }
+    return worked;
+}
+
+bool PublishStage::take_events(std::size_t budget) {
+    bool worked = false;
+    for (std::size_t i = 0; i < budget && !context_.events.empty(); ++i) {
+        AssemblyEvent event;
+        context_.events.receive(event);
+        take(std::move(event));
+        worked = true;
+    }
+    return worked;
 }
 
 bool PublishStage::quiet() const {

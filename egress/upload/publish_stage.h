@@ -117,6 +117,8 @@ private:
     void fenced(const MachineId& id, const Error& why) override;
     void trouble(const MachineId& id, const std::optional<Error>& error) override;
 
+    bool take_outcomes();
+    bool take_events(std::size_t budget);
     bool step_machine(const MachineId& id, Machine& machine);
     void finish_closing(const MachineId& id, Machine& machine);
     void discard(const MachineId& id, Machine& machine);

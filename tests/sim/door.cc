@@ -63,6 +63,9 @@ void Door::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
 Nanos Door::bytes_due() const {
     Nanos soonest{INT64_MAX};
     for (const auto& [token, connection] : connections_) {
+        if (connection.stuck) {
+            continue;  // Looked at again when the next tick is due.
+        }
         if (connection.session->ready() || connection.wire->up.in_flight() == 0) {
             soonest = std::min(soonest, connection.wire->up.next_due());
         }
@@ -141,9 +144,6 @@ bool Door::deliver(ingest::Session& session) {
         box.record.reset();
         context_.wake_spool();
     }
-    if (box.record || box.open || !box.digests.empty()) {
-        stuck_ = true;
-    }
     return !box.record;
 }
 
@@ -167,7 +167,7 @@ bool Door::turn(Connection& connection) {
     Wire& wire = *connection.wire;
     bool worked = false;
     std::size_t budget = turn_bytes;
-    bool delivered = deliver(session);
+    bool delivered = deliver(session), no_slab = false;
     while (delivered && session.ready() && budget > 0) {
         ingest::FrameReader& reader = *connection.reader;
         if (reader.complete()) {
@@ -181,7 +181,7 @@ bool Door::turn(Connection& connection) {
         }
         const MutableBytes target = reader.target();
         if (target.empty()) {
-            stuck_ = true;  // No slab is free.
+            no_slab = true;
             break;
         }
         const std::size_t got =
@@ -207,6 +207,8 @@ bool Door::turn(Connection& connection) {
         session.output().clear();
         worked = true;
     }
+    const ingest::Session::Outbox& box = session.outbox();
+    connection.stuck = no_slab || box.record || box.open || !box.digests.empty();
     return worked;
 }
 
@@ -237,7 +239,7 @@ pipeline::Progress Door::step(std::size_t) {
     const Nanos now = context_.clock.boot();
     bool worked = drain_inbound();
     const bool ticks = now >= next_tick_;
-    stuck_ = false;
+    bool stuck = false;
     std::vector<std::uint64_t> tokens, ended;
     for (const auto& entry : connections_) {
         tokens.push_back(entry.first);
@@ -248,6 +250,7 @@ pipeline::Progress Door::step(std::size_t) {
             connection.session->on_tick(connection.last_byte);
         }
         worked |= turn(connection);
+        stuck |= connection.stuck;
         const Wire& wire = *connection.wire;
         const bool lost = wire.server_told && wire.up.in_flight() == 0;
         if (lost || connection.session->closing()) {
@@ -259,8 +262,8 @@ pipeline::Progress Door::step(std::size_t) {
         worked = true;
     }
     worked |= flush_notices();
-    if (ticks || stuck_ || !notices_.empty()) {
-        next_tick_ = now + (stuck_ || !notices_.empty() ? retry_ns : tick_ns);
+    if (ticks || stuck || !notices_.empty()) {
+        next_tick_ = now + (stuck || !notices_.empty() ? retry_ns : tick_ns);
     }
     return worked ? pipeline::Progress::worked : pipeline::Progress::starved;
 }

@@ -58,6 +58,7 @@ private:
         std::unique_ptr<ingest::FrameReader> reader;
         Nanos last_byte{};
         bool header_checked = false;
+        bool stuck = false;  // Takes no bytes before a ring or a slab is free, of which none tells.
     };
     bool drain_inbound();
     template <typename Notice>
@@ -77,7 +78,6 @@ private:
     std::deque<ingest::AgentNotice> notices_;
     std::uint64_t next_token_ = 1;
     Nanos next_tick_{};
-    bool stuck_ = false;
 };
 
 }  // namespace cw::sim

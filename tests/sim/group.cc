@@ -326,8 +326,10 @@ void Group::play() {
 }
 
 bool Group::stood() {
-    if (!calm_made_ && line_ && world_.machines[leader]->consistent() &&
-        world_.machines[follower]->consistent()) {
+    // Now and then, as people do: one of them may be out of reach for a minute yet.
+    if (!calm_made_ && line_ && world_.clock.boot() >= next_calm_try_ &&
+        world_.machines[leader]->consistent() && world_.machines[follower]->consistent()) {
+        next_calm_try_ = world_.clock.boot() + ns_per_s;
         begin();
     }
     return calm_made_;

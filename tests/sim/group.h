@@ -49,6 +49,7 @@ private:
     bool asked_ = false;  // For a barrier that is not counted yet.
     unsigned moves_left_ = 0;
     bool calm_made_ = false;
+    Nanos next_calm_try_{};
 };
 
 }  // namespace cw::sim

@@ -134,6 +134,9 @@ private:
                 for (const auto& machine : world_.machines) {
                     who += "\n  " + machine->state();
                 }
+                for (const auto& server : world_.servers) {
+                    who += "\n  " + server->state();
+                }
                 world_.violated("convergence", "not still after " + std::to_string(rounds) +
                                                    " rounds without faults:" + who);
             }

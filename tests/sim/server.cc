@@ -219,6 +219,22 @@ void Server::tend() {
     }
 }
 
+std::string Server::state() const {
+    std::string out = "server " + std::to_string(index_) + ": ";
+    if (!up()) {
+        return out + "down";
+    }
+    const cache::SpoolUsage use = process_->spool().usage();
+    const auto kib_of = [](std::uint64_t bytes) { return std::to_string(bytes / kib) + " KiB "; };
+    out += kib_of(use.capacity) + "cache, " + kib_of(use.live) + "live, " + kib_of(use.dead) +
+           "dead, " + kib_of(use.free) + "free, " + kib_of(use.room) + "room, " +
+           kib_of(process_->credit().reserved()) + "promised";
+    for (const Condition& condition : process_->conditions().list()) {
+        out += "; " + std::string(name_of(condition.code)) + " " + condition.subject;
+    }
+    return out;
+}
+
 void Server::add_counts() {
     const fakes::FaultCounts& counts = storage_->counts();
     world_.trace.count("fault.write_error", counts.write_error);

@@ -51,6 +51,8 @@ public:
     [[nodiscard]] bool damaged() const noexcept;
     // The start that is under way found an end of the log before which writes went astray.
     [[nodiscard]] bool log_ended() const noexcept { return log_ended_; }
+    // For a person: how full its cache is, and what stands.
+    [[nodiscard]] std::string state() const;
     void add_counts();
     // What hour it is there, against all others.
     void set_clock(std::int64_t ahead_us) noexcept { state_.clock_ahead_us = ahead_us; }

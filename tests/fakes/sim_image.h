@@ -8,7 +8,9 @@
 #include "base/ids.h"
 #include "base/random.h"
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -43,17 +45,35 @@ public:
 
 private:
     static constexpr std::size_t sectors_per_block = block_bytes / sector_bytes;
+    using Page = std::array<std::byte, block_bytes>;
+    // A sector that is neither dirty nor a phantom is the same on the platter as in the cache.
     struct Block {
-        std::array<std::byte, block_bytes> cache{}, durable{};
+        Block() = default;
+        Block(const Block& other);
+        Block& operator=(const Block&) = delete;
+
+        std::unique_ptr<Page> cache;
+        std::unique_ptr<Page> durable;        // Null: the same, or zeros.
         std::uint8_t dirty = 0, phantom = 0;  // One bit per sector.
+        bool blank = true;                    // Without `durable`: zeros.
+        bool listed = false;                  // In changed_.
     };
-    template <typename Action>
-    void for_dirty(std::uint64_t offset, std::uint64_t length, Action action);
+    // The content in the cache, of which the range will be written over.
+    static Page& to_change(Block& block, std::uint64_t inside, std::uint64_t length);
+    // What the platter holds, to be changed on its own.
+    static Page& platter(Block& block);
+    // Once nothing is dirty or a phantom there is one content again.
+    static void settle(Block& block) noexcept;
+    static void persist_sector(Block& block, std::size_t sector, std::size_t bytes);
+    static void persist_sectors(Block& block, std::uint8_t wanted);
+    Block& write_to(std::uint64_t index);
 
     const bool earlier_kept_;
     std::unordered_map<std::uint64_t, Block> blocks_;
+    // All blocks with dirty sectors or phantoms, and some that had some; each once.
+    std::vector<std::uint64_t> changed_;
     // By block; what is not there was zeros.
-    std::unordered_map<std::uint64_t, std::array<std::byte, block_bytes>> earlier_;
+    std::unordered_map<std::uint64_t, Page> earlier_;
     std::uint64_t size_ = 0, durable_size_ = 0;
 };
 

@@ -12,7 +12,7 @@ constexpr std::array rows{
     MutantRow{Mutant::sync_error_retried, "sync-error-retried",
               "after a failed sync the kernel is asked again, and believed", 1000},
     MutantRow{Mutant::trusts_page_cache, "trusts-page-cache",
-              "a restart reads its log through the page cache", 1000},
+              "a restart reads its log through the page cache", 2000},
     MutantRow{Mutant::unsynced_directory, "unsynced-directory",
               "new files are used without a sync of their directory", 300},
     MutantRow{Mutant::no_payload_checksum, "no-payload-checksum",

@@ -170,11 +170,11 @@ Settings draw_settings(std::uint64_t seed) {
     s.disks = dice.between(1, 2);
     // Mostly one super-chunk per disk; sometimes several, which costs time.
     s.disk_bytes =
-        dice.one_in(24) ? 4 * mib + dice.between(1, 16) * 64 * kib : dice.between(1, 8) * 32 * kib;
+        dice.one_in(24) ? 4 * mib + dice.between(1, 16) * 64 * kib : dice.between(1, 5) * 32 * kib;
     // Rather many short histories than few long ones: most of what can meet does so within a few
     // actions, and a finding is read by a person.
     s.actions =
-        static_cast<std::uint32_t>(dice.one_in(8) ? dice.between(60, 120) : dice.between(12, 40));
+        static_cast<std::uint32_t>(dice.one_in(10) ? dice.between(50, 100) : dice.between(10, 30));
     draw_limits(s, dice);
     draw_faults(s, dice);
     draw_devices(s, dice);

@@ -130,6 +130,15 @@ void pass_on_term() {
         [](pid_t child) { return ::getpgid(child) != ::getpgrp() && ::kill(child, SIGTERM) == 0; });
 }
 
+bool any_child(pid_t /*child*/) {
+    return true;
+}
+
+bool term_is_pending() {
+    sigset_t pending;
+    return ::sigpending(&pending) == 0 && ::sigismember(&pending, SIGTERM) == 1;
+}
+
 // All signals are blocked: those to the group are the program's, and what the program makes of them
 // is its own business.
 [[noreturn]] void be_guard(const Start& start) {
@@ -157,12 +166,18 @@ void pass_on_term() {
     ::sigfillset(&while_waiting);
     ::sigdelset(&while_waiting, SIGCHLD);
     ::sigdelset(&while_waiting, SIGTERM);
+    std::optional<int> code;
+    bool ending = false;
     while (true) {
         int status = 0;
         for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
             if (ended == program) {
-                ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+                code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
             }
+        }
+        // One that was ended is not over while something it has started would not end with it.
+        if (code && !((ending || term_is_pending()) && for_each_child(any_child))) {
+            ::_exit(*code);
         }
         pollfd runner{.fd = start.life, .events = POLLIN, .revents = 0};
         if (::ppoll(&runner, 1, nullptr, &while_waiting) > 0) {
@@ -170,6 +185,7 @@ void pass_on_term() {
         }
         if (told_to_end != 0) {
             told_to_end = 0;
+            ending = true;
             pass_on_term();
         }
     }

@@ -125,16 +125,17 @@ TEST_F(SubprocessTest, AKilledRunnerTakesProcessGroupsOfTheirOwnWithIt) {
     }
 }
 
-// Of a child with a process group of its own, whose script ends with `ends_by`: whether it and what
-// it has started are gone once it was ended.
-bool goes_when_ended(const std::string& ends_by, Clock& clock) {
+// Of a child that runs `script`, which starts something: whether both are gone once it was ended.
+bool goes_when_ended(std::vector<std::string> before, const std::string& script, Clock& clock) {
     const std::string file = pids_file();
     ::unlink(file.c_str());
-    auto child = Subprocess::start({"timeout", "600", "/bin/sh", "-c",
-                                    ends_by + "sleep 600 & printf '%s\n' $$ $! > \"$0.new\"; mv "
-                                              "\"$0.new\" \"$0\"; wait; wait",
-                                    file},
-                                   false);
+    for (const std::string& word : {std::string("/bin/sh"), std::string("-c"),
+                                    script + " & printf '%s\n' $$ $! > \"$0.new\"; mv \"$0.new\" "
+                                             "\"$0\"; wait; wait",
+                                    file}) {
+        before.push_back(word);
+    }
+    auto child = Subprocess::start(before, false);
     EXPECT_TRUE(child);
     const Nanos deadline = clock.boot() + 60 * ns_per_s;
     while (::access(file.c_str(), F_OK) != 0 && clock.boot() - deadline < 0) {
@@ -144,17 +145,28 @@ bool goes_when_ended(const std::string& ends_by, Clock& clock) {
     const auto pids = pids_in(file);
     EXPECT_EQ(pids.size(), 2U);
     ::unlink(file.c_str());
-    return std::ranges::all_of(pids, [&](pid_t pid) { return ends(pid, clock); });
+    bool all = true;
+    for (const pid_t pid : pids) {
+        all = ends(pid, clock) && all;
+        ::kill(pid, SIGKILL);
+    }
+    return all;
 }
+
+const std::vector<std::string> in_a_group_of_its_own{"timeout", "600"};
 
 TEST_F(SubprocessTest, AnEndedChildHearsOfItInAProcessGroupOfItsOwn) {
     const Nanos began = clock_->boot();
-    EXPECT_TRUE(goes_when_ended("", *clock_));
+    EXPECT_TRUE(goes_when_ended(in_a_group_of_its_own, "sleep 600", *clock_));
     EXPECT_LT(clock_->boot() - began, 10 * ns_per_s);  // Not by SIGKILL.
 }
 
 TEST_F(SubprocessTest, AnEndedChildThatWouldNotIsKilledInAProcessGroupOfItsOwn) {
-    EXPECT_TRUE(goes_when_ended("trap '' TERM; ", *clock_));
+    EXPECT_TRUE(goes_when_ended(in_a_group_of_its_own, "trap '' TERM; sleep 600", *clock_));
+}
+
+TEST_F(SubprocessTest, AnEndedChildLeavesNobodyBehindWhoWouldNotEnd) {
+    EXPECT_TRUE(goes_when_ended({}, "(trap '' TERM; exec sleep 600)", *clock_));
 }
 
 // It is asked for a word when the guard, and with it all that could kill it, is gone: one that was

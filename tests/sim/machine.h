@@ -72,8 +72,9 @@ public:
     bool final_point();
     // Everything logged is spooled and everything dirty committed.
     [[nodiscard]] bool settled();
-    // The agent has said that its newest point will never be there.
-    [[nodiscard]] bool newest_was_dropped();
+    // The agent has said that its newest point will never be there, or it has begun with an empty
+    // state since it made it.
+    [[nodiscard]] bool newest_is_lost();
     // Points that are committed, and of which the agent has not heard it.
     [[nodiscard]] std::size_t untold();
     [[nodiscard]] std::string state();

@@ -159,10 +159,12 @@ bool Machine::settled() {
            world_.oracles->points.committed(id_, *newest_);
 }
 
-bool Machine::newest_was_dropped() {
-    const agent::TrackedPoint* const point =
-        up() && newest_ ? replicator_->points().find(*newest_) : nullptr;
-    return point != nullptr && point->phase == agent::PointPhase::dropped;
+bool Machine::newest_is_lost() {
+    if (!up() || !newest_) {
+        return false;
+    }
+    const agent::TrackedPoint* const point = replicator_->points().find(*newest_);
+    return point == nullptr || point->phase == agent::PointPhase::dropped;
 }
 
 std::size_t Machine::untold() {

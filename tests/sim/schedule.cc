@@ -94,14 +94,14 @@ private:
     // A point whose writes were found damaged in the cache after it was made cannot be had any
     // more; nor can one that only a server has which its clone has fenced, or the server that an
     // agent's clone liked, or that only a server had which was lost; nor one that was made just
-    // before the agent had to catch up elsewhere. The next one can.
+    // before the agent had to catch up elsewhere, or found its state superseded. The next one can.
     void renew_final_points() {
         const bool any_lost =
             world_.servers.size() > world_.settings.servers || world_.machines_were_cloned ||
             world_.servers_lost > 0 ||
             std::ranges::any_of(world_.servers, [](const auto& s) { return s->damaged(); });
         for (const auto& machine : world_.machines) {
-            if ((any_lost || machine->newest_was_dropped()) && !machine->settled()) {
+            if ((any_lost || machine->newest_is_lost()) && !machine->settled()) {
                 machine->make_point();
             }
         }
@@ -116,10 +116,10 @@ private:
             if (++rounds % 16 != 0) {
                 continue;
             }
-            if (world_.group && !world_.group->stood()) {
-                continue;
-            }
-            if (!final_points) {
+            const bool stood = !world_.group || world_.group->stood();
+            if (!stood) {
+                // No point of the group yet.
+            } else if (!final_points) {
                 final_points = true;
                 for (const auto& machine : world_.machines) {
                     final_points &= machine->final_point();

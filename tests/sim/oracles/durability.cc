@@ -58,8 +58,6 @@ void DurabilityOracle::on_opened(std::size_t server, const pipeline::MachineOpen
             return entry.first.first == server && key.machine == opened.machine &&
                    key.disk == disk.disk && key.generation != disk.generation;
         });
-        Generation& known = opened_[{opened.machine, disk.disk}];
-        known = std::max(known, disk.generation);
         ++told_again;
         if (disk.action != pipeline::DiskAction::reject) {
             // The agent forgets what WELCOME calls durable: it is as good as an acknowledgement.
@@ -78,6 +76,8 @@ void DurabilityOracle::on_answered(std::size_t server, const pipeline::MachineOp
         return;
     }
     for (const pipeline::DiskWelcome& disk : opened.disks) {
+        Generation& newest = opened_[{opened.machine, disk.disk}];
+        newest = std::max(newest, disk.generation);
         const auto known = told_.find({server, {opened.machine, disk.disk, disk.generation}});
         if (known != told_.end() && disk.committed < known->second &&
             disk.action != pipeline::DiskAction::reject) {
@@ -116,10 +116,9 @@ void DurabilityOracle::on_recovered(std::size_t server, const cache::Spool& spoo
         if (std::max(held, committed_[key.second]) >= acked.seq) {
             continue;
         }
-        // A history that another server has seen replaced is dropped when its machine is opened
-        // here, which a kill may keep this server from telling.
-        if (found == streams.end() &&
-            opened_[{key.second.machine, key.second.disk}] > key.second.generation) {
+        // A history that has been replaced, here or at another server, is dropped when its machine
+        // is opened here, which a kill may keep this server from telling. Some of it may be there.
+        if (opened_[{key.second.machine, key.second.disk}] > key.second.generation) {
             acked.seq = {};
             continue;
         }

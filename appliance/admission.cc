@@ -168,14 +168,21 @@ bool Admission::take_decision() {
     cache::SettleStreams settle;
     cache::ForgetStreams forget;
     for (const pipeline::DiskWelcome& disk : decision.disks) {
-        settle.streams.push_back({.key = {decision.machine, disk.disk, disk.generation},
-                                  .committed = disk.committed,
-                                  .open_fence = disk.resync_open ? disk.fence : Seq{}});
+        cache::SettleStreams::Entry entry{.key = {decision.machine, disk.disk, disk.generation},
+                                          .committed = disk.committed,
+                                          .open_fence = disk.resync_open ? disk.fence : Seq{}};
         for (const cache::StreamState& state : known_[decision.machine]) {
-            if (state.key.disk == disk.disk && state.key.generation != disk.generation) {
+            if (state.key.disk != disk.disk) {
+                continue;
+            }
+            if (state.key.generation != disk.generation) {
                 forget.keys.push_back(state.key);
+            } else if (disk.action == pipeline::DiskAction::catch_up &&
+                       disk.durable < state.durable) {
+                entry.sent_again_after = disk.durable;
             }
         }
+        settle.streams.push_back(std::move(entry));
     }
     known_.erase(decision.machine);
     if (!refused) {

@@ -147,6 +147,10 @@ void LogSpool::settle_stream(const StreamKey& key, Seq committed, Seq open_fence
     table_changed_ = streams_.settle(key, committed, open_fence) || table_changed_;
 }
 
+void LogSpool::take_again(const StreamKey& key, Seq durable) {
+    table_changed_ = streams_.take_again(key, durable) || table_changed_;
+}
+
 void LogSpool::forget_stream(const StreamKey& key) {
     streams_.forget(key);
     if (unrepaired_.contains(key)) {

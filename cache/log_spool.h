@@ -28,6 +28,7 @@ public:
     [[nodiscard]] std::vector<StreamState> streams() const override { return streams_.states(); }
     [[nodiscard]] const StreamTable& stream_table() const override { return streams_; }
     void settle_stream(const StreamKey& key, Seq committed, Seq open_fence) override;
+    void take_again(const StreamKey& key, Seq durable) override;
     [[nodiscard]] SpoolId id() const override { return superblock_.id; }
 
     bool append(Record& record) override;

@@ -46,6 +46,9 @@ struct SettleStreams {
         StreamKey key;
         Seq committed{};
         Seq open_fence{};
+        // The agent was told of less than the cache holds, because that is damaged: from there on
+        // it sends everything again, some of it under the sequences that it had.
+        std::optional<Seq> sent_again_after = std::nullopt;
     };
     std::vector<Entry> streams;
 };

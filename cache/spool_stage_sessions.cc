@@ -73,6 +73,9 @@ bool SpoolStage::answer_some() {
 
 void SpoolStage::on(const SettleStreams& command) {
     for (const SettleStreams::Entry& entry : command.streams) {
+        if (entry.sent_again_after) {
+            spool_.take_again(entry.key, *entry.sent_again_after);
+        }
         spool_.settle_stream(entry.key, entry.committed, entry.open_fence);
     }
 }

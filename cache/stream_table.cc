@@ -155,6 +155,19 @@ bool StreamTable::settle(const StreamKey& key, Seq committed, Seq open_fence) {
     return fresh || stream.durable != before;
 }
 
+bool StreamTable::take_again(const StreamKey& key, Seq durable) {
+    const auto it = streams_.find(key);
+    if (it == streams_.end() || it->second.durable.seq <= durable) {
+        return false;
+    }
+    CW_ASSERT(it->second.appended.seq == it->second.durable.seq);
+    StreamView view;
+    view.seq = durable;
+    it->second.appended = view;
+    it->second.durable = std::move(view);
+    return true;
+}
+
 void StreamTable::restore(const StreamKey& key, StreamView view) {
     Stream& stream = streams_[key];
     stream.appended = view;

@@ -60,6 +60,7 @@ protected:
                 for (const DiskId& disk : {vda_, vdb_}) {
                     cache::StreamState& state = answer.streams.emplace_back();
                     state.key = {machine_, disk, cached_};
+                    state.durable = cached_through_;
                 }
                 EXPECT_TRUE(streams_.try_push(answer));
             }
@@ -87,7 +88,8 @@ protected:
             pipeline::DiskWelcome& welcome = decision.disks.emplace_back();
             welcome.disk = disk;
             welcome.action = disk == due_ ? action : pipeline::DiskAction::continue_;
-            welcome.generation = Generation{4};
+            welcome.generation = decided_;
+            welcome.durable = Seq{70};
             welcome.superseded = disk == due_ && superseded;
         }
         EXPECT_TRUE(engine_.try_push(decision));
@@ -98,7 +100,8 @@ protected:
 
     const DiskId vda_{{std::byte{2}}}, vdb_{{std::byte{3}}};
     DiskId due_{};
-    Generation own_{3}, cached_{3};
+    Generation own_{3}, cached_{3}, decided_{4};
+    Seq cached_through_{};
     std::vector<Generation> generations_;  // Of HELLO's disks, as the engine is told.
     std::vector<DiskId> begun_;
     std::vector<SessionId> asked_;
@@ -154,6 +157,22 @@ TEST_F(AdmissionTest, AnAgentThatIsRefusedForItsStateMakesTheCacheForgetNothing)
     EXPECT_TRUE(decide(pipeline::DiskAction::reject, true).disks[0].superseded);
     cache::SpoolCommand command;
     EXPECT_FALSE(commands_.try_pop(command));
+}
+
+// It is damaged: the agent may send what it still has under the sequences that the cache knows.
+TEST_F(AdmissionTest, WhatAnAgentIsToldThatTheCacheLacksIsTakenOnceMore) {
+    due_ = vda_;
+    decided_ = cached_;
+    cached_through_ = Seq{74};
+    hello(0, 1);
+    told();
+    decide(pipeline::DiskAction::catch_up);
+    cache::SpoolCommand command;
+    ASSERT_TRUE(commands_.try_pop(command));
+    const auto& settled = std::get<cache::SettleStreams>(command).streams;
+    ASSERT_EQ(settled.size(), 2U);
+    EXPECT_EQ(settled[0].sent_again_after, Seq{70});
+    EXPECT_FALSE(settled[1].sent_again_after.has_value()) << "it goes on where it was";
 }
 
 // The new history must lie beyond the agent's: here only the vault might know how far that is.

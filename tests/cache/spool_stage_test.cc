@@ -191,6 +191,28 @@ TEST_F(SpoolStageTest, KeepsItsFenceWhenTheVaultHoldsLess) {
     EXPECT_EQ(found_by(SessionId{5}).base_ordinals, std::vector<std::uint32_t>{4});
 }
 
+// Else the fence that is to repair what is damaged here would be dropped as known (seed 398108).
+TEST_F(SpoolStageTest, G6TakesOnceMoreWhatItsAgentWasToldIsLacking) {
+    open(SessionId{1});
+    send(make_write(key_, Seq{1}, 1));
+    send(make_control(key_, RecordType::resync_begin, Seq{2}));
+    send(make_base(key_, Seq{2}, 7, 1));
+    send(make_write(key_, Seq{3}, 1));
+    run();
+    stored();
+    EXPECT_EQ(found_by(SessionId{2}).durable, Seq{3});
+    commands_.try_push(SpoolCommand(SettleStreams{{{key_, Seq{1}, Seq{}, Seq{1}}}}));
+    run();
+    EXPECT_EQ(found_by(SessionId{3}).durable, Seq{1});
+    commands_.try_push(SpoolCommand(SettleStreams{{{key_, Seq{1}, Seq{}, Seq{1}}}}));
+    send(make_control(key_, RecordType::resync_begin, Seq{2}), SessionId{3});
+    send(make_base(key_, Seq{2}, 7, 1), SessionId{3});
+    send(make_write(key_, Seq{3}, 1), SessionId{3});
+    run();
+    EXPECT_EQ(stored().size(), 3U);
+    EXPECT_EQ(found_by(SessionId{4}).durable, Seq{3});
+}
+
 TEST_F(SpoolStageTest, LetsPayloadGoWhenTheUploadSideLags) {
     open(SessionId{1});
     for (std::uint64_t seq = 1; seq <= 40; ++seq) {

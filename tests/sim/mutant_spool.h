@@ -22,6 +22,9 @@ public:
     [[nodiscard]] const cache::StreamTable& stream_table() const override {
         return inner_->stream_table();
     }
+    void take_again(const cache::StreamKey& key, Seq durable) override {
+        inner_->take_again(key, durable);
+    }
     void settle_stream(const cache::StreamKey& key, Seq committed, Seq open_fence) override {
         inner_->settle_stream(key, committed, open_fence);
     }

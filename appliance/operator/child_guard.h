@@ -19,7 +19,8 @@ namespace cw::appliance {
 
 struct GuardedChild {
     // The guard: it leads the process group, ends when the program does, and its exit code is the
-    // program's, or 128 + the signal that killed it.
+    // program's, or 128 + the signal that killed it. After a SIGTERM to the group it ends only when
+    // nothing is left of what the program has started, in whichever process group.
     pid_t pid = -1;
     Fd life;  // Closing it kills the program and what it has started.
 };

@@ -254,8 +254,8 @@ void AssemblyStage::shed_payload() {
     }
 }
 
-// An agent repairs a disk in the order of all its writes, which need credit: with the
-// cache full of what lies behind the damage there would be none, for ever.
+// An agent repairs a disk in the order of all its writes, which need credit: with the cache full of
+// what lies behind the damage there would be none, for ever.
 bool AssemblyStage::make_room_for_repair() {
     if (context_.clock.boot() < status_due_ || !context_.sink.room_is_wanted()) {
         return false;  // Looked at as often as the status.

@@ -138,9 +138,9 @@ public:
     void feed();               // Hands over what was appended, as far as the ring takes it.
     bool keep_payload = true;  // Feed records with their data while there are slabs.
     bool feeding = true;       // False: nothing is handed over.
-    std::size_t feed_at_most = SIZE_MAX;
-    vault::ChainWitness witness;  // What the server itself remembers.
-    bool base_lost = false;       // The cache may have lost what lay beneath every open fence.
+    std::size_t feed_at_most = SIZE_MAX;  // Records that are still handed over.
+    vault::ChainWitness witness;          // What the server itself remembers.
+    bool base_lost = false;  // The cache may have lost what lay beneath every open fence.
     std::uint32_t session = 0;
 
 private:

@@ -166,22 +166,32 @@ std::string escape(std::string_view text, std::size_t max, bool quotes) {
     return out;
 }
 
+struct FieldText {
+    std::string operator()(std::string_view text) const {
+        // Quotes and the ellipsis fit beneath the limit as well.
+        const std::string value = escape(text, field_bytes_max - 2 - ellipsis.size(), true);
+        return needs_quotes(value) ? '"' + value + '"' : value;
+    }
+    std::string operator()(bool value) const { return value ? "true" : "false"; }
+    template <typename Number>
+    std::string operator()(Number value) const {
+        return std::to_string(value);
+    }
+    std::string operator()(const Error* error) const {
+        return (*this)(std::string_view(to_string(*error)));
+    }
+    std::string operator()(const std::array<std::byte, 16>* id) const { return uuid_text(*id); }
+};
+
 }  // namespace
 
 std::string escape_for_display(std::string_view text, std::size_t max) {
     return escape(text, max, false);
 }
 
-LogField::LogField(std::string_view k, std::string_view text) : key(k) {
-    // Quotes and the ellipsis fit beneath the limit as well.
-    value = escape(text, field_bytes_max - 2 - ellipsis.size(), true);
-    if (needs_quotes(value)) {
-        value = '"' + value + '"';
-    }
+std::string LogField::value() const {
+    return std::visit(FieldText{}, value_);
 }
-
-LogField::LogField(std::string_view k, const Error& error)
-    : LogField(k, std::string_view(to_string(error))) {}
 
 void log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
     const spdlog::level::level_enum wanted = spdlog_level(level);
@@ -191,9 +201,9 @@ void log(LogLevel level, std::string_view event, std::initializer_list<LogField>
     std::string line(event);
     for (const LogField& field : fields) {
         line += ' ';
-        line += field.key;
+        line += field.key();
         line += '=';
-        line += field.value;
+        line += field.value();
     }
     logger().log(wanted, spdlog::string_view_t(line.data(), line.size()));
 }

@@ -9,35 +9,50 @@
 #include "base/error.h"
 #include "base/ids.h"
 
+#include <array>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <variant>
 
 namespace cw {
 
 enum class LogLevel { trace, debug, info, warning, error };
 
-// key=value; built from numbers, text, ids and errors.
-struct LogField {
-    std::string_view key;
-    std::string value;  // Already escaped and quoted where needed; at most 1 KiB.
-
-    LogField(std::string_view k, std::string_view text);
-    LogField(std::string_view k, const char* text) : LogField(k, std::string_view(text)) {}
-    LogField(std::string_view k, const std::string& text) : LogField(k, std::string_view(text)) {}
-    LogField(std::string_view k, const Error& error);
-    LogField(std::string_view k, bool v) : key(k), value(v ? "true" : "false") {}
-    template <std::integral T>
-    LogField(std::string_view k, T v) : key(k), value(std::to_string(v)) {}
+// key=value; built from numbers, text, ids and errors. Refers to text, ids and errors, which must
+// outlive it: they are put into words only for a line that is written.
+class LogField {
+public:
+    LogField(std::string_view key, std::string_view text) : key_(key), value_(text) {}
+    LogField(std::string_view key, const char* text) : LogField(key, std::string_view(text)) {}
+    LogField(std::string_view key, const std::string& text)
+        : LogField(key, std::string_view(text)) {}
+    LogField(std::string_view key, const Error& error) : key_(key), value_(&error) {}
+    LogField(std::string_view key, bool value) : key_(key), value_(value) {}
+    template <std::signed_integral T>
+    LogField(std::string_view key, T value) : key_(key), value_(std::int64_t{value}) {}
+    template <std::unsigned_integral T>
+    LogField(std::string_view key, T value) : key_(key), value_(std::uint64_t{value}) {}
     template <std::floating_point T>
-    LogField(std::string_view k, T v) : key(k), value(std::to_string(v)) {}
+    LogField(std::string_view key, T value) : key_(key), value_(double{value}) {}
     template <typename Tag>
-    LogField(std::string_view k, const Uuid<Tag>& id) : key(k), value(to_string(id)) {}
+    LogField(std::string_view key, const Uuid<Tag>& id) : key_(key), value_(&id.bytes) {}
     template <typename E>
         requires std::is_enum_v<E>
-    LogField(std::string_view k, E v) : key(k), value(std::to_string(raw(v))) {}
+    LogField(std::string_view key, E value) : LogField(key, raw(value)) {}
+
+    [[nodiscard]] std::string_view key() const noexcept { return key_; }
+    // Escaped, and quoted where needed; at most 1 KiB.
+    [[nodiscard]] std::string value() const;
+
+private:
+    std::string_view key_;
+    std::variant<std::string_view, bool, std::int64_t, std::uint64_t, double, const Error*,
+                 const std::array<std::byte, 16>*>
+        value_;
 };
 
 void log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});

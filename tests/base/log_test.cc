@@ -31,6 +31,22 @@ TEST(Log, WritesOneLineWithUtcTimeLevelEventAndFields) {
     EXPECT_TRUE(std::regex_match(line, form)) << line;
 }
 
+TEST(Log, WritesEveryKindOfField) {
+    const std::string line = logged([] {
+        log_info("x", {{"less", -3},
+                       {"most", UINT64_MAX},
+                       {"part", 0.5},
+                       {"no", false},
+                       {"text", std::string("a b")},
+                       {"error", Error{Errc::spool_full, "no \"room\""}}});
+    });
+    EXPECT_NE(line.find("less=-3 most=18446744073709551615 part=0.500000 no=false text=\"a b\" "),
+              std::string::npos)
+        << line;
+    EXPECT_NE(line.find("SPOOL_FULL"), std::string::npos) << line;
+    EXPECT_NE(line.find(R"(no \x22room\x22)"), std::string::npos) << line;
+}
+
 TEST(Log, H3_CannotBeForgedByAHostileName) {
     const std::string line = logged([] {
         log_warning("x", {{"name", "a\n2026-01-01T00:00:00.000Z error \"forged\" = \x1b[2J"}});
@@ -47,11 +63,11 @@ TEST(Log, WhatIsShownToPeopleKeepsItsQuotesToBeCopied) {
 }
 
 TEST(Log, BoundsEveryField) {
-    const LogField field("k", std::string(100'000, 'x'));
-    EXPECT_LE(field.value.size(), 1024U);
-    EXPECT_TRUE(field.value.find("…") != std::string::npos);
-    const LogField hostile("k", std::string(100'000, '\n'));
-    EXPECT_LE(hostile.value.size(), 1024U);
+    const std::string long_text(100'000, 'x'), hostile_text(100'000, '\n');
+    const std::string field = LogField("k", long_text).value();
+    EXPECT_LE(field.size(), 1024U);
+    EXPECT_TRUE(field.find("…") != std::string::npos);
+    EXPECT_LE(LogField("k", hostile_text).value().size(), 1024U);
 }
 
 TEST(Log, KeepsQuietBelowItsLevel) {

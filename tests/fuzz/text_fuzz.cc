@@ -68,7 +68,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     CW_ASSERT(shown.size() <= 203);
     CW_ASSERT(shown.find_first_of("\n\r\x1b") == std::string::npos);
     CW_ASSERT(cw::escape_for_display(shown).size() >= shown.size());
-    const std::string field = cw::LogField("k", text).value;
+    const std::string field = cw::LogField("k", text).value();
     const auto quotes = static_cast<std::size_t>(std::ranges::count(field, '"'));
     CW_ASSERT(quotes == 0 || (quotes == 2 && field.starts_with('"') && field.ends_with('"')));
     CW_ASSERT(field.find_first_of("\n\r\x1b") == std::string::npos);

@@ -177,8 +177,7 @@ bool Admission::take_decision() {
             }
             if (state.key.generation != disk.generation) {
                 forget.keys.push_back(state.key);
-            } else if (disk.action == pipeline::DiskAction::catch_up &&
-                       disk.durable < state.durable) {
+            } else if (disk.action == pipeline::DiskAction::catch_up) {
                 entry.sent_again_after = disk.durable;
             }
         }

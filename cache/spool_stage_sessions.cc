@@ -190,6 +190,8 @@ bool SpoolStage::drop_needless(std::uint32_t reactor, const Record& record,
                stream->durable.ordinals.contains(header.ordinal)) {
         note.fence = header.seq;
         note.base_ordinals.push_back(header.ordinal);
+    } else if (arrival == Arrival::stale) {
+        note.refused_fence = header.seq;
     } else if (arrival == Arrival::malformed) {
         log_warning("cache.record.malformed",
                     {{"machine", header.key.machine}, {"disk", header.key.disk}});

@@ -13,6 +13,7 @@ void StreamView::raise(Seq upto) {
 }
 
 // Fences may have come and gone on another server: what was seen of them here means nothing then.
+// One that is above everything held was seen by its BASE alone: its RESYNC_BEGIN comes again.
 void StreamView::settle(Seq committed, Seq open_fence) {
     if (seq > committed) {
         return;
@@ -22,7 +23,7 @@ void StreamView::settle(Seq committed, Seq open_fence) {
         base_lost = false;
     }
     fence_open = raw(open_fence) != 0;
-    fence = std::max(fence, open_fence);
+    fence = std::max(std::min(fence, committed), open_fence);
     raise(committed);
 }
 
@@ -157,7 +158,11 @@ bool StreamTable::settle(const StreamKey& key, Seq committed, Seq open_fence) {
 
 bool StreamTable::take_again(const StreamKey& key, Seq durable) {
     const auto it = streams_.find(key);
-    if (it == streams_.end() || it->second.durable.seq <= durable) {
+    if (it == streams_.end()) {
+        return false;
+    }
+    const StreamView& held = it->second.durable;
+    if (held.seq <= durable && held.fence <= durable && held.beyond.empty()) {
         return false;
     }
     CW_ASSERT(it->second.appended.seq == it->second.durable.seq);

@@ -83,7 +83,8 @@ public:
     // The vault holds everything up to `committed`, where `open_fence` (0: none) is open; creates
     // the stream if unknown. A view that knows more keeps its own fence. False: nothing changed.
     bool settle(const StreamKey& key, Seq committed, Seq open_fence);
-    // Of a known stream only what lies up to `durable` counts as held. False: it held no more.
+    // Of a known stream only what lies up to `durable` counts as held, also of what is held above
+    // a hole. False: it held no more.
     bool take_again(const StreamKey& key, Seq durable);
     void forget(const StreamKey& key) { streams_.erase(key); }
     // Recovery: both views become `view`.

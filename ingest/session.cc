@@ -126,6 +126,12 @@ void Session::on_spooled(const pipeline::Spooled& notice) {
         if (notice.expected && stream.rewind(*notice.expected)) {
             nak(stream, wire::NakReason::gap, "the spool lacks this sequence");
         }
+        // Or its agent would wait for the acknowledgement for ever; connected anew, it is told what
+        // the cache has.
+        if (notice.session == admission_.session && raw(notice.refused_fence) != 0 &&
+            notice.refused_fence == stream.fence()) {
+            nak(stream, wire::NakReason::generation, "the spool knows this fence as over");
+        }
     }
     for (const PointId& id : notice.points) {
         if (state_ == State::live || state_ == State::leaving) {

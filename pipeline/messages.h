@@ -91,6 +91,7 @@ struct Spooled {
     Seq fence{};
     std::vector<PointId> points;  // Points whose record is durable.
     std::optional<Seq> expected;  // A gap was met: re-send from here (NAK).
+    Seq refused_fence{};          // BASE of it was not taken: the cache knows it as over.
 };
 
 // publisher → ingest (acks) and → cache (release).

@@ -173,6 +173,14 @@ TEST_F(AdmissionTest, WhatAnAgentIsToldThatTheCacheLacksIsTakenOnceMore) {
     ASSERT_EQ(settled.size(), 2U);
     EXPECT_EQ(settled[0].sent_again_after, Seq{70});
     EXPECT_FALSE(settled[1].sent_again_after.has_value()) << "it goes on where it was";
+
+    cached_through_ = Seq{};  // All it has lies above a hole that the vault knows to be none.
+    due_ = vda_;
+    hello(0, 2);
+    told();
+    decide(pipeline::DiskAction::catch_up);
+    ASSERT_TRUE(commands_.try_pop(command));
+    EXPECT_EQ(std::get<cache::SettleStreams>(command).streams[0].sent_again_after, Seq{70});
 }
 
 // The new history must lie beyond the agent's: here only the vault might know how far that is.

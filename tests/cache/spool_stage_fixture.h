@@ -113,6 +113,7 @@ protected:
             sum.points.insert(sum.points.end(), note.points.begin(), note.points.end());
             sum.base_ordinals.insert(sum.base_ordinals.end(), note.base_ordinals.begin(),
                                      note.base_ordinals.end());
+            sum.refused_fence = std::max(sum.refused_fence, note.refused_fence);
             if (note.expected) {
                 sum.expected = note.expected;
             }

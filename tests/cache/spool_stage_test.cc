@@ -191,6 +191,18 @@ TEST_F(SpoolStageTest, KeepsItsFenceWhenTheVaultHoldsLess) {
     EXPECT_EQ(found_by(SessionId{5}).base_ordinals, std::vector<std::uint32_t>{4});
 }
 
+// Its agent would wait for ever.
+TEST_F(SpoolStageTest, G9TellsOfBaseThatItDoesNotTake) {
+    open(SessionId{1});
+    send(make_control(key_, RecordType::resync_begin, Seq{1}));
+    send(make_control(key_, RecordType::resync_end, Seq{2}));
+    run();
+    EXPECT_EQ(notes().refused_fence, Seq{});
+    send(make_base(key_, Seq{1}, 4, 1));
+    run();
+    EXPECT_EQ(notes().refused_fence, Seq{1});
+}
+
 // Else the fence that is to repair what is damaged here would be dropped as known (seed 398108).
 TEST_F(SpoolStageTest, G6TakesOnceMoreWhatItsAgentWasToldIsLacking) {
     open(SessionId{1});

@@ -205,6 +205,24 @@ TEST_F(SessionTest, TheSpoolMayAskForAResend) {
     EXPECT_EQ(rig.records.size(), 1U);
 }
 
+TEST_F(SessionTest, G9BaseThatTheSpoolNeverTakesIsNotWaitedFor) {
+    rig.open(plain_hello());
+    rig.feed(resync_begin_frame(rig.at(1), wire::ResyncKind::initial));
+    rig.make_durable();
+    (void)rig.answers();
+    pipeline::Spooled notice;
+    notice.key = {rig.session->machine(), id_of<DiskId>(1), Generation{1}};
+    notice.session = rig.session->id();
+    notice.refused_fence = Seq{7};  // Not the one that is open.
+    rig.session->on_spooled(notice);
+    for (const OutFrame& answer : rig.answers()) {
+        EXPECT_NE(answer.header.type, FrameType::nak);
+    }
+    notice.refused_fence = Seq{1};
+    rig.session->on_spooled(notice);
+    EXPECT_EQ(rig.answer_of(FrameType::nak).as<wire::Nak>().reason, wire::NakReason::generation);
+}
+
 TEST_F(SessionTest, C13_CorruptExtentIsNakedAndTheResendIsTaken) {
     rig.open(plain_hello());
     ByteVector bad = write_frame(rig.at(1), {{0, 8192, 3}});

@@ -85,6 +85,21 @@ TEST_F(DiskDecision, DamageInTheCacheIsCaughtUpFromTheAgent) {
     EXPECT_EQ(welcome.durable, Seq{90});
 }
 
+// The cache forgets what it holds beneath a fence as soon as the agent is to repair the disk
+// (Spool::take_again): an agent that went on with that fence would end it over a hole.
+TEST_F(DiskDecision, G5ADamagedDiskNeverGoesOnWithAFenceThatIsOpen) {
+    damaged = true;
+    hello.catch_up_possible = true;
+    entry.open_fence = Seq{80};
+    for (const Seq in_cache : {Seq{0}, Seq{80}, Seq{95}}) {
+        mark.fence = in_cache;
+        const auto welcome = decide();
+        EXPECT_EQ(welcome.action, DiskAction::catch_up);
+        EXPECT_FALSE(welcome.resync_open) << raw(in_cache);
+        EXPECT_TRUE(welcome.base_durable.empty());
+    }
+}
+
 TEST_F(DiskDecision, C7_AnAgentThatWentBackInTimeBeginsANewHistory) {
     hello.next_seq = hello.oldest_held = Seq{60};
     const auto welcome = decide();

@@ -1,5 +1,6 @@
 #include "tests/sim/adversary.h"
 
+#include "agent/session/retry_policy.h"
 #include "egress/vault/names.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/oracles/oracles.h"
@@ -17,8 +18,10 @@ using blob::Container;
 constexpr std::array all_containers{Container::data, Container::manifest, Container::keys,
                                     Container::control};
 constexpr int tamperings = 4;
-constexpr std::size_t rounds_to_meet = 6000, rounds_after_it = 100;
-constexpr std::int64_t time_to_meet_ns = 180 * ns_per_s;
+constexpr std::size_t rounds_to_meet = 40'000, rounds_after_it = 100;
+// An agent may have found nobody for so long that its pauses are the longest there are.
+constexpr std::int64_t time_to_meet_ns =
+    (agent::RetryPolicy::pauses_s.back() * 6 / 5 + 180) * ns_per_s;
 
 std::vector<Machine*> distinct(World& world) {
     std::vector<Machine*> out;

@@ -116,18 +116,17 @@ private:
             if (++rounds % 16 != 0) {
                 continue;
             }
-            const bool stood = !world_.group || world_.group->stood();
-            if (!stood) {
-                // No point of the group yet.
-            } else if (!final_points) {
-                final_points = true;
-                for (const auto& machine : world_.machines) {
-                    final_points &= machine->final_point();
+            if (!world_.group || world_.group->stood()) {
+                if (!final_points) {
+                    final_points = true;
+                    for (const auto& machine : world_.machines) {
+                        final_points &= machine->final_point();
+                    }
+                } else if (still()) {
+                    return;
+                } else if (rounds % rounds_per_final_point == 0) {
+                    renew_final_points();
                 }
-            } else if (still()) {
-                return;
-            } else if (rounds % rounds_per_final_point == 0) {
-                renew_final_points();
             }
             if (rounds > rounds_to_converge || world_.clock.boot() > limit) {
                 std::string who;
@@ -142,15 +141,6 @@ private:
             }
         }
     }
-    // One that another server has fenced. Or that would be, but waits for an agent, which is with
-    // another one now, to repair damage: it publishes nothing meanwhile, and so does not notice.
-    bool keeps_what_it_has(std::size_t server) {
-        const Conditions& conditions = world_.servers[server]->process()->conditions();
-        const bool deserted = std::ranges::none_of(
-            world_.machines, [&](const auto& machine) { return machine->server() == server; });
-        return conditions.standing(Errc::fenced) ||
-               (deserted && conditions.standing(Errc::spool_lost_durable));
-    }
     void last_look() {
         for (std::size_t n = 0; n < 400; ++n) {  // Acknowledgements and credit come to rest.
             world_.round();
@@ -161,10 +151,13 @@ private:
             world_.oracles->check_newest(*machine);
         }
         operator_.collect_everything();
-        for (std::size_t i = 0; i < world_.servers.size(); ++i) {
-            const auto& server = world_.servers[i];
-            if (server->up() && server->process()->conditions().standing(Errc::spool_full) &&
-                !keeps_what_it_has(i)) {
+        for (const auto& server : world_.servers) {
+            if (!server->up()) {
+                continue;
+            }
+            // One that another server has fenced keeps what it has.
+            const Conditions& conditions = server->process()->conditions();
+            if (conditions.standing(Errc::spool_full) && !conditions.standing(Errc::fenced)) {
                 const cache::SpoolUsage use = server->process()->spool().usage();
                 world_.violated(
                     "condition",

@@ -8,8 +8,6 @@
 namespace cw::cache {
 namespace {
 
-// A full ring has no bell of its own: look again soon.
-constexpr std::int64_t retry_ns = 2 * ns_per_ms;
 // At most this many recovered records wait for the upload side at once.
 constexpr std::size_t recovered_ahead = 256;
 
@@ -155,6 +153,7 @@ bool SpoolStage::flush() {
     if (answered && ports_.wake_control) {
         ports_.wake_control();
     }
+    retry_ns_ = worked || answered ? retry_min_ns : std::min(2 * retry_ns_, retry_max_ns);
     return worked || answered;
 }
 
@@ -204,7 +203,7 @@ Nanos SpoolStage::next_deadline() const {
     const bool waiting = !notes_.empty() || !backlog_.empty() || !answers_.empty() ||
                          !questions_.empty() || draining_.load(std::memory_order_relaxed);
     const Nanos spool = spool_.next_deadline();
-    return waiting ? std::min(spool, clock_.boot() + retry_ns) : spool;
+    return waiting ? std::min(spool, clock_.boot() + retry_ns_) : spool;
 }
 
 }  // namespace cw::cache

@@ -46,8 +46,8 @@ struct SettleStreams {
         StreamKey key;
         Seq committed{};
         Seq open_fence{};
-        // The agent was told of less than the cache holds, because that is damaged: from there on
-        // it sends everything again, some of it under the sequences that it had.
+        // The agent is to repair what is damaged, or lost everywhere: what the cache holds beyond
+        // this it may send again, some of it under the sequences that it had.
         std::optional<Seq> sent_again_after = std::nullopt;
     };
     std::vector<Entry> streams;
@@ -178,6 +178,9 @@ private:
     StoredBacklog backlog_;
     std::vector<OpenStreams> questions_;  // Of machines, not answered yet.
     std::deque<StreamsOpened> answers_;
+    // A full ring has no bell of its own. It may stay full for as long as the store is away.
+    static constexpr std::int64_t retry_min_ns = 2 * ns_per_ms, retry_max_ns = 64 * ns_per_ms;
+    std::int64_t retry_ns_ = retry_min_ns;
     std::uint64_t room_told_ = UINT64_MAX;
     bool recovered_read_ = false, closed_ = false;
     mutable std::mutex shared_mutex_;  // Of the next two.

@@ -96,7 +96,7 @@ void ChainWriter::seal() {
     manifest.time = context_.clock.wall();
     manifest.time_uncertainty_us = time_uncertainty_us;
     const vault::ChainState& state = ledger_.state();
-    const auto checked = vault::check_successor(state.newest, state.hash, manifest);
+    const auto checked = vault::check_follows(state, manifest, draft_->runs);
     if (!checked) {
         log_error("upload.manifest.refused", {{"machine", manifest.machine},
                                               {"number", manifest.number},

@@ -4,7 +4,7 @@
 //
 // Invariants: steps are published in order; a point is published only when it is exactly the state
 // at its place in the order, no fence is open, and nothing of its disks was lost before it; each
-// draft passes vault::check_successor().
+// draft passes vault::check_follows().
 // Thread-safety: none; the publisher's thread.
 #pragma once
 
@@ -95,7 +95,6 @@ private:
         std::optional<SegmentStored> stored;
         bool lost = false;
         bool named = false;  // In a manifest that is stored and not settled.
-        Nanos seen{};        // When a provisional point came to the head of the line.
     };
     // The walk over the finished prefix while a draft is made.
     struct Walk {
@@ -118,7 +117,7 @@ private:
     bool visit(Walk& walk, Entry& entry, Nanos now);
     bool visit_segment(Walk& walk, const Entry& entry);
     bool visit_control(Walk& walk, const Step& step);
-    bool visit_point(Walk& walk, Entry& entry, Nanos now);
+    bool visit_point(Walk& walk, const Entry& entry, Nanos now);
     [[nodiscard]] std::uint64_t size_after(const Step& step, std::uint64_t before) const;
     bool hides_history(Walk& walk, const Step& step) const;
     void visit_generation(Walk& walk, const Step& step) const;

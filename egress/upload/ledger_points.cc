@@ -40,17 +40,15 @@ vault::PointEntry entry_of(const pipeline::Point& point, const GroupId& group) {
 
 }  // namespace
 
-bool Ledger::visit_point(Walk& walk, Entry& entry, Nanos now) {
+bool Ledger::visit_point(Walk& walk, const Entry& entry, Nanos now) {
     const pipeline::Point& point = *entry.step.point;
     GroupId group = point.group;
     if (point.provisional) {
         const auto result = results_.find(point.id);
         if (result == results_.end()) {
-            if (raw(entry.seen) == 0) {
-                entry.seen = now;
-            }
-            if (now - entry.seen < options_.provisional_ns) {
-                provisional_until_ = entry.seen + options_.provisional_ns;
+            // All that wait for one another have waited when the first has.
+            if (now - entry.step.assembled < options_.provisional_ns) {
+                provisional_until_ = entry.step.assembled + options_.provisional_ns;
                 return false;  // Its group has not decided yet.
             }
         }
@@ -60,6 +58,12 @@ bool Ledger::visit_point(Walk& walk, Entry& entry, Nanos now) {
     }
     if (state_.points.contains(point.id)) {
         tell(walk, point, pipeline::PointState::committed, state_.points.at(point.id).manifest);
+        return true;
+    }
+    // Unreadable when the cache was opened, its record was not known when the agent sent it again;
+    // readable after the next start, it is there twice.
+    if (std::ranges::find(walk.next.points, point.id, &vault::PointEntry::id) !=
+        walk.next.points.end()) {
         return true;
     }
     const std::vector<DiskId> gone = departed(walk, point);

@@ -122,13 +122,18 @@ void fold(ChainState& state, const Manifest& next, const Sha256& hash,
 
 }  // namespace
 
-Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha256& hash,
-                            const std::vector<IndexRun>& fresh) {
+Result<void> check_follows(const ChainState& state, const Manifest& next,
+                           const std::vector<IndexRun>& fresh) {
     CW_TRY(check_successor(state.newest, state.hash, next));
     CW_TRY_ASSIGN(const Kept kept, check_runs(state, next, fresh));
     CW_TRY(check_segments(state, next, fresh, kept));
     CW_TRY(check_points(state, next, fresh, kept));
-    CW_TRY(check_taken_back(state, next));
+    return check_taken_back(state, next);
+}
+
+Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha256& hash,
+                            const std::vector<IndexRun>& fresh) {
+    CW_TRY(check_follows(state, next, fresh));
     fold(state, next, hash, fresh);
     return {};
 }

@@ -146,7 +146,7 @@ struct ManifestHeader {
 Result<ManifestHeader> check_manifest(Bytes object, const VaultIdentity& vault);
 Result<Manifest> open_manifest(Bytes object, const VaultIdentity& vault, const MachineKeys& keys);
 
-// Must hold before every publish, and of every pair read: number, hash link, epoch and writer
+// Must hold of every pair read: number, hash link, epoch and writer
 // rules, committed never back within a generation (but by a takeover that drops what lies beyond:
 // apply_manifest() looks at that), points complete and within committed, no point
 // while a fence is open. Errors: object_corrupt (with what is wrong).
@@ -171,8 +171,12 @@ using RunSource = std::function<Result<IndexRun>(std::size_t index)>;
 // names none. Errors: object_corrupt, those of `runs`.
 Result<ChainState> begin_chain(const Manifest& first, const Sha256& hash,
                                const RunSource& runs = {});
-// Folds `next` into `state` after check_successor(). `fresh` holds what those of its runs hold that
-// the state does not know yet, in their order. On an error `state` is unchanged.
+// Must hold before every publish: check_successor(), and what only the whole state can say of the
+// entries. `fresh` holds what those of its runs hold that the state does not know yet, in their
+// order. Errors: object_corrupt (with what is wrong).
+Result<void> check_follows(const ChainState& state, const Manifest& next,
+                           const std::vector<IndexRun>& fresh = {});
+// Folds `next` into `state` after check_follows(). On an error `state` is unchanged.
 Result<void> apply_manifest(ChainState& state, const Manifest& next, const Sha256& hash,
                             const std::vector<IndexRun>& fresh = {});
 // A checkpoint manifest that follows the state's newest manifest, stands on the state's runs and

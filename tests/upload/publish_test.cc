@@ -69,6 +69,36 @@ TEST_F(Publish, C16_AGroupPointWaitsForItsResult) {
     EXPECT_EQ(check_points(world, source, state), 4U);
 }
 
+// An hour of a coordinator that is gone must not become an hour for each of its points.
+TEST_F(Publish, C16_GroupPointsWithoutResultsWaitTogether) {
+    protect();
+    const GroupId group = make_id<GroupId>(*world.random);
+    for (int i = 0; i < 4; ++i) {
+        source.write(server, source.disks[0]);
+        source.point(server, pipeline::PointKind::crash, group, true);
+    }
+    const Nanos begun = world.clock.boot();
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(check_points(world, source, chain()), 5U);
+    EXPECT_LT(world.clock.boot() - begun, 2 * server.options.provisional_ns);
+}
+
+// The cache could not read it when its agent sent it again. A manifest that lists a point twice
+// would be the last that anybody can read.
+TEST_F(Publish, APointThatIsInTheCacheTwiceIsPublishedOnce) {
+    protect();
+    server.feeding = false;
+    source.write(server, source.disks[0]);
+    const PointId point =
+        source.point(server, pipeline::PointKind::crash, make_id<GroupId>(*world.random));
+    const auto record = server.cache.records.rbegin()->second;
+    server.append(record.header, record.table, record.data);
+    server.feeding = true;
+    ASSERT_TRUE(server.settle());
+    EXPECT_EQ(state_of(point), PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 TEST_F(Publish, AHelloIsToldAgainWhatBecameOfTheNewestPoints) {
     protect();
     const PointId same = source.point(server);

@@ -111,7 +111,8 @@ bool Admission::take_streams() {
     for (const cache::StreamState& state : answer.streams) {
         command.streams.push_back(watermark_of(state));
     }
-    known_.insert_or_assign(answer.machine, std::move(answer.streams));
+    known_.insert_or_assign(answer.machine,
+                            Known{.session = answer.session, .streams = std::move(answer.streams)});
     ports_.open_machine(std::move(command));
     return true;
 }
@@ -167,11 +168,18 @@ bool Admission::take_decision() {
         decision.refused || std::ranges::any_of(decision.disks, &pipeline::DiskWelcome::superseded);
     cache::SettleStreams settle;
     cache::ForgetStreams forget;
+    // An older session is refused while a newer one of the machine waits for its own decision.
+    std::vector<cache::StreamState> known;
+    if (const auto at = known_.find(decision.machine);
+        at != known_.end() && at->second.session == decision.session) {
+        known = std::move(at->second.streams);
+        known_.erase(at);
+    }
     for (const pipeline::DiskWelcome& disk : decision.disks) {
         cache::SettleStreams::Entry entry{.key = {decision.machine, disk.disk, disk.generation},
                                           .committed = disk.committed,
                                           .open_fence = disk.resync_open ? disk.fence : Seq{}};
-        for (const cache::StreamState& state : known_[decision.machine]) {
+        for (const cache::StreamState& state : known) {
             if (state.key.disk != disk.disk) {
                 continue;
             }
@@ -183,7 +191,6 @@ bool Admission::take_decision() {
         }
         settle.streams.push_back(std::move(entry));
     }
-    known_.erase(decision.machine);
     if (!refused) {
         CW_ASSERT(command_spool(std::move(settle)));
         if (!forget.keys.empty()) {

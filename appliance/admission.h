@@ -71,7 +71,11 @@ private:
     // The newest session that said HELLO: reactors are heard in any order.
     std::map<MachineId, SessionId> newest_;
     // What the spool knew, until the engine has decided; to forget generations that are over.
-    std::map<MachineId, std::vector<cache::StreamState>> known_;
+    struct Known {
+        SessionId session{};
+        std::vector<cache::StreamState> streams;
+    };
+    std::map<MachineId, Known> known_;
     // Disks whose history was kept from the engine, until it has decided, and why.
     std::map<std::pair<MachineId, DiskId>, std::string> forgotten_;
 };

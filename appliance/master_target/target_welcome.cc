@@ -39,7 +39,7 @@ pipeline::DiskWelcome welcome_target(const pipeline::DiskHello& hello,
         }
     }
     const vault::DiskEntry entry = entry_of(hello, target);
-    known.damaged = target.damaged;
+    known.damaged_after = target.damaged ? std::optional(Seq{}) : std::nullopt;
     known.committed = raw(entry.generation) > 0 ? &entry : nullptr;
     pipeline::DiskWelcome welcome = upload::decide_disk(hello, known);
     if (welcome.action == pipeline::DiskAction::initial) {

@@ -53,6 +53,7 @@ void AssemblyStage::build_lost(SegmentWork& work, DamagedRecords damage) {
     Machine& machine = machine_of(work.machine);
     CW_ASSERT(machine.jobs > 0);
     --machine.jobs;
+    damage.sound = machine.assembly.sound_before(work);
     context_.events.send({.machine = work.machine,
                           .opening = work.opening,
                           .what = SegmentLost{.step = work.step,

@@ -134,9 +134,12 @@ std::string unproven_text(const vault::DiskEntry* entry) {
 DiskWelcome decide_history(const DiskHello& hello, const DiskKnowledge& known, Seq committed,
                            const vault::DiskEntry* entry) {
     const Seq cached = known.cached != nullptr ? known.cached->durable : Seq{};
-    const bool damaged = known.damaged || (known.cached != nullptr && known.cached->base_lost);
+    const bool damaged =
+        known.damaged_after.has_value() || (known.cached != nullptr && known.cached->base_lost);
     const StreamWatermark* const usable = damaged ? nullptr : known.cached;
-    const Seq durable = damaged ? committed : std::max(committed, cached);
+    // What is published all the same is not to come again: its sequences are used.
+    const Seq sound = std::max(committed, known.damaged_after.value_or(Seq{}));
+    const Seq durable = damaged ? sound : std::max(committed, cached);
     if (hello.next_seq <= std::max(committed, cached)) {
         return begin_history(hello, known, false,
                              "the agent's history ends before sequence " +

@@ -4,6 +4,8 @@
 
 #include "egress/upload/ports.h"
 
+#include <optional>
+
 namespace cw::upload {
 
 // What this server knows of a disk. Pointers are null when it knows nothing.
@@ -11,7 +13,8 @@ struct DiskKnowledge {
     const vault::DiskEntry* committed = nullptr;
     const StreamWatermark* cached = nullptr;  // Of the generation that HELLO names.
     Generation newest_cached{};               // Of the disk's histories in the cache, 0: none.
-    bool damaged = false;  // What the cache holds beyond committed cannot be published.
+    // What the cache holds beyond this, or beyond committed, cannot be published. nullopt: it can.
+    std::optional<Seq> damaged_after = std::nullopt;
 };
 
 // A HELLO of an older origin (pipeline/generation.h) is superseded: an agent that began without any

@@ -66,6 +66,8 @@ public:
     // Whether the agent has repaired already what is lost with the segment: its catch-up for damage
     // further on began behind it, and holds everything that was not committed.
     [[nodiscard]] bool repaired(const SegmentWork& work) const;
+    // What of the disk is published although `work` is lost.
+    [[nodiscard]] Seq sound_before(const SegmentWork& work) const;
 
     void seal_all();
     // Seals what is due, unless sealed work is still waiting: then a bigger segment costs nothing.

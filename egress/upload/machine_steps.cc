@@ -150,6 +150,16 @@ bool MachineAssembly::repaired(const SegmentWork& work) const {
     });
 }
 
+Seq MachineAssembly::sound_before(const SegmentWork& work) const {
+    Seq sound = work.after;
+    for (const Entry& entry : steps_) {
+        if (entry.id < work.step && entry.key == work.key && !entry.abandoned) {
+            sound = std::max(sound, entry.seq);
+        }
+    }
+    return sound;
+}
+
 std::vector<std::unique_ptr<SegmentWork>> MachineAssembly::lose(SegmentWork& work) {
     const bool already_repaired = repaired(work);
     work.phase = SegmentPhase::lost;
@@ -158,6 +168,7 @@ std::vector<std::unique_ptr<SegmentWork>> MachineAssembly::lose(SegmentWork& wor
     Disk& disk = disks_[key.disk];
     if (disk.generation == key.generation && !already_repaired) {
         seal_disk(disk);  // What is open until now lies behind the damage too.
+        disk.assembled = sound_before(work);
         disk.damaged = true;
         disk.repair_session = SessionId{};
     }
@@ -262,7 +273,8 @@ void MachineAssembly::report_damage(Disk& disk, const pipeline::StoredRecord& st
                        {.key = header.key,
                         .first = first,
                         .last = std::max(first, Seq{raw(header.seq) - 1}),
-                        .evidence = std::string(evidence)});
+                        .evidence = std::string(evidence),
+                        .sound = disk.assembled});
     skip(disk, waiting_of(stored));
 }
 

@@ -38,6 +38,7 @@ struct DamagedRecords {
     pipeline::StreamKey key;
     Seq first{}, last{};  // Sequences that will not be committed by writes.
     std::string evidence;
+    Seq sound{};  // Up to here the disk is published all the same.
 };
 
 // Another server owns the machine: nothing more of it is published here. Its session must end, so

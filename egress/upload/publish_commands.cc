@@ -318,18 +318,24 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
     std::vector<pipeline::DiskHello> declared;
     for (const pipeline::DiskHello& hello : command.open.disks) {
         const auto entry = std::ranges::find(newest.disks, hello.disk, &vault::DiskEntry::disk);
-        const bool damaged = machine.damaged.contains(hello.disk);
+        const auto damaged = machine.damaged.find(hello.disk);
+        const bool is_damaged = damaged != machine.damaged.end();
+        std::optional<Seq> damaged_after;
+        if (is_damaged) {
+            const bool same = damaged->second.generation == hello.generation;
+            damaged_after = same ? damaged->second.sound : Seq{};
+        }
         const StreamWatermark* const cached = watermark_of(command, hello);
         pipeline::DiskWelcome welcome =
             decide_disk(hello, {.committed = entry == newest.disks.end() ? nullptr : &*entry,
                                 .cached = cached,
                                 .newest_cached = newest_cached(command, hello.disk),
-                                .damaged = damaged});
+                                .damaged_after = damaged_after});
         if (welcome.action != pipeline::DiskAction::reject) {
             declared.push_back(hello);
             declared.back().generation = welcome.generation;
         }
-        const bool repairs = damaged || (cached != nullptr && cached->base_lost);
+        const bool repairs = is_damaged || (cached != nullptr && cached->base_lost);
         if (welcome.action == pipeline::DiskAction::catch_up && repairs) {
             reply(id, RepairAllowed{.opening = machine.opening,
                                     .disk = hello.disk,

@@ -185,7 +185,8 @@ void PublishStage::report_damage(const MachineId& id, Machine& machine,
                                          {"repaired", repaired},
                                          {"evidence", damage.evidence}});
     if (!damage.key.disk.is_nil() && !repaired) {
-        machine.damaged.insert(damage.key.disk);
+        machine.damaged.insert_or_assign(damage.key.disk,
+                                         Machine::Damage{damage.key.generation, damage.sound});
     }
     context_.conditions.raise(Errc::spool_lost_durable, subject_of(id),
                               "sequences " + std::to_string(raw(damage.first)) + " to " +

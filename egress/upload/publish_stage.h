@@ -70,7 +70,11 @@ private:
         bool discarding = false;  // With the end of closing: a person has said so.
         std::uint32_t reactor = 0;
         std::string name;
-        std::set<DiskId> damaged;
+        struct Damage {
+            Generation generation{};
+            Seq sound{};  // Published all the same.
+        };
+        std::map<DiskId, Damage> damaged;
         std::optional<Error> trouble;
         std::uint64_t dek_bytes = 0;  // Stored under the newest DEK.
         RpoStages stages;

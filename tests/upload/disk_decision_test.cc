@@ -21,14 +21,15 @@ protected:
         mark.durable = Seq{100};
     }
     pipeline::DiskWelcome decide(bool with_cache = true) {
-        return decide_disk(
-            hello,
-            {.committed = &entry, .cached = with_cache ? &mark : nullptr, .damaged = damaged});
+        return decide_disk(hello, {.committed = &entry,
+                                   .cached = with_cache ? &mark : nullptr,
+                                   .damaged_after = damaged ? std::optional(sound) : std::nullopt});
     }
     pipeline::DiskHello hello;
     vault::DiskEntry entry;
     StreamWatermark mark;
     bool damaged = false;
+    Seq sound{};
 };
 
 TEST_F(DiskDecision, ContinuesAfterWhatTheCacheHolds) {
@@ -83,6 +84,16 @@ TEST_F(DiskDecision, DamageInTheCacheIsCaughtUpFromTheAgent) {
     const auto welcome = decide();
     EXPECT_EQ(welcome.action, DiskAction::catch_up);
     EXPECT_EQ(welcome.durable, Seq{90});
+}
+
+TEST_F(DiskDecision, WhatIsPublishedInFrontOfTheDamageIsNotAskedFor) {
+    damaged = true;
+    hello.catch_up_possible = true;
+    sound = Seq{95};
+    EXPECT_EQ(decide().durable, Seq{95});
+    EXPECT_EQ(decide().committed, Seq{90});
+    sound = Seq{85};  // It is in the vault by now.
+    EXPECT_EQ(decide().durable, Seq{90});
 }
 
 // The cache forgets what it holds beneath a fence as soon as the agent is to repair the disk

@@ -124,12 +124,14 @@ Seq top_of(const Share& share) {
     return top;
 }
 
-// The record that opened the fence which is open at `end`, or nullptr when it is not held.
+// The record that opened the fence which is open at `end`, or nullptr when it is not held. One that
+// repairs a disk may have the sequence of the one that was damaged.
 const RecoveredRecord* begin_before(const Share& share, Seq end) {
     const RecoveredRecord* found = nullptr;
     for (const RecoveredRecord* record : share.records) {
         if (record->header.type == RecordType::resync_begin && record->header.seq < end &&
-            (found == nullptr || record->header.seq > found->header.seq)) {
+            (found == nullptr || std::pair(record->header.seq, record->lsn) >
+                                     std::pair(found->header.seq, found->lsn))) {
             found = record;
         }
     }

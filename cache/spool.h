@@ -109,8 +109,9 @@ public:
     // and the stream, if unknown, starts there. `open_fence`: the fence open there, 0: none; it
     // counts unless this spool holds more than the vault.
     virtual void settle_stream(const StreamKey& key, Seq committed, Seq open_fence) = 0;
-    // What the stream holds after `durable`, and any open fence, is taken once more: its agent was
-    // told that it lacks. Only while nothing of the stream is on its way to the device.
+    // What the stream holds after `durable`, with the fence that is open there, is taken once more:
+    // its agent was told that it lacks. Only while nothing of the stream is on its way to the
+    // device.
     virtual void take_again(const StreamKey& key, Seq durable) = 0;
     [[nodiscard]] virtual SpoolId id() const = 0;
 

@@ -13,7 +13,7 @@ void StreamView::raise(Seq upto) {
 }
 
 // Fences may have come and gone on another server: what was seen of them here means nothing then.
-// One that is above everything held was seen by its BASE alone: its RESYNC_BEGIN comes again.
+// One that lies above the vault's end may come again, and must be able to begin.
 void StreamView::settle(Seq committed, Seq open_fence) {
     if (seq > committed) {
         return;
@@ -23,7 +23,7 @@ void StreamView::settle(Seq committed, Seq open_fence) {
         base_lost = false;
     }
     fence_open = raw(open_fence) != 0;
-    fence = std::max(std::min(fence, committed), open_fence);
+    fence = fence_open ? open_fence : std::min(fence, committed);
     raise(committed);
 }
 
@@ -168,6 +168,7 @@ bool StreamTable::take_again(const StreamKey& key, Seq durable) {
     CW_ASSERT(it->second.appended.seq == it->second.durable.seq);
     StreamView view;
     view.seq = durable;
+    view.fence = std::min(held.fence, durable);  // BASE of what was over stays so.
     it->second.appended = view;
     it->second.durable = std::move(view);
     return true;

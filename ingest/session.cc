@@ -129,7 +129,7 @@ void Session::on_spooled(const pipeline::Spooled& notice) {
         // Or its agent would wait for the acknowledgement for ever; connected anew, it is told what
         // the cache has.
         if (notice.session == admission_.session && raw(notice.refused_fence) != 0 &&
-            notice.refused_fence == stream.fence()) {
+            notice.refused_fence == stream.fence() && !stream.stopped()) {
             nak(stream, wire::NakReason::generation, "the spool knows this fence as over");
         }
     }

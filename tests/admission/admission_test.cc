@@ -84,6 +84,7 @@ protected:
     pipeline::MachineOpened decide(pipeline::DiskAction action, bool superseded = false) {
         pipeline::MachineOpened decision, heard;
         decision.machine = machine_;
+        decision.session = asked_.empty() ? SessionId{} : asked_.back();
         for (const DiskId& disk : {vda_, vdb_}) {
             pipeline::DiskWelcome& welcome = decision.disks.emplace_back();
             welcome.disk = disk;
@@ -179,6 +180,26 @@ TEST_F(AdmissionTest, WhatAnAgentIsToldThatTheCacheLacksIsTakenOnceMore) {
     hello(0, 2);
     told();
     decide(pipeline::DiskAction::catch_up);
+    ASSERT_TRUE(commands_.try_pop(command));
+    EXPECT_EQ(std::get<cache::SettleStreams>(command).streams[0].sent_again_after, Seq{70});
+}
+
+TEST_F(AdmissionTest, ARefusalOfAnOlderSessionTakesNothingFromTheNewerOne) {
+    due_ = vda_;
+    decided_ = cached_;
+    hello(0, 1);
+    told();
+    hello(0, 2);
+    told();
+    pipeline::MachineOpened refusal;
+    refusal.machine = machine_;
+    refusal.session = SessionId{1};
+    refusal.refused = Error{Errc::stale_session, "a newer session of the machine said HELLO"};
+    ASSERT_TRUE(engine_.try_push(refusal));
+    admission_->step(8);
+    ASSERT_TRUE(doors_[0].opened.try_pop(refusal));
+    decide(pipeline::DiskAction::catch_up);
+    cache::SpoolCommand command;
     ASSERT_TRUE(commands_.try_pop(command));
     EXPECT_EQ(std::get<cache::SettleStreams>(command).streams[0].sent_again_after, Seq{70});
 }

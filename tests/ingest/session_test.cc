@@ -215,6 +215,10 @@ TEST_F(SessionTest, G9BaseThatTheSpoolNeverTakesIsNotWaitedFor) {
     notice.session = rig.session->id();
     notice.refused_fence = Seq{7};  // Not the one that is open.
     rig.session->on_spooled(notice);
+    notice.refused_fence = Seq{1};
+    notice.session = SessionId{raw(rig.session->id()) + 1};  // What another one had sent.
+    rig.session->on_spooled(notice);
+    notice.session = rig.session->id();
     for (const OutFrame& answer : rig.answers()) {
         EXPECT_NE(answer.header.type, FrameType::nak);
     }

@@ -102,7 +102,10 @@ public:
     Result<std::size_t> read(MutableBytes out) override;
     [[nodiscard]] int fd() const noexcept override { return -1; }
     [[nodiscard]] bool wants_write() const noexcept override { return false; }
-    [[nodiscard]] std::string peer() const override { return "simulated"; }
+    // An agent knows by it who holds its points.
+    [[nodiscard]] std::string peer() const override {
+        return "server " + std::to_string(wire_->server);
+    }
 
 private:
     Network& network_;

@@ -79,7 +79,9 @@ void DurabilityOracle::on_answered(std::size_t server, const pipeline::MachineOp
         Generation& newest = opened_[{opened.machine, disk.disk}];
         newest = std::max(newest, disk.generation);
         const auto known = told_.find({server, {opened.machine, disk.disk, disk.generation}});
-        if (known != told_.end() && disk.committed < known->second &&
+        // Once the adversary has taken manifests back, a server that was made to forget its
+        // witnesses and an agent that never heard of them have nothing to know it by.
+        if (known != told_.end() && disk.committed < known->second && !taken_back_ &&
             disk.action != pipeline::DiskAction::reject) {
             complain_("durability", "WELCOME of " + to_string(disk.disk) + " knows " +
                                         std::to_string(raw(disk.committed)) +

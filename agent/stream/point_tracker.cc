@@ -65,13 +65,25 @@ bool PointTracker::answered(const wire::PointStatus& status) {
             point->phase = PointPhase::committed;
             point->manifest = status.manifest_number;
             committed_ = std::max(committed_.value_or(point->source_time), point->source_time);
+            drop_passed_over(point);
             return true;
         case wire::PointState::dropped:
             point->phase = PointPhase::dropped;
             point->reason = status.reason;
+            drop_passed_over(point);
             return true;
     }
     return false;
+}
+
+// A server answers in the order of its log: of those before it has no record any more.
+void PointTracker::drop_passed_over(std::deque<TrackedPoint>::iterator answered) {
+    for (auto point = points_.begin(); point != answered; ++point) {
+        if (point->phase == PointPhase::durable && point->server == answered->server) {
+            point->phase = PointPhase::dropped;
+            point->reason = "the server lost it: it has answered for a later one";
+        }
+    }
 }
 
 const TrackedPoint* PointTracker::find(const PointId& id) const {

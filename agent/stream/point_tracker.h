@@ -51,6 +51,8 @@ public:
     [[nodiscard]] const std::deque<TrackedPoint>& all() const noexcept { return points_; }
 
 private:
+    void drop_passed_over(std::deque<TrackedPoint>::iterator answered);
+
     std::deque<TrackedPoint> points_;
     std::optional<WallMicros> committed_;
 };

@@ -134,11 +134,14 @@ std::optional<Draft> Ledger::draft(Nanos now) {
 std::optional<Draft> Ledger::draft_steps(Nanos now) {
     provisional_until_ = Nanos{INT64_MAX};
     Walk walk = begin_walk();
-    for (Entry& entry : steps_) {
+    for (const Entry& entry : steps_) {
         if (walk.next.added.size() >= segments_per_manifest_max || !visit(walk, entry, now)) {
             break;
         }
         walk.draft.through = entry.step.id;
+    }
+    if (!walk.undecided) {
+        held_up_ = Nanos{};
     }
     return end_walk(std::move(walk), now);
 }
@@ -173,6 +176,7 @@ std::optional<Draft> Ledger::end_walk(Walk walk, Nanos now) {
         walk.changed = walk.urgent = true;
     }
     if (!walk.changed) {
+        first_stored_ = Nanos{INT64_MAX};
         if (raw(walk.draft.through) == 0) {
             flush_ = false;
             return std::nullopt;

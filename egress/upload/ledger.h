@@ -104,7 +104,8 @@ private:
         bool urgent = false;   // It should not wait for the commit interval.
         std::map<DiskId, pipeline::Committed::Disk> disks;
         std::optional<PointId> last_point;
-        bool extends = false;  // valid_until of the last point is written again.
+        bool extends = false;    // valid_until of the last point is written again.
+        bool undecided = false;  // It met a group point without a result.
     };
 
     std::optional<Draft> draft_steps(Nanos now);
@@ -114,7 +115,7 @@ private:
     [[nodiscard]] Walk begin_walk() const;
     std::optional<Draft> end_walk(Walk walk, Nanos now);
     // False: the walk ends before this entry.
-    bool visit(Walk& walk, Entry& entry, Nanos now);
+    bool visit(Walk& walk, const Entry& entry, Nanos now);
     bool visit_segment(Walk& walk, const Entry& entry);
     bool visit_control(Walk& walk, const Step& step);
     bool visit_point(Walk& walk, const Entry& entry, Nanos now);
@@ -156,6 +157,7 @@ private:
     bool news_ = true;               // Something changed since draft() last found nothing to do.
     Nanos first_stored_{INT64_MAX};  // Since when a finished segment waits at the head.
     Nanos provisional_until_{INT64_MAX};
+    Nanos held_up_{};   // Since when group points without a result are in the way; 0: none is.
     Nanos extended_{};  // When valid_until was written last.
     Nanos next_age_check_{};
     std::optional<PointId> last_point_;

@@ -46,9 +46,12 @@ bool Ledger::visit_point(Walk& walk, const Entry& entry, Nanos now) {
     if (point.provisional) {
         const auto result = results_.find(point.id);
         if (result == results_.end()) {
-            // All that wait for one another have waited when the first has.
-            if (now - entry.step.assembled < options_.provisional_ns) {
-                provisional_until_ = entry.step.assembled + options_.provisional_ns;
+            // From when it could go on but for its group; all that wait behind it wait with it.
+            walk.undecided = true;
+            held_up_ = raw(held_up_) == 0 ? now : held_up_;
+            const Nanos since = std::max(entry.step.assembled, held_up_);
+            if (now - since < options_.provisional_ns) {
+                provisional_until_ = since + options_.provisional_ns;
                 return false;  // Its group has not decided yet.
             }
         }

@@ -22,7 +22,7 @@ void keep_slowest(SegmentTimes& slowest, const SegmentTimes& times) {
 
 }  // namespace
 
-bool Ledger::visit(Walk& walk, Entry& entry, Nanos now) {
+bool Ledger::visit(Walk& walk, const Entry& entry, Nanos now) {
     // Of a history that was replaced before anything of it was published: its agent has begun
     // another, which was declared before this came from the cache.
     const vault::DiskEntry* const disk = find_disk(walk, entry.step.disk);

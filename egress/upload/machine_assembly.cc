@@ -87,7 +87,7 @@ void MachineAssembly::open(const MachineReady& ready) {
     for (const auto& [id, position] : ready.disks) {
         Disk& disk = disks_[id];
         disk.generation = position.generation;
-        disk.assembled = position.committed;
+        disk.committed = disk.assembled = position.committed;
         disk.fence = position.fence;
         disk.base_done = position.base_done;
     }
@@ -129,7 +129,7 @@ MachineAssembly::Disk* MachineAssembly::disk_of(const StoredRecord& stored) {
     if (key.generation > disk.generation) {
         seal_disk(disk);
         disk.generation = key.generation;
-        disk.assembled = Seq{};
+        disk.committed = disk.assembled = Seq{};
         disk.fence = Seq{};
         disk.base_done.clear();
         disk.base_taken.clear();

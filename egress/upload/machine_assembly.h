@@ -110,7 +110,7 @@ private:
     };
     struct Disk {
         Generation generation{};
-        Seq assembled{};
+        Seq committed{}, assembled{};
         Seq fence{};
         ByteVector base_done;   // Super-chunks in the vault under `fence`.
         ByteVector base_taken;  // The others that came.

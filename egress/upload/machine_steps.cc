@@ -24,6 +24,9 @@ void MachineAssembly::finish(Entry& entry) {
         }
         return;
     }
+    if (disk != nullptr && disk->generation == entry.key.generation) {
+        disk->committed = std::max(disk->committed, entry.seq);
+    }
     for (const Waiting& waiting : entry.records) {
         release(waiting.held);
     }
@@ -145,13 +148,19 @@ bool MachineAssembly::let_go_behind_damage() {
 }
 
 bool MachineAssembly::repaired(const SegmentWork& work) const {
+    const auto disk = disks_.find(work.key.disk);
+    if (disk != disks_.end() && disk->second.generation > work.key.generation) {
+        return true;  // Another history has replaced it.
+    }
     return std::ranges::any_of(steps_, [&work](const Entry& entry) {
         return entry.repairs && entry.id > work.step && entry.key == work.key;
     });
 }
 
 Seq MachineAssembly::sound_before(const SegmentWork& work) const {
-    Seq sound = work.after;
+    const auto disk = disks_.find(work.key.disk);
+    const bool same = disk != disks_.end() && disk->second.generation == work.key.generation;
+    Seq sound = same ? std::max(work.after, disk->second.committed) : work.after;
     for (const Entry& entry : steps_) {
         if (entry.id < work.step && entry.key == work.key && !entry.abandoned) {
             sound = std::max(sound, entry.seq);

@@ -313,7 +313,7 @@ Result<void> check_successor(const Manifest& old, const Sha256& old_hash, const 
     }
     CW_TRY(check_form(next));
     CW_TRY(check_disks(old, next));
-    if (!checkpoint) {  // A checkpoint repeats points of the past: apply_manifest() tells them
+    if (!checkpoint) {  // A checkpoint repeats points of the past: check_follows() tells them
                         // apart.
         for (const PointEntry& point : next.points) {
             CW_TRY(check_point(next, point));

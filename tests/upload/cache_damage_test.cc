@@ -221,6 +221,33 @@ TEST_F(Assembly, G9AFenceBehindDamageIsTakenOnceMoreForTheRepair) {
     EXPECT_EQ(check_points(world, source, chain()), 2U);
 }
 
+TEST_F(Assembly, G9WhatIsLostOfAHistoryThatWasReplacedAsksForNoRepair) {
+    protect();
+    server.keep_payload = false;
+    world.vault->set_rates({.unavailable = 1.0});
+    SourceDisk& disk = source.disks[0];
+    source.write(server, disk);
+    const auto victim = server.cache.records.rbegin()->first;
+    server.feeding = false;
+    disk.generation = Generation{2};
+    disk.next = Seq{1};
+    source.begin_sync(server, disk);
+    source.send_base(server, disk);
+    source.end_sync(server, disk);
+    const PointId point = source.point(server);
+    server.cache.records.at(victim).damaged = true;
+    server.feeding = true;
+    server.listener.strict = false;
+    for (int i = 0; i < 2000; ++i) {
+        server.step();
+    }
+    world.vault->set_rates({});
+    ASSERT_TRUE(server.settle());
+    EXPECT_TRUE(server.listener.damage.empty());
+    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
+    EXPECT_EQ(check_points(world, source, chain()), 2U);
+}
+
 // Bulk connections may overtake the fence: its BASE lies behind the damage then, and is not of the
 // past. The next opening finds the fence in the vault, and takes it.
 TEST_F(Assembly, G9BaseThatOvertookTheFenceThatRepairsItsDiskIsKept) {

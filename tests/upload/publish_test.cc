@@ -83,6 +83,19 @@ TEST_F(Publish, C16_GroupPointsWithoutResultsWaitTogether) {
     EXPECT_LT(world.clock.boot() - begun, 2 * server.options.provisional_ns);
 }
 
+// It says nothing new itself, and what follows may wait for more: it must not begin to wait anew.
+TEST_F(Publish, C16_AGroupPointThatHasWaitedIsWaitedForNoLonger) {
+    protect();
+    const PointId point =
+        source.point(server, pipeline::PointKind::crash, make_id<GroupId>(*world.random), true);
+    source.write(server, source.disks[0]);
+    const Nanos begun = world.clock.boot();
+    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(point); }, 100000));
+    EXPECT_EQ(state_of(point), PointState::same_as);
+    EXPECT_LT(world.clock.boot() - begun, 2 * server.options.provisional_ns);
+    EXPECT_TRUE(server.settle());
+}
+
 // The cache could not read it when its agent sent it again. A manifest that lists a point twice
 // would be the last that anybody can read.
 TEST_F(Publish, APointThatIsInTheCacheTwiceIsPublishedOnce) {

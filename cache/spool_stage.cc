@@ -153,8 +153,20 @@ bool SpoolStage::flush() {
     if (answered && ports_.wake_control) {
         ports_.wake_control();
     }
-    retry_ns_ = worked || answered ? retry_min_ns : std::min(2 * retry_ns_, retry_max_ns);
+    const bool some_left = waits_for_others();
+    const Nanos now = clock_.boot();
+    if (worked || answered || !some_left) {
+        retry_ns_ = retry_min_ns;
+        retry_at_ = now + retry_ns_;
+    } else if (now >= retry_at_) {
+        retry_ns_ = std::min(2 * retry_ns_, retry_max_ns);
+        retry_at_ = now + retry_ns_;
+    }
     return worked || answered;
+}
+
+bool SpoolStage::waits_for_others() const {
+    return !notes_.empty() || !backlog_.empty() || !answers_.empty();
 }
 
 void SpoolStage::update_room() {
@@ -200,10 +212,11 @@ Nanos SpoolStage::next_deadline() const {
     if (closed_) {
         return Nanos{std::numeric_limits<std::int64_t>::max()};
     }
-    const bool waiting = !notes_.empty() || !backlog_.empty() || !answers_.empty() ||
-                         !questions_.empty() || draining_.load(std::memory_order_relaxed);
     const Nanos spool = spool_.next_deadline();
-    return waiting ? std::min(spool, clock_.boot() + retry_ns_) : spool;
+    if (!questions_.empty() || draining_.load(std::memory_order_relaxed)) {
+        return std::min(spool, clock_.boot() + retry_min_ns);
+    }
+    return waits_for_others() ? std::min(spool, retry_at_) : spool;
 }
 
 }  // namespace cw::cache

@@ -164,6 +164,7 @@ private:
     [[nodiscard]] bool cuts_fit(MachineId machine, const pipeline::Point& point) const;
     pipeline::Spooled& account(std::uint32_t reactor, const Record& record);
     void tell_durable(const StoredRecord& stored);
+    [[nodiscard]] bool waits_for_others() const;
     void remember_point(Machine& machine, const PointId& id, bool durable);
     void remember_recovered(const Record& record);
 
@@ -181,6 +182,7 @@ private:
     // A full ring has no bell of its own. It may stay full for as long as the store is away.
     static constexpr std::int64_t retry_min_ns = 2 * ns_per_ms, retry_max_ns = 64 * ns_per_ms;
     std::int64_t retry_ns_ = retry_min_ns;
+    Nanos retry_at_{};
     std::uint64_t room_told_ = UINT64_MAX;
     bool recovered_read_ = false, closed_ = false;
     mutable std::mutex shared_mutex_;  // Of the next two.

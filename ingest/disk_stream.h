@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace cw::ingest {
@@ -45,6 +46,10 @@ public:
     void reject() noexcept { phase_ = Phase::rejected; }
     // The spool wants everything from here again. False if that is not behind `next`.
     bool rewind(Seq expected) noexcept;
+    // The spool takes no BASE of `fence`, which may be 0. True once, if it is the one that is open.
+    bool refused(Seq fence) noexcept {
+        return raw(fence) != 0 && fence == fence_ && std::exchange(refused_, fence) != fence;
+    }
     void resize(std::uint64_t bytes) noexcept { size_bytes_ = bytes; }
 
     [[nodiscard]] const DiskId& id() const noexcept { return id_; }
@@ -86,6 +91,7 @@ private:
     bool news_ = false;
     Seq next_;
     Seq fence_{};
+    Seq refused_{};         // Of which the agent was told.
     ByteVector base_held_;  // Bitmap, under `fence_`.
     std::uint32_t base_count_ = 0;
     Seq spooled_, committed_;

@@ -128,8 +128,7 @@ void Session::on_spooled(const pipeline::Spooled& notice) {
         }
         // Or its agent would wait for the acknowledgement for ever; connected anew, it is told what
         // the cache has.
-        if (notice.session == admission_.session && raw(notice.refused_fence) != 0 &&
-            notice.refused_fence == stream.fence() && !stream.stopped()) {
+        if (notice.session == admission_.session && stream.refused(notice.refused_fence)) {
             nak(stream, wire::NakReason::generation, "the spool knows this fence as over");
         }
     }

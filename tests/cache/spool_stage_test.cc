@@ -191,6 +191,29 @@ TEST_F(SpoolStageTest, KeepsItsFenceWhenTheVaultHoldsLess) {
     EXPECT_EQ(found_by(SessionId{5}).base_ordinals, std::vector<std::uint32_t>{4});
 }
 
+// The store may be away for hours; what is offered in vain is offered less often.
+TEST_F(SpoolStageTest, LooksSeldomWhileNobodyTakes) {
+    open(SessionId{1});
+    const auto pause = [&] { return stage_->next_deadline() - clock_.boot(); };
+    for (std::uint64_t seq = 1; seq <= 80; ++seq) {
+        send(make_write(key_, Seq{seq}, 1));
+        run();
+    }
+    notes();
+    run();
+    std::int64_t longest = 0;
+    for (int i = 0; i < 20; ++i) {
+        longest = std::max(longest, pause());
+        ASSERT_GT(pause(), 0);
+        clock_.advance(pause());
+        run();
+    }
+    EXPECT_EQ(longest, 64 * ns_per_ms);
+    ASSERT_FALSE(stored().empty());  // Somebody takes again.
+    run();
+    EXPECT_LE(pause(), 2 * ns_per_ms);
+}
+
 // Its agent would wait for ever.
 TEST_F(SpoolStageTest, G9TellsOfBaseThatItDoesNotTake) {
     open(SessionId{1});

@@ -225,6 +225,10 @@ TEST_F(SessionTest, G9BaseThatTheSpoolNeverTakesIsNotWaitedFor) {
     notice.refused_fence = Seq{1};
     rig.session->on_spooled(notice);
     EXPECT_EQ(rig.answer_of(FrameType::nak).as<wire::Nak>().reason, wire::NakReason::generation);
+    rig.session->on_spooled(notice);
+    for (const OutFrame& answer : rig.answers()) {
+        EXPECT_NE(answer.header.type, FrameType::nak) << "it was told";
+    }
 }
 
 TEST_F(SessionTest, C13_CorruptExtentIsNakedAndTheResendIsTaken) {

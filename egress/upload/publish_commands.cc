@@ -318,12 +318,9 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
     std::vector<pipeline::DiskHello> declared;
     for (const pipeline::DiskHello& hello : command.open.disks) {
         const auto entry = std::ranges::find(newest.disks, hello.disk, &vault::DiskEntry::disk);
-        const auto damaged = machine.damaged.find(hello.disk);
-        const bool is_damaged = damaged != machine.damaged.end();
         std::optional<Seq> damaged_after;
-        if (is_damaged) {
-            const bool same = damaged->second.generation == hello.generation;
-            damaged_after = same ? damaged->second.sound : Seq{};
+        if (const auto at = machine.damaged.find(hello.disk); at != machine.damaged.end()) {
+            damaged_after = at->second.generation == hello.generation ? at->second.sound : Seq{};
         }
         const StreamWatermark* const cached = watermark_of(command, hello);
         pipeline::DiskWelcome welcome =
@@ -335,7 +332,7 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
             declared.push_back(hello);
             declared.back().generation = welcome.generation;
         }
-        const bool repairs = is_damaged || (cached != nullptr && cached->base_lost);
+        const bool repairs = damaged_after.has_value() || (cached != nullptr && cached->base_lost);
         if (welcome.action == pipeline::DiskAction::catch_up && repairs) {
             reply(id, RepairAllowed{.opening = machine.opening,
                                     .disk = hello.disk,

@@ -146,10 +146,10 @@ struct ManifestHeader {
 Result<ManifestHeader> check_manifest(Bytes object, const VaultIdentity& vault);
 Result<Manifest> open_manifest(Bytes object, const VaultIdentity& vault, const MachineKeys& keys);
 
-// Must hold of every pair read: number, hash link, epoch and writer
-// rules, committed never back within a generation (but by a takeover that drops what lies beyond:
-// check_follows() looks at that), points complete and within committed, no point
-// while a fence is open. Errors: object_corrupt (with what is wrong).
+// Must hold of every pair read: number, hash link, epoch and writer rules, committed never back
+// within a generation (but by a takeover that drops what lies beyond: check_follows() looks at
+// that), points complete and within committed, no point while a fence is open. Errors:
+// object_corrupt (with what is wrong).
 Result<void> check_successor(const Manifest& old, const Sha256& old_hash, const Manifest& next);
 
 // Everything a chain says, folded: checkpoint plus what followed. Value; used by publisher, readers

@@ -22,6 +22,15 @@ protected:
         source.point(server);
         ASSERT_TRUE(server.settle());
     }
+    // The store is there again. What lay behind damage is released, never committed.
+    void expect_next_point_committed() {
+        const PointId point = source.point(server);
+        world.vault->set_rates({});
+        server.listener.strict = false;
+        ASSERT_TRUE(server.settle());
+        EXPECT_EQ(server.listener.points.at(point).state, pipeline::PointState::committed);
+        EXPECT_EQ(check_points(world, source, chain()), 2U);
+    }
     vault::ChainState chain() { return read_state(world, source.machine); }
     std::size_t segments() { return chain().segments.size(); }
 

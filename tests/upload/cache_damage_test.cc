@@ -130,10 +130,7 @@ TEST_F(Assembly, G9WhatLiesBehindDamageGoesAsSoonAsTheVaultKnowsTheFenceThatRepa
     EXPECT_TRUE(server.run_until([this] { return server.cache.records.empty(); }));
     source.send_base(server, disk);
     source.end_sync(server, disk);
-    const PointId point = source.point(server);
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    expect_next_point_committed();
 }
 
 // The fence may be behind other disks' writes, which need room too.
@@ -157,10 +154,7 @@ TEST_F(Assembly, G9WhatLiesBehindDamageGoesAtOnceWhereTheCacheHasNoRoomForTheRep
     source.begin_sync(server, disk);
     source.send_base(server, disk);
     source.end_sync(server, disk);
-    const PointId point = source.point(server);
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    expect_next_point_committed();
 }
 
 // What is in front of the damage is on its way to the vault. Told of less, the agent would send a
@@ -182,12 +176,7 @@ TEST_F(Assembly, G9TheAgentIsToldOfWhatIsPublishedAllTheSame) {
     source.begin_sync(server, disk);
     source.send_base(server, disk);
     source.end_sync(server, disk);
-    const PointId point = source.point(server);
-    world.vault->set_rates({});
-    server.listener.strict = false;
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    expect_next_point_committed();
 }
 
 // It lies behind the damage, so its sequence is free: the agent, which never heard that it arrived,
@@ -213,12 +202,7 @@ TEST_F(Assembly, G9AFenceBehindDamageIsTakenOnceMoreForTheRepair) {
     source.send_base(server, disk);
     source.write(server, disk);
     source.end_sync(server, disk);
-    const PointId point = source.point(server);
-    world.vault->set_rates({});
-    server.listener.strict = false;
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    expect_next_point_committed();
 }
 
 TEST_F(Assembly, G9WhatIsLostOfAHistoryThatWasReplacedAsksForNoRepair) {
@@ -291,10 +275,7 @@ TEST_F(Assembly, G9BaseThatOvertookTheFenceThatRepairsItsDiskIsKept) {
     server.start();
     EXPECT_TRUE(server.settle());
     source.end_sync(server, disk, 1);
-    const PointId point = source.point(server);
-    ASSERT_TRUE(server.settle());
-    EXPECT_EQ(server.listener.points.at(point).state, PointState::committed);
-    EXPECT_EQ(check_points(world, source, chain()), 2U);
+    expect_next_point_committed();
 }
 
 // Two places of the cache are damaged. The agent has caught up for the one that was found first

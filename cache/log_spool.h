@@ -33,6 +33,9 @@ public:
 
     bool append(Record& record) override;
     std::vector<Record> withdraw(const MachineId& machine) override;
+    [[nodiscard]] bool on_its_way(const MachineId& machine) const override {
+        return !records_on_their_way(machine).empty();
+    }
     std::optional<StoredRecord> take_durable() override;
     void release(Lsn lsn) override;
     void forget_stream(const StreamKey& key) override;
@@ -72,6 +75,8 @@ private:
     std::vector<BatchItem> collect(bool take_new);
     void start_batch(std::vector<BatchItem> items);
     bool reap();
+    // What is being written of the machine, in append order.
+    [[nodiscard]] std::vector<RecordHeader> records_on_their_way(const MachineId& machine) const;
     void complete(Batch& batch);
     void complete_item(const Batch& batch, BatchItem& item, const Place& place);
 

@@ -71,15 +71,19 @@ std::vector<Record> LogSpool::withdraw(const MachineId& machine) {
     if (out.empty()) {
         return out;
     }
-    std::vector<RecordHeader> on_their_way;
+    streams_.withdraw(machine, records_on_their_way(machine));
+    return out;
+}
+
+std::vector<RecordHeader> LogSpool::records_on_their_way(const MachineId& machine) const {
+    std::vector<RecordHeader> out;
     for (const auto& batch : in_flight_) {
         for (const BatchItem& item : batch->items()) {
             if (!item.moved && item.record.header.key.machine == machine) {
-                on_their_way.push_back(item.record.header);
+                out.push_back(item.record.header);
             }
         }
     }
-    streams_.withdraw(machine, on_their_way);
     return out;
 }
 

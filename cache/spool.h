@@ -126,6 +126,8 @@ public:
     // append() consumed stays consumed. What is left becomes durable or the spool fails: only that
     // is bounded, because what is not on its way may wait for room for ever.
     virtual std::vector<Record> withdraw(const MachineId& machine) = 0;
+    // Something of this machine is being written: it becomes durable or the spool fails.
+    [[nodiscard]] virtual bool on_its_way(const MachineId& machine) const = 0;
     // Durable records in append order, payload still attached. Empty when none is ready.
     virtual std::optional<StoredRecord> take_durable() = 0;
     // The record's bytes are no longer needed. Unknown LSNs are ignored (released twice).

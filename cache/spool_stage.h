@@ -152,7 +152,7 @@ private:
     void on(const ForgetStreams& command);
     // What the machine's older session left, and is not on its way to the device.
     void take_back(const MachineId& id, Machine& machine);
-    // False while records of an older session of the machine are not durable yet.
+    // False while records of an older session of the machine are not durable yet, or never will be.
     bool answer(const OpenStreams& question);
     bool answer_some();
     // False if the spool has no room now: the record stays.

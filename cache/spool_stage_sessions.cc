@@ -47,6 +47,9 @@ void SpoolStage::take_back(const MachineId& id, Machine& machine) {
 // What an older session left on its way to the device is part of what the new one is told of: a
 // copy of the machine would take for its own what ends where both have been.
 bool SpoolStage::answer(const OpenStreams& question) {
+    if (spool_.failed() || spool_.on_its_way(question.machine)) {
+        return false;
+    }
     StreamsOpened answer{.machine = question.machine,
                          .session = question.session,
                          .reactor = question.reactor,
@@ -56,10 +59,6 @@ bool SpoolStage::answer(const OpenStreams& question) {
     const StreamKey first{.machine = question.machine, .disk = {}, .generation = {}};
     for (auto it = all.lower_bound(first); it != all.end() && it->first.machine == question.machine;
          ++it) {
-        const Stream& stream = it->second;
-        if (stream.durable.seq < stream.appended.seq) {
-            return false;
-        }
         answer.streams.push_back(spool_.stream_table().state(it->first));
     }
     answers_.push_back(std::move(answer));

@@ -72,6 +72,20 @@ protected:
         EXPECT_EQ(answer.streams.size(), 1U);
         return answer.streams.empty() ? StreamState{} : answer.streams[0];
     }
+    // As found_by(), of a session that must wait for the device: a millisecond by the clock.
+    StreamState found_when_durable(SessionId session) {
+        commands_.try_push(SpoolCommand(OpenStreams{key_.machine, session, 0, 1}));
+        run();
+        StreamsOpened answer;
+        while (opened_.try_pop(answer)) {
+            EXPECT_NE(answer.session, session) << "told before the device was done";
+        }
+        clock_.advance(ns_per_ms);
+        run();
+        EXPECT_TRUE(opened_.try_pop(answer));
+        EXPECT_EQ(answer.streams.size(), 1U);
+        return answer.streams.empty() ? StreamState{} : answer.streams[0];
+    }
     // The machine's session leaves a cache so full that some of what the log has taken finds no
     // room: three writes fit into a region, and the rest of each counts as room all the same. A
     // point lies behind them. Returns how many became durable.
@@ -132,7 +146,7 @@ protected:
     StreamKey key_ = make_key(1, 1);
     ManualClock clock_;
     std::unique_ptr<Random> random_ = make_seeded_random(7);
-    fakes::SimStorage storage_{7};
+    fakes::SimStorage storage_{7, {}, &clock_};
     pipeline::Ring<Record> records_{64};
     pipeline::Ring<pipeline::Spooled> spooled_{8};
     pipeline::Ring<SpoolCommand> commands_{8};

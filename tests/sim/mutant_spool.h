@@ -33,6 +33,9 @@ public:
     std::vector<cache::Record> withdraw(const MachineId& machine) override {
         return inner_->withdraw(machine);
     }
+    [[nodiscard]] bool on_its_way(const MachineId& machine) const override {
+        return inner_->on_its_way(machine);
+    }
     std::optional<cache::StoredRecord> take_durable() override;
     void release(cache::Lsn lsn) override { inner_->release(lsn); }
     void forget_stream(const cache::StreamKey& key) override { inner_->forget_stream(key); }

@@ -125,7 +125,9 @@ void judge_machine(const upload::MachineStatus& machine, const config::Settings&
     const std::string who = machine.name.empty() ? to_string(machine.machine) : machine.name;
     if (machine.mode == upload::MachineMode::fenced) {
         report.level = Health::critical;
-        report.reasons.push_back(who + ": owned by another server");
+        const bool given_up = machine.trouble && machine.trouble->code == Errc::internal;
+        report.reasons.push_back(who + (given_up ? ": given up, " + machine.trouble->detail
+                                                 : ": owned by another server"));
     }
     if (machine.rpo_seconds && *machine.rpo_seconds * 1000 > static_cast<double>(rpo_alarm_ms_of(
                                                                  settings, machine.machine))) {

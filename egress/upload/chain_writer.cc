@@ -23,7 +23,14 @@ ChainWriter::ChainWriter(const Context& context, ChainClaim claim)
       looked_(context.clock.boot()) {}
 
 bool ChainWriter::step(blob::BlobStore& store) {
-    if (busy_ || context_.clock.boot() < not_before_) {
+    if (busy_) {
+        return false;
+    }
+    if (given_back_) {
+        give_back(*std::exchange(given_back_, std::nullopt));
+        return true;
+    }
+    if (context_.clock.boot() < not_before_) {
         return false;
     }
     switch (phase_) {
@@ -96,21 +103,22 @@ void ChainWriter::seal() {
     manifest.time = context_.clock.wall();
     manifest.time_uncertainty_us = time_uncertainty_us;
     const vault::ChainState& state = ledger_.state();
-    const auto checked = vault::check_follows(state, manifest, draft_->runs);
-    if (!checked) {
-        log_error("upload.manifest.refused", {{"machine", manifest.machine},
-                                              {"number", manifest.number},
-                                              {"error", checked.error()}});
+    if (const auto follows = vault::check_follows(state, manifest, draft_->runs); !follows) {
+        // A mistake of ours, which no reader may meet and no other machine pay for.
+        const MachineId machine = manifest.machine;
+        end();
+        context_.host.gave_up(machine, {Errc::internal, follows.error().detail});
+        return;
     }
     if (vault::manifest_object_bytes(manifest) > vault::manifest_bytes_max) {
         // Nothing is lost: the cache holds it, and pruning makes room.
         const std::string size = std::to_string(vault::manifest_object_bytes(manifest));
         draft_.reset();
-        pause(Phase::idle, {Errc::out_of_budget, "the next manifest would have " + size +
-                                                     " bytes: protect fewer disks per machine"});
+        pause(corrected_ ? Phase::correcting : Phase::idle,
+              {Errc::out_of_budget,
+               "the next manifest would have " + size + " bytes: protect fewer disks per machine"});
         return;
     }
-    CW_ASSERT(checked.has_value());  // The ledger drafted something it must not publish.
     sealed_ =
         vault::seal_manifest(manifest, context_.vault, *keys_, context_.signer, context_.random);
     phase_ = Phase::create;
@@ -223,8 +231,8 @@ void ChainWriter::judge_gc(const vault::GcBoundary& marks) {
         const std::set<vault::AttemptId> swept(marks.sweep.begin(), marks.sweep.end());
         const std::vector<StepId> again = ledger_.replace(*draft_, swept);
         if (names_others_of(swept, again.size())) {
-            give_up("segments that compaction made were collected before manifest " +
-                    std::to_string(ledger_.state().newest.number) + " named them");
+            give_back("segments that compaction made were collected before manifest " +
+                      std::to_string(ledger_.state().newest.number) + " named them");
             return;
         }
         if (!again.empty()) {
@@ -306,18 +314,25 @@ void ChainWriter::fence_by(const vault::ManifestHeader& header) {
           to_string(header.certificate.server) + ", epoch " + std::to_string(raw(header.epoch)));
 }
 
-void ChainWriter::give_up(std::string why) {
-    CW_ASSERT(!busy_);
+void ChainWriter::give_back(std::string why) {
+    if (busy_) {
+        given_back_ = std::move(why);
+        return;
+    }
     fence(std::move(why) + "; the next HELLO opens the machine again and takes it back");
 }
 
 void ChainWriter::fence(std::string why) {
+    end();
+    context_.host.fenced(ledger_.state().newest.machine, {Errc::fenced, std::move(why)});
+}
+
+void ChainWriter::end() {
     stopped_ = true;
     phase_ = Phase::idle;
     draft_.reset();
     corrected_.reset();
     run_.reset();
-    context_.host.fenced(ledger_.state().newest.machine, {Errc::fenced, std::move(why)});
 }
 
 void ChainWriter::pause(Phase next, const Error& error) {
@@ -339,6 +354,9 @@ void ChainWriter::succeed() {
 Nanos ChainWriter::next_deadline() const {
     if (busy_) {
         return Nanos{INT64_MAX};
+    }
+    if (given_back_) {
+        return Nanos{};
     }
     if (phase_ == Phase::correcting) {
         return look_due();  // A segment that is stored again moves it, and that is told.

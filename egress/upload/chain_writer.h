@@ -32,6 +32,8 @@ public:
                          const Sha256& hash) = 0;
     virtual void store_again(const MachineId& machine, StepId step) = 0;
     virtual void fenced(const MachineId& machine, const Error& why) = 0;
+    // The draft would break the machine's chain: nothing was written, and nothing will be.
+    virtual void gave_up(const MachineId& machine, const Error& why) = 0;
     // Publishing is in trouble (retried by itself) or fine again.
     virtual void trouble(const MachineId& machine, const std::optional<Error>& error) = 0;
 };
@@ -62,9 +64,9 @@ public:
     void stop() noexcept { stopped_ = true; }
     // A manifest of ours is in the store of which nobody may be told before it is corrected.
     [[nodiscard]] bool untold() const noexcept { return corrected_.has_value(); }
-    // It cannot be corrected: fenced() without another server. Whoever opens the chain next takes
-    // that manifest back (ChainMend). Only while no request is under way.
-    void give_up(std::string why);
+    // It cannot be corrected: fenced() without another server, as soon as no request is under way.
+    // Whoever opens the chain next takes that manifest back (ChainMend).
+    void give_back(std::string why);
     // Looks soon whether another server has the machine now: fenced() if so.
     void look_ahead() noexcept { look_asked_ = true; }
     // Something of the machine cannot be published before its agent has helped, which may be with
@@ -109,6 +111,7 @@ private:
     [[nodiscard]] Nanos look_due() const;
     void fence_by(const vault::ManifestHeader& header);
     void fence(std::string why);
+    void end();
     void pause(Phase next, const Error& error);
     void succeed();
 
@@ -116,8 +119,9 @@ private:
     std::shared_ptr<vault::MachineKeys> keys_;  // Shared with the opener until it let go.
     Ledger ledger_;
     Phase phase_ = Phase::idle;
-    bool busy_ = false;                    // A request is under way.
-    bool stopped_ = false;                 // Fenced or closed.
+    bool busy_ = false;     // A request is under way.
+    bool stopped_ = false;  // Fenced or closed.
+    std::optional<std::string> given_back_;
     std::optional<Draft> draft_;           // On its way into the store.
     std::optional<Draft> corrected_;       // Stored, but not to be told before a correction.
     std::size_t runs_stored_ = 0;          // Of the draft's runs,

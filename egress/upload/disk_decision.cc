@@ -185,12 +185,28 @@ DiskWelcome decide_same_history(const DiskHello& hello, const DiskKnowledge& kno
 
 }  // namespace
 
+ListedDisks::ListedDisks(const vault::Manifest& newest, const std::vector<DiskId>& cached)
+    : listed_(cached.begin(), cached.end()) {
+    for (const vault::DiskEntry& disk : newest.disks) {
+        listed_.insert(disk.disk);
+    }
+}
+
+bool ListedDisks::no_room_for(const DiskId& disk) const {
+    return listed_.size() >= vault::disks_per_manifest_max && !listed_.contains(disk);
+}
+
 DiskWelcome decide_disk(const DiskHello& hello, const DiskKnowledge& known) {
     const Generation newest = newest_known(known);
     if (raw(hello.next_seq) == 0 || hello.size_bytes == 0 || hello.size_bytes % sector_bytes != 0 ||
         hello.size_bytes > disk_bytes_max || hello.oldest_held > hello.next_seq ||
         !may_be_given(hello.generation, newest)) {
         return answer(hello, DiskAction::reject, "size, sequence or generation is impossible");
+    }
+    if (known.no_room) {
+        return answer(hello, DiskAction::reject,
+                      "the machine has had " + std::to_string(vault::disks_per_manifest_max) +
+                          " other disks, which is the most that it can have: enrol it as another");
     }
     const vault::DiskEntry* const entry = known.committed;
     if (!without_state(hello) &&

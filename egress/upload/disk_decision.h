@@ -5,6 +5,7 @@
 #include "egress/upload/ports.h"
 
 #include <optional>
+#include <set>
 
 namespace cw::upload {
 
@@ -15,6 +16,19 @@ struct DiskKnowledge {
     Generation newest_cached{};               // Of the disk's histories in the cache, 0: none.
     // What the cache holds beyond this, or beyond committed, cannot be published. nullopt: it can.
     std::optional<Seq> damaged_after = std::nullopt;
+    bool no_room = false;  // A new disk would be one more than a manifest lists.
+};
+
+// The disks that a machine's manifests list, or will when its cache is published. A disk that was
+// once listed stays so.
+class ListedDisks {
+public:
+    ListedDisks(const vault::Manifest& newest, const std::vector<DiskId>& cached);
+    void add(const DiskId& disk) { listed_.insert(disk); }
+    [[nodiscard]] bool no_room_for(const DiskId& disk) const;
+
+private:
+    std::set<DiskId> listed_;
 };
 
 // A HELLO of an older origin (pipeline/generation.h) is superseded: an agent that began without any

@@ -100,7 +100,6 @@ struct MachineReady {
 // Nothing more of this opening will be published. With `discard` its records are released.
 struct MachineStopped {
     bool discard = false;
-    bool fenced = false;
 };
 struct StepsCommitted {
     Opening opening{};
@@ -144,6 +143,7 @@ struct OpenTask {
     MachineId machine;
     std::string name;
     std::vector<pipeline::DiskHello> disks;  // Empty for a recovery.
+    std::vector<DiskId> cached;              // Of these something may be published yet.
     Witnesses witnesses;                     // The chain must have them all.
     bool only_if_ours = false;
 };

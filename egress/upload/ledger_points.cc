@@ -261,9 +261,11 @@ bool Ledger::prune_allowed(const PruneCommand& command) const {
             const auto alive = state_.segments.find(name);
             return alive != state_.segments.end() && alive->second.manifest <= command.decided_at;
         });
-    const bool additions_fresh = std::ranges::none_of(
-        command.added,
-        [this](const vault::SegmentRef& ref) { return state_.segments.contains(ref.name); });
+    std::set<vault::SegmentName> added;
+    const bool additions_fresh =
+        std::ranges::all_of(command.added, [&](const vault::SegmentRef& ref) {
+            return !state_.segments.contains(ref.name) && added.insert(ref.name).second;
+        });
     return points_known && segments_known && additions_fresh;
 }
 

@@ -43,10 +43,12 @@ vault::Manifest takeover_of(const vault::ChainState& state) {
     return next;
 }
 
-void add_new_disks(vault::Manifest& manifest, const std::vector<pipeline::DiskHello>& hellos) {
-    for (const pipeline::DiskHello& hello : hellos) {
+void add_new_disks(vault::Manifest& manifest, const OpenTask& task) {
+    ListedDisks listed(manifest, task.cached);
+    for (const pipeline::DiskHello& hello : task.disks) {
         const auto known = std::ranges::find(manifest.disks, hello.disk, &vault::DiskEntry::disk);
-        const pipeline::DiskWelcome welcome = decide_disk(hello, {});
+        const pipeline::DiskWelcome welcome =
+            decide_disk(hello, {.no_room = listed.no_room_for(hello.disk)});
         const bool kept = welcome.action != pipeline::DiskAction::reject &&
                           welcome.generation == hello.generation;
         // Only unused histories: another one may be replaced by the answer to this very HELLO.
@@ -57,6 +59,7 @@ void add_new_disks(vault::Manifest& manifest, const std::vector<pipeline::DiskHe
             entry.size_bytes = hello.size_bytes;
             entry.generation = hello.generation;
             manifest.disks.push_back(std::move(entry));
+            listed.add(hello.disk);
         }
     }
 }
@@ -171,7 +174,7 @@ Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault:
     if (state) {
         CW_TRY(mend.run(*state, manifest));
     }
-    add_new_disks(manifest, task.disks);
+    add_new_disks(manifest, task);
     if (!state) {
         manifest.deks.push_back(vault::make_dek(*keys, context_.vault, context_.random));
     }
@@ -179,6 +182,9 @@ Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault:
     context_.random.fill(manifest.nonce);
     manifest.time = context_.clock.wall();
     manifest.time_uncertainty_us = time_uncertainty_us;
+    if (state) {
+        CW_TRY(vault::check_follows(*state, manifest));
+    }
     const vault::SealedManifest sealed =
         vault::seal_manifest(manifest, context_.vault, *keys, context_.signer, context_.random);
     if (state) {

@@ -41,8 +41,9 @@ struct DamagedRecords {
     Seq sound{};  // Up to here the disk is published all the same.
 };
 
-// Another server owns the machine: nothing more of it is published here. Its session must end, so
-// that an agent that still means this server says HELLO again (which claims a new epoch).
+// Another server owns the machine, or it had to be given up: nothing more of it is published here.
+// Its session must end, so that an agent that still means this server says HELLO again (which
+// claims a new epoch, or is refused).
 struct FencedMachine {
     MachineId machine;
     std::uint32_t reactor = 0;

@@ -40,6 +40,16 @@ Generation newest_cached(const OpenCommand& command, const DiskId& disk) {
     return newest;
 }
 
+std::vector<DiskId> cached_disks(const OpenCommand& command) {
+    std::vector<DiskId> out;
+    for (const StreamWatermark& mark : command.streams) {
+        if (mark.key.machine == command.open.machine) {
+            out.push_back(mark.key.disk);
+        }
+    }
+    return out;
+}
+
 // Of every point that the vault holds, oldest first.
 std::vector<pipeline::PointStatus> statuses_of(const vault::ChainState& state) {
     std::vector<pipeline::PointStatus> out;
@@ -68,6 +78,10 @@ void PublishStage::handle(OpenCommand command) {
         machine.name = command.open.name;
     }
     machine.reactor = command.open.reactor;
+    if (machine.given_up) {
+        refuse_given_up(machine, command);
+        return;
+    }
     if (machine.asked) {
         refuse(*machine.asked, {Errc::stale_session, "a newer session of the machine said HELLO"});
         machine.asked.reset();
@@ -153,9 +167,10 @@ void PublishStage::handle(const DiscardQuarantineCommand& command) {
 void PublishStage::discard(const MachineId& id, Machine& machine) {
     log_warning("upload.quarantine.discarded", {{"machine", id}});
     machine.damaged.clear();
-    context_.conditions.clear(Errc::fenced, subject_of(id));
+    machine.given_up = false;
+    trouble(id, std::nullopt);
     context_.conditions.clear(Errc::spool_lost_durable, subject_of(id));
-    reply(id, MachineStopped{.discard = true, .fenced = false});
+    reply(id, MachineStopped{.discard = true});
 }
 
 void PublishStage::handle(const RotateDekCommand& command) {
@@ -171,6 +186,7 @@ void PublishStage::ask_opener(const MachineId& id, Machine& machine) {
     if (machine.asked) {
         task.name = machine.asked->open.name;
         task.disks = machine.asked->open.disks;
+        task.cached = cached_disks(*machine.asked);
         task.witnesses = witnesses_of(*machine.asked);
     } else {
         CW_ASSERT(machine.recover.has_value());
@@ -223,7 +239,6 @@ void PublishStage::opened(OpenOutcome outcome) {
     machine.failures = 0;
     machine.damaged.clear();
     trouble(id, std::nullopt);
-    context_.conditions.clear(Errc::fenced, subject_of(id));
     const std::string& recorded = outcome.claim->state.newest.machine_name;
     machine.name = recorded.empty() ? machine.name : recorded;
     machine.writer =
@@ -280,7 +295,7 @@ void PublishStage::open_failed(const MachineId& id, Machine& machine, const Erro
     const Action action = action_of(error.code);
     if (action == Action::fenced || action == Action::stop || action == Action::repair) {
         // Its records wait for a person or another server: the others must not wait with them.
-        reply(id, MachineStopped{.discard = false, .fenced = action == Action::fenced});
+        reply(id, MachineStopped{.discard = false});
     }
     if (!machine.recover) {
         return;
@@ -304,6 +319,12 @@ void PublishStage::refuse(const OpenCommand& command, Error error) {
     outgoing_.emplace_back(std::move(refusal));
 }
 
+// Its agent goes to another server, if it has one, which catches up from what is committed.
+void PublishStage::refuse_given_up(const Machine& machine, const OpenCommand& command) {
+    refuse(command, {Errc::fenced, "this server gave the machine up: " +
+                                       (machine.trouble ? machine.trouble->detail : "")});
+}
+
 void PublishStage::answer(const MachineId& id, Machine& machine, const OpenCommand& command) {
     Ledger& ledger = machine.writer->ledger();
     const vault::Manifest& newest = ledger.state().newest;
@@ -316,6 +337,7 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
     reply_out.manifest_number = newest.number;
     reply_out.manifest_hash = ledger.state().hash;
     std::vector<pipeline::DiskHello> declared;
+    ListedDisks listed(newest, cached_disks(command));
     for (const pipeline::DiskHello& hello : command.open.disks) {
         const auto entry = std::ranges::find(newest.disks, hello.disk, &vault::DiskEntry::disk);
         std::optional<Seq> damaged_after;
@@ -327,8 +349,10 @@ void PublishStage::answer(const MachineId& id, Machine& machine, const OpenComma
             decide_disk(hello, {.committed = entry == newest.disks.end() ? nullptr : &*entry,
                                 .cached = cached,
                                 .newest_cached = newest_cached(command, hello.disk),
-                                .damaged_after = damaged_after});
+                                .damaged_after = damaged_after,
+                                .no_room = listed.no_room_for(hello.disk)});
         if (welcome.action != pipeline::DiskAction::reject) {
+            listed.add(hello.disk);
             declared.push_back(hello);
             declared.back().generation = welcome.generation;
         }

@@ -138,7 +138,7 @@ void PublishStage::finish_closing(const MachineId& id, Machine& machine) {
     if (std::exchange(machine.discarding, false)) {
         discard(id, machine);
     } else {
-        reply(id, MachineStopped{.discard = false, .fenced = false});
+        reply(id, MachineStopped{.discard = false});
     }
     log_info("upload.machine.closed", {{"machine", id}});
     if (machine.asked) {
@@ -166,7 +166,7 @@ void PublishStage::take(AssemblyEvent event) {
         ledger.lost(*lost);
         report_damage(event.machine, machine, lost->damage, lost->repaired);
         if (ledger.corrects(lost->step)) {
-            machine.writer->give_up("a swept segment is damaged in the cache, too");
+            machine.writer->give_back("a swept segment is damaged in the cache, too");
         }
     } else {
         report_damage(event.machine, machine, std::get<DamagedRecords>(event.what), false);
@@ -241,13 +241,26 @@ void PublishStage::store_again(const MachineId& id, StepId step) {
 }
 
 void PublishStage::fenced(const MachineId& id, const Error& why) {
+    log_error("upload.machine.fenced", {{"machine", id}, {"error", why}});
+    let_go(id, machines_.at(id), why);
+}
+
+void PublishStage::gave_up(const MachineId& id, const Error& why) {
+    log_error("upload.machine.given_up", {{"machine", id}, {"error", why}});
     Machine& machine = machines_.at(id);
+    machine.given_up = true;
+    const auto asked = std::exchange(machine.asked, std::nullopt);
+    let_go(id, machine, why);
+    if (asked) {
+        refuse_given_up(machine, *asked);
+    }
+}
+
+void PublishStage::let_go(const MachineId& id, Machine& machine, const Error& why) {
     machine.mode = MachineMode::fenced;
     machine.closing = false;
-    machine.trouble = why;
-    log_error("upload.machine.fenced", {{"machine", id}, {"error", why}});
-    context_.conditions.raise(Errc::fenced, subject_of(id), why.detail);
-    reply(id, MachineStopped{.discard = false, .fenced = true});
+    trouble(id, why);
+    reply(id, MachineStopped{.discard = false});
     if (std::exchange(machine.discarding, false)) {
         discard(id, machine);
     }

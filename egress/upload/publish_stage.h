@@ -68,6 +68,8 @@ private:
         std::uint32_t failures = 0;  // Of recovering, in a row.
         bool closing = false;
         bool discarding = false;  // With the end of closing: a person has said so.
+        // What the cache holds cannot be published: until a person discards it, or a restart.
+        bool given_up = false;
         std::uint32_t reactor = 0;
         std::string name;
         struct Damage {
@@ -109,6 +111,7 @@ private:
     void open_failed(const MachineId& id, Machine& machine, const Error& error);
     void answer(const MachineId& id, Machine& machine, const OpenCommand& command);
     void refuse(const OpenCommand& command, Error error);
+    void refuse_given_up(const Machine& machine, const OpenCommand& command);
     [[nodiscard]] std::shared_ptr<const SegmentKeys> segment_keys(Machine& machine) const;
     // Events of assembly.
     void take(AssemblyEvent event);
@@ -119,11 +122,14 @@ private:
                  const Sha256& hash) override;
     void store_again(const MachineId& id, StepId step) override;
     void fenced(const MachineId& id, const Error& why) override;
+    void gave_up(const MachineId& id, const Error& why) override;
     void trouble(const MachineId& id, const std::optional<Error>& error) override;
 
     bool take_outcomes();
     bool take_events(std::size_t budget);
     bool step_machine(const MachineId& id, Machine& machine);
+    // Nothing more of this opening is published here.
+    void let_go(const MachineId& id, Machine& machine, const Error& why);
     void finish_closing(const MachineId& id, Machine& machine);
     void discard(const MachineId& id, Machine& machine);
     void rotate_dek(const MachineId& id, Machine& machine);

@@ -52,6 +52,10 @@ std::unexpected<Error> broken(const Manifest& next, const std::string& what) {
 }
 
 Result<void> check_form(const Manifest& next) {
+    if (next.disks.size() > disks_per_manifest_max) {
+        return broken(next, "lists " + std::to_string(next.disks.size()) + " disks, more than " +
+                                std::to_string(disks_per_manifest_max));
+    }
     std::set<DiskId> seen;
     for (const DiskEntry& disk : next.disks) {
         if (!seen.insert(disk.disk).second) {

@@ -22,6 +22,7 @@ namespace cw::vault {
 using WriterId = std::array<std::byte, 16>;
 using ManifestNonce = std::array<std::byte, 16>;
 
+inline constexpr std::size_t disks_per_manifest_max = 256;
 inline constexpr std::size_t manifest_bytes_max = 64ULL << 20;
 
 enum class PointKind : std::uint8_t { crash = 1, filesystem = 2, app = 3, planned = 4 };

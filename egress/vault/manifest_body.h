@@ -6,7 +6,6 @@
 namespace cw::vault {
 
 inline constexpr std::size_t display_name_bytes_max = 256;  // Machine and disk names, point tags.
-inline constexpr std::size_t disks_per_manifest_max = 256;  // Disks of a machine.
 inline constexpr std::size_t wrapped_dek_bytes_max = 4096;
 
 // Everything below "Sealed." in Manifest; asserts the limits above.

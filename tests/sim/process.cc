@@ -382,6 +382,9 @@ void Process::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
 
 void Process::tick() {
     for (const upload::MachineStatus& machine : engine_->status().machines) {
+        if (machine.trouble && machine.trouble->code == Errc::internal) {
+            world_.violated("chain", "a server gave a machine up: " + machine.trouble->detail);
+        }
         if (machine.manifest_number > 0 && machine.mode == upload::MachineMode::active) {
             state_.witnesses[machine.machine] = {.number = machine.manifest_number,
                                                  .hash = machine.manifest_hash};

@@ -11,6 +11,7 @@ namespace {
 
 class Collected : public Publish {
 protected:
+    explicit Collected(std::int64_t latency_ns = 0) : Publish(latency_ns) {}
     // A collector has announced the segment of the next point before its manifest was made. The
     // writer has just made that, and has not read the note yet.
     void name_what_is_announced(bool gone) {
@@ -228,6 +229,51 @@ TEST_F(Publish, AHistoryThatWasReplacedBeforeItWasPublishedIsLetGo) {
     ASSERT_TRUE(server.settle());
     EXPECT_EQ(state_of(point), PointState::committed);
     EXPECT_EQ(check_points(world, source, chain()), 1U);
+}
+
+// Reads of the cache that take as long as a test likes.
+class HeldReader final : public RecordReader {
+public:
+    explicit HeldReader(CacheModel& cache) : cache_(cache) {}
+    void read(pipeline::Lsn lsn, pipeline::Record& record,
+              std::function<void(Result<void>)> done) override {
+        cache_.read(lsn, record, std::move(done));
+        ++reads;
+    }
+    std::size_t poll() override { return hold ? 0 : cache_.poll(); }
+    [[nodiscard]] std::size_t in_flight() const noexcept override { return cache_.in_flight(); }
+
+    bool hold = false;
+    std::size_t reads = 0;
+
+private:
+    CacheModel& cache_;
+};
+
+class CollectedAndDamaged : public Collected {
+protected:
+    CollectedAndDamaged() : Collected(200 * ns_per_ms) {
+        server.reader = &reader;
+        server.keep_payload = false;
+    }
+    HeldReader reader{server.cache};
+};
+
+// The writer asks who has the next number just when it hears that it cannot correct its manifest.
+TEST_F(CollectedAndDamaged, AManifestThatCannotBeCorrectedIsGivenBackAlsoWhileARequestIsUnderWay) {
+    name_what_is_announced(true);
+    reader.hold = true;
+    for (auto& [lsn, record] : server.cache.records) {
+        record.damaged = true;
+    }
+    const std::size_t reads = reader.reads;
+    ASSERT_TRUE(server.run_until([&] { return reader.reads > reads; }, 400000));
+    const auto gets = world.vault->requests(fakes::BlobOp::get);
+    ASSERT_TRUE(
+        server.run_until([&] { return world.vault->requests(fakes::BlobOp::get) > gets; }, 400000));
+    reader.hold = false;
+    ASSERT_TRUE(
+        server.run_until([this] { return server.conditions->standing(Errc::fenced); }, 100000));
 }
 
 }  // namespace

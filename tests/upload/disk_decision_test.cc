@@ -290,5 +290,34 @@ TEST_F(DiskDecision, AnAgentWithoutAHistoryGetsAnUnusedOne) {
     EXPECT_EQ(welcome.generation, Generation{8});
 }
 
+TEST(ListedDisks, ADiskTooManyIsRefusedAndThoseThatAreListedAreNot) {
+    const auto disk = [](std::size_t number) {
+        DiskId id;
+        id.bytes[0] = std::byte(number >> 8);
+        id.bytes[1] = std::byte(number);
+        return id;
+    };
+    vault::Manifest newest;
+    newest.disks.resize(200);
+    for (std::size_t i = 0; i < newest.disks.size(); ++i) {
+        newest.disks[i].disk = disk(i);
+    }
+    ListedDisks listed(newest, {disk(199), disk(200)});  // One of them twice.
+    for (std::size_t i = 201; i < vault::disks_per_manifest_max; ++i) {
+        EXPECT_FALSE(listed.no_room_for(disk(i)));
+        listed.add(disk(i));
+    }
+    EXPECT_TRUE(listed.no_room_for(disk(vault::disks_per_manifest_max)));
+    EXPECT_FALSE(listed.no_room_for(disk(7)));
+    EXPECT_FALSE(listed.no_room_for(disk(200)));
+
+    pipeline::DiskHello hello;
+    hello.size_bytes = 1 * gib;
+    hello.next_seq = Seq{1};
+    const auto welcome = decide_disk(hello, {.no_room = true});
+    EXPECT_EQ(welcome.action, DiskAction::reject);
+    EXPECT_NE(welcome.reason.find("256"), std::string::npos) << welcome.reason;
+}
+
 }  // namespace
 }  // namespace cw::upload

@@ -17,6 +17,7 @@ inline EngineOptions publish_options() {
 
 class Publish : public testing::Test {
 protected:
+    explicit Publish(std::int64_t latency_ns = 0) : world(7, latency_ns) {}
     void protect() {
         server.start();
         ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
@@ -28,7 +29,7 @@ protected:
     PointState state_of(const PointId& id) { return server.listener.points.at(id).state; }
     vault::ChainState chain() { return read_state(world, source.machine); }
 
-    World world{7};
+    World world;
     Server server{world, publish_options()};
     Source source{world, {1 * mib}};
     PointId first;

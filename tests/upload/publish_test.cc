@@ -162,6 +162,58 @@ TEST_F(Publish, PruningDropsPointsAndDeadHistories) {
     EXPECT_TRUE(chain().points.contains(second));
 }
 
+// It would name a segment twice, which no reader takes.
+TEST_F(Publish, APruneThatAddsASegmentTwiceIsRefused) {
+    protect();
+    const vault::ChainState before = chain();
+    vault::SegmentRef added = before.segments.begin()->second;
+    world.random->fill(added.name.attempt);
+    server.engine->post(PruneCommand{.machine = source.machine,
+                                     .decided_at = before.newest.number,
+                                     .points = {},
+                                     .dropped = {before.segments.begin()->first},
+                                     .added = {added, added}});
+    for (int i = 0; i < 200; ++i) {
+        server.step();
+    }
+    EXPECT_EQ(chain().newest.number, before.newest.number);
+    EXPECT_FALSE(server.conditions->standing(Errc::internal));
+}
+
+// One agent could else end the server for all of them, and again after each restart.
+TEST_F(Publish, AMachineThatHasHadAllTheDisksItCanIsRefusedAnotherOne) {
+    protect();
+    std::size_t refused = 0;
+    const auto hello_with = [&](std::uint8_t batch, std::size_t count) {
+        std::vector<SourceDisk> disks(count, source.disks[0]);
+        for (std::size_t i = 0; i < count; ++i) {
+            disks[i].id.bytes = {std::byte{batch}, std::byte(i)};
+            disks[i].generation = Generation{1};
+            disks[i].next = Seq{1};
+        }
+        disks.push_back(source.disks[0]);
+        const auto answer = server.hello(source.machine, disks);
+        ASSERT_FALSE(answer.refused.has_value());
+        EXPECT_EQ(answer.disks.back().action, pipeline::DiskAction::continue_);
+        refused += static_cast<std::size_t>(std::ranges::count(
+            answer.disks, pipeline::DiskAction::reject, &pipeline::DiskWelcome::action));
+        ASSERT_TRUE(server.run_until([&] {
+            return chain().newest.disks.size() == std::min<std::size_t>(256, 1 + 200UL * batch);
+        }));
+    };
+    hello_with(1, 200);
+    EXPECT_EQ(refused, 0U);
+    hello_with(2, 100);
+    EXPECT_EQ(refused, 45U);
+    server.crash();
+    server.start();
+    hello_with(3, 1);
+    EXPECT_EQ(refused, 46U);
+    source.write(server, source.disks[0]);
+    const PointId later = source.point(server);
+    ASSERT_TRUE(server.run_until([&] { return server.listener.points.contains(later); }));
+}
+
 TEST_F(Publish, ANewHistoryLiesOverTheOneBefore) {
     protect();
     source.write(server, source.disks[0]);

@@ -95,7 +95,7 @@ bool Listener::damaged(DamagedRecords& damaged) {
 }
 
 bool Listener::fenced(FencedMachine& fenced) {
-    EXPECT_EQ(fenced.why.code, Errc::fenced);
+    EXPECT_EQ(fenced.why.code, fenced_for);
     ++fencings;
     return true;
 }

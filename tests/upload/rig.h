@@ -59,6 +59,7 @@ public:
     std::map<std::pair<DiskId, Generation>, Seq> committed_seq;
     std::vector<DamagedRecords> damage;
     std::size_t fencings = 0;
+    Errc fenced_for = Errc::fenced;
     std::uint64_t newest_number = 0;
     Sha256 newest_hash{};
     bool full = false;

@@ -176,6 +176,9 @@ bool Admission::take_decision() {
         known_.erase(at);
     }
     for (const pipeline::DiskWelcome& disk : decision.disks) {
+        if (disk.action == pipeline::DiskAction::reject) {
+            continue;  // Nothing of it is taken, and what the cache holds of it stays.
+        }
         cache::SettleStreams::Entry entry{.key = {decision.machine, disk.disk, disk.generation},
                                           .committed = disk.committed,
                                           .open_fence = disk.resync_open ? disk.fence : Seq{}};

@@ -160,6 +160,24 @@ TEST_F(AdmissionTest, AnAgentThatIsRefusedForItsStateMakesTheCacheForgetNothing)
     EXPECT_FALSE(commands_.try_pop(command));
 }
 
+// Its agent said something impossible, or has a disk too many: what came before is still to be
+// published, and of a disk that is not taken no history begins.
+TEST_F(AdmissionTest, ARejectedDiskLeavesTheCacheAsItIs) {
+    due_ = vda_;
+    hello(0, 1);
+    told();
+    decide(pipeline::DiskAction::reject);
+    cache::SpoolCommand command;
+    ASSERT_TRUE(commands_.try_pop(command));
+    const auto& settled = std::get<cache::SettleStreams>(command).streams;
+    ASSERT_EQ(settled.size(), 1U);
+    EXPECT_EQ(settled[0].key.disk, vdb_);
+    ASSERT_TRUE(commands_.try_pop(command));
+    const auto& forgotten = std::get<cache::ForgetStreams>(command).keys;
+    ASSERT_EQ(forgotten.size(), 1U);
+    EXPECT_EQ(forgotten[0].disk, vdb_);
+}
+
 // It is damaged: the agent may send what it still has under the sequences that the cache knows.
 TEST_F(AdmissionTest, WhatAnAgentIsToldThatTheCacheLacksIsTakenOnceMore) {
     due_ = vda_;

@@ -2,12 +2,15 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "ingest/session.h"
+#include "pipeline/point.h"
 
 #include <algorithm>
 #include <utility>
 
 namespace cw::ingest {
 namespace {
+
+static_assert(wire::disks_max == pipeline::disks_per_machine_max);
 
 pipeline::DiskHello to_pipeline(const wire::Hello::Disk& disk) {
     return {.disk = disk.id,

@@ -1,6 +1,7 @@
 #include "egress/upload/disk_decision.h"
 
 #include "pipeline/generation.h"
+#include "pipeline/point.h"
 
 #include <algorithm>
 
@@ -10,6 +11,9 @@ namespace {
 using pipeline::DiskAction;
 using pipeline::DiskHello;
 using pipeline::DiskWelcome;
+
+// A point names each disk of its machine once.
+static_assert(pipeline::disks_per_machine_max == vault::disks_per_manifest_max);
 
 // Nothing larger is sold; a peer's number beyond it is nonsense.
 constexpr std::uint64_t disk_bytes_max = 64ULL << 40;

@@ -61,7 +61,10 @@ void ChainWriter::run_seen(const Result<blob::GetResult>& found) {
     } else if (sha256(found->bytes) == run_->ref.hash) {
         run_stored();
     } else {
-        pause(Phase::run_back, {Errc::object_corrupt, "an index run was changed in the store"});
+        // What is there stays there, since nothing is overwritten: the next attempt has a name of
+        // its own, as a segment's has, and this one becomes garbage that nobody has named.
+        next_run();
+        pause(Phase::runs, {Errc::object_corrupt, "an index run was changed in the store"});
     }
 }
 

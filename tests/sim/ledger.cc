@@ -1,11 +1,12 @@
 #include "tests/sim/ledger.h"
 
-#include "tests/sim/report.h"
+#include "tests/sim/track_record.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include <nlohmann/json.hpp>
 
@@ -13,96 +14,142 @@ namespace cw::sim {
 namespace {
 
 using nlohmann::json;
+using Counts = std::map<std::string, std::uint64_t>;
+
+constexpr std::string_view dirty = "-dirty", unknown = "unknown";
+
+bool is_exact(const std::string& commit) {
+    return !commit.ends_with(dirty) && commit != unknown;
+}
+
+// Throws what nlohmann throws.
+std::string commit_of(const json& entry) {
+    std::string commit = entry.at("commit");
+    if (!may_name(commit)) {
+        throw std::runtime_error("\"" + commit + "\" is no commit; words belong into \"note\"");
+    }
+    return commit;
+}
 
 void add_schedules(const json& entry, Ledger& ledger) {
-    const auto schedules = entry.value("schedules", 0ULL);
-    const auto violations = entry.value("violations", 0ULL);
-    const std::string commit = entry.value("commit", "");
-    ledger.schedules += schedules;
-    ledger.violations += violations;
-    ledger.last_seed = std::max<std::uint64_t>(ledger.last_seed, entry.value("to", 0ULL));
-    if (commit != ledger.newest_commit) {
-        ledger.newest_commit = commit;
-        ledger.newest_schedules = ledger.newest_violations = 0;
+    CampaignRun run{.commit = commit_of(entry),
+                    .note = entry.value("note", ""),
+                    .from = entry.at("from"),
+                    .to = entry.at("to"),
+                    .schedules = entry.at("schedules"),
+                    .violations = entry.at("violations"),
+                    .findings = entry.at("findings")};
+    const Counts counts = entry.at("counts");
+    ledger.schedules += run.schedules;
+    ledger.violations += run.violations;
+    ledger.last_seed = std::max(ledger.last_seed, run.to);
+    ledger.commits[run.commit].schedules += run.schedules;
+    ledger.commits[run.commit].violations += run.violations;
+    if (is_exact(run.commit)) {
+        ledger.newest_commit = run.commit;
     }
-    ledger.newest_schedules += schedules;
-    ledger.newest_violations += violations;
-    const json counts = entry.value("counts", json::object());
-    for (const auto& [name, n] : counts.items()) {
-        ledger.counts[name] += n.get<std::uint64_t>();
+    for (const auto& [name, n] : counts) {
+        ledger.counts[name] += n;
     }
-    std::ostringstream row;
-    row << "| " << commit << " | " << entry.value("from", 0ULL) << "–" << entry.value("to", 0ULL)
-        << " | " << violations;
-    for (const json& finding : entry.value("findings", json::array())) {
-        row << "; " << finding.get<std::string>();
+    ledger.campaigns.push_back(std::move(run));
+}
+
+void add_fuzzing(const json& entry, Ledger& ledger) {
+    FuzzTotal& total = ledger.fuzz[entry.at("target")];
+    total.seconds += entry.at("seconds").get<double>();
+    total.executions += entry.at("executions").get<std::uint64_t>();
+    total.found += entry.at("found").get<std::uint64_t>();
+}
+
+void add_kills(const json& entry, Ledger& ledger) {
+    KillTotal& total = ledger.kills[entry.at("what")];
+    total.kills += entry.at("kills").get<std::uint64_t>();
+    total.failed_claims += entry.at("failed_claims").get<std::uint64_t>();
+}
+
+// Throws for a line that no one may have written.
+void add_entry(const json& entry, Ledger& ledger) {
+    if (!entry.is_object()) {
+        throw std::runtime_error("no object");
     }
-    row << " |";
-    ledger.campaigns.push_back(row.str());
+    const std::string commit = commit_of(entry);
+    if (!entry.contains("kind")) {
+        add_schedules(entry, ledger);
+        return;
+    }
+    const std::string kind = entry.at("kind");
+    if (kind == "fuzz") {
+        add_fuzzing(entry, ledger);
+    } else if (kind == "kills") {
+        add_kills(entry, ledger);
+    } else if (kind == "mutants") {
+        ledger.mutants = MutantRun{.commit = commit,
+                                   .planted = entry.at("planted"),
+                                   .caught = entry.at("caught"),
+                                   .equivalent = entry.at("equivalent")};
+    } else if (kind == "claims") {
+        ledger.claims = ClaimRun{.commit = commit,
+                                 .held = entry.at("held").get<Counts>(),
+                                 .failed = entry.at("failed").get<Counts>()};
+    } else {
+        throw std::runtime_error("nothing is known of the kind \"" + kind + "\"");
+    }
+}
+
+// nullopt: the line ends before its JSON does. Throws for what never becomes JSON.
+std::optional<json> parsed(const std::string& line) {
+    try {
+        return json::parse(line);
+    } catch (const json::parse_error& error) {
+        if (error.byte > line.size()) {
+            return std::nullopt;
+        }
+        throw;
+    }
 }
 
 }  // namespace
 
-Ledger read_ledger(const std::string& path) {
-    Ledger ledger;
-    std::ifstream in(path);
-    for (std::string line; std::getline(in, line);) {
-        const json entry = json::parse(line, nullptr, false);
-        if (!entry.is_object()) {
-            continue;
-        }
-        const std::string kind = entry.value("kind", "");
-        if (kind == "fuzz") {
-            FuzzTotal& total = ledger.fuzz[entry.value("target", "")];
-            total.seconds += entry.value("seconds", 0.0);
-            total.executions += entry.value("executions", 0ULL);
-            total.found += entry.value("found", 0ULL);
-        } else if (kind == "kills") {
-            KillTotal& total = ledger.kills[entry.value("what", "")];
-            total.kills += entry.value("kills", 0ULL);
-            total.failed_claims += entry.value("failed_claims", 0ULL);
-        } else if (kind == "mutants") {
-            ledger.mutants = MutantRun{.commit = entry.value("commit", ""),
-                                       .planted = entry.value("planted", 0ULL),
-                                       .caught = entry.value("caught", 0ULL),
-                                       .equivalent = entry.value("equivalent", 0ULL)};
-        } else if (kind == "claims") {
-            using Counts = std::map<std::string, std::uint64_t>;
-            ledger.claims = ClaimRun{.commit = entry.value("commit", ""),
-                                     .held = entry.value("held", Counts{}),
-                                     .failed = entry.value("failed", Counts{})};
-        } else {
-            add_schedules(entry, ledger);
-        }
+bool may_name(std::string_view commit) {
+    if (commit.ends_with(dirty)) {
+        commit.remove_suffix(dirty.size());
     }
-    return ledger;
+    return commit == unknown || is_commit(commit);
 }
 
-bool report_to_ledger(const std::string& path, const std::string& commit,
-                      const CampaignOptions& options) {
-    bool good = true;
-    if (options.from > 0) {
-        const CampaignResult result = run_campaign(options);
-        good = result.findings.empty();
-        std::vector<std::string> findings;
-        for (const Finding& finding : result.findings) {
-            findings.push_back("seed " + std::to_string(finding.seed) + " (" + finding.oracle +
-                               ")");
-            std::fprintf(stderr, "%s: %s\n", findings.back().c_str(), finding.what.c_str());
+Result<Ledger> read_ledger(const std::string& path, Missing missing) {
+    Ledger ledger;
+    errno = 0;
+    std::ifstream in(path);
+    if (!in) {
+        const int why = errno;
+        const auto directory = std::filesystem::path(path).parent_path();
+        std::error_code ignored;
+        if (why == ENOENT && missing == Missing::new_ledger &&
+            std::filesystem::is_directory(directory.empty() ? "." : directory, ignored)) {
+            return ledger;
         }
-        const json entry{{"commit", commit},
-                         {"findings", findings},
-                         {"from", options.from},
-                         {"to", options.to},
-                         {"schedules", result.schedules},
-                         {"violations", result.findings.size()},
-                         {"seconds", result.seconds},
-                         {"counts", result.counts}};
-        std::ofstream(path, std::ios::app)
-            << entry.dump(-1, ' ', false, json::error_handler_t::replace) << "\n";
+        return fail_errno(Errc::io_error, "the ledger " + path + " cannot be read", why);
     }
-    print_fault_report(read_ledger(path));
-    return good;
+    std::uint64_t number = 0;
+    for (std::string line; std::getline(in, line);) {
+        const std::string place = path + ":" + std::to_string(++number);
+        try {
+            if (const auto entry = parsed(line)) {
+                add_entry(*entry, ledger);
+                continue;
+            }
+        } catch (const std::exception& error) {
+            return fail(Errc::record_corrupt, place + ": " + error.what());
+        }
+        ++ledger.broken_off;
+        std::fprintf(stderr, "%s: broken off after %zu bytes; left out\n", place.c_str(),
+                     line.size());
+    }
+    if (in.bad()) {
+        return fail(Errc::io_error, "the ledger " + path + " cannot be read to its end");
+    }
+    return ledger;
 }
 
 }  // namespace cw::sim

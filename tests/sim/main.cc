@@ -14,13 +14,15 @@ namespace {
 using namespace cw::sim;
 
 int usage() {
-    std::fprintf(stderr,
-                 "causeway_sim --seeds A..B [--mutant NAME] [--trace] [--twice] [--json]\n"
-                 "                          [--hashes]\n"
-                 "             --ci | --ci-asan | --mutants [--mutant NAME] | --list-mutants\n"
-                 "             --report LEDGER [--commit ID]   (with --seeds: adds to the ledger;\n"
-                 "                                              +N: the next N that it lacks)\n"
-                 "             [--jobs N]\n");
+    std::fprintf(
+        stderr,
+        "causeway_sim --seeds A..B [--mutant NAME] [--trace] [--twice] [--json]\n"
+        "                          [--hashes]\n"
+        "             --ci | --ci-asan | --kept | --mutants [--mutant NAME] | --list-mutants\n"
+        "             --report LEDGER [--commit ID]   (with --seeds: adds to the ledger;\n"
+        "                                              +N: the next N that it lacks)\n"
+        "             [--jobs N]\n"
+        "ID: the digits of a commit, -dirty behind them if the tree was not it\n");
     return 2;
 }
 
@@ -67,6 +69,9 @@ bool parse(int argc, char** argv, Arguments& out) {
             out.ledger = value();
         } else if (word == "--commit") {
             out.commit = value();
+            if (!may_name(out.commit)) {
+                return false;
+            }
         } else if (word == "--trace") {
             out.trace = true;
         } else if (word == "--twice") {
@@ -75,21 +80,29 @@ bool parse(int argc, char** argv, Arguments& out) {
             out.hashes = true;
         } else if (word == "--json") {
             out.json = true;
-        } else if (word == "--ci" || word == "--ci-asan" || word == "--mutants" ||
-                   word == "--list-mutants") {
+        } else if (word == "--ci" || word == "--ci-asan" || word == "--kept" ||
+                   word == "--mutants" || word == "--list-mutants") {
             out.mode = word;
         } else {
             return false;
         }
     }
-    if (out.next > 0) {
-        if (out.mode != "--report") {
-            return false;
-        }
-        out.from = read_ledger(out.ledger).last_seed + 1;
-        out.to = out.from + out.next - 1;
+    if (out.next > 0 && out.mode != "--report") {
+        return false;
     }
     return !out.mode.empty() || out.from > 0;
+}
+
+// --seeds +N: those behind the last one of the ledger. False: it cannot be read, which was said.
+bool take_next(Arguments& arguments) {
+    const auto ledger = read_ledger(arguments.ledger, Missing::new_ledger);
+    if (!ledger) {
+        std::fprintf(stderr, "causeway_sim: %s\n", ledger.error().detail.c_str());
+        return false;
+    }
+    arguments.from = ledger->last_seed + 1;
+    arguments.to = arguments.from + arguments.next - 1;
+    return true;
 }
 
 int show(const Arguments& arguments) {
@@ -125,6 +138,9 @@ int main(int argc, char** argv) {
     if (!parse(argc, argv, arguments)) {
         return usage();
     }
+    if (arguments.next > 0 && !take_next(arguments)) {
+        return 1;
+    }
     cw::set_log_level(cw::LogLevel::error);
     if (arguments.trace) {
         return show(arguments);
@@ -138,6 +154,9 @@ int main(int argc, char** argv) {
     }
     if (arguments.mode == "--mutants") {
         return run_mutants(arguments.jobs, arguments.mutant) ? 0 : 1;
+    }
+    if (arguments.mode == "--kept") {
+        return run_kept() ? 0 : 1;
     }
     if (arguments.mode == "--ci" || arguments.mode == "--ci-asan") {
         return run_ci(arguments.mode == "--ci-asan", arguments.jobs) ? 0 : 1;

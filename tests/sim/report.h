@@ -14,9 +14,13 @@ void print_json(const CampaignResult& result, const CampaignOptions& options);
 void list_mutants();
 // True: each was caught within its number of seeds, or is written down as equivalent.
 bool run_mutants(unsigned processes, Mutant only = Mutant::none);
+// The fixed seeds, and all of track_record.md that are not among them.
 bool run_ci(bool sanitized, unsigned processes);
+// Only those of track_record.md.
+bool run_kept();
 // Runs the seeds (if any) and adds them to the ledger as one line; then prints the report made of
-// all its lines, as Markdown.
+// all its lines, as Markdown. False: violations, or a ledger or track record that cannot be read or
+// written, of which nothing is printed but what is wrong. Nothing runs that could not be added.
 bool report_to_ledger(const std::string& path, const std::string& commit,
                       const CampaignOptions& options);
 

@@ -12,6 +12,8 @@ source tests/lib/demo.sh
 source tests/lib/ordered.sh
 source tests/lib/fake_azure.sh
 source tests/lib/blob_job.sh
+source tests/lib/lanes.sh
+positive_number "$hours" || die "'$hours' is no number of hours"
 turn_s=${CAUSEWAY_TURN_S:-300}
 ledger=build/results/soak.tsv
 mkdir -p build/results

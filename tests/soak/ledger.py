@@ -5,10 +5,15 @@ usage: ledger.py LEDGER COMMIT fuzz TARGET LOG     a libFuzzer log (-print_final
        ledger.py LEDGER COMMIT kills LOG           a log of tests/e2e/crash.sh or kill_rig.sh
        ledger.py LEDGER COMMIT mutants LOG         what causeway_sim --mutants printed
        ledger.py LEDGER COMMIT claims RESULTS      build/results after tests/run: what scripts and unit tests claimed
-Nothing is added for a log that tells of nothing done; the exit status is 1 then.
+       ledger.py LEDGER least-fuzzed TARGET...     prints the one that was fuzzed for the fewest seconds
+COMMIT is a commit's digits, "-dirty" behind them if the tree was not it, or "unknown".
+Nothing is added for a log that tells of nothing done; the exit status is 1 then, and 2 when the ledger or the log cannot be
+read or written.
 """
 import collections
+import fcntl
 import json
+import os
 import pathlib
 import re
 import sys
@@ -69,16 +74,53 @@ def entries_of(kind, words):
     return fuzzing(words[0], log) if kind == "fuzz" else mutants(log) if kind == "mutants" else kills(log)
 
 
+def append(ledger, lines):
+    """Durably, and on lines of their own, also behind one whose writer was killed (tests/sim/ledger_file.cc)."""
+    with open(ledger, "a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file.fileno()).st_size
+        torn = size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        file.write((b"\n" if torn else b"") + "".join(line + "\n" for line in lines).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def least_fuzzed(ledger, targets):
+    """Of equal ones the first. A line that is no JSON counts for nothing here: causeway_sim --report tells of it."""
+    seconds = dict.fromkeys(targets, 0)
+    if os.path.exists(ledger):
+        with open(ledger, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if entry.get("kind") == "fuzz" and entry["target"] in seconds:
+                    seconds[entry["target"]] += entry["seconds"]
+    return min(targets, key=seconds.__getitem__)
+
+
 def main():
+    if len(sys.argv) >= 4 and sys.argv[2] == "least-fuzzed":
+        print(least_fuzzed(sys.argv[1], sys.argv[3:]))
+        return 0
     if len(sys.argv) < 5 or sys.argv[3] not in ("fuzz", "kills", "mutants", "claims"):
-        sys.exit(__doc__)
+        print(__doc__, file=sys.stderr)
+        return 2
     ledger, commit, kind = sys.argv[1:4]
+    if not re.fullmatch(r"([0-9a-f]{7,40}|unknown)(-dirty)?", commit):
+        print(f"ledger.py: {commit!r} is no commit", file=sys.stderr)
+        return 2
     entries = entries_of(kind, sys.argv[4:])
-    with open(ledger, "a", encoding="utf-8") as file:
-        for entry in entries:
-            file.write(json.dumps({"commit": commit, **entry}, separators=(",", ":"), sort_keys=True) + "\n")
-    return 0 if entries else 1
+    if not entries:
+        return 1
+    append(ledger, [json.dumps({"commit": commit, **entry}, separators=(",", ":"), sort_keys=True) for entry in entries])
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:
+        print(f"ledger.py: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -12,11 +12,11 @@ demo_begin
 unset CAUSEWAY_TRACK_RECORD
 
 # refuses_hours TEXT: at once, and says why.
-refuses_hours() { exit_code_is 2 timeout 60 bash tests/run --soak "$1" && said "^tests/run: --soak takes hours, more than 0, not '$1'"; }
+refuses_hours() { exit_code_is 2 timeout 300 bash tests/run --soak "$1" && said "^tests/run: --soak takes hours, more than 0, not '$1'"; }
 for hours in abc -1 0 0.0 1h 1e3 ''; do check "--soak '$hours' is refused" refuses_hours "$hours"; done
-for hours in 1 0.5 08; do check "--soak $hours is understood" exit_code_is 0 timeout 60 bash tests/run --soak $hours --help; done
-check "a soak without hours is refused" exit_code_is 2 timeout 60 bash tests/run --layer soak
-check "seeds.sh refuses what is no number of hours" exit_code_is 2 timeout 60 bash tests/soak/seeds.sh "$build" abc
+for hours in 1 0.5 08; do check "--soak $hours is understood" exit_code_is 0 timeout 300 bash tests/run --soak $hours --help; done
+check "a soak without hours is refused" exit_code_is 2 timeout 300 bash tests/run --layer soak
+check "seeds.sh refuses what is no number of hours" exit_code_is 2 timeout 300 bash tests/soak/seeds.sh "$build" abc
 
 # A checkout of its own: what counts as its commit.
 new_checkout() {
@@ -89,13 +89,13 @@ soak_in_small() {
         chmod +x "$demo/tree/build/fuzz/fuzz/fuzz_$target"
     done
     printf '{"commit":"1a2b3c4","executions":1,"found":0,"kind":"fuzz","seconds":%s,"target":"%s"}\n' 9000 much 100 little >"$demo/small.jsonl"
-    CAUSEWAY_LEDGER=${1:-$demo/small.jsonl} CAUSEWAY_REPORT=$demo/small.md timeout 120 bash "$demo/tree/tests/soak/seeds.sh" \
-        "$demo/tree/build/release" 0.002 >"$demo/soak.out" 2>&1
+    CAUSEWAY_LEDGER=${1:-$demo/small.jsonl} CAUSEWAY_REPORT=$demo/small.md CAUSEWAY_SOAK_TURNS=4 timeout 600 \
+        bash "$demo/tree/tests/soak/seeds.sh" "$demo/tree/build/release" 1 >"$demo/soak.out" 2>&1
 }
 fuzzes_the_least_first() {
     soak_in_small || { cat "$demo/soak.out"; return 1; }
     local order
-    order=$(sed -n '3,$s/.*"kind":"fuzz".*"target":"\([a-z]*\)".*/\1/p' "$demo/small.jsonl" | head -n 4 | tr '\n' ' ')
+    order=$(sed -n '3,$s/.*"kind":"fuzz".*"target":"\([a-z]*\)".*/\1/p' "$demo/small.jsonl" | tr '\n' ' ')
     [ "$order" = "none little much none " ] || { echo "$order"; false; }
 }
 check "a soak fuzzes first what was fuzzed least, and all before any again" fuzzes_the_least_first

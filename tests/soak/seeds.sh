@@ -4,8 +4,8 @@
 # build/results/soak.tsv (UTC, what, seed, result, seconds) and, with its counts and the commit, of the ledger, from which
 # docs/fault-report.md is made at the end; logs of what failed stay in build/results/soak/. May be broken off at any time:
 # the next soak goes on where the ledger ends, and fuzzes first what was fuzzed least.
-# Usage: seeds.sh BUILD_DIRECTORY HOURS; CAUSEWAY_SOAK_SEED=N begins with that seed for kills; CAUSEWAY_LEDGER=FILE and
-# CAUSEWAY_REPORT=FILE name other files than the checkout's.
+# Usage: seeds.sh BUILD_DIRECTORY HOURS; CAUSEWAY_SOAK_SEED=N begins with that seed for kills, CAUSEWAY_SOAK_TURNS=N
+# ends after so many turns; CAUSEWAY_LEDGER=FILE and CAUSEWAY_REPORT=FILE name other files than the checkout's.
 set -uo pipefail
 build=$(realpath "${1:?build directory}") hours=${2:?hours}
 cd "$(dirname "$0")/../.."
@@ -63,7 +63,7 @@ if [ -x "$sim" ]; then
     done_with_log mutants
 fi
 turn=0
-while [ $SECONDS -lt $end ]; do
+while [ $SECONDS -lt $end ] && [ $turn -lt "${CAUSEWAY_SOAK_TURNS:-1000000000}" ]; do
     if [ $((turn % 4)) -eq 0 ]; then
         soak crash bash tests/e2e/crash.sh "$build"
         count kills "$log"

@@ -48,7 +48,7 @@ survives_a_torn_line() {
     local i
     rm -f "$ledger"
     for i in 1 2 3; do to_books fuzz frame "$log" && tear || return 1; done
-    [ "$(fuzzed_minutes frame)" = 2 ] && grep -q "ledger.jsonl:4: broken off after 30 bytes" "$demo/said" || { cat "$ledger" "$demo/said"; false; }
+    [ "$(fuzzed_minutes frame)" = 2 ] && grep -q "ledger.jsonl:[4]: broken off after 30 bytes" "$demo/said" || { cat "$ledger" "$demo/said"; false; }
 }
 check "what is counted behind a torn line counts, and the torn one is told" survives_a_torn_line
 campaign_survives() {
@@ -67,11 +67,11 @@ check "schedules for a ledger in no directory do not run" no_report "$demo/nope/
 check "a ledger that is not there makes no report" no_report "$demo/nothing.jsonl"
 check "a directory is no ledger" no_report "$demo" --seeds +1
 printf '{"commit":"1a2b3c4","kind":"dreams"}\n' >"$demo/dreams.jsonl"
-unknown_kind() { exit_code_is 1 "$sim" --report "$demo/dreams.jsonl" && said 'dreams.jsonl:1: .*"dreams"' && is_no_report; }
+unknown_kind() { exit_code_is 1 "$sim" --report "$demo/dreams.jsonl" && said 'dreams.jsonl:[1]: .*"dreams"' && is_no_report; }
 check "a line of an unknown kind makes no report" unknown_kind
 
 printf '### %s · 1a2b3c4 · mended in 2b3c4d5\n' 12 twelve >"$demo/record.md"
-bad_record() { CAUSEWAY_TRACK_RECORD=$demo/record.md exit_code_is 1 "$sim" --ci && said 'FAIL sim: .*record.md:2: "twelve" is no seed'; }
+bad_record() { CAUSEWAY_TRACK_RECORD=$demo/record.md exit_code_is 1 "$sim" --ci && said 'FAIL sim: .*record.md:[2]: "twelve" is no seed'; }
 kept_seeds_run() {
     printf '### 3, 20000 · 1a2b3c4 · mended in 2b3c4d5\n### 20000, 20001 · 1a2b3c4 · mended in 2b3c4d5\n' >"$demo/kept.md"
     CAUSEWAY_TRACK_RECORD=$demo/kept.md exit_code_is 0 "$sim" --kept && said '^ok .* 3 kept seeds' && said '^3 passed, 0 failed'

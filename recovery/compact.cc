@@ -1,6 +1,7 @@
 #include "recovery/compact.h"
 
 #include "base/assert.h"
+#include "base/crash_point.h"
 #include "egress/vault/names.h"
 #include "recovery/segment_index.h"
 
@@ -150,6 +151,7 @@ private:
         }
         vault::SegmentTail tail = finish_segment(std::move(ref), *crypto, chunks, object.size());
         const blob::BlobName name = segment_blob(tail.ref.name);
+        CW_CRASH_POINT("compact.before_put");
         blob::PutResult put =
             blob::put_and_wait(store_, {.name = name,
                                         .body = {object, tail.bytes},
@@ -158,6 +160,7 @@ private:
             return std::unexpected(about(
                 tail.ref.name, put.error.value_or(Error{Errc::blob_unavailable, "no answer"})));
         }
+        CW_CRASH_POINT("compact.stored");
         return std::move(tail.ref);
     }
 

@@ -1,6 +1,7 @@
 #include "recovery/gc.h"
 
 #include "base/assert.h"
+#include "base/crash_point.h"
 #include "egress/vault/control.h"
 #include "egress/vault/index_run.h"
 #include "egress/vault/names.h"
@@ -72,6 +73,7 @@ public:
         request.body = {bytes};
         blob::PutResult put = blob::put_and_wait(store_, std::move(request));
         if (put.outcome == blob::PutOutcome::stored) {
+            CW_CRASH_POINT("gc.announced");
             return {};
         }
         return std::unexpected(put.error.value_or(Error{Errc::blob_unavailable, "no answer"}));
@@ -85,6 +87,7 @@ public:
             }
             CW_TRY_ASSIGN(const bool gone, remove(segment_blob(name)));
             if (gone) {
+                CW_CRASH_POINT("gc.data_deleted");
                 ++report_.deleted_segments;
                 report_.deleted_bytes += bytes;
                 memory_.unnamed_since.erase(name);
@@ -181,6 +184,7 @@ private:
             const auto number = vault::parse_manifest_number(name);
             if (number && *number > 1 && *number < announced_boundary_) {
                 CW_TRY_ASSIGN(const bool gone, remove(name));
+                CW_CRASH_POINT("gc.manifest_deleted");
                 report_.deleted_manifests += gone ? 1 : 0;
             }
         }

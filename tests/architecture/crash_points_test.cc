@@ -56,14 +56,15 @@ std::set<std::string> armed_by_sweep() {
     const std::set<std::string> servers = compiled_in([&](const std::string& path) {
         return !path.starts_with("appliance/cli/") && !of_agent(path);
     });
-    const std::regex sweep(R"(causeway(d|-agent) --list-crash-points \| grep (-vE )?'([^']+)')");
+    const std::regex sweep(
+        R"(causeway(d|-agent) --list-crash-points \| grep (-E |-vE )?'([^']+)')");
     std::set<std::string> out;
     for (const std::string& path : files_below("tests/e2e", {".sh"})) {
         const std::string script = read_text(path);
         for (std::sregex_iterator at(script.begin(), script.end(), sweep), end; at != end; ++at) {
             const std::regex pattern((*at)[3].str());
             for (const std::string& name : (*at)[1] == "d" ? servers : agents) {
-                if (std::regex_search(name, pattern) != (*at)[2].matched) {
+                if (std::regex_search(name, pattern) != ((*at)[2] == "-vE ")) {
                     out.insert(name);
                 }
             }

@@ -43,15 +43,60 @@ agent_to() {
     wait_for 180 "the agent at server $1" agent_live
     wait_for 180 "protection at server $1" agent_protects
 }
-fenced() { grep -q 'upload.machine.fenced' "$demo/server-$1.log"; }
-all_there() { [ -z "$(missing_points)" ]; }
+fencings() { grep -c 'upload.machine.fenced' "$demo/server-$1.log"; }
+fenced_again() { [ "$(fencings "$1")" -gt "$2" ]; }  # SERVER BEFORE
+# Says the newest manifest of the server, if that has all that the agent has, and part of it is in no manifest.
+holds_unpublished() {
+    local last
+    last=$(($(agent_json | json_number next_sequence) - 1))
+    causeway --config "$(server_config "$1")" --json status 2>/dev/null | python3 -c 'import json, sys
+last = int(sys.argv[1])
+for machine in json.load(sys.stdin)["machines"]:
+    if any(disk["assembled_seq"] == last > disk["committed_seq"] for disk in machine["disks"]):
+        sys.exit(print(machine["manifest"]))
+sys.exit(1)' "$last"
+}
+in_the_vault() { owners 0 | json_number manifest; }
+# A segment is open for three seconds before it goes to the vault: whoever is stopped with what was just written wakes with it.
+# Where that took longer than these, it is done again.
+stop_with_unpublished() {  # SERVER
+    local deadline=$((SECONDS + 120)) newest
+    while [ $SECONDS -lt $deadline ]; do
+        ordered_ask "write 20"
+        newest=$(holds_unpublished "$1") || continue
+        kill -STOP "${server_pid[$1]}"
+        [ "$(in_the_vault)" != "$newest" ] || return 0
+        kill -CONT "${server_pid[$1]}"
+    done
+    die "server $1 never holds what is not published"
+}
+# Objects that no manifest names: what zombies could still store.
+orphans() { causeway --config "$(server_config 0)" --json gc "$demo_machine" 2>>"$demo/cli.log" | json_number unnamed_segments; }
+manifest_files() { find "$demo/vault/manifest" -type f ! -name '.*'; }
+fetch_manifests() {
+    local sas name
+    sas=$(fake_sas) || return 1
+    mkdir -p "$demo/manifests"
+    for name in $(fake_call "$fake_url/site-manifest?restype=container&comp=list&$sas" | grep -o '<Name>[^<]*' | cut -c7-); do
+        fake_call -o "$demo/manifests/${name##*/}" "$fake_url/site-manifest/$name?$sas" || return 1
+    done
+}
+epochs_in_order() {
+    if [ -n "${fake_url:-}" ]; then
+        fetch_manifests && python3 tests/e2e/chain_epochs.py "$demo"/manifests/*
+    else
+        manifest_files | xargs python3 tests/e2e/chain_epochs.py
+    fi
+}
 # Answers to HELLO after the first that begin again: 2 initial, 3 resync.
 began_again() { cat "$demo"/server-?.log | grep 'upload.disk.welcome' | grep -Ec 'action=(2|3)|"action":(2|3)'; }
 
-back_and_forth() {  # VAULT_TOML
-    demo_config "$1" '[egress]
+back_and_forth() {  # VAULT_TOML GC_AUTH
+    demo_config "$1" '[gc]
+auth = "'"$2"'"
+[egress]
 commit_interval = "200ms"
-segment_deadline = "1s"'
+segment_deadline = "3s"'
     causeway --config "$demo/causeway.toml" vault create >/dev/null || die "no vault"
     second_server
     start_server 0
@@ -61,25 +106,30 @@ segment_deadline = "1s"'
     ordered_agent --spool-size 1GiB
     ordered_writer 200
     ordered_protect
-    local here=0 i began
+    local here=0 i began before
     note_point start committed || die "no first point"
     began=$(began_again)
     for ((i = 1; i <= moves; i++)); do
         writer_go
         sleep 0.3
         note_point "before-$i" durable || die "no point before-$i"  # Perhaps not committed yet.
-        kill -STOP "${server_pid[$here]}"
+        stop_with_unpublished $here
+        before=$(fencings $here)
         writer_go
         leave $i
         agent_to $((1 - here))
         note_point "after-$i" committed || die "no point after-$i: $(tail -n 1 "$demo/points.log")"
+        [ "$(fencings $here)" = "$before" ] || die "server $here was fenced while it slept"
         kill -CONT "${server_pid[$here]}"  # The zombie wakes with what it still holds.
-        here=$((1 - here))
         writer_go
         sleep 0.2
         note_point "beside-$i" committed || die "no point beside-$i: $(tail -n 1 "$demo/points.log")"
+        wait_for 60 "zombie $here to be fenced in move $i" fenced_again $here "$before"
+        here=$((1 - here))
     done
-    echo "moved $moves times; fenced: $(cat "$demo"/server-?.log | grep -c 'upload.machine.fenced') times"
+    echo "moved $moves times; each zombie was fenced, and left $(orphans) objects that nobody names"
+    [ "$(orphans)" -ge 1 ] || die "no zombie stored anything: nothing was tried"
+    epochs_in_order || die "a zombie has written into the chain"
     [ "$(began_again)" = "$began" ] || die "a move began the disk anew"
     demo_points_there || die "committed points are missing: $(missing_points | tr '\n' ' ')"
     restore_all || die "a point differs"
@@ -91,7 +141,7 @@ demo_points_there() { ! missing_points | says -v '^before-'; }
 on_a_directory() (
     demo_begin
     ordered_seed
-    back_and_forth "url = \"dir://$demo/vault\""
+    back_and_forth "url = \"dir://$demo/vault\"" emulator
 )
 on_azure() (
     demo_begin
@@ -100,7 +150,7 @@ on_azure() (
     secret_file "$demo/credential" <<<"$fake_key"
     back_and_forth "url = \"$fake_url/site\"
 auth = \"shared-key\"
-key_file = \"$demo/credential\""
+key_file = \"$demo/credential\"" shared-key
 )
 # A server that lost an idle machine has nothing to write and so does not meet the other one's manifests by itself.
 claims() { grep -c 'upload.chain.claimed' "$demo/server-$1.log"; }

@@ -44,6 +44,25 @@ refused_start() {  # CERTIFICATE: a server that shows it does not start.
     timeout 60 causewayd --config "$demo/$1.toml" >"$demo/$1.log" 2>&1
     [ $? -eq 3 ] && grep -q "$2" "$demo/$1.log"
 }
+# A server for old agents, which may speak TLS 1.2; everything else of it is as it is of the other.
+old_port() { causeway --config "$demo/old.toml" --json status 2>/dev/null | json_number replication_port; }
+old_is_up() { [ "$(old_port)" -gt 0 ]; }
+# tls12 COMMAND…: what is said to the client that has shaken hands; it is no end of file that ends it.
+tls12() {
+    printf '%s\n' "$@" >&8
+    timeout 20 openssl s_client -connect "127.0.0.1:$(old_port)" -tls1_2 -alpn causeway-replication/1 -cert "$demo/pki/machine.crt" \
+        -key "$demo/pki/machine.key" -CAfile "$demo/pki/ca.crt" <&8 >"$demo/tls12.out" 2>&1
+}
+# Nobody but the server ends it: with an alert, before a second handshake.
+is_not_renegotiated() {
+    local status=0
+    tls12 R || status=$?
+    [ $status -ne 124 ] && grep -q '^RENEGOTIATING' "$demo/tls12.out" && grep -q 'no renegotiation' "$demo/tls12.out" && return
+    tail -n 5 "$demo/tls12.out"
+    echo "the client ended with $status"
+    return 1
+}
+speaks_tls12() { tls12 Q && grep -q '^New, TLSv1.2, Cipher is ECDHE' "$demo/tls12.out"; }
 
 # A thousand connections here and there.
 [ "$(ulimit -Sn)" = unlimited ] || [ "$(ulimit -Sn)" -ge 4096 ] || ulimit -Sn 4096 || die "1000 connections need more open files than $(ulimit -Hn)"
@@ -104,6 +123,20 @@ honest "names"
 for who in machine operator; do
     check "a server does not start with the certificate of $who" refused_start $who IDENTITY_REFUSED
 done
+
+sed "s|$demo/state|$demo/state-old|; s|$demo/cache|$demo/cache-old|; s|^\[security\]$|&\nallow_tls12 = true|" "$demo/causeway.toml" > "$demo/old.toml"
+causewayd --config "$demo/old.toml" 2>>"$demo/old.log" &
+old_pid=$!
+demo_pids+=($old_pid)
+wait_for 120 "the server for old agents" old_is_up
+mkfifo "$demo/keys"
+exec 8<> "$demo/keys"
+check "with the switch TLS 1.2 is spoken" speaks_tls12
+check "what was agreed on is not negotiated again" is_not_renegotiated
+check "and others are let in after it" speaks_tls12
+exec 8>&-
+kill $old_pid
+wait $old_pid 2>/dev/null
 
 # A thousand connections that do nothing, held while the honest machine works.
 mkfifo "$demo/hold"

@@ -17,6 +17,11 @@ namespace {
 
 using nlohmann::json;
 
+// Names are people's words, also those that a medium carries.
+std::string text_of(const json& value) {
+    return value.dump(-1, ' ', true, json::error_handler_t::replace);
+}
+
 std::atomic<bool> stop_asked{false};
 std::atomic<SeedImport*> importing{nullptr};
 
@@ -50,7 +55,7 @@ public:
                            {"total_bytes", total},
                            {"sent_bytes", sent},
                            {"error", std::string(error)}};
-            std::printf("%s\n", out.dump(-1, ' ', false, json::error_handler_t::replace).c_str());
+            std::printf("%s\n", text_of(out).c_str());
             std::fflush(stdout);
             return;
         }
@@ -84,9 +89,7 @@ private:
 };
 
 void print(const SeedCommand& command, const json& result, const std::string& text) {
-    std::printf("%s\n", command.json
-                            ? result.dump(-1, ' ', false, json::error_handler_t::replace).c_str()
-                            : text.c_str());
+    std::printf("%s\n", command.json ? text_of(result).c_str() : text.c_str());
 }
 
 json manifest_json(const SeedManifest& manifest, const std::string& fingerprint) {
@@ -286,9 +289,11 @@ int run_seed(SeedCommand command) {
     const Error& error = done.error();
     if (command.json) {
         const json out{{"ok", false}, {"error", name_of(error.code)}, {"text", to_string(error)}};
-        std::printf("%s\n", out.dump(-1, ' ', false, json::error_handler_t::replace).c_str());
+        std::printf("%s\n", text_of(out).c_str());
     } else {
-        std::fprintf(stderr, "causeway-agent: %s\n", to_string(error).c_str());
+        constexpr std::size_t error_text_max = 8192;
+        std::fprintf(stderr, "causeway-agent: %s\n",
+                     escape_for_display(to_string(error), error_text_max).c_str());
     }
     return exit_code_of(error.code);
 }

@@ -95,6 +95,48 @@ done
 shows "agent status" causeway-agent status --state "$demo/agent"
 parses "agent status --json" causeway-agent status --state "$demo/agent" --json
 
+# Whoever carries a medium may have written its manifest, and whoever drops a replica log has named it.
+causeway pki issue "$demo/pki" --role machine --id "$(cat /proc/sys/kernel/random/uuid)" --name third --out "$demo/pki/third" >/dev/null
+third=(--ca "$demo/pki/ca.crt" --cert "$demo/pki/third.crt" --key "$demo/pki/third.key")
+head -c 1M /dev/urandom > "$demo/third.0" && cp "$demo/third.0" "$demo/third.disk"
+seed() { local verb=$1; shift; causeway-agent seed "$verb" "$@"; }
+export_seed() { seed export "${third[@]}" --state "$demo/third-seed" --image "$demo/third.disk" --format raw --disk-name "$1" --output "$demo/medium-$2"; }
+import_seed() { seed import "${third[@]}" --server "127.0.0.1:$demo_port" --state "$demo/third-import" --image "$demo/medium-weapon" "$@"; }
+shows "seed export" export_seed "$weapon" weapon
+check "a disk of 10,000 bytes of name is not exported" eval '! export_seed "$(head -c 10000 /dev/zero | tr "\0" n)" long >>"$demo/cli.log" 2>&1 && [ ! -e "$demo/medium-long" ]'
+shows "seed check" seed check --image "$demo/medium-weapon"
+parses "seed check --json" seed check --image "$demo/medium-weapon" --json
+for name in "$(printf '%s' "$weapon" | od -An -v -tx1 | tr -d ' \n')" 2e2e2f2e2e2f6f776e656400e280aeff; do
+    python3 tests/e2e/seed_rename.py "$demo/medium-weapon.seed" "$name"
+    shows "seed check ${name:0:8}" seed check --image "$demo/medium-weapon"
+    parses "seed check ${name:0:8} --json" seed check --image "$demo/medium-weapon" --json
+    shows "seed import ${name:0:8}" import_seed --disk-name disk
+    parses "seed import ${name:0:8} --json" import_seed --disk-name disk --json
+done
+python3 tests/e2e/seed_rename.py "$demo/medium-weapon.seed" "$(head -c 10000 /dev/zero | tr '\0' n | od -An -v -tx1 | tr -d ' \n')"
+check "a manifest with 10,000 bytes of name is none" eval '! seed check --image "$demo/medium-weapon" >"$demo/said" 2>&1 && grep -q RECORD_CORRUPT "$demo/said"'
+
+log_name=${weapon//\//-}
+mkdir "$demo/drop"
+cp "$demo/third.0" "$demo/third.1" && printf x | dd of="$demo/third.1" conv=notrunc status=none
+causeway-agent hrl-diff --from "$demo/third.0" --to "$demo/third.1" --output "$demo/drop/$log_name.hrl" >>"$demo/cli.log" 2>&1 || die "no replica log"
+causeway-agent protect --server "127.0.0.1:$demo_port" "${third[@]}" --state "$demo/third" --machine-name third --image "$demo/third.disk" --disk-name disk \
+    --hrl "$demo/drop" --hrl-after 00000000-0000-0000-0000-000000000000 2>>"$demo/third.log" &
+third_pid=$!
+demo_pids+=($third_pid)
+third_has() { causeway-agent status --state "$demo/third" --json 2>/dev/null | says "$1"; }
+wait_for 120 "a replica log of that name" grep -q 'agent.hrl.applied.*owned' "$demo/third.log"
+check "it was applied" cmp "$demo/third.disk" "$demo/third.1"
+cp "$demo/third.1" "$demo/third.2" && printf y | dd of="$demo/third.2" conv=notrunc status=none
+causeway-agent hrl-diff --from "$demo/third.0" --to "$demo/third.2" --output "$demo/drop/$(printf 'b\303-%s' "$log_name").hrl" >>"$demo/cli.log" 2>&1 || die "no second log"
+wait_for 120 "one that continues nothing" third_has HRL_BROKEN
+shows "status of who applies logs" causeway-agent status --state "$demo/third"
+parses "status of who applies logs --json" causeway-agent status --state "$demo/third" --json
+kill $third_pid
+wait $third_pid 2>/dev/null
+shows "log of who applies logs" cat "$demo/third.log"
+rm -r "$demo/drop"  # Its names are no agent's doing.
+
 both status status
 shows "status --line" cli status --line
 both events events

@@ -2,6 +2,7 @@
 
 #include "appliance/descriptors.h"
 #include "appliance/notify.h"
+#include "appliance/order_body.h"
 #include "appliance/server_state.h"
 #include "base/crash_point.h"
 #include "base/log.h"
@@ -12,6 +13,7 @@
 #include <fstream>
 #include <thread>
 
+#include <nlohmann/json.hpp>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -321,6 +323,7 @@ Result<std::string> Process::events(std::string_view since) {
 
 Result<std::string> Process::post(const std::string& name, const std::string& body) {
     if (name == "reload") {
+        CW_TRY(read_order(body, {}));
         return reload();
     }
     if (name == "enrol-token" || name == "enrol-token-revoke") {

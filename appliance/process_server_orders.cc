@@ -1,7 +1,9 @@
 // What operators order of a process server: POST /v1/move, /v1/resync, /v1/rotate-data-key,
 // /v1/discard, /v1/forgive.
 #include "appliance/discard_rule.h"
+#include "appliance/order_body.h"
 #include "appliance/process_server.h"
+#include "appliance/resync_order.h"
 #include "appliance/wait_until.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
@@ -21,9 +23,10 @@ std::string told(const std::string& what) {
     return json{{"told", what}}.dump(-1, ' ', true, json::error_handler_t::replace);
 }
 
-std::string text_of(const json& body, const char* key) {
-    const auto found = body.find(key);
-    return found != body.end() && found->is_string() ? found->get<std::string>() : std::string();
+// {"machine": …} of orders that have nothing else.
+Result<MachineId> machine_in(const std::string& body) {
+    CW_TRY_ASSIGN(const json order, read_order(body, {{"machine", FieldKind::text, true}}));
+    return parse_id<MachineId>(order["machine"].get<std::string>());
 }
 
 const upload::MachineStatus* find_machine(const upload::EngineStatus& status,
@@ -35,30 +38,23 @@ const upload::MachineStatus* find_machine(const upload::EngineStatus& status,
 }  // namespace
 
 Result<std::string> ProcessServer::post(const std::string& name, const std::string& body) {
-    const json asked = json::parse(body, nullptr, false);
-    if (!asked.is_object()) {
-        return fail(Errc::usage, "the body must be a JSON object");
-    }
     if (name == "move") {
-        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(text_of(asked, "machine")));
-        return move(machine, text_of(asked, "to"));
+        CW_TRY_ASSIGN(const json order, read_order(body, {{"machine", FieldKind::text, true},
+                                                          {"to", FieldKind::text, true}}));
+        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(order["machine"].get<std::string>()));
+        return move(machine, order["to"].get<std::string>());
     }
     if (name == "resync") {
-        const auto at = asked.find("at_us");
-        const bool timed = at != asked.end() && at->is_number_integer();
-        const bool at_once = asked.value("now", json()) == true;
-        const WallMicros now = context_.seams.clock->wall();
-        return resync(text_of(asked, "subject"),
-                      timed ? WallMicros{at->get<std::int64_t>()}
-                      : at_once
-                          ? now
-                          : resync_window_.opens(now, utc_offset_minutes(*context_.seams.clock)));
+        CW_TRY_ASSIGN(const ResyncOrder order,
+                      parse_resync_order(body, resync_window_, *context_.seams.clock));
+        return resync(order.subject, order.at);
     }
     if (name == "rotate-data-key") {
-        return rotate_data_key(text_of(asked, "machine"));
+        CW_TRY_ASSIGN(const json order, read_order(body, {{"machine", FieldKind::text}}));
+        return rotate_data_key(order.value("machine", std::string()));
     }
     if (name == "discard" || name == "forgive") {
-        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(text_of(asked, "machine")));
+        CW_TRY_ASSIGN(const MachineId machine, machine_in(body));
         return name == "discard" ? discard(machine) : forgive(machine);
     }
     return Terminal::post(name, body);

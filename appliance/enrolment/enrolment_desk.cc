@@ -1,5 +1,6 @@
 #include "appliance/enrolment/enrolment_desk.h"
 
+#include "appliance/order_body.h"
 #include "base/assert.h"
 #include "base/log.h"
 #include "ingest/wire/enrolment.h"
@@ -24,28 +25,19 @@ Result<Sha256> authority_of(const TlsFiles& files) {
     return show_authority(*context);
 }
 
-Result<json> parse_body(const std::string& body) {
-    json object = body.empty() ? json::object() : json::parse(body, nullptr, false);
-    if (!object.is_object()) {
-        return fail(Errc::usage, "the body is not a JSON object");
-    }
-    return object;
-}
-
-Result<TokenTerms> parse_terms(const json& object) {
+Result<TokenTerms> parse_terms(const std::string& body) {
+    CW_TRY_ASSIGN(const json order, read_order(body, {{"ttl_s", FieldKind::number},
+                                                      {"uses", FieldKind::number},
+                                                      {"machine", FieldKind::text}}));
     TokenTerms terms;
-    for (const auto& [key, value] : object.items()) {
-        const bool number = value.is_number_unsigned() && value.get<std::uint64_t>() <= UINT32_MAX;
-        if (key == "ttl_s" && number) {
-            terms.ttl_s = value.get<std::int64_t>();
-        } else if (key == "uses" && number) {
-            terms.uses = value.get<std::uint32_t>();
-        } else if (key == "machine" && value.is_string()) {
-            CW_TRY_ASSIGN(terms.machine, parse_id<MachineId>(value.get<std::string>()));
-        } else {
-            return fail(Errc::usage,
-                        "a token has ttl_s, uses and machine; not " + escape_for_display(key, 40));
-        }
+    terms.ttl_s = order.value("ttl_s", terms.ttl_s);
+    const std::uint64_t uses = order.value("uses", std::uint64_t{terms.uses});
+    if (uses > UINT32_MAX || terms.ttl_s > UINT32_MAX) {
+        return refuse_order("no token lives that long, or is used that often");
+    }
+    terms.uses = static_cast<std::uint32_t>(uses);
+    if (const auto machine = order.find("machine"); machine != order.end()) {
+        CW_TRY_ASSIGN(terms.machine, parse_id<MachineId>(machine->get<std::string>()));
     }
     return terms;
 }
@@ -66,8 +58,7 @@ std::int64_t EnrolmentDesk::now_s() const {
 }
 
 Result<std::string> EnrolmentDesk::issue(const std::string& body) {
-    CW_TRY_ASSIGN(const json object, parse_body(body));
-    CW_TRY_ASSIGN(const TokenTerms terms, parse_terms(object));
+    CW_TRY_ASSIGN(const TokenTerms terms, parse_terms(body));
     EnrolmentToken token;
     CW_TRY_ASSIGN(token.authority, authority_of(options_.tls));
     const std::lock_guard lock(mutex_);
@@ -104,11 +95,8 @@ std::string EnrolmentDesk::list() {
 }
 
 Result<std::string> EnrolmentDesk::revoke(const std::string& body) {
-    CW_TRY_ASSIGN(const json object, parse_body(body));
-    if (!object.contains("id") || !object["id"].is_string()) {
-        return fail(Errc::usage, "which token? {\"id\": …}");
-    }
-    const std::string id = object["id"].get<std::string>();
+    CW_TRY_ASSIGN(const json order, read_order(body, {{"id", FieldKind::text, true}}));
+    const std::string id = order["id"].get<std::string>();
     const std::lock_guard lock(mutex_);
     CW_TRY(book_.revoke(id));
     log_info("enrolment.token.revoked", {{"token", id}});

@@ -3,6 +3,8 @@
 #include "appliance/data_disk.h"
 #include "appliance/engine_options.h"
 #include "appliance/master_target/target_settings.h"
+#include "appliance/order_body.h"
+#include "appliance/resync_order.h"
 #include "appliance/site_records.h"
 #include "base/log.h"
 #include "recovery/catalog.h"
@@ -17,20 +19,21 @@ using nlohmann::json;
 constexpr std::uint64_t fixed_bytes = 96 * mib;            // Code, indexes of cache and redo logs.
 constexpr auto order_patience = std::chrono::seconds(60);  // A point's merge may be under way.
 
-std::string text_of(const json& asked, const char* key) {
-    const auto it = asked.find(key);
-    return it != asked.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
 std::string told(const std::string& what) {
     return json{{"told", what}}.dump(-1, ' ', true, json::error_handler_t::replace);
 }
 
-Result<TargetOrder> parse_order(TargetOrder::What what, const json& asked) {
-    TargetOrder order{.what = what, .machine = {}, .disk = text_of(asked, "disk"), .point = {}};
-    CW_TRY_ASSIGN(order.machine, parse_id<MachineId>(text_of(asked, "machine")));
-    if (what == TargetOrder::What::switch_) {
-        CW_TRY_ASSIGN(order.point, parse_id<PointId>(text_of(asked, "point")));
+Result<TargetOrder> parse_order(TargetOrder::What what, const std::string& body) {
+    constexpr OrderField machine{"machine", FieldKind::text, true},
+        disk{"disk", FieldKind::text, true}, point{"point", FieldKind::text, true};
+    const bool switches = what == TargetOrder::What::switch_;
+    CW_TRY_ASSIGN(const json asked, switches ? read_order(body, {machine, disk, point})
+                                             : read_order(body, {machine, disk}));
+    TargetOrder order{
+        .what = what, .machine = {}, .disk = asked["disk"].get<std::string>(), .point = {}};
+    CW_TRY_ASSIGN(order.machine, parse_id<MachineId>(asked["machine"].get<std::string>()));
+    if (switches) {
+        CW_TRY_ASSIGN(order.point, parse_id<PointId>(asked["point"].get<std::string>()));
     }
     return order;
 }
@@ -120,23 +123,14 @@ bool MasterTarget::drain(const DrainLimit& /*limit*/) {
 }
 
 Result<std::string> MasterTarget::post(const std::string& name, const std::string& body) {
-    const json asked = json::parse(body, nullptr, false);
-    if (!asked.is_object()) {
-        return fail(Errc::usage, "the body must be a JSON object");
-    }
     if (name == "resync") {
-        Clock& clock = *context_.seams.clock;
-        const auto at = asked.find("at_us");
-        const bool timed = at != asked.end() && at->is_number_integer();
-        const bool at_once = asked.value("now", json()) == true;
-        const WallMicros now = clock.wall();
-        return resync(text_of(asked, "subject"),
-                      timed     ? WallMicros{at->get<std::int64_t>()}
-                      : at_once ? now
-                                : resync_window_.opens(now, utc_offset_minutes(clock)));
+        CW_TRY_ASSIGN(const ResyncOrder order,
+                      parse_resync_order(body, resync_window_, *context_.seams.clock));
+        return resync(order.subject, order.at);
     }
     if (name == "forgive") {
-        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(text_of(asked, "machine")));
+        CW_TRY_ASSIGN(const json order, read_order(body, {{"machine", FieldKind::text, true}}));
+        CW_TRY_ASSIGN(const auto machine, parse_id<MachineId>(order["machine"].get<std::string>()));
         log_warning("server.forgive", {{"machine", machine}});
         intake_->forgive(machine);
         return told("the machine's identity is admitted again");
@@ -147,7 +141,7 @@ Result<std::string> MasterTarget::post(const std::string& name, const std::strin
     const bool switch_wanted = name == "target/switch";
     CW_TRY_ASSIGN(
         TargetOrder order,
-        parse_order(switch_wanted ? TargetOrder::What::switch_ : TargetOrder::What::cancel, asked));
+        parse_order(switch_wanted ? TargetOrder::What::switch_ : TargetOrder::What::cancel, body));
     auto answer = stage_->ask(std::move(order));
     if (answer.wait_for(order_patience) != std::future_status::ready) {
         return fail(Errc::server_busy,

@@ -4,6 +4,7 @@
 #include "appliance/notify.h"
 #include "appliance/order_body.h"
 #include "appliance/server_state.h"
+#include "appliance/start_check.h"
 #include "base/crash_point.h"
 #include "base/log.h"
 
@@ -77,6 +78,7 @@ Result<config::Settings> Process::load(Disk& disk) const {
     if (settings.server_name.empty()) {
         settings.server_name = host_name();
     }
+    CW_TRY(check_start(settings));
     return settings;
 }
 
@@ -141,11 +143,6 @@ Result<void> Process::start() {
 Result<void> Process::open_enrolment() {
     if (settings_.security_enrol_ca.empty()) {
         return {};
-    }
-    if (settings_.control_listen.empty()) {
-        return fail(Errc::config_invalid,
-                    "security.enrol_ca needs control.listen: machines are "
-                    "enrolled over that port");
     }
     CW_TRY_ASSIGN(
         enrolment_,

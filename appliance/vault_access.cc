@@ -2,11 +2,15 @@
 
 #include "appliance/page_access.h"
 #include "appliance/site_records.h"
+#include "appliance/start_check.h"
 #include "base/assert.h"
+#include "base/given_file.h"
 #include "base/log.h"
 #include "egress/blob/azure_store.h"
 #include "egress/blob/directory_store.h"
 #include "egress/blob/retry_store.h"
+
+#include <optional>
 
 #include <sys/stat.h>
 
@@ -16,19 +20,49 @@ namespace {
 constexpr std::size_t secret_bytes_max = 16 * 1024;
 constexpr unsigned disk_queue_depth = 64;
 
+constexpr std::string_view directory_scheme = "dir://";
+
+struct CredentialFile {
+    std::string path;
+    std::string_view setting;
+};
+
+// nullopt: `auth` needs none.
+std::optional<CredentialFile> credential_file(const config::Settings& settings,
+                                              blob::AzureAuth auth) {
+    switch (auth) {
+        case blob::AzureAuth::shared_key:
+            return CredentialFile{settings.vault_key_file, "vault.key_file"};
+        case blob::AzureAuth::sas:
+            return CredentialFile{settings.vault_sas_file, "vault.sas_file"};
+        case blob::AzureAuth::fixed_token:
+            return CredentialFile{settings.vault_token_file, "vault.token_file"};
+        case blob::AzureAuth::client_secret:
+            return CredentialFile{settings.vault_client_secret_file, "vault.client_secret_file"};
+        case blob::AzureAuth::managed_identity:
+        case blob::AzureAuth::arc:
+        case blob::AzureAuth::emulator:
+            break;
+    }
+    return std::nullopt;
+}
+
+Result<void> check_given(const CredentialFile& file) {
+    return !file.path.empty()
+               ? Result<void>{}
+               : fail(Errc::config_invalid,
+                      std::string(file.setting) + " is empty, but vault.auth needs it");
+}
+
 // The first line of a credential file. Errors: config_invalid (nothing in it), io_error.
 Result<Secret<std::string>> read_secret(Disk& disk, const std::string& path,
                                         std::string_view setting) {
-    if (path.empty()) {
-        return fail(Errc::config_invalid,
-                    std::string(setting) + " is empty, but vault.auth needs it");
-    }
     struct stat status{};
     if (::stat(path.c_str(), &status) == 0 && (status.st_mode & 077) != 0) {
         return fail(Errc::config_invalid,
                     path + " (" + std::string(setting) + ") must be a file of mode 0600 or less");
     }
-    CW_TRY_ASSIGN(ByteVector bytes, read_file(disk, path, secret_bytes_max));
+    CW_TRY_ASSIGN(ByteVector bytes, read_given_file(disk, path, secret_bytes_max));
     std::string text(as_text(bytes));
     wipe(bytes);
     const auto end = text.find_first_of("\r\n");
@@ -52,31 +86,9 @@ Result<blob::AzureOptions> azure_options(const config::Settings& settings, Disk&
     options.ca_file = settings.vault_ca_file;
     options.proxy = settings.vault_proxy;
     options.crc64 = settings.vault_crc64;
-    switch (options.auth) {
-        case blob::AzureAuth::shared_key: {
-            CW_TRY_ASSIGN(options.secret,
-                          read_secret(disk, settings.vault_key_file, "vault.key_file"));
-            break;
-        }
-        case blob::AzureAuth::sas: {
-            CW_TRY_ASSIGN(options.secret,
-                          read_secret(disk, settings.vault_sas_file, "vault.sas_file"));
-            break;
-        }
-        case blob::AzureAuth::fixed_token: {
-            CW_TRY_ASSIGN(options.secret,
-                          read_secret(disk, settings.vault_token_file, "vault.token_file"));
-            break;
-        }
-        case blob::AzureAuth::client_secret: {
-            CW_TRY_ASSIGN(options.secret, read_secret(disk, settings.vault_client_secret_file,
-                                                      "vault.client_secret_file"));
-            break;
-        }
-        case blob::AzureAuth::managed_identity:
-        case blob::AzureAuth::arc:
-        case blob::AzureAuth::emulator:
-            break;
+    if (const auto file = credential_file(settings, options.auth)) {
+        CW_TRY(check_given(*file));
+        CW_TRY_ASSIGN(options.secret, read_secret(disk, file->path, file->setting));
     }
     return options;
 }
@@ -85,15 +97,9 @@ Result<std::unique_ptr<blob::StoreFactory>> plain_stores(const config::Settings&
                                                          SystemSeams& seams, bool create,
                                                          std::shared_ptr<const blob::SendPace> pace,
                                                          Conditions* conditions) {
-    constexpr std::string_view directory = "dir://";
-    if (settings.vault_url.empty()) {
-        return fail(Errc::config_invalid, "vault.url is not set");
-    }
-    if (settings.vault_url.starts_with(directory)) {
-        const std::string path = settings.vault_url.substr(directory.size());
-        if (!path.starts_with('/')) {
-            return fail(Errc::config_invalid, "vault.url: dir:// takes an absolute path");
-        }
+    CW_TRY(check_vault_settings(settings));
+    if (settings.vault_url.starts_with(directory_scheme)) {
+        const std::string path = settings.vault_url.substr(directory_scheme.size());
         return blob::make_directory_factory({.path = path, .create = create}, *seams.clock,
                                             *seams.random);
     }
@@ -104,6 +110,20 @@ Result<std::unique_ptr<blob::StoreFactory>> plain_stores(const config::Settings&
 }
 
 }  // namespace
+
+Result<void> check_vault_settings(const config::Settings& settings) {
+    if (settings.vault_url.empty()) {
+        return fail(Errc::config_invalid, "vault.url is not set");
+    }
+    if (settings.vault_url.starts_with(directory_scheme)) {
+        return settings.vault_url.substr(directory_scheme.size()).starts_with('/')
+                   ? Result<void>{}
+                   : fail(Errc::config_invalid, "vault.url: dir:// takes an absolute path");
+    }
+    CW_TRY_ASSIGN(const blob::AzureAuth auth, blob::parse_azure_auth(settings.vault_auth));
+    const auto file = credential_file(settings, auth);
+    return file ? check_given(*file) : Result<void>{};
+}
 
 SystemSeams make_system_seams() {
     return {make_system_clock(), make_system_random(), make_best_disk(disk_queue_depth),
@@ -168,7 +188,7 @@ Result<VaultAccess> create_vault_access(const config::Settings& given, SystemSea
 
 Result<std::unique_ptr<blob::PageBlobStore>> open_page_blobs(const config::Settings& settings,
                                                              SystemSeams& seams) {
-    if (settings.vault_url.starts_with("dir://")) {
+    if (settings.vault_url.starts_with(directory_scheme)) {
         return fail(Errc::usage, "a vault in a directory has no storage account for page blobs");
     }
     CW_TRY_ASSIGN(blob::AzureOptions options, azure_options(settings, *seams.disk));

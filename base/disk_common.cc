@@ -179,13 +179,34 @@ Result<std::unique_ptr<File>> lock_directory(Disk& disk, const std::string& dire
 
 Result<ByteVector> read_file(Disk& disk, const std::string& path, std::size_t max) {
     CW_TRY_ASSIGN(const auto file, disk.open(path, {}));
-    const std::uint64_t size = file->size();
-    if (size > max) {
-        return fail(Errc::io_error, path + " has " + std::to_string(size) + " bytes, allowed are " +
-                                        std::to_string(max));
+    const auto* const real = dynamic_cast<const SystemFile*>(file.get());
+    if (real != nullptr && !real->oddity().empty()) {
+        return std::unexpected(Error{Errc::config_invalid,
+                                     path + " is " + std::string(real->oddity()) + ", not a file",
+                                     "put a regular file there, or name another"});
     }
-    ByteVector bytes(size);
-    CW_TRY_ASSIGN(const std::size_t got, read_at(disk, *file, 0, bytes));
+    // What it is said to hold is not believed: a file that tells no size would be an empty one.
+    const std::uint64_t size = file->size();
+    ByteVector bytes;
+    std::uint64_t got = 0;
+    while (size <= max && got == bytes.size() && got <= max) {
+        bytes.resize(std::min<std::uint64_t>(max, got == 0 ? size : 2 * got) + 1);
+        const auto part = read_at(disk, *file, got, MutableBytes(bytes).subspan(got));
+        if (!part) {
+            return fail(part.error().code, path + ": " + part.error().detail);
+        }
+        got += *part;
+    }
+    if (std::max(size, got) > max) {
+        return std::unexpected(
+            Error{Errc::io_error,
+                  path + " has more than the " + std::to_string(max) + " bytes that are allowed",
+                  "name the right file, or put it there"});
+    }
+    if (got < size) {
+        return fail(Errc::io_error, path + " ended after " + std::to_string(got) + " of its " +
+                                        std::to_string(size) + " bytes");
+    }
     bytes.resize(got);
     return bytes;
 }

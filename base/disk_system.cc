@@ -29,13 +29,18 @@ std::unexpected<Error> fail_system(const char* what, const std::string& path) {
     return fail_errno(code, std::string(what) + " " + path, error);
 }
 
-bool is_block_device(const std::string& path) noexcept {
+// 0: there is none.
+mode_t kind_of(const std::string& path) noexcept {
     struct stat status{};
-    return stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+    return stat(path.c_str(), &status) == 0 ? status.st_mode & S_IFMT : 0;
 }
 
-int open_flags(const OpenOptions& options, bool device) noexcept {
+int open_flags(const OpenOptions& options, mode_t kind) noexcept {
+    const bool device = kind == S_IFBLK;
     int flags = O_CLOEXEC | (options.write ? O_RDWR : O_RDONLY);
+    if (kind == S_IFIFO) {
+        flags |= O_NONBLOCK;  // Or this thread waits until somebody opens its other end.
+    }
     if (options.create && !device) {
         flags |= O_CREAT;
     }
@@ -58,8 +63,24 @@ std::uint64_t SystemFile::size() const noexcept {
     return ioctl(fd_.get(), BLKGETSIZE64, &bytes) == 0 ? bytes : 0;
 }
 
+std::string_view SystemFile::oddity() const noexcept {
+    struct stat status{};
+    CW_ASSERT(fstat(fd_.get(), &status) == 0);
+    switch (status.st_mode & S_IFMT) {
+        case S_IFREG:
+        case S_IFBLK:
+            return {};
+        case S_IFDIR:
+            return "a directory";
+        case S_IFIFO:
+            return "a pipe";
+        default:
+            return "a device without a size";
+    }
+}
+
 Result<std::unique_ptr<File>> SystemDisk::open(const std::string& path, OpenOptions options) {
-    const int flags = open_flags(options, is_block_device(path));
+    const int flags = open_flags(options, kind_of(path));
     bool direct = options.direct;
     Fd fd(::open(path.c_str(), flags, static_cast<mode_t>(options.mode)));
     if (!fd.valid() && errno == EINVAL && direct) {

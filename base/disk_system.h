@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cw {
@@ -20,6 +21,9 @@ public:
     std::uint64_t size() const noexcept override;
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
     [[nodiscard]] bool direct() const noexcept { return direct_; }
+    // "a directory", "a pipe": what it is, if it has no content that can be read again and again.
+    // Empty: a regular file or a block device.
+    [[nodiscard]] std::string_view oddity() const noexcept;
 
 private:
     Fd fd_;

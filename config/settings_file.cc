@@ -1,4 +1,5 @@
 // From a TOML file to Settings.
+#include "base/given_file.h"
 #include "config/array_tables.h"
 #include "config/fields.h"
 
@@ -169,7 +170,7 @@ Result<Settings> parse_settings(std::string_view text, std::string_view file_nam
 }
 
 Result<Settings> load_settings(Disk& disk, const std::string& path) {
-    CW_TRY_ASSIGN(const ByteVector bytes, read_file(disk, path, config_bytes_max));
+    CW_TRY_ASSIGN(const ByteVector bytes, read_given_file(disk, path, config_bytes_max));
     return parse_settings(as_text(bytes), path);
 }
 

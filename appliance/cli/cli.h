@@ -12,6 +12,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,10 +30,14 @@ struct Cli {
     SystemSeams seams;
     int exit_code = 0;
 
+    // Of config_path, which is read once: it may be a pipe.
     Result<config::Settings> settings();
     Result<std::string> socket_path();  // Of the daemon that runs with this configuration.
     // Runs a command's body and turns its error into text and exit code.
     void run(const std::function<Result<void>()>& body);
+
+private:
+    std::optional<Result<config::Settings>> settings_;
 };
 
 // The vault of the configuration, without any daemon.

@@ -3,6 +3,7 @@
 #include "appliance/cli/cli.h"
 #include "appliance/control_client.h"
 #include "appliance/server_state.h"
+#include "appliance/start_check.h"
 
 #include <cstdio>
 #include <memory>
@@ -52,7 +53,13 @@ std::size_t known_machines(Cli& cli, const config::Settings& settings) {
 
 // A file that cannot be taken is an error; one that can but will hurt has warnings.
 Result<void> check_file(Cli& cli, const std::string& path) {
-    CW_TRY_ASSIGN(const config::Settings settings, config::load_settings(*cli.seams.disk, path));
+    CW_TRY_ASSIGN(
+        const config::Settings settings,
+        path == cli.config_path ? cli.settings() : config::load_settings(*cli.seams.disk, path));
+    if (auto started = check_start(settings); !started) {
+        started.error().detail = path + ": " + started.error().detail;
+        return started;
+    }
     nlohmann::json warnings = nlohmann::json::array();
     if (const auto wrong = cache_too_small(settings.cache_size, settings.cache_throttle_free,
                                            known_machines(cli, settings))) {

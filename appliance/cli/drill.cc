@@ -5,6 +5,7 @@
 #include "appliance/cli/point.h"
 #include "appliance/cli/stop_signal.h"
 #include "appliance/operator/scratch_directory.h"
+#include "base/given_file.h"
 #include "base/log.h"
 
 #include <cstdio>
@@ -34,7 +35,7 @@ Result<void> check(Cli& cli, const std::string& path) {
     CW_TRY_ASSIGN(const auto stores, open_stores(settings, cli.seams, false));
     const auto store = stores->make();
     CW_TRY_ASSIGN(const vault::VaultIdentity vault, vault::open_vault(*store));
-    CW_TRY_ASSIGN(const ByteVector file, read_file(*cli.seams.disk, path, receipt_bytes_max));
+    CW_TRY_ASSIGN(const ByteVector file, read_given_file(*cli.seams.disk, path, receipt_bytes_max));
     CW_TRY_ASSIGN(const CheckedReceipt receipt, check_receipt(std::string(as_text(file)), vault));
     const nlohmann::json text = nlohmann::json::parse(receipt.text, nullptr, false);
     if (cli.json) {

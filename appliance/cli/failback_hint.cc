@@ -1,6 +1,7 @@
 #include "appliance/cli/failback_hint.h"
 
 #include "appliance/operator/failback_hint.h"
+#include "base/given_file.h"
 
 #include <sys/stat.h>
 
@@ -39,7 +40,8 @@ std::optional<WallMicros> time_before(const recovery::Catalog& catalog, const Hi
 
 Result<std::string> take_hint(Cli& cli, const HintChoice& choice, const recovery::Catalog& catalog,
                               recovery::FailbackRequest& request) {
-    CW_TRY_ASSIGN(const ByteVector text, read_file(*cli.seams.disk, choice.file, hint_file_max));
+    CW_TRY_ASSIGN(const ByteVector text,
+                  read_given_file(*cli.seams.disk, choice.file, hint_file_max));
     CW_TRY_ASSIGN(FailbackHintFile file, parse_failback_hint(as_text(text), choice.file));
     std::optional<std::string> doubt;
     if (file.origin) {

@@ -40,7 +40,10 @@ void print_error(const Error& error, bool as_json) {
 }  // namespace
 
 Result<config::Settings> Cli::settings() {
-    return config::load_settings(*seams.disk, config_path);
+    if (!settings_) {
+        settings_ = config::load_settings(*seams.disk, config_path);
+    }
+    return *settings_;
 }
 
 Result<std::string> Cli::socket_path() {

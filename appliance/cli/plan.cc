@@ -5,6 +5,7 @@
 #include "appliance/operator/plan_run.h"
 #include "appliance/operator/plan_states.h"
 #include "appliance/operator/record_json.h"
+#include "base/given_file.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -30,8 +31,12 @@ std::string_view name_of_kind(StepKind kind) {
 }
 
 Result<Plan> read_plan(Cli& cli, const std::string& path) {
-    CW_TRY_ASSIGN(const ByteVector bytes, read_file(*cli.seams.disk, path, plan_bytes_max));
-    return parse_plan(as_text(bytes), path);
+    CW_TRY_ASSIGN(const ByteVector bytes, read_given_file(*cli.seams.disk, path, plan_bytes_max));
+    auto plan = parse_plan(as_text(bytes), path);
+    if (!plan && plan.error().next.empty()) {
+        plan.error().next = "mend the file, then: causeway plan check " + path;
+    }
+    return plan;
 }
 
 struct OpenedRuns {

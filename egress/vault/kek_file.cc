@@ -1,6 +1,7 @@
 // A key-encryption key in a file. Its wrap is key id 8 ‖ nonce 12 ‖ ciphertext ‖ tag 16; the id
 // says which key is needed without saying anything about it.
 #include "base/assert.h"
+#include "base/given_file.h"
 #include "base/whole_file.h"
 #include "egress/vault/keys.h"
 #include "egress/vault/recovery_kit.h"
@@ -81,7 +82,7 @@ Result<void> check_private(const std::string& path) {
 
 Result<Secret<Key256>> read_kek_file(Disk& disk, const std::string& path) {
     CW_TRY(check_private(path));
-    auto content = read_file(disk, path, kek_file_bytes_max);
+    auto content = read_given_file(disk, path, kek_file_bytes_max);
     if (!content) {
         return fail(Errc::key_unavailable, path + ": " + content.error().detail);
     }

@@ -1,5 +1,6 @@
 #include "recovery/tool/tool.h"
 
+#include "base/given_file.h"
 #include "egress/blob/azure_store.h"
 #include "egress/blob/directory_store.h"
 #include "egress/blob/retry_store.h"
@@ -19,7 +20,7 @@ constexpr std::int64_t quiet_ns = 2 * ns_per_s;
 constexpr std::string_view directory_scheme = "dir://";
 
 Result<Secret<std::string>> read_secret(Disk& disk, const std::string& path) {
-    CW_TRY_ASSIGN(ByteVector bytes, read_file(disk, path, secret_bytes_max));
+    CW_TRY_ASSIGN(ByteVector bytes, read_given_file(disk, path, secret_bytes_max));
     std::string_view text = as_text(bytes);
     text = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
     Secret<std::string> secret{std::string(text)};

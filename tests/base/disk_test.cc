@@ -361,6 +361,34 @@ TEST_P(DiskTest, ReplacesWholeFilesAtomically) {
     EXPECT_EQ(read_file(*disk_, path + "x", 5).error().code, Errc::not_found);
 }
 
+// A list of revocations that was a pipe, read as an empty one, would let everybody in.
+TEST_P(DiskTest, TakesNoPipeDirectoryOrDeviceForAnEmptyFile) {
+    const std::string pipe = scratch_ / "pipe", directory = scratch_ / "directory";
+    ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+    ASSERT_TRUE(disk_->create_directories(directory));
+    for (const std::string& path : {pipe, directory, std::string("/dev/zero")}) {
+        const auto read = read_file(*disk_, path, 100);  // Nobody writes: it must not wait.
+        ASSERT_FALSE(read) << path;
+        EXPECT_EQ(read.error().code, Errc::config_invalid) << path;
+        EXPECT_TRUE(read.error().detail.contains(path)) << read.error().detail;
+        EXPECT_FALSE(read.error().next.empty()) << path;
+    }
+}
+
+// What lies in /proc has content, and says that it has no byte.
+TEST_P(DiskTest, ReadsAFileThatTellsNoSizeToItsEnd) {
+    std::ifstream same("/proc/self/status");
+    const std::string first_line = [&] {
+        std::string line;
+        std::getline(same, line);
+        return line;
+    }();
+    const auto read = read_file(*disk_, "/proc/self/status", mib);
+    ASSERT_TRUE(read) << to_string(read.error());
+    EXPECT_TRUE(as_text(*read).starts_with(first_line));
+    EXPECT_EQ(read_file(*disk_, "/proc/self/status", 20).error().code, Errc::io_error);
+}
+
 TEST_P(DiskTest, LeavesNothingOfAFileThatCouldNotBeWritten) {
     const std::string path = scratch_ / "taken";
     ASSERT_TRUE(disk_->create_directories(path));

@@ -1,13 +1,17 @@
 #include "base/revocation.h"
 
 #include "base/enrolment.h"
+#include "base/net.h"
 #include "base/tls.h"
 #include "tests/base/tls_fixture.h"
 
 #include <fstream>
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace cw {
 namespace {
@@ -38,6 +42,25 @@ TEST_F(RevocationTest, AnEmptyFileIsNoCertificateAndNoReasonToEnd) {
     ASSERT_FALSE(serial);
     EXPECT_EQ(serial.error().code, Errc::tls_failed);
     EXPECT_FALSE(request_for_key(*disk, path));
+}
+
+// It gives its content once: read again it would be an empty list, and everybody be let in.
+TEST_F(RevocationTest, APipeIsNoListAndTheOneInForceStays) {
+    const std::string regular = directory_ + "/list", pipe = directory_ + "/pipe";
+    std::ofstream(regular) << serial("client") << "\n";
+    ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+    const Fd writer(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
+    const std::string text = serial("client") + "\n";
+    ASSERT_EQ(::write(writer.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    const std::string opened = "/proc/self/fd/" + std::to_string(writer.get());
+    EXPECT_EQ(revoked->reload(*disk, pipe).error().code, Errc::config_invalid);
+    EXPECT_EQ(revoked->reload(*disk, opened).error().code, Errc::config_invalid);
+
+    ASSERT_TRUE(revoked->reload(*disk, regular));
+    EXPECT_FALSE(revoked->reload(*disk, pipe));
+    TlsFiles server = files("server");
+    server.revoked = revoked;
+    EXPECT_EQ(handshake(files("client"), server).server.error().code, Errc::certificate_revoked);
 }
 
 TEST_F(RevocationTest, G3_ARevokedCertificateIsRefusedAndBothSidesLearnWhy) {

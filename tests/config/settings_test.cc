@@ -1,10 +1,13 @@
 // Settings: what a person writes is either taken exactly or refused with line and key.
 #include "config/settings.h"
 
+#include <array>
 #include <fstream>
 #include <sstream>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace cw::config {
 namespace {
@@ -17,6 +20,26 @@ std::string refusal(std::string_view toml) {
     }
     EXPECT_EQ(settings.error().code, Errc::config_invalid);
     return settings.error().detail;
+}
+
+// As `--config <(…)` gives it: read as empty, whatever stands in it would be valid.
+TEST(Settings, StandInAPipeAsInAFile) {
+    const auto disk = make_posix_disk();
+    const auto load_through_pipe = [&](std::string_view toml) {
+        std::array<int, 2> ends{};
+        EXPECT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+        EXPECT_EQ(::write(ends[1], toml.data(), toml.size()), static_cast<ssize_t>(toml.size()));
+        ::close(ends[1]);
+        auto settings = load_settings(*disk, "/proc/self/fd/" + std::to_string(ends[0]));
+        ::close(ends[0]);
+        return settings;
+    };
+    const auto settings = load_through_pipe("[server]\nname = \"from a pipe\"\n");
+    ASSERT_TRUE(settings) << to_string(settings.error());
+    EXPECT_EQ(settings->server_name, "from a pipe");
+    const auto garbage = load_through_pipe("garbage [[[");
+    ASSERT_FALSE(garbage);
+    EXPECT_EQ(garbage.error().code, Errc::config_invalid);
 }
 
 TEST(Settings, EveryDefaultLiesWithinItsOwnRange) {

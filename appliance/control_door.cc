@@ -1,10 +1,13 @@
 #include "appliance/control_door.h"
 
 #include "base/assert.h"
+#include "base/net.h"
+#include "base/tls.h"
 
 #include <chrono>
 #include <limits>
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 
@@ -36,19 +39,60 @@ void ControlDoor::on_free(void* /*ssl*/, void* guest, CRYPTO_EX_DATA* /*data*/, 
                           long /*number*/, void* /*pointer*/) {
     if (guest != nullptr) {
         Guest& gone = *static_cast<Guest*>(guest);
+        gone.door->tell_why(gone);
         gone.door->leave(gone);
     }
 }
 
-void ControlDoor::on_handshake(const SSL* ssl, int where, int /*result*/) {
-    if ((where & SSL_CB_HANDSHAKE_START) == 0 || SSL_get_ex_data(ssl, guest_slot()) != nullptr) {
+void ControlDoor::on_handshake(const SSL* ssl, int where, int result) {
+    if (auto* const guest = static_cast<Guest*>(SSL_get_ex_data(ssl, guest_slot()))) {
+        guest->door->note_progress(*guest, where, result);
+        return;
+    }
+    if ((where & SSL_CB_HANDSHAKE_START) == 0) {
         return;
     }
     // The context that listens: which one serves it is settled later in the handshake.
     void* const door = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), door_slot());
     CW_ASSERT(door != nullptr);
     Guest* const guest = static_cast<ControlDoor*>(door)->arrive(SSL_get_fd(ssl));
-    CW_ASSERT(SSL_set_ex_data(const_cast<SSL*>(ssl), guest_slot(), guest) == 1);
+    SSL* const connection = const_cast<SSL*>(ssl);
+    CW_ASSERT(SSL_set_ex_data(connection, guest_slot(), guest) == 1);
+    SSL_set_info_callback(connection, on_handshake);  // Another context has none.
+}
+
+void ControlDoor::note_progress(Guest& guest, int where, int result) {
+    const std::lock_guard lock(mutex_);
+    guest.shaken |= (where & SSL_CB_HANDSHAKE_DONE) != 0;
+    if (where == SSL_CB_ACCEPT_EXIT && result <= 0 && ERR_peek_error() != 0) {
+        guest.broken = true;
+        ERR_set_mark();  // What the connection's end adds is not the reason.
+    }
+}
+
+// Before its socket is closed. Who has shaken hands and was not ended by us was served, or went.
+void ControlDoor::tell_why(const Guest& guest) {
+    Error why{Errc::peer_slow, "no handshake in time"};
+    bool shaken = false;
+    {
+        const std::lock_guard lock(mutex_);
+        shaken = guest.shaken;
+        if (shaken && !guest.ended) {
+            return;
+        }
+        if (guest.broken && !guest.ended) {
+            ERR_pop_to_mark();
+            why = tls_error("handshake");  // Also empties the queue.
+        } else if (shaken) {
+            why.detail = "no whole request in time";
+        }
+    }
+    refusals_.tell(shaken ? "control.http.refused" : "control.tls.refused", guest.peer, why,
+                   now_ns());
+}
+
+void ControlDoor::refused(const SSL& peer, const Error& error) {
+    refusals_.tell("control.http.refused", peer_name(SSL_get_fd(&peer)), error, now_ns());
 }
 
 void ControlDoor::watch(SSL_CTX& listening) {
@@ -57,8 +101,9 @@ void ControlDoor::watch(SSL_CTX& listening) {
 }
 
 ControlDoor::Guest* ControlDoor::arrive(int fd) {
+    Guest arrived{.door = this, .fd = fd, .since = now_ns(), .peer = peer_name(fd)};
     const std::lock_guard lock(mutex_);
-    Guest& guest = guests_.emplace_back(Guest{.door = this, .fd = fd, .since = now_ns()});
+    Guest& guest = guests_.emplace_back(std::move(arrived));
     changed_.notify_one();
     return &guest;
 }

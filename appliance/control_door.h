@@ -6,6 +6,7 @@
 // watches.
 #pragma once
 
+#include "appliance/control_refusals.h"
 #include "base/clock.h"
 
 #include <condition_variable>
@@ -14,6 +15,7 @@
 #include <functional>
 #include <list>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -55,6 +57,9 @@ public:
         const SSL& peer_;
     };
 
+    // A request of `peer` was not for it to make: for the log.
+    void refused(const SSL& peer, const Error& error);
+
     void open();                                   // Starts the threads. Once.
     void enter(std::function<void()> connection);  // Blocks while too many wait.
     // What waits is served, strangers with less patience; then joins. Nothing enters any more.
@@ -65,8 +70,11 @@ private:
         ControlDoor* door;
         int fd;
         std::int64_t since;
+        std::string peer;  // A connection that was reset has none any more.
         bool trusted = false;
         bool ended = false;
+        bool shaken = false;  // Its handshake is done.
+        bool broken = false;  // OpenSSL's queue says why it never will be.
     };
     static int guest_slot();
     static void on_handshake(const SSL* ssl, int where, int result);
@@ -75,12 +83,15 @@ private:
 
     Guest* arrive(int fd);
     void leave(const Guest& guest);
+    void note_progress(Guest& guest, int where, int result);
+    void tell_why(const Guest& guest);
     void set_trusted(const SSL& peer, bool trusted);
     void serve();
     void guard();
     std::int64_t end_strangers(std::int64_t now);
 
     const Patience patience_;
+    ControlRefusals refusals_;
     std::mutex mutex_;  // Of all that follows, but the threads.
     std::condition_variable came_, taken_, changed_;
     std::list<Guest> guests_;  // The eldest first.

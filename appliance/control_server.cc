@@ -51,17 +51,8 @@ int status_of(Errc code) {
     }
 }
 
-void answer(httplib::Response& response, const Result<std::string>& result) {
-    if (result) {
-        response.set_content(*result, json_type);
-        return;
-    }
-    // RFC 9457.
-    const Error& error = result.error();
-    response.status = status_of(error.code);
-    if (error.code == Errc::server_busy) {
-        response.set_header("Retry-After", "60");
-    }
+// RFC 9457. The status is the caller's.
+void set_problem(httplib::Response& response, const Error& error) {
     response.set_content(nlohmann::json{{"title", cause_of(error.code)},
                                         {"code", name_of(error.code)},
                                         {"number", raw(error.code)},
@@ -69,6 +60,54 @@ void answer(httplib::Response& response, const Result<std::string>& result) {
                                         {"next", advice_of(error)}}
                              .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace),
                          "application/problem+json");
+}
+
+void answer(httplib::Response& response, const Result<std::string>& result) {
+    if (result) {
+        response.set_content(*result, json_type);
+        return;
+    }
+    const Error& error = result.error();
+    response.status = status_of(error.code);
+    if (error.code == Errc::server_busy) {
+        response.set_header("Retry-After", "60");
+    }
+    set_problem(response, error);
+}
+
+// What the library answers by itself, before any handler is asked, or instead of one.
+Error problem_of(int status, const httplib::Request& request) {
+    const std::string shown = escape_for_display(request.method + " " + request.path);
+    switch (status) {
+        case 404:
+            return {Errc::not_found, "there is no " + shown + " here",
+                    "GET /metrics, /v1/status or /v1/events; orders are given with `causeway`"};
+        case 413:
+            return {Errc::usage,
+                    "the body has more than " + std::to_string(body_bytes_max) + " bytes",
+                    "send a shorter body"};
+        case 414:
+            return {Errc::usage, "the address is too long", "send a shorter one"};
+        case 400:
+            return {Errc::usage, "the request is not sound HTTP", "mend the request"};
+        case 500:
+            return {Errc::internal, shown + " ended by an exception", ""};
+        default:
+            return {Errc::usage, "HTTP status " + std::to_string(status), "mend the request"};
+    }
+}
+
+void add_problems(httplib::Server& server) {
+    using Response = httplib::Server::HandlerResponse;
+    const httplib::Server::HandlerWithResponse tell = [](const httplib::Request& request,
+                                                         httplib::Response& response) {
+        if (!response.body.empty()) {
+            return Response::Unhandled;
+        }
+        set_problem(response, problem_of(response.status, request));
+        return Response::Handled;
+    };
+    server.set_error_handler(tell);
 }
 
 void add_console(httplib::Server& server) {
@@ -92,6 +131,7 @@ void add_routes(httplib::Server& server, const ControlHandlers& handlers) {
                                 {"Referrer-Policy", "no-referrer"},
                                 {"Cross-Origin-Resource-Policy", "same-origin"},
                                 {"Cache-Control", "no-store"}});
+    add_problems(server);
     add_console(server);
     server.Get("/metrics", [&handlers](const httplib::Request&, httplib::Response& response) {
         response.set_content(handlers.metrics(), "text/plain; version=0.0.4");
@@ -118,22 +158,24 @@ void add_gate(httplib::Server& server, ControlDoor& door) {
     server.set_pre_routing_handler([&door](const httplib::Request& request,
                                            httplib::Response& response) {
         CW_ASSERT(request.ssl != nullptr);
+        const auto refuse = [&](Error error) {
+            door.refused(*request.ssl, error);
+            answer(response, std::unexpected(std::move(error)));
+            return Response::Handled;
+        };
         const bool to_enrol = request.method == "POST" && request.path == wire::enrol_path;
         if (speaks_enrolment(request.ssl)) {
             if (!to_enrol) {
-                answer(response, fail(Errc::identity_refused, "enrolment is all there is here"));
-            } else if (request.get_header_value<std::uint64_t>("Content-Length") >
-                       wire::enrol_bytes_max) {
-                answer(response, fail(Errc::usage, "a request to enrol is shorter"));
-            } else {
-                return Response::Unhandled;
+                return refuse({Errc::identity_refused, "enrolment is all there is here"});
             }
-            return Response::Handled;
+            if (request.get_header_value<std::uint64_t>("Content-Length") > wire::enrol_bytes_max) {
+                return refuse({Errc::usage, "a request to enrol is shorter"});
+            }
+            return Response::Unhandled;
         }
         const Result<Identity> peer = peer_identity(request.ssl);
         if (!peer || peer->role != Role::operator_) {
-            answer(response, fail(Errc::identity_refused, "only operators may ask here"));
-            return Response::Handled;
+            return refuse({Errc::identity_refused, "only operators may ask here"});
         }
         door.admit(*request.ssl);
         return Response::Unhandled;

@@ -1,6 +1,7 @@
 // The control port as strangers and operators find it.
 #include "appliance/control_server.h"
 
+#include "appliance/control_refusals.h"
 #include "appliance/patient_question.h"
 #include "tests/base/tls_fixture.h"
 
@@ -11,7 +12,9 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
 #include <httplib.h>
+#include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,6 +23,9 @@ namespace cw::appliance {
 namespace {
 
 using std::chrono::steady_clock;
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
 
 // Connections that begin a long TLS record and send a byte of it now and then; whoever is cut off
 // comes again.
@@ -162,6 +168,105 @@ TEST_F(ControlServerTest, AnOperatorMayTakeLongerThanAStranger) {
         ASSERT_TRUE(say("w"));
     }
     EXPECT_TRUE(say("ay\r\n\r\n") && hear());
+}
+
+// What a connection of `context` that says nothing more came to be told of in the log.
+class RefusedAtTheControlPort : public ControlServerTest {
+protected:
+    std::string logged_of(SSL_CTX* context) {
+        testing::internal::CaptureStderr();
+        start({.alone_ns = 60 * ns_per_s});
+        {
+            const Fd socket = connect_tcp({"127.0.0.1", server_->port()}, 60'000).value();
+            CW_ASSERT(::fcntl(socket.get(), F_SETFL, 0) == 0);
+            const Ssl client(SSL_new(context), SSL_free);
+            SSL_set_fd(client.get(), socket.get());
+            char byte = 0;
+            EXPECT_FALSE(SSL_connect(client.get()) == 1 && SSL_read(client.get(), &byte, 1) == 1);
+        }
+        server_.reset();  // Every connection has been told of.
+        return testing::internal::GetCapturedStderr();
+    }
+};
+
+TEST_F(RefusedAtTheControlPort, H4_AMachinesCertificateIsToldWithItsReason) {
+    const auto context = TlsContext::client(files("client")).value();
+    const std::string log = logged_of(context.get());
+    EXPECT_THAT(log, HasSubstr("warning control.tls.refused peer=127.0.0.1:"));
+    EXPECT_THAT(log, HasSubstr("TLS_FAILED"));
+    EXPECT_THAT(log, HasSubstr("application verification failure"));
+    EXPECT_THAT(log, Not(HasSubstr("shutdown while in init")));
+}
+
+TEST_F(RefusedAtTheControlPort, H4_AnOldVersionAndAForeignSuiteAreTold) {
+    const SslContext old = bare_client();
+    SSL_CTX_set_min_proto_version(old.get(), TLS1_2_VERSION);
+    SSL_CTX_set_max_proto_version(old.get(), TLS1_2_VERSION);
+    EXPECT_THAT(logged_of(old.get()),
+                AllOf(HasSubstr("control.tls.refused"), HasSubstr("unsupported protocol")));
+    const SslContext foreign = bare_client();
+    SSL_CTX_set_ciphersuites(foreign.get(), "TLS_AES_128_CCM_SHA256");
+    EXPECT_THAT(logged_of(foreign.get()),
+                AllOf(HasSubstr("control.tls.refused"), HasSubstr("no shared cipher")));
+}
+
+TEST_F(RefusedAtTheControlPort, H4_AStrangerWhoIsTooSlowIsTold) {
+    testing::internal::CaptureStderr();
+    start({.alone_ns = ns_per_s / 10});
+    {
+        Crowd crowd(server_->port(), 1);
+        EXPECT_TRUE(within_a_minute([&] { return crowd.cut_off() >= 1; }));
+    }
+    server_.reset();
+    EXPECT_THAT(testing::internal::GetCapturedStderr(),
+                AllOf(HasSubstr("control.tls.refused peer=127.0.0.1:"), HasSubstr("PEER_SLOW")));
+}
+
+TEST_F(RefusedAtTheControlPort, AnOperatorIsNot) {
+    testing::internal::CaptureStderr();
+    start({});
+    EXPECT_EQ(ask(), 200);
+    server_.reset();
+    EXPECT_THAT(testing::internal::GetCapturedStderr(), Not(HasSubstr("refused")));
+}
+
+TEST(ControlRefusals, OfAFloodLeaveSomeLinesASecondAndTheNumberOfTheRest) {
+    ControlRefusals refusals;
+    testing::internal::CaptureStderr();
+    for (int i = 0; i < 1000; ++i) {
+        refusals.tell("control.tls.refused", "192.0.2.1:1", {Errc::tls_failed, "x"}, 0);
+    }
+    refusals.tell("control.tls.refused", "192.0.2.1:1", {Errc::tls_failed, "x"}, ns_per_s);
+    const std::string log = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(std::ranges::count(log, '\n'), 9);
+    EXPECT_THAT(log, HasSubstr("left_out=992"));
+}
+
+// Whatever is wrong with a request, its answer says so: with code, cause and what to do.
+TEST_F(ControlServerTest, AnswersEveryWrongRequestWithAnError) {
+    start({});
+    httplib::Client client(socket_path_, 80);
+    client.set_address_family(AF_UNIX);
+    const auto is_told = [](const httplib::Result& answer, int status, const std::string& code) {
+        ASSERT_TRUE(answer) << httplib::to_string(answer.error());
+        EXPECT_EQ(answer->status, status);
+        EXPECT_EQ(answer->get_header_value("Content-Type"), "application/problem+json");
+        const auto problem = nlohmann::json::parse(answer->body, nullptr, false);
+        ASSERT_TRUE(problem.is_object()) << answer->body;
+        EXPECT_EQ(problem.value("code", ""), code);
+        for (const char* key : {"title", "detail", "next"}) {
+            EXPECT_NE(problem.value(key, ""), "") << key;
+        }
+    };
+    is_told(client.Get("/v2/status"), 404, "NOT_FOUND");
+    is_told(client.Get("/v1/UPPER"), 404, "NOT_FOUND");
+    is_told(client.Delete("/v1/status"), 404, "NOT_FOUND");
+    is_told(client.Post("/v1/reload", std::string(300 * 1024, 'x'), "application/json"), 413,
+            "USAGE");
+    httplib::Request unknown;
+    unknown.method = "BREW";
+    unknown.path = "/v1/status";
+    is_told(client.send(unknown), 400, "USAGE");
 }
 
 TEST_F(ControlServerTest, ItsSocketIsForItsOwnerWhateverTheMaskSays) {

@@ -3,6 +3,7 @@
 #include "base/core_files.h"
 #include "base/crash_point.h"
 #include "base/exit_code.h"
+#include "base/log.h"
 #include "base/standard_streams.h"
 
 #include <cstdio>
@@ -39,7 +40,12 @@ int main(int argc, char** argv) {
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        return app.exit(error) == 0 ? 0 : 2;
+        if (error.get_exit_code() == 0) {  // --help, --version
+            return app.exit(error);
+        }
+        const cw::Error wrong{cw::Errc::usage, cw::escape_for_display(error.what())};
+        std::fprintf(stderr, "causewayd: %s\n", to_string(wrong).c_str());
+        return 2;
     }
     if (list_crash_points) {
         for (const std::string_view name : cw::crash_point_names()) {

@@ -8,7 +8,7 @@
 namespace cw::appliance {
 namespace {
 
-constexpr std::size_t id_bytes_max = 64, witness_bytes_max = 16 * mib;
+constexpr std::size_t id_bytes_max = 4 * kib, witness_bytes_max = 16 * mib;
 
 // "<machine uuid> <number> <64 hex digits>"
 Result<std::pair<MachineId, vault::ChainWitness>> parse_line(std::string_view line) {
@@ -31,6 +31,13 @@ Result<std::pair<MachineId, vault::ChainWitness>> parse_line(std::string_view li
     return std::pair{machine, witness};
 }
 
+std::unexpected<Error> damaged_witness(const std::string& path, const std::string& what) {
+    return std::unexpected(
+        Error{Errc::config_invalid, path + " is damaged: " + what,
+              "put it back from a backup, or move it away and know that a vault older than this "
+              "server's memory will not be noticed until the next commit"});
+}
+
 }  // namespace
 
 Result<ServerId> load_server_id(Disk& disk, Random& random, const std::string& directory) {
@@ -43,7 +50,10 @@ Result<ServerId> load_server_id(Disk& disk, Random& random, const std::string& d
         }
         const auto id = parse_id<ServerId>(text);
         if (!id) {
-            return fail(Errc::config_invalid, path + " does not hold a UUID");
+            return std::unexpected(
+                Error{Errc::config_invalid, path + " is damaged: it does not hold a UUID",
+                      "put it back from a backup, or remove it: the server draws a new one, and "
+                      "takes its machines over as another server would"});
         }
         return *id;
     }
@@ -67,16 +77,14 @@ Result<void> WitnessFile::load(Disk& disk) {
         if (end > 0) {
             const auto entry = parse_line(text.substr(0, end));
             if (!entry) {
-                return fail(entry.error().code,
-                            path_ + " is damaged: " + entry.error().detail +
-                                "; restore it, or move it away and know that a vault older than "
-                                "this server's memory will not be noticed until the next commit");
+                return damaged_witness(path_, entry.error().detail);
             }
             witnesses_.insert_or_assign(entry->first, entry->second);
         }
         text.remove_prefix(std::min(end + 1, text.size()));
     }
-    return {};
+    // It is made for the first machine: one without any has lost them.
+    return witnesses_.empty() ? damaged_witness(path_, "it names no machine") : Result<void>{};
 }
 
 vault::ChainWitness WitnessFile::of(const MachineId& machine) const {

@@ -26,7 +26,8 @@ inline std::string witness_path(const std::string& state_dir) {
 class WitnessFile {
 public:
     explicit WitnessFile(std::string path) : path_(std::move(path)) {}
-    // A missing file is an empty one; a damaged line is an error. Errors: config_invalid, io_error.
+    // A missing file is an empty one; a damaged line is an error, and so is a file without lines.
+    // Errors: config_invalid, io_error.
     Result<void> load(Disk& disk);
     [[nodiscard]] vault::ChainWitness of(const MachineId& machine) const;
     [[nodiscard]] const std::map<MachineId, vault::ChainWitness>& all() const { return witnesses_; }

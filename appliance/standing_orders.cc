@@ -37,8 +37,10 @@ Result<void> StandingOrders::load() {
     std::istringstream lines{std::string(as_text(*bytes))};
     for (std::string line; std::getline(lines, line);) {
         if (const auto read = read_line(line); !read) {
-            return fail(Errc::config_invalid, path_ + " is damaged: " + read.error().detail +
-                                                  "; move it away and give the orders again");
+            return std::unexpected(
+                Error{Errc::config_invalid, path_ + " is damaged: " + read.error().detail,
+                      "put it back from a backup, or move it away and give the orders again: "
+                      "causeway move, causeway resync"});
         }
     }
     return {};

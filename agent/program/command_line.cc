@@ -1,8 +1,10 @@
 #include "agent/program/command_line.h"
 
 #include "agent/program/option_text.h"
+#include "base/log.h"
 
 #include <array>
+#include <cstdio>
 
 #include <CLI/CLI.hpp>
 #include <unistd.h>
@@ -95,7 +97,13 @@ CommandLine parse_command_line(int argc, char** argv) {
             out.ask = ask.finish();
         }
     } catch (const CLI::ParseError& wrong) {
-        out.exit = app.exit(wrong) == 0 ? 0 : 2;
+        if (wrong.get_exit_code() == 0) {  // --help, --version
+            out.exit = app.exit(wrong);
+            return out;
+        }
+        std::fprintf(stderr, "causeway-agent: %s\n",
+                     to_string(Error{Errc::usage, escape_for_display(wrong.what(), 1024)}).c_str());
+        out.exit = 2;
     }
     return out;
 }

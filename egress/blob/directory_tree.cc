@@ -120,7 +120,7 @@ Result<DirectoryTree> DirectoryTree::open(const std::string& path, bool create) 
     if (!root.valid()) {
         return fail_errno(errno == EACCES ? Errc::blob_denied : Errc::vault_missing, path, errno);
     }
-    return DirectoryTree(std::move(root));
+    return DirectoryTree(std::move(root), path);
 }
 
 Result<Fd> DirectoryTree::open_file(const std::string& path) const {
@@ -205,7 +205,7 @@ Result<void> DirectoryTree::make_directories(const std::string& path) const {
             CW_TRY(sync_parent(part));
         } else if (errno != EEXIST) {
             return errno == ENOTDIR ? fail(Errc::blob_rejected, part + " is an object")
-                                    : fail_call(part, errno);
+                                    : std::unexpected(named(fail_call(part, errno).error()));
         }
         if (slash == std::string::npos) {
             return {};
@@ -229,7 +229,7 @@ Result<std::string> DirectoryTree::write_temporary(const std::string& unique,
     }
     if (!done) {
         (void)::unlinkat(root_.get(), path.c_str(), 0);
-        return std::unexpected(std::move(done).error());
+        return std::unexpected(named(std::move(done).error()));
     }
     return path;
 }
@@ -242,9 +242,16 @@ Result<Fd> DirectoryTree::create_file(const std::string& path, int flags) const 
         fd = Fd(::openat(root_.get(), path.c_str(), flags, 0600));
     }
     if (!fd.valid()) {
-        return fail_call(path, errno);
+        return std::unexpected(named(fail_call(path, errno).error()));
     }
     return fd;
+}
+
+Error DirectoryTree::named(Error error) const {
+    if (error.code == Errc::vault_full) {
+        error.detail = path_ + ": " + error.detail;
+    }
+    return error;
 }
 
 Result<void> DirectoryTree::stamp(const std::string& path, std::int64_t mtime_ns) const {
@@ -269,7 +276,8 @@ Result<void> DirectoryTree::publish(const std::string& from, const std::string& 
         }
     }
     if (result != 0) {
-        return errno == EEXIST ? fail(Errc::blob_conflict, to + " exists") : fail_call(to, errno);
+        return errno == EEXIST ? fail(Errc::blob_conflict, to + " exists")
+                               : std::unexpected(named(fail_call(to, errno).error()));
     }
     published = true;
     return sync_parent(to);

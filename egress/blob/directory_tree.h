@@ -50,11 +50,15 @@ public:
     void sweep_temporaries(std::int64_t before_s) const;
 
 private:
-    explicit DirectoryTree(Fd root) : root_(std::move(root)) {}
+    DirectoryTree(Fd root, std::string path) : root_(std::move(root)), path_(std::move(path)) {}
     Result<Fd> create_file(const std::string& path, int flags) const;
     Result<void> sync_parent(const std::string& path) const;
 
+    // Who has to make room must know where: names below the root do not say it.
+    Error named(Error error) const;
+
     Fd root_;
+    std::string path_;  // Of the root, for people.
 };
 
 }  // namespace cw::blob

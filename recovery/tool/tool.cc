@@ -36,6 +36,20 @@ struct SecretFile {
     blob::AzureAuth auth;
 };
 
+// As the configuration has it: what stands on a command line is everybody's to read.
+Result<void> check_address(std::string_view option, std::string_view address) {
+    if (!address.starts_with("https://") && !address.starts_with("http://")) {
+        return fail(Errc::usage, std::string(option) + " must begin with https:// or http://");
+    }
+    if (address.find_first_of("?#@ ") != std::string_view::npos) {
+        return fail(Errc::usage,
+                    std::string(option) +
+                        " takes an address without user, query or fragment: a credential stands in "
+                        "a file of its own, which an option names");
+    }
+    return {};
+}
+
 Result<blob::AzureOptions> azure_options(const VaultOptions& options, Disk& disk) {
     const std::array<SecretFile, 4> files{{
         {&options.sas_file, blob::AzureAuth::sas},
@@ -46,6 +60,10 @@ Result<blob::AzureOptions> azure_options(const VaultOptions& options, Disk& disk
     const auto given = [](const SecretFile& file) { return !file.path->empty(); };
     if (std::ranges::count_if(files, given) > 1) {
         return fail(Errc::usage, "give one credential file, not several");
+    }
+    CW_TRY(check_address("--vault", options.vault));
+    if (!options.proxy.empty()) {
+        CW_TRY(check_address("--proxy", options.proxy));
     }
     blob::AzureOptions azure;
     azure.url = options.vault;
@@ -82,6 +100,8 @@ Result<std::unique_ptr<blob::StoreFactory>> open_factory(const VaultOptions& opt
     }
     if (path.starts_with(directory_scheme)) {
         path.remove_prefix(directory_scheme.size());
+    } else if (path.contains("://")) {
+        return fail(Errc::usage, "--vault is an address of https://, or a directory");
     }
     return blob::make_directory_factory({.path = std::string(path)}, *seams.clock, *seams.random);
 }

@@ -48,6 +48,7 @@ TEST(DirectoryStore, SaysThatItIsFullAndTakesTheObjectLater) {
         EXPECT_EQ(refused.outcome, PutOutcome::refused);
         ASSERT_TRUE(refused.error);
         EXPECT_EQ(refused.error->code, Errc::vault_full);
+        EXPECT_TRUE(refused.error->detail.contains(path)) << refused.error->detail;
     }
     EXPECT_EQ(put_and_wait(*store, request).outcome, PutOutcome::stored);
     std::filesystem::remove_all(path);

@@ -30,6 +30,12 @@ some_point_waits() {
     while [ $SECONDS -lt $deadline ]; do committed_within 5s || return 0; done
     return 1
 }
+# refused_order NAME BODY STATUS [CURL_OPTION…]: the control port refuses it, with code, cause and next step.
+refused_order() {
+    local url="http://causeway/$1" body=$2 status=$3; shift 3
+    [ "$(curl -s -o "$demo/last.out" -w '%{http_code}' --unix-socket "$demo/state/control.sock" -d "$body" "$@" "$url")" = "$status" ] &&
+        said '"code":"[A-Z_]*","detail":"[^"].*"next":"[^"].*"title":"[^"]'
+}
 
 demo_begin
 ordered_seed
@@ -40,6 +46,20 @@ segment_deadline = "500ms"'
 cli vault create >/dev/null || die "no vault"
 check "status without a daemon is UNREACHABLE" exit_code_is 5 cli --json status
 check "and says so to scripts" said '"code": *"UNREACHABLE"'
+
+check "a configuration out of a pipe is read to its end" exit_code_is 0 causeway --config <(cat "$demo/causeway.toml") config check
+check "and judged" exit_code_is 2 causeway --config <(echo 'garbage [[[') config check
+check "one without an end is refused" exit_code_is 1 causeway --config /dev/zero config check
+check "an empty one is refused, as the daemon does" exit_code_is 2 causeway --config /dev/null config check
+check "and it says why" said 'vault.url is not set'
+check "a directory is named" exit_code_is 2 causeway --config /etc config check
+check "and its next step is not the disk's" eval 'said "/etc is a directory" && ! said smartctl'
+mkfifo "$demo/pipe"
+sed "s|^\[security\]|&\nrevoked_file = \"$demo/pipe\"|" "$demo/causeway.toml" > "$demo/pipe.toml"
+check "a daemon takes no pipe for a list of revocations" exit_code_is 2 causewayd --config "$demo/pipe.toml"
+check "an option that is none is refused with a code" exit_code_is 2 causewayd --role nonsense
+check "by the agent too" exit_code_is 2 causeway-agent protect --nonsense
+check "and it says which" said 'USAGE (6002)'
 
 # With too few descriptors a condition stands.
 mkdir "$demo/bin"
@@ -113,4 +133,14 @@ sed -i 's/^total_connections = 5/total_connections = 0/' "$demo/causeway.toml"
 check "a value that is out of range is refused" exit_code_is 2 cli config reload
 sed -i 's/^total_connections = 0/total_connections = 7/' "$demo/causeway.toml"  # Read by the CLI, too.
 check "and changes nothing" connections_are 5
+
+check "a reload with a body that is none is refused" refused_order v1/reload '{{{' 400
+for at in 18446744073709551615 1e99 -1 475400000000000000 '"tomorrow"'; do
+    check "a comparison at $at is refused" refused_order v1/resync "{\"subject\":\"$demo_machine\",\"at_us\":$at}" 400
+done
+check "so is one with a field that is none of its" refused_order v1/resync "{\"subject\":\"$demo_machine\",\"att_us\":1}" 400
+check "an address that is none has a cause" refused_order v2/status '' 404
+check "a method that is none, too" refused_order v1/status '' 404 -X DELETE
+head -c 300000 /dev/zero | tr '\0' x > "$demo/long"
+check "and a body that is too long" refused_order v1/reload "@$demo/long" 413
 cases_end

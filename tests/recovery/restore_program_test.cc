@@ -46,8 +46,11 @@ protected:
         std::string out;
     };
     Outcome run(const std::string& arguments, const std::string& kek = "/kek") {
-        const std::string command = std::string(CAUSEWAY_RESTORE) + " --vault " + dir_ +
-                                    "/vault --kek " + dir_ + kek + " " + arguments + " 2>&1";
+        return run_on(dir_ + "/vault", "--kek " + dir_ + kek + " " + arguments);
+    }
+    static Outcome run_on(const std::string& vault, const std::string& arguments) {
+        const std::string command =
+            std::string(CAUSEWAY_RESTORE) + " --vault '" + vault + "' " + arguments + " 2>&1";
         FILE* const pipe = popen(command.c_str(), "r");
         Outcome outcome;
         std::array<char, 4096> buffer;
@@ -132,6 +135,27 @@ TEST_F(RestoreProgram, SaysByItsExitCodeWhatWentWrong) {
     EXPECT_EQ(as_text(content(out)), "precious");
     EXPECT_EQ(run("restore --force --output " + out + machine()).code, 0);
     EXPECT_EQ(content(out), truth_.at(latest_));
+}
+
+// Everybody on the machine can read a command line.
+TEST_F(RestoreProgram, TakesNoSecretInAnAddressAndNoneOfAnotherKind) {
+    const std::string list = "--kek " + dir_ + "/kek list", vault = "https://a.example/v";
+    for (const Outcome& refused :
+         {run_on(vault, "--proxy http://u:hidden@proxy.example:1 " + list),
+          run_on(vault, "--proxy socks5://proxy.example:1 " + list),
+          run_on(vault + "?sig=hidden", list), run_on("https://hidden@a.example/v", list),
+          run_on("ftp://a.example/v", list)}) {
+        EXPECT_EQ(refused.code, 2) << refused.out;
+        EXPECT_NE(refused.out.find("USAGE (6002)"), std::string::npos) << refused.out;
+        EXPECT_EQ(refused.out.find("hidden"), std::string::npos) << refused.out;
+    }
+}
+
+// As from a password store: `--kek <(…)`.
+TEST_F(RestoreProgram, ReadsItsKeyOutOfAPipe) {
+    const std::string piped = "bash -c 'cat " + dir_ + "/kek | " + CAUSEWAY_RESTORE + " --vault " +
+                              dir_ + "/vault --kek /dev/stdin list >/dev/null'";
+    EXPECT_EQ(std::system(piped.c_str()), 0);
 }
 
 TEST_F(RestoreProgram, NamesDamageAndRefusesAStaleVault) {

@@ -53,6 +53,9 @@ void ProtectCommandLine::add_identity() {
                                               "this machine's certificate; default: as enrolled");
     CLI::Option* const key =
         app_.add_option("--key", options.target.files.key_file, "its private key, mode 0600");
+    app_.add_option("--revoked", options.target.revoked_file,
+                    "list of servers' certificates that are not to be believed any more; read at "
+                    "each connection");
     ca->needs(cert)->needs(key);
     cert->needs(ca)->needs(key);
     key->needs(ca)->needs(cert);

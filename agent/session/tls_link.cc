@@ -1,6 +1,8 @@
 #include "agent/session/tls_link.h"
 
 #include "agent/session/server_choice.h"
+#include "base/disk.h"
+#include "base/revocation.h"
 #include "ingest/wire/http_head.h"
 
 #include <algorithm>
@@ -244,9 +246,17 @@ private:
 
 }  // namespace
 
+// Any server of the site may take a machine over, so which one answers is not asked: only whether
+// its certificate still stands.
 Result<std::unique_ptr<Link>> connect_tls(const TlsTarget& target, std::size_t server) {
     const HostPort& address = target.servers.at(server);
-    CW_TRY_ASSIGN(const TlsContext context, TlsContext::client(target.files));
+    TlsFiles files = target.files;
+    if (!target.revoked_file.empty()) {
+        const auto revoked = std::make_shared<RevocationList>();
+        CW_TRY(revoked->reload(*make_posix_disk(), target.revoked_file));
+        files.revoked = revoked;
+    }
+    CW_TRY_ASSIGN(const TlsContext context, TlsContext::client(files));
     CW_TRY_ASSIGN(Fd socket, connect_tcp(address, target.timeout_ms));
     auto link = std::make_unique<TlsLink>(std::move(socket));
     CW_TRY(link->open(context, to_string(address), target.timeout_ms));

@@ -18,6 +18,7 @@ namespace cw::agent {
 struct TlsTarget {
     std::vector<HostPort> servers;  // Tried in turn.
     TlsFiles files;                 // Read at each attempt: renewed certificates take effect.
+    std::string revoked_file = {};  // So is this list of servers' certificates; empty: none.
     int timeout_ms = 10'000;        // For connect, handshake and upgrade, each.
 };
 

@@ -26,16 +26,17 @@ bool write_all(SSL* ssl, Bytes bytes) {
 
 }  // namespace
 
-TlsModelServer::TlsModelServer(const std::string& directory) : directory_(directory) {
+TlsModelServer::TlsModelServer(const std::string& directory, const char* names)
+    : directory_(directory) {
     ::signal(SIGPIPE, SIG_IGN);  // Agents are killed while they are written to.
     const auto random = make_seeded_random(99);
     EXPECT_TRUE(create_ca(directory_, "test", 3600));
-    const auto issue = [&](Role role, const char* name, const char* names) {
+    const auto issue = [&](Role role, const char* name, const char* hosts) {
         EXPECT_TRUE(issue_certificate(directory_,
-                                      {{role, make_uuid_bytes(*random)}, name, names, 3600},
+                                      {{role, make_uuid_bytes(*random)}, name, hosts, 3600},
                                       directory_ + "/" + name));
     };
-    issue(Role::process_server, "server", "127.0.0.1");
+    issue(Role::process_server, "server", names);
     issue(Role::machine, "machine", "");
     listener_ = listen_tcp({"127.0.0.1", 0}).value();
     port_ = local_port(listener_).value();

@@ -16,7 +16,8 @@ namespace cw::agent::test {
 class TlsModelServer {
 public:
     // Makes a CA, a server's and a machine's certificate in `directory`.
-    explicit TlsModelServer(const std::string& directory);
+    // `names`: hosts that the server's certificate is for.
+    explicit TlsModelServer(const std::string& directory, const char* names = "127.0.0.1");
     ~TlsModelServer();
 
     // Runs `look` on the model while the server holds still.

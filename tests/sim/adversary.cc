@@ -267,6 +267,7 @@ void Adversary::confront() {
         machine.replicator()->witness().first < 2) {
         return;
     }
+    world_.oracles->spool.rest();  // The vault is no witness from here on.
     const bool outage = world_.random->below(2) == 0;
     if (outage) {
         fill_caches(machine);

@@ -76,7 +76,7 @@ public:
         }
         while (std::ranges::any_of(workers_, [](const Worker& w) { return w.fd >= 0; })) {
             collect();
-            if (options_.stop_at_first && !result_.findings.empty()) {
+            if (enough()) {
                 end_all();
             }
         }
@@ -87,6 +87,13 @@ public:
     }
 
 private:
+    // Looks at what is new since it looked last.
+    bool enough() {
+        for (; options_.stop_at_first && looked_at_ < result_.findings.size(); ++looked_at_) {
+            enough_ |= options_.counts(result_.findings[looked_at_]);
+        }
+        return enough_;
+    }
     void spawn(Worker& worker) {
         if (worker.next > options_.to) {
             return;
@@ -182,10 +189,9 @@ private:
         worker.fd = -1;
         int status = 0;
         CW_ASSERT(::waitpid(worker.pid, &status, 0) == worker.pid);
-        const bool enough = options_.stop_at_first && !result_.findings.empty();
         if (!worker.in_seed) {
             worker.next = worker.running + options_.processes;
-            if (!enough && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+            if (!enough() && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
                 spawn(worker);
             }
             return;
@@ -197,7 +203,7 @@ private:
         result_.findings.push_back({worker.running, "assertion", "the process " + how, {}});
         ++result_.schedules;
         worker.next = worker.running + options_.processes;
-        if (!options_.stop_at_first) {
+        if (!enough()) {
             spawn(worker);
         }
     }
@@ -214,9 +220,16 @@ private:
     const CampaignOptions& options_;
     std::vector<Worker> workers_;
     CampaignResult result_;
+    std::size_t looked_at_ = 0;
+    bool enough_ = false;
 };
 
 }  // namespace
+
+bool CampaignOptions::counts(const Finding& finding) const {
+    return oracles.empty() ||
+           (' ' + std::string(oracles) + ' ').contains(' ' + finding.oracle + ' ');
+}
 
 CampaignResult run_campaign(const CampaignOptions& options) {
     return Runner(options).run();

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cw::sim {
@@ -30,8 +31,14 @@ struct CampaignOptions {
     std::uint64_t from = 1, to = 1;  // Inclusive.
     Mutant mutant = Mutant::none;
     unsigned processes = 2;
-    bool twice = false;          // Each seed again; another trace is a finding.
-    bool stop_at_first = false;  // As soon as anything was found.
+    bool twice = false;             // Each seed again; another trace is a finding.
+    bool stop_at_first = false;     // As soon as anything was found, by one of `oracles` if any.
+    std::string_view oracles = {};  // With a blank between them.
+    bool hashes = false;            // Keep them.
+    // Of an earlier run: another one is a finding.
+    const std::map<std::uint64_t, std::uint64_t>* expected = nullptr;
+    // Whether it is by one of `oracles`.
+    [[nodiscard]] bool counts(const Finding& finding) const;
     std::function<void(std::uint64_t done)> progress = {};
 };
 

@@ -4,6 +4,7 @@
 #include "pipeline/extent_table.h"
 #include "tests/sim/mutant_disk.h"
 #include "tests/sim/mutant_spool.h"
+#include "tests/sim/oracles/oracles.h"
 #include "tests/sim/process.h"
 #include "tests/sim/world.h"
 
@@ -67,6 +68,36 @@ private:
     bool counted_ = false;
 };
 
+// Tells the oracle what a server lets go of. Beneath what is planted.
+class WatchedSpool final : public SpoolDecorator {
+public:
+    WatchedSpool(std::unique_ptr<cache::Spool> inner, SpoolOracle& oracle, std::size_t server)
+        : SpoolDecorator(std::move(inner)), oracle_(oracle), server_(server) {}
+    std::optional<cache::StoredRecord> next_recovered() override {
+        return noted(inner_->next_recovered());
+    }
+    std::optional<cache::StoredRecord> take_durable() override {
+        return noted(inner_->take_durable());
+    }
+    void release(cache::Lsn lsn) override {
+        if (const auto write = held_.let_go(lsn)) {
+            oracle_.on_let_go(server_, *write, held_);
+        }
+        inner_->release(lsn);
+    }
+
+private:
+    std::optional<cache::StoredRecord> noted(std::optional<cache::StoredRecord> stored) {
+        if (stored) {
+            held_.hold(stored->lsn, stored->record.header);
+        }
+        return stored;
+    }
+    SpoolOracle& oracle_;
+    std::size_t server_;
+    HeldWrites held_;
+};
+
 class NoRandom final : public Random {
 public:
     void fill(std::span<std::byte> out) override { std::ranges::fill(out, std::byte{0}); }
@@ -120,7 +151,9 @@ std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
     }
 }
 
-std::unique_ptr<cache::Spool> wrap_spool(World& world, std::unique_ptr<cache::Spool> spool) {
+std::unique_ptr<cache::Spool> wrap_spool(World& world, std::size_t server,
+                                         std::unique_ptr<cache::Spool> spool) {
+    spool = std::make_unique<WatchedSpool>(std::move(spool), world.oracles->spool, server);
     switch (world.mutant) {
         case Mutant::trimmed_before_commit:
         case Mutant::torn_tail_in_the_middle:

@@ -24,7 +24,9 @@ Random& kek_random(Mutant mutant, Random& own);
 void spoil_open(const World& world, upload::OpenCommand& open);
 std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
                                        const bool& starting);
-std::unique_ptr<cache::Spool> wrap_spool(World& world, std::unique_ptr<cache::Spool> spool);
+// Shown to the oracle, too.
+std::unique_ptr<cache::Spool> wrap_spool(World& world, std::size_t server,
+                                         std::unique_ptr<cache::Spool> spool);
 
 // Null: the plain reader does.
 std::unique_ptr<upload::RecordReader> wrap_reader(World& world, upload::RecordReader& reader);

@@ -56,7 +56,8 @@ struct MutantRow {
     Mutant mutant;
     std::string_view name;
     std::string_view what;          // For people.
-    std::uint64_t seeds_max;        // It must be caught within so many seeds.
+    std::uint64_t seeds_max;        // It must be caught within so many seeds,
+    std::string_view oracles;       // by one of these, with a blank between them.
     std::string_view equivalent{};  // Why it cannot be seen, if it cannot.
 };
 

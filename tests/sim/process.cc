@@ -47,7 +47,7 @@ public:
         if (!link_.opened(opened)) {
             return false;
         }
-        process_.world_.oracles->durability.on_answered(process_.index_, copy);
+        process_.world_.oracles->on_answered(process_.index_, copy);
         return true;
     }
     bool committed(std::uint32_t reactor, pipeline::Committed& committed) override {
@@ -61,6 +61,7 @@ public:
     }
     bool damaged(upload::DamagedRecords& damaged) override {
         process_.world_.event("damaged", raw(damaged.first), raw(damaged.last));
+        process_.world_.oracles->spool.on_damaged(process_.index_, damaged.key);
         return link_.damaged(damaged);
     }
     bool fenced(upload::FencedMachine& fenced) override { return link_.fenced(fenced); }
@@ -193,7 +194,7 @@ Result<void> Process::open_cache() {
         return fail(Errc::io_error, "struck while it recovers");
     }
     CW_TRY_ASSIGN(spool_reader_, cache::SpoolReader::open(*spool_, *reader_disk_));
-    spool_ = wrap_spool(world_, std::move(spool_));
+    spool_ = wrap_spool(world_, index_, std::move(spool_));
     for (const cache::StreamState& state : spool_->streams()) {
         if (recovered_.empty() || recovered_.back() != state.key.machine) {
             recovered_.push_back(state.key.machine);

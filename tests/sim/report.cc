@@ -106,10 +106,10 @@ void print_json(const CampaignResult& result, const CampaignOptions& options) {
 
 void list_mutants() {
     for (const MutantRow& row : mutant_rows()) {
-        std::printf(
-            "%-26s %5llu seeds  %s%s%s\n", std::string(row.name).c_str(),
-            static_cast<Number>(row.seeds_max), std::string(row.what).c_str(),
-            row.equivalent.empty() ? "" : "; equivalent: ", std::string(row.equivalent).c_str());
+        std::printf("%-26s %5llu seeds by %s: %s%s%s\n", std::string(row.name).c_str(),
+                    static_cast<Number>(row.seeds_max), std::string(row.oracles).c_str(),
+                    std::string(row.what).c_str(), row.equivalent.empty() ? "" : "; equivalent: ",
+                    std::string(row.equivalent).c_str());
     }
 }
 
@@ -137,15 +137,23 @@ bool run_mutants(unsigned processes, Mutant only) {
                                                     .to = row.seeds_max,
                                                     .mutant = row.mutant,
                                                     .processes = processes,
-                                                    .stop_at_first = true});
-        const bool noticed = !result.findings.empty();
-        const bool caught_it = noticed && is_clean(result.findings[0].seed);
+                                                    .stop_at_first = true,
+                                                    .oracles = row.oracles});
+        const auto finding = std::ranges::find_if(result.findings, [&row](const Finding& one) {
+            return CampaignOptions{.oracles = row.oracles}.counts(one);
+        });
+        const bool noticed = finding != result.findings.end();
+        const bool caught_it = noticed && is_clean(finding->seed);
         caught += caught_it ? 1 : 0;
         std::string verdict = "survives";
         if (noticed) {
             verdict =
                 (caught_it ? "caught by seed " : "not told from what fails without it: seed ") +
-                std::to_string(result.findings[0].seed) + " (" + result.findings[0].oracle + ")";
+                std::to_string(finding->seed) + " (" + finding->oracle + ")";
+        } else if (!result.findings.empty()) {
+            verdict = "is seen by none of its oracles (" + std::string(row.oracles) + "), but by " +
+                      result.findings[0].oracle + " in seed " +
+                      std::to_string(result.findings[0].seed);
         }
         std::printf("%s mutant %-26s %s\n", caught_it ? "ok  " : "FAIL",
                     std::string(row.name).c_str(), verdict.c_str());

@@ -3,8 +3,12 @@
 #include "recovery/group_table.h"
 #include "tests/sim/machine.h"
 #include "tests/sim/operator.h"
+#include "tests/sim/peek_store.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
+
+#include <algorithm>
+#include <cstring>
 
 namespace cw::sim {
 namespace {
@@ -38,6 +42,8 @@ Oracles::Oracles(World& shared)
       credit(complain_to(shared)),
       memory(complain_to(shared)),
       gc(complain_to(shared)),
+      spool(complain_to(shared),
+            [this](const pipeline::StreamKey& key) { return committed_in_vault(key); }),
       leaks(complain_to(shared)),
       seals(complain_to(shared)),
       tampering(complain_to(shared)),
@@ -59,12 +65,32 @@ void Oracles::on_remove(const blob::BlobName& name) {
 
 void Oracles::on_committed(std::size_t server, const pipeline::Committed& committed) {
     durability.on_committed(server, committed);
+    spool.on_committed(committed);
     points.on_committed(committed);
     fencing.on_committed(committed);
 }
 
-void Oracles::on_recovered(std::size_t server, const cache::Spool& spool) {
-    durability.on_recovered(server, spool,
+void Oracles::on_answered(std::size_t server, const pipeline::MachineOpened& opened) {
+    durability.on_answered(server, opened);
+    spool.on_opened(opened);
+}
+
+std::optional<Seq> Oracles::committed_in_vault(const pipeline::StreamKey& key) const {
+    const auto store = make_peek_store(world.vault);
+    const auto catalog = recovery::Catalog::open(*store, *world.kek, key.machine, {});
+    if (!catalog) {
+        return std::nullopt;
+    }
+    const auto& disks = catalog->state().newest.disks;
+    const auto found = std::ranges::find(disks, key.disk, &vault::DiskEntry::disk);
+    const bool same = found != disks.end() && found->generation == key.generation;
+    // A newer history has taken its place.
+    const bool replaced = found != disks.end() && found->generation > key.generation;
+    return replaced ? Seq{UINT64_MAX} : same ? found->committed : Seq{};
+}
+
+void Oracles::on_recovered(std::size_t server, const cache::Spool& recovered) {
+    durability.on_recovered(server, recovered,
                             world.servers[server]->log_ended() ? DeviceState::ended
                             : world.servers[server]->damaged() ? DeviceState::damaged
                                                                : DeviceState::whole);

@@ -7,6 +7,7 @@
 #include "tests/sim/oracles/points.h"
 #include "tests/sim/oracles/resources.h"
 #include "tests/sim/oracles/seals.h"
+#include "tests/sim/oracles/spool.h"
 #include "tests/sim/oracles/tampering.h"
 #include "tests/sim/oracles/writing.h"
 #include "tests/sim/store.h"
@@ -26,6 +27,8 @@ struct Oracles final : StoreWatcher {
     }
     void on_remove(const blob::BlobName& name) override;
     void on_committed(std::size_t server, const pipeline::Committed& committed);
+    // The engine answers who wants the machine.
+    void on_answered(std::size_t server, const pipeline::MachineOpened& opened);
     void on_recovered(std::size_t server, const cache::Spool& spool);
     // Reads the vault as anyone with the keys would; all of it with `again`.
     void verify(bool again, bool may_fail);
@@ -40,6 +43,9 @@ struct Oracles final : StoreWatcher {
     // Into the world's counts, as "promise.…".
     void add_counts() const;
 
+    // What the vault has of a history at this moment.
+    [[nodiscard]] std::optional<Seq> committed_in_vault(const pipeline::StreamKey& key) const;
+
     World& world;
     std::uint64_t segments_stored = 0, manifests_stored = 0;
     DurabilityOracle durability;
@@ -49,6 +55,7 @@ struct Oracles final : StoreWatcher {
     CreditOracle credit;
     MemoryOracle memory;
     GcOracle gc;
+    SpoolOracle spool;
     LeakOracle leaks;
     SealOracle seals;
     TamperOracle tampering;

@@ -23,7 +23,7 @@ constexpr std::size_t schedules_per_process = 250;
 // What a worker writes: one line each, the first letter says what.
 //   B seed              begins            S seed              is done
 //   V seed oracle|what  is violated       E text              an event before it
-//   C count name        adds up
+//   C count name        adds up            H hash              of its trace
 void say(std::FILE* out, char kind, const std::string& text) {
     std::string line = text;
     std::ranges::replace(line, '\n', ' ');
@@ -34,11 +34,20 @@ void run_one(std::FILE* out, std::uint64_t seed, const CampaignOptions& options)
     say(out, 'B', std::to_string(seed));
     std::fflush(out);
     Outcome outcome = run_schedule(seed, options.mutant, false);
-    if (options.twice && !outcome.violation) {
+    if (options.twice) {
         const Outcome again = run_schedule(seed, options.mutant, false);
         if (again.trace_hash != outcome.trace_hash) {
             outcome.violation = Violation{"determinism", "two runs, two traces"};
         }
+    }
+    if (options.expected != nullptr) {
+        const auto before = options.expected->find(seed);
+        if (before != options.expected->end() && before->second != outcome.trace_hash) {
+            outcome.violation = Violation{"determinism", "another trace than in the run before"};
+        }
+    }
+    if (options.hashes) {
+        say(out, 'H', std::to_string(outcome.trace_hash));
     }
     for (const auto& [name, n] : outcome.counts) {
         say(out, 'C', std::to_string(n) + " " + name);
@@ -176,6 +185,8 @@ private:
             std::string name;
             in >> n >> name;
             result_.counts[name] += n;
+        } else if (line[0] == 'H') {
+            in >> result_.hashes[worker.running];
         } else if (line[0] == 'E') {
             worker.events.push_back(line.substr(2));
         } else if (line[0] == 'V') {

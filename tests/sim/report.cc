@@ -222,7 +222,8 @@ bool run_ci(bool sanitized, unsigned processes) {
     const std::uint64_t base = seed_base();
     CampaignOptions options{.from = base + 1,
                             .to = base + (sanitized ? ci_schedules_asan : ci_schedules),
-                            .processes = processes};
+                            .processes = processes,
+                            .hashes = !sanitized};
     const CampaignResult result = run_campaign(options);
     print_summary("schedules", result, options);
     std::uint64_t failed = result.findings.size();
@@ -234,7 +235,9 @@ bool run_ci(bool sanitized, unsigned processes) {
     (everything_happened(result) ? passed : failed) += 1;
     (shares_are_large(result) ? passed : failed) += 1;
     options.to = base + ci_twice;
+    // Each twice in a process of its own history, and as it was in the run above.
     options.twice = true;
+    options.expected = &result.hashes;
     const CampaignResult again = run_campaign(options);
     print_findings(again, options);
     std::printf("%s sim: %llu seeds run twice, %zu with another trace\n",

@@ -52,8 +52,9 @@ Oracles::Oracles(World& shared)
 void Oracles::on_put(const blob::PutRequest& request) {
     const ByteVector object = gathered(request);
     const Sha256 content = sha256(object);
-    world.event("put " + to_string(request.name), object.size(),
-                static_cast<std::uint64_t>(content[0]));
+    std::uint64_t begin = 0;
+    std::memcpy(&begin, content.data(), sizeof begin);
+    world.event("put " + to_string(request.name), object.size(), begin);
     nonces.on_put(request, object, content);
     fencing.on_put(request, content);
 }

@@ -89,9 +89,13 @@ Result<upload::PruneCommand> Operator::decide(blob::BlobStore& store, const Mach
     upload::PruneCommand command;
     command.machine = machine.id();
     command.decided_at = catalog.state().newest.number;
-    for (const recovery::Pruned& one :
-         recovery::plan_pruning(short_retention(), points, world_.clock.wall())) {
+    for (const recovery::Pruned& one : recovery::plan_pruning(
+             world_.settings.long_retention ? recovery::default_retention() : short_retention(),
+             points, world_.clock.wall())) {
         command.points.push_back(one.point);
+    }
+    if (world_.settings.long_retention) {
+        world_.trace.count("prune.points_by_default", command.points.size());
     }
     recovery::Fetcher fetcher(store, 4);
     const std::set<PointId> gone(command.points.begin(), command.points.end());

@@ -144,6 +144,18 @@ upload::EngineOptions Process::engine_options() const {
     options.backlog_records = s.backlog_records;
     options.stored_ring = std::max<std::size_t>(s.rings, 4);
     options.stage_rings = s.rings;
+    options.runs = s.runs;
+    options.segment_age_ns = s.segment_age_ns;
+    options.same_as_interval_ns = s.same_as_ns;
+    options.provisional_ns = s.provisional_ns;
+    options.ownership_check_ns = s.ownership_check_ns;
+    options.read_back_every = s.read_back_every;
+    options.checkpoints_kept = s.checkpoints_kept;
+    options.lanes.total_connections = s.connections;
+    options.dek_bytes = s.dek_bytes;
+    options.bandwidth.bytes_per_s = s.bandwidth;
+    options.chain_bytes_max = world_.calm() ? 0 : s.chain_bytes;
+    options.codec.mode = s.compression;
     return options;
 }
 

@@ -11,7 +11,9 @@ Server::Server(World& world, std::size_t index)
     : world_(world),
       index_(index),
       storage_(make_storage(world.settings.disk)),
-      state_{.identity = index, .witnesses = {}, .random_seed = world.settings.seed + index} {}
+      state_{.identity = index, .witnesses = {}, .random_seed = world.settings.seed + index} {
+    fill_disk();
+}
 
 Server::Server(World& world, std::size_t index, const Server& original) : Server(world, index) {
     state_ = original.state_;
@@ -22,6 +24,13 @@ Server::Server(World& world, std::size_t index, const Server& original) : Server
 
 std::unique_ptr<fakes::SimStorage> Server::make_storage(const fakes::FaultPlan& plan) {
     return std::make_unique<fakes::SimStorage>(world_.random->next_u64(), plan, &world_.clock);
+}
+
+// A cache has all its room from the day that it is made, so that is when there may be too little.
+void Server::fill_disk() {
+    if (world_.settings.disk_full && !world_.calm()) {
+        storage_->plan().capacity_bytes = world_.random->below(world_.settings.spool_bytes);
+    }
 }
 
 Server::~Server() {
@@ -96,6 +105,7 @@ void Server::lose() {
 void Server::replace() {
     add_counts();
     storage_ = make_storage(storage_->plan());
+    fill_disk();
     // It is somebody else to the vault, and has no witness of it.
     state_ = {.identity = world_.settings.servers + 1 + world_.servers_lost++,
               .witnesses = {},
@@ -111,6 +121,9 @@ void Server::pause(std::int64_t ns) {
 }
 
 void Server::end_faults() {
+    if (world_.settings.chain_bytes > 0) {
+        kill(false);  // It is given the memory for its chains.
+    }
     storage_->plan() = {};
     storage_->plan().durable_delay_ns = ns_per_ms;
     paused_until_ = {};
@@ -200,6 +213,12 @@ void Server::tend() {
             world_.trace.count("seen.start_failed");
             ++failed_starts_;
             start_refused_ = started.error().code;
+            if (started.error().code == Errc::config_invalid) {
+                world_.trace.count("fault.disk_full");
+                if (world_.random->below(4) == 0) {  // Somebody makes room.
+                    storage_->plan().capacity_bytes = UINT64_MAX;
+                }
+            }
             process_->kill();
             storage_->kill();
             restart_at_ = world_.clock.boot() + ns_per_s;

@@ -60,6 +60,8 @@ public:
 private:
     std::unique_ptr<fakes::SimStorage> make_storage(const fakes::FaultPlan& plan);
     void replace();
+    // Its device is new.
+    void fill_disk();
     void take_down(bool power_cut);
     void let_writes_stray();
 

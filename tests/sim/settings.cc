@@ -159,6 +159,45 @@ void draw_digests(Settings& s, Dice& dice) {
     }
 }
 
+// What the upload side meets where a machine is large, old or busy. Drawn last.
+void draw_upload(Settings& s, Dice& dice) {
+    if (dice.one_in(2)) {  // An entry takes 65 to 350 bytes.
+        s.runs.inline_bytes = dice.pick<std::size_t>({256, 1 * kib, 2 * kib, 4 * kib});
+        s.runs.run_bytes = dice.pick<std::size_t>({512, 2 * kib, 8 * kib, 2 * mib});
+        s.runs.runs_max = dice.between(1, 4);
+    }
+    const auto seconds = [&](std::uint64_t low, std::uint64_t high) {
+        return static_cast<std::int64_t>(dice.between(low, high)) * ns_per_s;
+    };
+    s.checkpoints_kept = static_cast<std::uint32_t>(dice.between(1, 4));
+    if (dice.one_in(2)) {
+        s.segment_age_ns = seconds(120, 900);
+    }
+    if (dice.one_in(2)) {
+        s.same_as_ns = seconds(1, 120);
+        s.provisional_ns = seconds(1, 60);
+        s.ownership_check_ns = seconds(5, 300);
+    }
+    if (dice.one_in(3)) {
+        s.read_back_every = static_cast<std::uint32_t>(dice.between(1, 3));
+    }
+    if (dice.one_in(4)) {
+        s.connections = static_cast<std::uint32_t>(dice.between(1, 4));
+        s.dek_bytes = dice.between(16, 256) * kib;
+    }
+    if (dice.one_in(8)) {
+        s.bandwidth = dice.between(64, 1024) * kib;
+    }
+    if (dice.one_in(8)) {
+        s.chain_bytes = dice.between(2, 24) * kib;
+    }
+    s.compression =
+        dice.pick({pipeline::CompressionMode::automatic, pipeline::CompressionMode::automatic,
+                   pipeline::CompressionMode::zstd, pipeline::CompressionMode::off});
+    s.disk_full = dice.one_in(8);
+    s.long_retention = dice.one_in(4);
+}
+
 }  // namespace
 
 Settings draw_settings(std::uint64_t seed) {
@@ -179,6 +218,7 @@ Settings draw_settings(std::uint64_t seed) {
     draw_faults(s, dice);
     draw_devices(s, dice);
     draw_digests(s, dice);
+    draw_upload(s, dice);
     return s;
 }
 
@@ -212,7 +252,15 @@ std::string describe(const Settings& s) {
         << " digests(none=" << s.digestless << " late=" << s.digests_late
         << " whole_blocks=" << s.whole_blocks << " compare=" << s.compare_bytes_min / kib
         << "KiB) kek=" << s.rotate_kek << " worm=" << s.worm << " clocks_apart=" << s.clocks_apart
-        << " tamper=" << s.tamper;
+        << " tamper=" << s.tamper << " runs=" << s.runs.inline_bytes << "/" << s.runs.run_bytes
+        << "x" << s.runs.runs_max << " checkpoints=" << s.checkpoints_kept
+        << " age=" << s.segment_age_ns / ns_per_s << "s same_as=" << s.same_as_ns / ns_per_s
+        << "s provisional=" << s.provisional_ns / ns_per_s
+        << "s look=" << s.ownership_check_ns / ns_per_s << "s read_back=" << s.read_back_every
+        << " connections=" << s.connections << " dek=" << s.dek_bytes / kib
+        << "KiB bandwidth=" << s.bandwidth / kib << "KiB/s chain=" << s.chain_bytes / kib
+        << "KiB compression=" << static_cast<int>(s.compression) << " disk_full=" << s.disk_full
+        << " long_retention=" << s.long_retention;
     return out.str();
 }
 

@@ -4,6 +4,8 @@
 // would mask. Rates are per 10,000 decisions of their kind unless a name says otherwise.
 #pragma once
 
+#include "egress/vault/index_run.h"
+#include "pipeline/codec_policy.h"
 #include "tests/fakes/memory_vault.h"
 #include "tests/fakes/sim_disk.h"
 
@@ -30,6 +32,14 @@ struct Settings {
     std::uint32_t checkpoint_every = 64, upload_threads = 4, jobs = 4;
     std::uint64_t resident_bytes = 0, backlog_records = 0;
     std::int64_t gc_grace_us = 0;
+    // What in production only large, old or busy machines come to: 0 or the default where not.
+    vault::RunLimits runs;
+    std::int64_t segment_age_ns = 12 * 3600 * ns_per_s, same_as_ns = 900 * ns_per_s;
+    std::int64_t provisional_ns = 30 * ns_per_s, ownership_check_ns = 300 * ns_per_s;
+    std::uint32_t read_back_every = 0, checkpoints_kept = 4, connections = 64;
+    std::uint64_t dek_bytes = 1024 * gib, bandwidth = 0;
+    std::uint64_t chain_bytes = 0;  // While there are faults: then somebody gives them more memory.
+    pipeline::CompressionMode compression = pipeline::CompressionMode::automatic;
 
     // Network.
     std::int64_t latency_ns_max = 0;
@@ -74,7 +84,9 @@ struct Settings {
     fakes::BlobFaultRates blob;
     std::int64_t blob_latency_ns = 0, blob_late_ns = 0;
     bool worm = false;
-    bool tamper = false;  // The adversary comes when all has converged.
+    bool tamper = false;          // The adversary comes when all has converged.
+    bool disk_full = false;       // A server's new disk has no room for its cache for a while.
+    bool long_retention = false;  // The product's table, not one of minutes.
 };
 
 [[nodiscard]] inline bool tells_digests(const Settings& settings, std::size_t server) {

@@ -63,6 +63,15 @@ public:
             request.name.container == Container::control && request.name.name.starts_with("gc/")) {
             done = [done = std::move(done)](auto&&) { done(fail(Errc::blob_not_found)); };
         }
+        if (request.name.container == Container::data) {
+            done = [this, name = request.name, by_etag = !request.if_match.empty(),
+                    done = std::move(done)](Result<GetResult> got) {
+                if (got && !life_.dead) {
+                    watcher_.on_got(name, by_etag);
+                }
+                done(std::move(got));
+            };
+        }
         start(std::move(done), Result<GetResult>(std::unexpected(died())),
               [&](auto wrapped) { inner_->get(std::move(request), std::move(wrapped)); });
     }
@@ -93,7 +102,13 @@ public:
             });
             return;
         }
-        start(std::move(done), Result<void>(std::unexpected(died())),
+        Done<Result<void>> ours = [this, name, done = std::move(done)](Result<void> removed) {
+            if (removed && !life_.dead) {
+                watcher_.on_removed(name);
+            }
+            done(removed);
+        };
+        start(std::move(ours), Result<void>(std::unexpected(died())),
               [&](auto wrapped) { inner_->remove(std::move(name), std::move(wrapped)); });
     }
     void create_containers(Done<Result<void>> done) override {

@@ -15,13 +15,16 @@
 
 namespace cw::sim {
 
-// Told of every put before it reaches the store, with the bytes, and of deletions.
+// Told of every put before it reaches the store, with the bytes, of deletions, and of what was
+// read.
 class StoreWatcher {
 public:
     virtual ~StoreWatcher() = default;
     virtual void on_put(const blob::PutRequest& request) = 0;
     virtual void on_stored(const blob::BlobName& name) = 0;  // Known to be there.
     virtual void on_remove(const blob::BlobName& name) = 0;
+    virtual void on_removed(const blob::BlobName& name) = 0;  // Known to be gone.
+    virtual void on_got(const blob::BlobName& name, bool by_etag) = 0;
 };
 
 struct ProcessLife {

@@ -23,6 +23,12 @@ Complain complain_to(World& world) {
     };
 }
 
+// "…/machine/disk/…", where no disk has the nil id.
+bool index_run(const blob::BlobName& name) {
+    static const std::string nil = '/' + to_string(DiskId{}) + '/';
+    return name.container == blob::Container::data && name.name.find(nil) != std::string::npos;
+}
+
 ByteVector gathered(const blob::PutRequest& request) {
     ByteVector out;
     for (const Bytes part : request.body) {
@@ -62,6 +68,23 @@ void Oracles::on_put(const blob::PutRequest& request) {
 void Oracles::on_remove(const blob::BlobName& name) {
     world.event("remove " + to_string(name));
     fencing.on_remove(name);
+}
+
+void Oracles::on_stored(const blob::BlobName& name) {
+    const bool run = index_run(name);
+    runs_stored += run ? 1 : 0;
+    segments_stored += name.container == blob::Container::data && !run ? 1 : 0;
+    manifests_stored += name.container == blob::Container::manifest ? 1 : 0;
+}
+
+void Oracles::on_removed(const blob::BlobName& name) {
+    runs_removed += index_run(name) ? 1 : 0;
+}
+
+// By its etag nobody reads but whoever has just stored it.
+void Oracles::on_got(const blob::BlobName& name, bool by_etag) {
+    read_back += by_etag ? 1 : 0;
+    runs_read += index_run(name) ? 1 : 0;
 }
 
 void Oracles::on_committed(std::size_t server, const pipeline::Committed& committed) {
@@ -234,7 +257,12 @@ void Oracles::add_counts() const {
         {"promise.tampered_point_is_right", tampering.right},
         {"promise.server_stops_at_tampering", tampering.met},
         {"seen.tampering_refused", tampering.refused},
-        {"promise.group_point_is_a_moment", groups.points}};
+        {"promise.group_point_is_a_moment", groups.points},
+        {"promise.let_go_when_committed", spool.let_go},
+        {"seen.index_run_stored", runs_stored},
+        {"seen.index_run_read", runs_read},
+        {"seen.segment_read_back", read_back},
+        {"gc.deleted_index_runs", runs_removed}};
     for (const auto& [name, looks] : all) {
         world.trace.count(name, looks);
     }

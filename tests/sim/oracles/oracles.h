@@ -21,11 +21,10 @@ struct Oracles final : StoreWatcher {
     explicit Oracles(World& world);
 
     void on_put(const blob::PutRequest& request) override;
-    void on_stored(const blob::BlobName& name) override {
-        segments_stored += name.container == blob::Container::data ? 1 : 0;
-        manifests_stored += name.container == blob::Container::manifest ? 1 : 0;
-    }
+    void on_stored(const blob::BlobName& name) override;
     void on_remove(const blob::BlobName& name) override;
+    void on_removed(const blob::BlobName& name) override;
+    void on_got(const blob::BlobName& name, bool by_etag) override;
     void on_committed(std::size_t server, const pipeline::Committed& committed);
     // The engine answers who wants the machine.
     void on_answered(std::size_t server, const pipeline::MachineOpened& opened);
@@ -48,6 +47,7 @@ struct Oracles final : StoreWatcher {
 
     World& world;
     std::uint64_t segments_stored = 0, manifests_stored = 0;
+    std::uint64_t runs_stored = 0, runs_read = 0, runs_removed = 0, read_back = 0;
     DurabilityOracle durability;
     PointOracle points;
     NonceOracle nonces;

@@ -6,6 +6,7 @@
 #include "tests/sim/oracles/watch.h"
 
 #include <map>
+#include <set>
 #include <string>
 
 namespace cw::sim {
@@ -30,7 +31,12 @@ public:
     explicit FencingOracle(Complain complain) : complain_(std::move(complain)) {}
     void on_put(const blob::PutRequest& request, const Sha256& content);
     void on_committed(const pipeline::Committed& committed);
-    void on_remove(const blob::BlobName& name) { content_.erase(name); }
+    // A number that was collected may be created again, by who slept meanwhile: the collector's
+    // note tells him that nobody reads it.
+    void on_remove(const blob::BlobName& name) {
+        content_.erase(name);
+        removed_.insert(name);
+    }
     // By number; an agent may still be about to hear of the last.
     [[nodiscard]] std::map<std::uint64_t, Sha256> committed_of(const MachineId& machine) const;
     // An adversary has taken the newest manifests, and what knew of them: a server that has not
@@ -44,6 +50,7 @@ private:
     Complain complain_;
     std::map<blob::BlobName, Sha256> content_;  // Data: of all puts; a name is tried by one only.
     std::map<std::pair<MachineId, std::uint64_t>, Sha256> told_;
+    std::set<blob::BlobName> removed_;
 };
 
 }  // namespace cw::sim

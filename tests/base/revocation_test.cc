@@ -53,8 +53,11 @@ TEST_F(RevocationTest, APipeIsNoListAndTheOneInForceStays) {
     const std::string text = serial("client") + "\n";
     ASSERT_EQ(::write(writer.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
     const std::string opened = "/proc/self/fd/" + std::to_string(writer.get());
-    EXPECT_EQ(revoked->reload(*disk, pipe).error().code, Errc::config_invalid);
-    EXPECT_EQ(revoked->reload(*disk, opened).error().code, Errc::config_invalid);
+    for (const std::string& path : {pipe, opened}) {
+        const auto loaded = revoked->reload(*disk, path);
+        ASSERT_FALSE(loaded) << path;
+        EXPECT_EQ(loaded.error().code, Errc::config_invalid) << path;
+    }
 
     ASSERT_TRUE(revoked->reload(*disk, regular));
     EXPECT_FALSE(revoked->reload(*disk, pipe));

@@ -18,7 +18,7 @@ constexpr std::uint32_t time_uncertainty_us = 1'000'000;
 ChainWriter::ChainWriter(const Context& context, ChainClaim claim)
     : context_(context),
       keys_(std::move(claim.keys)),
-      ledger_(std::move(claim.state), context.options, context.clock.boot()),
+      ledger_(std::move(claim.state), claim.checkpoints, context.options, context.clock.boot()),
       head_(context.vault, context.signer, context.conditions, ledger_.state().newest.number),
       looked_(context.clock.boot()) {}
 

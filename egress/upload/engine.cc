@@ -113,16 +113,17 @@ EngineImpl::EngineImpl(const EngineContext& context, const EngineDoorbells& door
                                                              .open_tasks = opening_.forth,
                                                              .open_outcomes = opening_.back,
                                                              .board = board_});
-    opener_ =
-        std::make_unique<OpenStage>(OpenStage::Context{.clock = context.clock,
-                                                       .random = context.random,
-                                                       .store = watched(opener_store_),
-                                                       .kek = context.kek,
-                                                       .vault = context.vault,
-                                                       .signer = context.signer,
-                                                       .tasks = opening_.forth,
-                                                       .outcomes = opening_.back,
-                                                       .memory_max = options_.chain_bytes_max});
+    opener_ = std::make_unique<OpenStage>(
+        OpenStage::Context{.clock = context.clock,
+                           .random = context.random,
+                           .store = watched(opener_store_),
+                           .kek = context.kek,
+                           .vault = context.vault,
+                           .signer = context.signer,
+                           .tasks = opening_.forth,
+                           .outcomes = opening_.back,
+                           .memory_max = options_.chain_bytes_max,
+                           .checkpoints_kept = options_.checkpoints_kept});
     for (std::size_t i = 0; i < uploading_.size(); ++i) {
         const PulseStore*& store = uploader_stores_.emplace_back();
         uploaders_.push_back(std::make_unique<UploadStage>(

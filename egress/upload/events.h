@@ -134,6 +134,7 @@ struct PublishEvent {
 struct ChainClaim {
     std::shared_ptr<vault::MachineKeys> keys;  // The publisher's after opening.
     vault::ChainState state;                   // Newest is our takeover manifest.
+    std::vector<std::uint64_t> checkpoints;    // vault::past_checkpoints()
 };
 // What an agent and what this server remember; number 0: nothing.
 using Witnesses = std::array<vault::ChainWitness, 2>;

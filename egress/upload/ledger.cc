@@ -40,14 +40,16 @@ std::optional<PointId> newest_state_point(const vault::ChainState& state) {
 
 }  // namespace
 
-Ledger::Ledger(vault::ChainState state, const EngineOptions& options, Nanos now)
+Ledger::Ledger(vault::ChainState state, const std::vector<std::uint64_t>& checkpoints,
+               const EngineOptions& options, Nanos now)
     : state_(std::move(state)),
       options_(options),
       machine_name_(state_.newest.machine_name),
-      checkpoints_{state_.newest.checkpoint},
+      checkpoints_(checkpoints.begin(), checkpoints.end()),
       extended_(now),
       next_age_check_(now + age_check_ns),
       last_point_(newest_state_point(state_)) {
+    checkpoints_.push_back(state_.newest.checkpoint);
     for (const auto& [id, point] : state_.points) {
         newest_point_time_ = std::max(newest_point_time_.value_or(point.source_time),
                                       std::max(point.source_time, point.valid_until));

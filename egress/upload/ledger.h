@@ -40,7 +40,9 @@ struct Draft {
 
 class Ledger {
 public:
-    Ledger(vault::ChainState state, const EngineOptions& options, Nanos now);
+    // `checkpoints`: those before the chain's newest, as far as they are known, ascending.
+    Ledger(vault::ChainState state, const std::vector<std::uint64_t>& checkpoints,
+           const EngineOptions& options, Nanos now);
 
     // What the agent says of its disks: sizes and names for what is new. Disks of the chain that it
     // no longer lists stop being required in points.

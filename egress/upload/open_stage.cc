@@ -8,6 +8,7 @@
 #include "egress/upload/ledger.h"
 #include "egress/vault/control.h"
 #include "egress/vault/names.h"
+#include "egress/vault/past_checkpoints.h"
 
 #include <algorithm>
 
@@ -217,7 +218,11 @@ Result<ChainClaim> OpenStage::claim(const OpenTask& task, std::shared_ptr<vault:
     }
     log_info("upload.chain.claimed",
              {{"machine", task.machine}, {"number", manifest.number}, {"epoch", manifest.epoch}});
-    return ChainClaim{.keys = std::move(keys), .state = std::move(*state)};
+    auto checkpoints =
+        vault::past_checkpoints(*context_.store, context_.vault, *keys, *state,
+                                std::max<std::size_t>(context_.checkpoints_kept, 1) - 1);
+    return ChainClaim{
+        .keys = std::move(keys), .state = std::move(*state), .checkpoints = std::move(checkpoints)};
 }
 
 Result<void> OpenStage::create(const blob::BlobName& name, const vault::SealedManifest& sealed,

@@ -24,7 +24,8 @@ public:
         const vault::ServerSigner& signer;
         Channel<OpenTask>& tasks;
         Channel<OpenOutcome>& outcomes;
-        std::uint64_t memory_max = 0;  // EngineOptions::chain_bytes_max
+        std::uint64_t memory_max = 0;        // EngineOptions::chain_bytes_max
+        std::uint32_t checkpoints_kept = 1;  // As there.
     };
     explicit OpenStage(Context context) : context_(std::move(context)) {}
 

@@ -367,6 +367,38 @@ TEST_F(Publish, AtTheMemoryLimitOfChainsPublishingWaitsForPruning) {
     EXPECT_EQ(small.listener.points.at(held).state, PointState::committed);
 }
 
+// Else a server that is restarted now and then would keep all its manifests for ever.
+TEST(Boundary, MovesOnThoughTheServerIsRestartedMoreOftenThanItsCheckpointsAreLeft) {
+    World world{7};
+    EngineOptions options = publish_options();
+    options.checkpoint_every = 4;
+    options.checkpoints_kept = 4;
+    Server server{world, options};
+    Source source{world, {1 * mib}};
+    server.start();
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    source.sync_all(server);
+    ASSERT_TRUE(server.settle());
+    std::uint64_t before = 0;
+    for (int restart = 0; restart < 12; ++restart) {
+        for (int point = 0; point < 4; ++point) {  // About one checkpoint's worth.
+            source.write(server, source.disks[0]);
+            source.point(server);
+            ASSERT_TRUE(server.settle());
+        }
+        server.crash();
+        server.start();
+        ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+        const vault::ChainState state = read_state(world, source.machine);
+        EXPECT_GE(state.newest.boundary, before);
+        before = state.newest.boundary;
+    }
+    const vault::Manifest newest = read_state(world, source.machine).newest;
+    // As many checkpoints as are kept, each with its manifests and a takeover, and the open one.
+    EXPECT_GT(newest.number, 50U);
+    EXPECT_GE(newest.boundary + 5UL * (4 + 2), newest.number);
+}
+
 // A checkpoint's entries move into runs when they are many; a lost answer or a crash in between
 // leaves orphans and nothing else.
 TEST_F(Publish, CheckpointsStandOnRunsWhateverHappensToTheirRequests) {

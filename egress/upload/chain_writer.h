@@ -119,13 +119,13 @@ private:
     std::shared_ptr<vault::MachineKeys> keys_;  // Shared with the opener until it let go.
     Ledger ledger_;
     Phase phase_ = Phase::idle;
-    bool busy_ = false;     // A request is under way.
-    bool stopped_ = false;  // Fenced or closed.
-    std::optional<std::string> given_back_;
-    std::optional<Draft> draft_;           // On its way into the store.
-    std::optional<Draft> corrected_;       // Stored, but not to be told before a correction.
-    std::size_t runs_stored_ = 0;          // Of the draft's runs,
-    std::optional<vault::SealedRun> run_;  // and the next.
+    bool busy_ = false;                      // A request is under way.
+    bool stopped_ = false;                   // Fenced or closed.
+    std::optional<std::string> given_back_;  // Why, while a request is under way.
+    std::optional<Draft> draft_;             // On its way into the store.
+    std::optional<Draft> corrected_;         // Stored, but not to be told before a correction.
+    std::size_t runs_stored_ = 0;            // Of the draft's runs,
+    std::optional<vault::SealedRun> run_;    // and the next.
     vault::SealedManifest sealed_;
     Nanos not_before_{};
     std::uint32_t failures_ = 0;

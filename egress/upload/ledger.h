@@ -138,6 +138,7 @@ private:
     void publish_point(Walk& walk, const Step& step, const GroupId& group) const;
     void apply_prunes(Walk& walk);
     [[nodiscard]] bool prune_allowed(const PruneCommand& command) const;
+    void retire_departed(Walk& walk) const;
     void drop_dead_generations(Walk& walk) const;
     [[nodiscard]] static vault::DiskEntry* find_disk(Walk& walk, const DiskId& disk);
     static pipeline::Committed::Disk& told_disk(Walk& walk, const vault::DiskEntry& disk);

@@ -238,6 +238,7 @@ void Ledger::apply_prunes(Walk& walk) {
     std::erase_if(walk.next.points, [&walk](const vault::PointEntry& point) {
         return std::ranges::find(walk.next.pruned, point.id) != walk.next.pruned.end();
     });
+    retire_departed(walk);
     drop_dead_generations(walk);
     walk.changed = walk.urgent = true;
 }
@@ -267,6 +268,38 @@ bool Ledger::prune_allowed(const PruneCommand& command) const {
             return !state_.segments.contains(ref.name) && added.insert(ref.name).second;
         });
     return points_known && segments_known && additions_fresh;
+}
+
+// A disk that a point has left out is compared when it comes back, never gone on with. Once no
+// retained point names it there is nobody left for what it holds: an empty history takes its place,
+// so that what is in the vault dies and the disk, should it come back, is copied whole.
+void Ledger::retire_departed(Walk& walk) const {
+    std::set<DiskId> named;
+    const auto name_disks = [&named](const vault::PointEntry& point) {
+        for (const vault::PointEntry::Cut& cut : point.cuts) {
+            named.insert(cut.disk);
+        }
+    };
+    std::ranges::for_each(walk.next.points, name_disks);
+    const std::set<PointId> pruned(walk.next.pruned.begin(), walk.next.pruned.end());
+    for (const auto& [id, point] : state_.points) {
+        if (!pruned.contains(id)) {
+            name_disks(point);
+        }
+    }
+    for (vault::DiskEntry& disk : walk.next.disks) {
+        const bool left_out =
+            !disk.protected_ && raw(disk.open_fence) == 0 && raw(disk.committed) > 0;
+        if (!left_out || named.contains(disk.disk) || declared_.contains(disk.disk) ||
+            lost_disks_.contains(disk.disk)) {
+            continue;
+        }
+        log_info("upload.disk.retired", {{"machine", state_.newest.machine}, {"disk", disk.disk}});
+        disk.generation = Generation{raw(disk.generation) + 1};
+        disk.parent_generation = Generation{};
+        disk.parent_seq = Seq{};
+        disk.committed = Seq{};
+    }
 }
 
 // What lies above everything that a retained point or the newest state can reach through the

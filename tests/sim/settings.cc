@@ -213,7 +213,7 @@ Settings draw_settings(std::uint64_t seed) {
     // Rather many short histories than few long ones: most of what can meet does so within a few
     // actions, and a finding is read by a person.
     s.actions =
-        static_cast<std::uint32_t>(dice.one_in(10) ? dice.between(50, 100) : dice.between(10, 30));
+        static_cast<std::uint32_t>(dice.one_in(12) ? dice.between(50, 100) : dice.between(10, 27));
     draw_limits(s, dice);
     draw_faults(s, dice);
     draw_devices(s, dice);

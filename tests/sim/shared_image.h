@@ -29,7 +29,7 @@ public:
     friend bool operator==(const SharedBytes& a, const SharedBytes& b);
 
 private:
-    static constexpr std::uint64_t piece_bytes = 16 * kib;
+    static constexpr std::uint64_t piece_bytes = 4 * kib;
     using Piece = std::array<std::byte, piece_bytes>;  // nullptr: zeros.
     template <typename Action>
     static void for_pieces(std::uint64_t offset, std::uint64_t length, Action action);

@@ -27,7 +27,7 @@ Result<Secret<TokenSecret>> parse_token_secret(std::string_view hex) {
         return std::unexpected(malformed());
     }
     TokenSecret secret;
-    std::ranges::copy(*bytes, secret.begin());
+    std::copy(bytes->begin(), bytes->end(), secret.begin());
     wipe(*bytes);
     return Secret(secret);
 }
@@ -47,7 +47,7 @@ Result<EnrolmentToken> parse_token(std::string_view text) {
     }
     EnrolmentToken token;
     CW_TRY_ASSIGN(token.secret, parse_token_secret(text.substr(0, secret_digits)));
-    std::ranges::copy(*digest, token.authority.begin());
+    std::copy(digest->begin(), digest->end(), token.authority.begin());
     return token;
 }
 

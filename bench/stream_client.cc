@@ -9,6 +9,7 @@
 #include "pipeline/extent_table.h"
 #include "pipeline/point.h"
 
+#include <algorithm>
 #include <deque>
 
 #include <poll.h>
@@ -135,7 +136,7 @@ private:
         const ByteVector payload = encode_point(point);
         Record record;
         record.table = TableBuffer(align_up(payload.size(), block_bytes));
-        std::ranges::copy(payload, record.table.bytes().begin());
+        std::copy(payload.begin(), payload.end(), record.table.bytes().begin());
         record.header.type = RecordType::point;
         record.header.table_bytes = static_cast<std::uint32_t>(record.table.bytes().size());
         record.header.table_crc = crc32c(record.table.bytes());

@@ -13,7 +13,7 @@ Result<void> Checkpointer::start(Checkpoint checkpoint) {
         return fail(Errc::out_of_budget, "the cache knows more disks than a checkpoint holds");
     }
     buffer_ = AlignedBuffer(bytes.size());
-    std::ranges::copy(bytes, buffer_.data());
+    std::copy(bytes.begin(), bytes.end(), buffer_.data());
     part_ = {buffer_.data(), buffer_.size()};
     request_ = {.op = DiskOp::write, .durable = true, .file = &file_};
     // The slot of the older one: the newer stays whole until this one is.

@@ -202,7 +202,8 @@ Result<Recovered> recover(Disk& disk, File& file, const Superblock& superblock) 
     }
     collect_records(log, checkpoint ? checkpoint->released_below : Lsn{}, input);
     input.windows = windows_of(missing, log);
-    std::ranges::copy(windows_of(tail.lost, log), std::back_inserter(input.windows));
+    const auto lost = windows_of(tail.lost, log);
+    input.windows.insert(input.windows.end(), lost.begin(), lost.end());
     if (out.rebuilt) {
         input.windows.push_back({Lsn{}, lsn_max});
     }

@@ -68,7 +68,7 @@ Result<void> write_first_checkpoints(Disk& disk, File& file, const Superblock& s
             return fail(Errc::usage, "regions are too small for so many of them");
         }
         AlignedBuffer buffer(bytes.size());
-        std::ranges::copy(bytes, buffer.data());
+        std::copy(bytes.begin(), bytes.end(), buffer.data());
         CW_TRY(write_at(disk, file, super.slot_offset(copy), buffer.bytes(), true));
     }
     return {};

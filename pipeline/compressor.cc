@@ -146,7 +146,7 @@ Result<void> Compressor::decompress(Codec codec, Bytes stored, MutableBytes raw)
     switch (codec) {
         case Codec::none:
             if (stored.size() == raw.size()) {
-                std::ranges::copy(stored, raw.begin());
+                std::copy(stored.begin(), stored.end(), raw.begin());
                 bytes = raw.size();
             }
             break;

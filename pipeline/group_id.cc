@@ -40,7 +40,8 @@ GroupId make_group_id(std::span<const MachineId> members, Random& random) {
     group.bytes[version_at] = (group.bytes[version_at] & ~version_mask) | version_8;
     group.bytes[count_at] = static_cast<std::byte>(members.size());
     group.bytes[variant_at] = (group.bytes[variant_at] & ~variant_mask) | variant;
-    std::ranges::copy(digest_of(members), group.bytes.begin() + digest_at);
+    const auto digest = digest_of(members);
+    std::copy(digest.begin(), digest.end(), group.bytes.begin() + digest_at);
     return group;
 }
 

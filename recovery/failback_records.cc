@@ -84,7 +84,8 @@ Record FailbackRecords::base(const FailbackBlocks& blocks) {
                 CW_ASSERT(slab);  // The last record has returned its own.
             }
             // A whole number of blocks fits into a slab: none lies across two.
-            std::ranges::copy(content, slab.bytes().begin() + position % pipeline::slab_bytes);
+            std::copy(content.begin(), content.end(),
+                      slab.bytes().begin() + position % pipeline::slab_bytes);
             position += static_cast<std::uint32_t>(align_up(content.size(), block_bytes));
         }
         table.extents.push_back(extent);
@@ -107,7 +108,7 @@ Record FailbackRecords::point() const {
     Record record = control(RecordType::point, Seq{});
     record.header.seq_count = 0;
     pipeline::TableBuffer bytes(align_up(payload.size(), block_bytes));
-    std::ranges::copy(payload, bytes.bytes().begin());
+    std::copy(payload.begin(), payload.end(), bytes.bytes().begin());
     set_table(record, std::move(bytes));
     return record;
 }

@@ -174,7 +174,8 @@ Result<void> ImageReader::open_group(const std::vector<Part>& parts, Bytes bytes
         const MutableBytes whole(scratch_.get(), chunk.raw_length);
         CW_TRY(vault::open_chunk(crypto, chunk.fields(), sealed, whole));
         for (const Part::Place& place : part.places) {
-            std::ranges::copy(whole.subspan(place.at, place.to.size()), place.to.begin());
+            std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(place.at), place.to.size(),
+                        place.to.begin());
         }
     }
     return {};

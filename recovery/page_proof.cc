@@ -4,6 +4,7 @@
 #include "base/checksum.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace cw::recovery {
 namespace {
@@ -147,7 +148,8 @@ Result<void> PageProof::check_all(Image& image,
         }
         CW_TRY(place_.requests.insist<void>([&] { return image.read(at, part); }));
         CW_TRY_ASSIGN(const ByteVector bytes, read(at, length));
-        if (!std::ranges::equal(bytes, part)) {
+        if (bytes.size() != part.size() ||
+            std::memcmp(bytes.data(), part.data(), part.size()) != 0) {
             const auto first = std::ranges::mismatch(bytes, part).in1 - bytes.begin();
             return differs(at + static_cast<std::uint64_t>(first), "differs from the point");
         }

@@ -7,6 +7,7 @@
 #include "base/ids.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace cw::agent {
 namespace {
@@ -42,7 +43,7 @@ Result<std::uint64_t> write_hrl_diff(const HrlDiffRequest& request, Disk& disk, 
         const std::size_t length = std::min<std::uint64_t>(diff_block_bytes, to->size() - at);
         CW_TRY(from->read(at, MutableBytes(old).first(length)));
         CW_TRY(to->read(at, MutableBytes(fresh).first(length)));
-        if (!std::equal(fresh.begin(), fresh.begin() + static_cast<long>(length), old.begin())) {
+        if (std::memcmp(fresh.data(), old.data(), length) != 0) {
             CW_TRY(at_output(log.write(at, Bytes(fresh).first(length), clock.wall())));
         }
     }

@@ -2,6 +2,7 @@
 
 #include "agent/full_disk.h"
 #include "agent/hrl/hrl_reader.h"
+#include "base/checksum.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -15,10 +16,6 @@ namespace {
 constexpr std::string_view suffix = ".hrl", behind_mark = " behind";
 constexpr std::size_t id_chars = 36, state_bytes_max = 4096, id_shown = 8, place_digits = 8;
 constexpr std::uint64_t places = 100'000'000;  // As many as the digits tell apart.
-
-bool is_zero(Bytes data) {
-    return std::ranges::all_of(data, [](std::byte each) { return each == std::byte{0}; });
-}
 
 BlockSet without(const BlockSet& all, const BlockSet& some) {
     BlockSet out = all;
@@ -199,7 +196,7 @@ Result<void> HrlOutput::check_room(std::uint64_t wanted) const {
 }
 
 void HrlOutput::write(std::uint64_t offset, Bytes data) {
-    if (!log_ || (header_.previous == HrlId{} && is_zero(data))) {
+    if (!log_ || (header_.previous == HrlId{} && all_zero(data))) {
         return;
     }
     if (const auto written = log_->write(offset, data, time_); !written) {

@@ -148,7 +148,8 @@ private:
             const std::size_t step = std::min(out.size(), buffer.size() - skip);
             const std::size_t wanted = align_up(skip + step, block_bytes);
             CW_TRY(read_all(from, buffer.bytes().first(std::min(wanted, size_ - from))));
-            std::ranges::copy(buffer.bytes().subspan(skip, step), out.begin());
+            std::copy_n(buffer.bytes().begin() + static_cast<std::ptrdiff_t>(skip), step,
+                        out.begin());
             out = out.subspan(step);
             offset += step;
         }

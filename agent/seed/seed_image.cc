@@ -29,7 +29,7 @@ Result<void> SeedImage::read_checked(std::uint64_t offset, MutableBytes out) {
         CW_TRY(load(part));
         const std::uint64_t from = offset - part * seed_part_bytes;
         const std::size_t step = std::min<std::size_t>(out.size(), part_.size() - from);
-        std::ranges::copy(Bytes(part_).subspan(from, step), out.begin());
+        std::copy_n(part_.begin() + static_cast<std::ptrdiff_t>(from), step, out.begin());
         out = out.subspan(step);
         offset += step;
     }

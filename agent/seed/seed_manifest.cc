@@ -133,7 +133,7 @@ Result<SeedManifest> decode_seed_manifest(Bytes bytes) {
 Sha256 seed_fingerprint(Bytes encoded) {
     CW_ASSERT(encoded.size() >= sizeof(Sha256));
     Sha256 whole;
-    std::ranges::copy(encoded.last(whole.size()), whole.begin());
+    std::copy_n(encoded.last(whole.size()).begin(), whole.size(), whole.begin());
     return whole;
 }
 

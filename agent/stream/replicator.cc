@@ -17,7 +17,7 @@ constexpr std::uint64_t ping_token = 0x70696e67;
 void put_point(pipeline::Record& record, const pipeline::Point& point) {
     const ByteVector payload = pipeline::encode_point(point);
     record.table = pipeline::TableBuffer(align_up(payload.size(), block_bytes));
-    std::ranges::copy(payload, record.table.bytes().begin());
+    std::copy(payload.begin(), payload.end(), record.table.bytes().begin());
     record.header.table_bytes = static_cast<std::uint32_t>(record.table.bytes().size());
     record.header.table_crc = crc32c(record.table.bytes());
 }
@@ -317,7 +317,7 @@ void Replicator::decide_point(const PointId& id, const GroupId& group, bool comm
     const ByteVector payload = pipeline::encode_point_result({id, group, committed});
     OutboxEntry entry;
     entry.record.table = pipeline::TableBuffer(align_up(payload.size(), block_bytes));
-    std::ranges::copy(payload, entry.record.table.bytes().begin());
+    std::copy(payload.begin(), payload.end(), entry.record.table.bytes().begin());
     pipeline::RecordHeader& header = entry.record.header;
     header.key.machine = options_.machine;
     header.type = pipeline::RecordType::point_result;

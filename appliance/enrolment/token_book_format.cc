@@ -32,7 +32,7 @@ Result<Sha256> parse_digest(std::string_view text) {
     if (!bytes || bytes->size() != digest.size()) {
         return fail(Errc::config_invalid, "not a digest");
     }
-    std::ranges::copy(*bytes, digest.begin());
+    std::copy(bytes->begin(), bytes->end(), digest.begin());
     return digest;
 }
 

@@ -5,6 +5,8 @@
 #include "egress/volume/point_changes.h"
 #include "egress/volume/point_view.h"
 
+#include <algorithm>
+
 namespace cw::appliance {
 namespace {
 
@@ -62,7 +64,8 @@ private:
         }
         ByteVector whole(end - begin);
         CW_TRY(view_->read(begin, whole));
-        std::ranges::copy(Bytes(whole).subspan(offset - begin, out.size()), out.begin());
+        std::copy_n(whole.begin() + static_cast<std::ptrdiff_t>(offset - begin), out.size(),
+                    out.begin());
         return {};
     }
 

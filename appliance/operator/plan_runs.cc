@@ -151,7 +151,7 @@ Result<std::vector<PlanRun>> PlanRuns::all() {
         if (!bytes || bytes->size() != subject.size()) {
             continue;  // Not one of ours.
         }
-        std::ranges::copy(*bytes, subject.begin());
+        std::copy(bytes->begin(), bytes->end(), subject.begin());
         CW_TRY_ASSIGN(const StoredRecord stored,
                       read_record(store_, vault_, RecordKind::plan,
                                   {blob::Container::control, entry.name}, subject));

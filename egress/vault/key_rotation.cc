@@ -56,7 +56,7 @@ Result<std::optional<ByteVector>> rewrap_vault(KeyService& from, KeyService& to,
     if (plain->size() != key.size()) {
         return fail(Errc::object_corrupt, "an unwrapped key has the wrong length");
     }
-    std::ranges::copy(*plain, key.begin());
+    std::copy(plain->begin(), plain->end(), key.begin());
     wipe(*plain);
     vault.wrapped_signing_key = std::move(*fresh);
     ByteVector out = encode_vault_object(vault, key);

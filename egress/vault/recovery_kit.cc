@@ -48,7 +48,8 @@ bool take_line(std::size_t line, std::string_view text, Key256& key) {
     const bool right = part && part->size() == line_bytes && check &&
                        std::ranges::equal(*check, check_of(line, *part));
     if (right) {
-        std::ranges::copy(*part, key.begin() + static_cast<std::ptrdiff_t>(line * line_bytes));
+        std::copy(part->begin(), part->end(),
+                  key.begin() + static_cast<std::ptrdiff_t>(line * line_bytes));
     }
     if (part) {
         wipe(*part);
@@ -110,7 +111,7 @@ Result<Secret<Key256>> parse_kek_text(std::string_view text) {
     Key256 key{};
     const bool valid = bytes && bytes->size() == key.size();
     if (valid) {
-        std::ranges::copy(*bytes, key.begin());
+        std::copy(bytes->begin(), bytes->end(), key.begin());
         wipe(*bytes);
     }
     Secret<Key256> secret(key);

@@ -216,7 +216,9 @@ SegmentTail finish_segment(SegmentRef ref, SegmentCrypto& crypto, const std::vec
     const MutableBytes cipher = MutableBytes(tail.bytes).first(plain.size());
     ref.index_tag = crypto.seal(index_binding(ref), plain, std::span(&cipher, 1));
     ref.root = root_of(chunks, ref.index_tag);
-    std::ranges::copy(trailer_of(ref), MutableBytes(tail.bytes).subspan(plain.size()).begin());
+    const auto trailer = trailer_of(ref);
+    std::copy(trailer.begin(), trailer.end(),
+              tail.bytes.begin() + static_cast<std::ptrdiff_t>(plain.size()));
     tail.ref = ref;
     return tail;
 }

@@ -47,7 +47,7 @@ Result<void> TargetIo::read(std::uint64_t offset, MutableBytes out) {
             return fail(Errc::io_error, "the target is shorter than it was");
         }
         if (!window_.empty()) {
-            std::ranges::copy(window_.subspan(skip, step), out.begin());
+            std::copy_n(window_.begin() + static_cast<std::ptrdiff_t>(skip), step, out.begin());
         }
         out = out.subspan(step);
         offset += step;
@@ -64,7 +64,7 @@ Result<void> TargetIo::write(std::uint64_t offset, Bytes bytes) {
             window_.empty() ? bytes.size() : std::min(bytes.size(), window_.size());
         Bytes from = bytes.first(step);
         if (!window_.empty()) {
-            std::ranges::copy(from, window_.begin());
+            std::copy(from.begin(), from.end(), window_.begin());
             from = window_.first(step);
         }
         CW_TRY(write_at(disk_, *file_, offset, from, false));

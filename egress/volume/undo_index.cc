@@ -84,7 +84,7 @@ Result<void> UndoIndex::read(std::uint64_t offset, MutableBytes out) {
     if (from > content->size() || out.size() > content->size() - from) {
         return fail(Errc::record_corrupt, "undo log " + std::to_string(span.log));
     }
-    std::ranges::copy(Bytes(*content).subspan(from, out.size()), out.begin());
+    std::copy_n(content->begin() + static_cast<std::ptrdiff_t>(from), out.size(), out.begin());
     return {};
 }
 

@@ -159,7 +159,8 @@ Result<void> VolumeWriter::take_point(const Record& record) {
     kept.header.key.generation = generation_;
     kept.header.data_bytes = 0;
     kept.table = pipeline::TableBuffer(record.table.bytes().size());
-    std::ranges::copy(record.table.bytes(), kept.table.bytes().begin());
+    std::copy_n(record.table.bytes().begin(), record.table.bytes().size(),
+                kept.table.bytes().begin());
     CW_TRY(append(kept));
     CW_TRY(sync());  // The point stands: from here on the merge is repeated until it succeeds.
     CW_CRASH_POINT("volume.point_taken");

@@ -131,7 +131,7 @@ Result<CatalogOptions> catalog_options(const VaultOptions& options) {
         hash->size() != out.witness.hash.size()) {
         return fail(Errc::usage, "a witness is the number and hash of a manifest: 42:9f86d0…");
     }
-    std::ranges::copy(*hash, out.witness.hash.begin());
+    std::copy(hash->begin(), hash->end(), out.witness.hash.begin());
     return out;
 }
 

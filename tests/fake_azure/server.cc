@@ -298,7 +298,7 @@ std::optional<Reply> FakeAzure::Server::run(Operation operation, Request& reques
     if (fault.action == Action::corrupt && request.body && request.body->size() > 0) {
         // The checksum in the reply is of what was stored, as the service would say.
         auto damaged = std::make_shared<Buffer>(request.body->size());
-        std::ranges::copy(request.body->view(), damaged->data());
+        std::copy_n(request.body->view().begin(), request.body->view().size(), damaged->data());
         damaged->data()[0] ^= std::byte{1};
         request.damaged = true;
         request.body_crc = crc64nvme(damaged->view());
@@ -307,7 +307,7 @@ std::optional<Reply> FakeAzure::Server::run(Operation operation, Request& reques
     Reply reply = execute(operation, request);
     if (fault.action == Action::corrupt && reply.content && reply.length > 0) {
         auto damaged = std::make_shared<Buffer>(reply.content->size());
-        std::ranges::copy(reply.content->view(), damaged->data());
+        std::copy_n(reply.content->view().begin(), reply.content->view().size(), damaged->data());
         damaged->data()[reply.offset] ^= std::byte{1};
         reply.content = std::move(damaged);
     }

@@ -133,7 +133,7 @@ Reply Service::put_block_list(Request& request, Target target) {
         auto whole = std::make_shared<Buffer>(fresh.size);
         std::size_t at = 0;
         for (const Content& part : parts) {
-            std::ranges::copy(part->view(), whole->data() + at);
+            std::copy_n(part->view().begin(), part->view().size(), whole->data() + at);
             at += part->size();
         }
         fresh.content = std::move(whole);

@@ -145,11 +145,10 @@ void SimImage::write(std::uint64_t offset, Bytes bytes) {
         Block& block = write_to(index);
         const Bytes part = bytes.subspan(at, length);
         if (earlier_kept_ &&
-            (!block.cache ||
-             !std::ranges::equal(part, Bytes(*block.cache).subspan(inside, length)))) {
+            (!block.cache || std::memcmp(part.data(), block.cache->data() + inside, length) != 0)) {
             earlier_[index] = block.cache ? *block.cache : Page{};
         }
-        std::ranges::copy(part, to_change(block, inside, length).begin() + inside);
+        std::copy(part.begin(), part.end(), to_change(block, inside, length).begin() + inside);
         const std::uint8_t mask = sector_mask(inside, length);
         block.dirty = static_cast<std::uint8_t>(block.dirty | mask);
         block.phantom = static_cast<std::uint8_t>(block.phantom & ~mask);

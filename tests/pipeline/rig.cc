@@ -86,7 +86,7 @@ void DiskWrites::write(std::uint64_t offset, Bytes bytes) {
     for (std::size_t at = 0; at < bytes.size(); ++at) {
         record.slabs[(position + at) / slab_bytes].data()[(position + at) % slab_bytes] = bytes[at];
     }
-    std::ranges::copy(bytes, disk_.begin() + static_cast<std::ptrdiff_t>(offset));
+    std::copy(bytes.begin(), bytes.end(), disk_.begin() + static_cast<std::ptrdiff_t>(offset));
     const auto number = static_cast<std::uint32_t>(records_.size() - 1);
     const std::uint32_t index =
         inputs_.empty() || inputs_.back().record != number ? 0 : inputs_.back().extent_index + 1;

@@ -93,7 +93,7 @@ void Feed::include(pipeline::Record& barrier, const pipeline::RecordHeader& writ
         }
     }
     const ByteVector payload = pipeline::encode_point(*point);
-    std::ranges::copy(payload, barrier.table.bytes().begin());
+    std::copy(payload.begin(), payload.end(), barrier.table.bytes().begin());
     barrier.header.table_crc = crc32c(barrier.table.bytes());
 }
 

@@ -51,7 +51,7 @@ std::size_t CacheModel::poll() {
         EXPECT_EQ(read.record->header.seq, stored.header.seq);
         EXPECT_EQ(read.record->header.data_bytes, stored.header.data_bytes);
         read.record->table = pipeline::TableBuffer(stored.table.size());
-        std::ranges::copy(stored.table, read.record->table.bytes().begin());
+        std::copy(stored.table.begin(), stored.table.end(), read.record->table.bytes().begin());
         for (std::size_t at_byte = 0; at_byte < stored.data.size();
              at_byte += pipeline::slab_bytes) {
             const std::size_t length = std::min(pipeline::slab_bytes, stored.data.size() - at_byte);
@@ -216,7 +216,7 @@ StoredRecord Server::record_of(pipeline::Lsn lsn, bool with_data) {
     }
     out.record.received = world.clock.boot();
     out.record.table = pipeline::TableBuffer(stored.table.size());
-    std::ranges::copy(stored.table, out.record.table.bytes().begin());
+    std::copy(stored.table.begin(), stored.table.end(), out.record.table.bytes().begin());
     for (std::size_t i = 0; i < out.record.slab_count(); ++i) {
         out.record.slabs[i] = ingest->try_take();
         const std::size_t at = i * pipeline::slab_bytes;

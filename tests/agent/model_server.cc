@@ -117,7 +117,7 @@ void ModelServer::on_hello(Bytes payload) {
     if (refuse_with) {
         send(wire::FrameType::error, wire::machine_slot,
              wire::encode(
-                 wire::ErrorMessage{static_cast<std::uint16_t>(*refuse_with), "told to", 0}));
+                 wire::ErrorMessage{static_cast<std::uint16_t>(*refuse_with), refuse_detail, 0}));
         closed = true;
         return;
     }

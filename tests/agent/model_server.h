@@ -34,6 +34,7 @@ public:
     Generation first_generation{1};
     bool mute = false;  // HELLO is taken and never answered.
     std::optional<Errc> refuse_with;
+    std::string refuse_detail = "told to";
     std::optional<wire::Policy> policy;                    // Said after WELCOME.
     std::uint64_t features = wire::feature_own_sequences;  // WELCOME's.
     bool order_resyncs = false;  // HELLOs of disks that asked are answered with a resync.

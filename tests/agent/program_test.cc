@@ -1,4 +1,5 @@
 // The real program against a model server over real TLS: what operators run.
+#include "base/log.h"
 #include "base/random.h"
 #include "tests/agent/tls_model_server.h"
 
@@ -112,6 +113,23 @@ protected:
                 ADD_FAILURE() << what;
             }
         });
+    }
+    // What a terminal would obey, or take for a line of its own, in a file of this program's words.
+    std::string raw_in(const std::string& name) const {
+        std::ifstream in(directory_ + name, std::ios::binary);
+        std::ostringstream text;
+        text << in.rdbuf();
+        const std::string all = text.str();
+        if (all.empty()) {
+            return name + " is empty";
+        }
+        for (const std::string_view bad :
+             {"\x1b", "\r", "\x07", "\xff", "\xc2\x85", "\u202e", "\n2026-01-01T00:00:00"}) {
+            if (all.find(bad) != std::string::npos) {
+                return name + " has " + escape_for_display(bad);
+            }
+        }
+        return all.find('\0') == std::string::npos ? "" : name + " has a NUL";
     }
     std::string url() const { return "'nbd+unix:///?socket=" + directory_ + "/nbd'"; }
     const std::string directory_;
@@ -367,6 +385,36 @@ TEST_F(Program, ExitCodesAreStable) {
     start({"--pre-hook", "true"});
     ASSERT_TRUE(point());
     EXPECT_EQ(run(protect + " --image " + image_), 3);  // Two agents on one state directory.
+}
+
+// A server is authenticated, and may be somebody else's by now.
+TEST_F(Program, ShowsNothingOfWhatItsServerSaysAsItIs) {
+    using namespace std::string_literals;
+    const std::string weapon =
+        "\u202egnp\r\n2026-01-01T00:00:00.000Z error \x1b]0;owned\x07 ../../owned \xff\xc2\x85\0"s;
+    server_->with([&](ModelServer& model) { model.welcome_reason = weapon; });
+    start({"--nbd-socket", directory_ + "/nbd"});
+    ASSERT_TRUE(point());
+    EXPECT_TRUE(status_has("gnp"));
+    EXPECT_EQ(agent("status"), 0);
+    EXPECT_EQ(agent("status --json"), 0);
+    server_->with([&](ModelServer& model) {
+        model.refuse_with = Errc::authz_denied;
+        model.refuse_detail = weapon;
+        model.crash();
+    });
+    for (int i = 0; i < 400 && !status_has("AUTHZ_DENIED.*gnp"); ++i) {
+        ::usleep(50'000);
+    }
+    (void)agent("status");
+    (void)agent("status --json");
+    EXPECT_EQ(run("grep -q 'AUTHZ_DENIED.*gnp' " + directory_ + "/log"), 0);
+    EXPECT_EQ(run("grep -q 'AUTHZ_DENIED.*gnp' " + directory_ + "/out"), 0);
+    EXPECT_EQ(raw_in("/log"), "");
+    EXPECT_EQ(raw_in("/out"), "");
+    for (const auto& entry : fs::recursive_directory_iterator(directory_)) {
+        EXPECT_EQ(entry.path().filename().string().find("owned"), std::string::npos);
+    }
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ void check_endpoint(const AzureEndpoint& endpoint) {
     // "/account/prefix-control/gc/x", with what there is of it.
     const std::string path = endpoint.container_path(Container::control);
     CW_ASSERT(endpoint.object_path(name) == path + "/gc/x" && path.ends_with("control"));
-    CW_ASSERT(path.starts_with("/" + endpoint.account + "/") || !endpoint.path_style);
+    const std::string account = endpoint.account + (endpoint.secondary ? "-secondary" : "");
+    CW_ASSERT(path.starts_with("/" + account + "/") || !endpoint.path_style);
     CW_ASSERT(path.contains("/" + endpoint.prefix + "-") || endpoint.prefix.empty());
 }
 

@@ -296,7 +296,7 @@ std::vector<StepId> Ledger::aged(Nanos now) {
     }
     next_age_check_ = now + age_check_ns;
     for (Entry& entry : steps_) {
-        if (entry.stored && !entry.named &&
+        if (!held_ && entry.stored && !entry.named &&
             now - entry.stored->put_started >= options_.segment_age_ns - age_check_ns) {
             entry.stored.reset();
             again.push_back(entry.step.id);

@@ -62,7 +62,10 @@ public:
     void publish_now() noexcept { flush_ = news_ = true; }
     // While held, no segment and no point behind one is published; pruning goes on.
     void hold(bool on) noexcept {
-        news_ |= held_ && !on;
+        if (held_ && !on) {
+            news_ = true;
+            next_age_check_ = Nanos{};
+        }
         held_ = on;
     }
     // What a chain's entries take in memory, about.
@@ -77,7 +80,8 @@ public:
     // Segments named by an unsettled draft that are being swept: they are replaced before it is
     // told. Returns their steps.
     std::vector<StepId> replace(const Draft& draft, const std::set<vault::AttemptId>& swept);
-    // Steps whose stored segments are too old to be named; they wait for another upload.
+    // Steps whose stored segments are too old to be named; they wait for another upload. None while
+    // it is held: they would be too old again before they are named.
     std::vector<StepId> aged(Nanos now);
 
     [[nodiscard]] Nanos next_deadline() const;

@@ -340,6 +340,19 @@ TEST_F(Publish, AtTheMemoryLimitOfChainsPublishingWaitsForPruning) {
     }
     EXPECT_FALSE(small.listener.points.contains(held));
     EXPECT_FALSE(small.cache.records.empty());  // Nothing is lost, and the cache holds it.
+    // However long that takes, what waits is not stored over and over.
+    const auto objects = [this] {
+        return std::ranges::count(world.vault->names(), blob::Container::data,
+                                  &blob::BlobName::container);
+    };
+    const auto stored = objects();
+    for (int hours = 0; hours < 48; ++hours) {
+        world.clock.advance(3600 * ns_per_s);
+        for (int i = 0; i < 50; ++i) {
+            small.step(10 * ns_per_ms);
+        }
+    }
+    EXPECT_EQ(objects(), stored);
     const vault::ChainState state = chain();
     PruneCommand all{.machine = source.machine,
                      .decided_at = state.newest.number,
@@ -352,6 +365,7 @@ TEST_F(Publish, AtTheMemoryLimitOfChainsPublishingWaitsForPruning) {
     small.engine->post(all);
     ASSERT_TRUE(small.run_until([&] { return small.listener.points.contains(held); }));
     EXPECT_EQ(small.listener.points.at(held).state, PointState::committed);
+    EXPECT_EQ(objects(), stored + 1);  // Too old to be named, and young again.
 }
 
 }  // namespace

@@ -82,6 +82,9 @@ bool Digests::reply(ingest::DigestReply& reply) {
     if (world_.mutant == Mutant::unknown_taken_as_equal) {
         take_unknown_as_equal(world_, context_.server, secrets_[reply.machine], reply);
     }
+    if (world_.mutant == Mutant::departed_gone_on_with) {
+        go_on_with_departed(world_, context_.server, secrets_[reply.machine], reply);
+    }
     const ingest::DigestReply copy = reply;
     if (!context_.replies.try_push(reply)) {
         return false;

@@ -64,6 +64,9 @@ Machine::Machine(World& world, std::size_t index, const Machine& original)
       provable_(!original.up() && original.provable_),
       clean_(!original.up() && original.clean_),
       writes_(original.writes_),
+      away_(original.away_),
+      in_point_(original.in_point_),
+      missed_point_(original.missed_point_),
       start_at_(original.start_at_) {
     original.storage_->copy_to(*storage_);
     if (original.up()) {
@@ -120,6 +123,7 @@ void Machine::start() {
         start_at_ = world_.clock.boot() + ns_per_s;
         return;
     }
+    draw_disks();
     dial_ = std::make_unique<Dial>(world_, *this, index_);
     if (world_.group) {
         gate_ = std::make_unique<agent::AdmissionGate>(world_.clock);
@@ -128,18 +132,18 @@ void Machine::start() {
         world_.mutant == Mutant::nobody_held ? nullptr : gate_.get();
     const bool provable = provable_ && !fresh_;
     agent::AgentState before = state_->get();
-    if (before.disks.empty()) {
-        before.disks.resize(images_.size());
-    }
+    // A disk that the agent is started without it forgets.
+    const std::size_t known = before.disks.empty() ? disks_now() : before.disks.size();
+    before.disks.resize(disks_now());
     std::vector<DiskStart> disks;
-    for (std::size_t i = 0; i < images_.size(); ++i) {
+    for (std::size_t i = 0; i < disks_now(); ++i) {
         agent::DiskState& disk = before.disks[i];
         disk.id = disk_id(i);
         disk.size_bytes = images_[i]->size();
         const agent::DirtyMap::Target target{state_directory + "/map" + std::to_string(i), disk.id,
                                              disk.size_bytes};
-        auto map = provable ? agent::DirtyMap::open(*disk_, target)
-                            : agent::DirtyMap::create(*disk_, target);
+        auto map = provable && i < known ? agent::DirtyMap::open(*disk_, target)
+                                         : agent::DirtyMap::create(*disk_, target);
         bool holds = provable && pipeline::names_history(disk.generation);
         if (!map) {
             holds = false;
@@ -167,7 +171,7 @@ void Machine::start() {
                                    world_.settings.compare_bytes_min},
         agent::Replicator::Context{*dial_, *outbox_, *pool_, *base_pool_, *state_, clock_,
                                    same_leaps_ ? *same_leaps_ : *random_, gate_.get()});
-    for (std::size_t i = 0; i < images_.size(); ++i) {
+    for (std::size_t i = 0; i < disks.size(); ++i) {
         const bool holds = pipeline::names_history(before.disks[i].generation);
         captures_.push_back(std::make_unique<agent::DiskCapture>(
             disks[i].start, std::move(disks[i].map),
@@ -247,6 +251,10 @@ void Machine::stop_cleanly() {
 void Machine::end_faults() {
     fakes::FaultPlan& plan = storage_->plan();
     plan.write_error = plan.sync_error = plan.read_error = 0;
+    if (away_) {
+        kill(false);  // Its disk is there at the next start.
+    }
+    to_change_ = false;
 }
 
 void Machine::start_in(std::int64_t ns) {

@@ -47,6 +47,16 @@ public:
     // Its state directory is saved somewhere, or is what was saved once.
     void save_state();
     void restore_state();
+    // The agent stops, one way or the other, and its next start is without the second disk, or with
+    // it again. What the guest writes to it meanwhile nobody sees.
+    void change_disks();
+    [[nodiscard]] bool left_out(std::size_t slot) const noexcept { return slot >= disks_now(); }
+    // Whether the disk has come back with this start of the agent.
+    [[nodiscard]] bool came_back(std::size_t slot) const noexcept {
+        return came_back_ && slot + 1 == images_.size();
+    }
+    // What a server makes of a disk that came back.
+    void on_answered(const pipeline::MachineOpened& opened);
     // The agent's disk spool is full, in schedules where it has one; it is given a larger one.
     [[nodiscard]] bool spool_full() const;
     void give_room();
@@ -92,7 +102,7 @@ public:
     void write_counter(std::uint64_t value);
     static std::uint64_t counter_in(const SharedBytes& disk);
 
-    // The disks as they were when each point was cut, by disk.
+    // The disks as they were when each point was cut, by disk; without one that was left out.
     using Images = std::map<DiskId, SharedBytes>;
     [[nodiscard]] const std::map<PointId, Images>& points() const noexcept { return *points_; }
     [[nodiscard]] std::optional<PointId> newest_point() const { return newest_; }
@@ -103,6 +113,11 @@ public:
 
 private:
     void start();
+    // Which disks this start of the agent is given.
+    void draw_disks();
+    [[nodiscard]] std::size_t disks_now() const noexcept {
+        return images_.size() - (away_ ? 1 : 0);
+    }
     void take_down();
     // Mostly nullopt: how much whoever writes next is to replace, by what.
     struct WholeBlock {
@@ -158,6 +173,11 @@ private:
     std::optional<Saved> saved_;
     std::optional<Nanos> lose_again_at_;
     bool busy_ = false, pushed_ = false, final_made_ = false;
+    // Of the last disk: the agent runs without it; a point was committed with it before, and one
+    // made without it since; it came with this start; nobody has answered to that.
+    bool away_ = false, in_point_ = false, missed_point_ = false, came_back_ = false,
+         unanswered_ = false;
+    bool to_change_ = false;  // With the next start.
     Nanos start_at_{}, stepped_at_{};
 };
 

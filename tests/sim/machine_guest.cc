@@ -46,10 +46,10 @@ void Machine::write_some(std::size_t count) {
         const std::uint64_t at =
             random_->below(random_->below(2) == 0 ? std::min<std::uint64_t>(room, 48) : room);
         const std::uint64_t offset = at * sector_bytes, length = sectors * sector_bytes;
-        if (captures_.empty()) {  // Nobody protects it now.
+        if (captures_.empty() || left_out(slot)) {  // Nobody protects it now.
             ByteVector data(length);
             random_->fill(data);
-            if (!provable_) {
+            if (!provable_ || left_out(slot)) {
                 CW_ASSERT(images_[slot]->write(offset, data).has_value());
                 ++writes_;
             }
@@ -72,12 +72,13 @@ void Machine::write_some(std::size_t count) {
 }
 
 void Machine::write_whole(std::size_t slot, const WholeBlock& block) {
-    if (captures_.empty() && provable_) {
+    const bool unseen = captures_.empty() || left_out(slot);
+    if (captures_.empty() && provable_ && !left_out(slot)) {
         return;
     }
     ++writes_;
-    CW_ASSERT(captures_.empty() ? images_[slot]->write(block.offset, block.content).has_value()
-                                : captures_[slot]->write(block.offset, block.content).has_value());
+    CW_ASSERT(unseen ? images_[slot]->write(block.offset, block.content).has_value()
+                     : captures_[slot]->write(block.offset, block.content).has_value());
 }
 
 void Machine::flood(std::uint64_t bytes) {
@@ -88,14 +89,15 @@ void Machine::flood(std::uint64_t bytes) {
         random_->fill(MutableBytes(data).first(sector_bytes));
         const std::uint64_t at = random_->below(sectors_of(slot) - sectors + 1) * sector_bytes;
         ++writes_;
-        CW_ASSERT(captures_[slot]->write(at, data).has_value());
+        CW_ASSERT(left_out(slot) ? images_[slot]->write(at, data).has_value()
+                                 : captures_[slot]->write(at, data).has_value());
         written += data.size();
     }
 }
 
 Machine::Images Machine::images() const {
     Images out;
-    for (std::size_t i = 0; i < images_.size(); ++i) {
+    for (std::size_t i = 0; i < disks_now(); ++i) {
         out.emplace(disk_id(i), images_[i]->bytes());
     }
     return out;
@@ -111,6 +113,7 @@ bool Machine::make_point() {
     }
     points_->emplace(*made, images());
     newest_ = *made;
+    missed_point_ |= away_;
     world_.event("point.made", index_, points_->size());
     world_.trace.count("points.made");
     return true;
@@ -120,6 +123,7 @@ Result<PointId> Machine::make_group_point(const GroupId& barrier, const std::str
     auto made = replicator_->make_point(pipeline::PointKind::crash, tag, {}, {}, barrier);
     if (made) {
         points_->emplace(*made, images());
+        missed_point_ |= away_;
         world_.event("point.group", index_, points_->size());
     }
     return made;

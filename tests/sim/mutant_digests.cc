@@ -24,6 +24,17 @@ std::optional<ingest::DigestReply> OlderStates::answer(const ingest::DigestReque
     return reply;
 }
 
+void go_on_with_departed(const World& world, std::size_t server, const FingerprintSecret& secret,
+                         ingest::DigestReply& reply) {
+    const bool back = std::ranges::any_of(world.machines, [&](const auto& one) {
+        return one->id() == reply.machine && one->server() == server && one->came_back(reply.slot);
+    });
+    if (back) {
+        reply.known.assign(reply.known.size(), false);
+        take_unknown_as_equal(world, server, secret, reply);
+    }
+}
+
 void take_unknown_as_equal(const World& world, std::size_t server, const FingerprintSecret& secret,
                            ingest::DigestReply& reply) {
     const auto machine = std::ranges::find_if(world.machines, [&](const auto& one) {

@@ -24,6 +24,9 @@ private:
     using Stretch = std::tuple<MachineId, DiskId, std::uint64_t, bool>;
     std::map<Stretch, ingest::DigestReply> told_;
 };
+// A disk that has come back to its machine is told that the vault holds what it holds.
+void go_on_with_departed(const World& world, std::size_t server, const FingerprintSecret& secret,
+                         ingest::DigestReply& reply);
 // To an agent that finds its own blocks in the reply all is well.
 void take_unknown_as_equal(const World& world, std::size_t server, const FingerprintSecret& secret,
                            ingest::DigestReply& reply);

@@ -2,6 +2,7 @@
 
 #include "base/checksum.h"
 #include "pipeline/extent_table.h"
+#include "tests/sim/machine.h"
 #include "tests/sim/mutant_disk.h"
 #include "tests/sim/mutant_spool.h"
 #include "tests/sim/oracles/oracles.h"
@@ -119,6 +120,23 @@ void spoil_open(const World& world, upload::OpenCommand& open) {
     if (world.mutant == Mutant::witness_forgotten &&
         open.open.witness_number <= open.server_witness.number) {
         open.open.witness_number = 0;
+    }
+}
+
+// Nothing is left to compare it with: all of it is to be sent. This one compares, and digests.cc
+// tells it that all is equal.
+void spoil_answer(const World& world, pipeline::MachineOpened& opened) {
+    if (world.mutant != Mutant::departed_gone_on_with) {
+        return;
+    }
+    for (const auto& machine : world.machines) {
+        for (std::size_t slot = 0; slot < opened.disks.size(); ++slot) {
+            pipeline::DiskAction& action = opened.disks[slot].action;
+            if (machine->id() == opened.machine && machine->came_back(slot) &&
+                action == pipeline::DiskAction::initial) {
+                action = pipeline::DiskAction::resync;
+            }
+        }
     }
 }
 

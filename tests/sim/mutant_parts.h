@@ -22,6 +22,8 @@ std::unique_ptr<Random> make_agent_random(const World& world, Random& own);
 Random& kek_random(Mutant mutant, Random& own);
 // Before it goes to the engine.
 void spoil_open(const World& world, upload::OpenCommand& open);
+// Before an agent hears it.
+void spoil_answer(const World& world, pipeline::MachineOpened& opened);
 std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
                                        const bool& starting);
 // Shown to the oracle, too.

@@ -93,6 +93,8 @@ constexpr std::array rows{
               "points"},
     MutantRow{Mutant::unknown_taken_as_equal, "unknown-taken-as-equal",
               "blocks of which the vault tells nothing count as equal", 300, "points"},
+    MutantRow{Mutant::departed_gone_on_with, "departed-gone-on-with",
+              "a disk that was left out goes on with what it holds when it is back", 300, "points"},
 };
 
 }  // namespace

@@ -50,6 +50,7 @@ enum class Mutant : std::uint8_t {
     witness_forgotten,
     digest_from_older_state,
     unknown_taken_as_equal,
+    departed_gone_on_with,
 };
 
 struct MutantRow {

@@ -147,6 +147,9 @@ void Operator::disturb_machines() {
         } else if (machine->spool_full() && world_.hit(s.agent_give_room)) {
             machine->give_room();
         }
+        if (s.disk_leaves > 0 && world_.hit(s.disk_leaves)) {
+            machine->change_disks();
+        }
         if (world_.hit(s.takeover)) {
             take_over(*machine);
         }

@@ -46,6 +46,7 @@ private:
     void prune(Machine& machine);
     // Points that are too old, segments that nobody sees without them, and some written anew.
     Result<upload::PruneCommand> decide(blob::BlobStore& store, const Machine& machine);
+    void count_retired(const recovery::Catalog& catalog);
     void rotate(Machine& machine);
     void rotate_kek();
     bool wrap_anew(vault::KeyService& next);
@@ -63,6 +64,7 @@ private:
     vault::ServerSigner signer_;
     std::map<MachineId, recovery::GcMemory> gc_memory_;
     std::map<MachineId, recovery::SpaceMemory> space_memory_;
+    std::set<std::pair<DiskId, Generation>> retired_;  // Seen so by whoever decides.
 };
 
 }  // namespace cw::sim

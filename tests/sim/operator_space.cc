@@ -20,6 +20,18 @@ recovery::RetentionPolicy short_retention() {
                       {.until_us = 100'000 * s, .every_us = 600 * s}}};
 }
 
+// So that no point names a disk any more that left some seconds ago.
+recovery::RetentionPolicy brief_retention() {
+    constexpr std::int64_t s = 1'000'000;
+    return {.rules = {{.until_us = 5 * s, .every_us = 0}, {.until_us = 10 * s, .every_us = 5 * s}}};
+}
+
+recovery::RetentionPolicy retention_of(const Settings& settings) {
+    return settings.disk_leaves > 0  ? brief_retention()
+           : settings.long_retention ? recovery::default_retention()
+                                     : short_retention();
+}
+
 // Segments are some KiB here: two small neighbours are worth one object.
 recovery::SpaceOptions small_space() {
     return {.stretch_segments_max = 16,
@@ -79,9 +91,22 @@ void Operator::prune(Machine& machine) {
     process->engine().post(std::move(command));
 }
 
+// An empty history that stands on nothing has taken the place of another one.
+void Operator::count_retired(const recovery::Catalog& catalog) {
+    for (const vault::DiskEntry& disk : catalog.state().newest.disks) {
+        if (world_.settings.disk_leaves > 0 && raw(disk.committed) == 0 &&
+            raw(disk.parent_generation) == 0 && !disk.protected_ &&
+            catalog.state().lineage.contains({disk.disk, Generation{raw(disk.generation) - 1}}) &&
+            retired_.emplace(disk.disk, disk.generation).second) {
+            world_.trace.count("prune.disks_retired");
+        }
+    }
+}
+
 Result<upload::PruneCommand> Operator::decide(blob::BlobStore& store, const Machine& machine) {
     CW_TRY_ASSIGN(const recovery::Catalog catalog,
                   recovery::Catalog::open(store, *world_.kek, machine.id(), {}));
+    count_retired(catalog);
     std::vector<recovery::RetentionPoint> points;
     for (const vault::PointEntry* point : catalog.points()) {
         points.push_back({machine.id(), *point});
@@ -89,9 +114,8 @@ Result<upload::PruneCommand> Operator::decide(blob::BlobStore& store, const Mach
     upload::PruneCommand command;
     command.machine = machine.id();
     command.decided_at = catalog.state().newest.number;
-    for (const recovery::Pruned& one : recovery::plan_pruning(
-             world_.settings.long_retention ? recovery::default_retention() : short_retention(),
-             points, world_.clock.wall())) {
+    for (const recovery::Pruned& one :
+         recovery::plan_pruning(retention_of(world_.settings), points, world_.clock.wall())) {
         command.points.push_back(one.point);
     }
     if (world_.settings.long_retention) {

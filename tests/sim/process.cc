@@ -43,6 +43,7 @@ public:
                           [&process] { process.door_runner_->doorbell().ring(); });
     }
     bool opened(pipeline::MachineOpened& opened) override {
+        spoil_answer(process_.world_, opened);
         const pipeline::MachineOpened copy = opened;
         if (!link_.opened(opened)) {
             return false;

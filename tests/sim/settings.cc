@@ -198,6 +198,16 @@ void draw_upload(Settings& s, Dice& dice) {
     s.long_retention = dice.one_in(4);
 }
 
+// Drawn last.
+void draw_departures(Settings& s, Dice& dice) {
+    if (s.disks < 2 || !dice.one_in(4)) {
+        return;
+    }
+    s.disk_leaves = static_cast<std::uint32_t>(dice.between(600, 2500));
+    s.prune = std::max(s.prune, 400U);
+    s.long_retention = false;
+}
+
 }  // namespace
 
 Settings draw_settings(std::uint64_t seed) {
@@ -219,6 +229,7 @@ Settings draw_settings(std::uint64_t seed) {
     draw_devices(s, dice);
     draw_digests(s, dice);
     draw_upload(s, dice);
+    draw_departures(s, dice);
     return s;
 }
 
@@ -260,7 +271,7 @@ std::string describe(const Settings& s) {
         << " connections=" << s.connections << " dek=" << s.dek_bytes / kib
         << "KiB bandwidth=" << s.bandwidth / kib << "KiB/s chain=" << s.chain_bytes / kib
         << "KiB compression=" << static_cast<int>(s.compression) << " disk_full=" << s.disk_full
-        << " long_retention=" << s.long_retention;
+        << " long_retention=" << s.long_retention << " disk_leaves=" << s.disk_leaves;
     return out.str();
 }
 

@@ -87,6 +87,9 @@ struct Settings {
     bool tamper = false;          // The adversary comes when all has converged.
     bool disk_full = false;       // A server's new disk has no room for its cache for a while.
     bool long_retention = false;  // The product's table, not one of minutes.
+    // Rate: an agent is started without its second disk, or with it again. Points live for seconds
+    // there, so that what the vault holds of such a disk may be let go of.
+    std::uint32_t disk_leaves = 0;
 };
 
 [[nodiscard]] inline bool tells_digests(const Settings& settings, std::size_t server) {

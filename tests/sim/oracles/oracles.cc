@@ -97,6 +97,9 @@ void Oracles::on_committed(std::size_t server, const pipeline::Committed& commit
 void Oracles::on_answered(std::size_t server, const pipeline::MachineOpened& opened) {
     durability.on_answered(server, opened);
     spool.on_opened(opened);
+    for (const auto& machine : world.machines) {
+        machine->on_answered(opened);
+    }
 }
 
 std::optional<Seq> Oracles::committed_in_vault(const pipeline::StreamKey& key) const {
@@ -217,6 +220,9 @@ void Oracles::check_newest(Machine& machine) {
     const auto newest = machine.newest_point();
     if (!newest || machine.points().at(*newest) != machine.images()) {
         world.violated("convergence", "the last point is not what the disks hold");
+    }
+    if (machine.left_out(world.settings.disks - 1)) {
+        world.violated("convergence", "a disk has not come back");
     }
     if (const std::size_t untold = machine.untold(); untold > 0) {
         world.violated("convergence", "of " + std::to_string(untold) +

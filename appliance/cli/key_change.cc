@@ -1,7 +1,10 @@
 #include "appliance/cli/key_change.h"
 
+#include "base/crash_point.h"
+#include "base/whole_file.h"
 #include "egress/vault/key_check.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -24,8 +27,18 @@ std::string text_of(std::int64_t wall_s, const char* form) {
     return text;
 }
 
-std::string name_of_old(const std::string& kek_file, WallMicros now) {
-    return kek_file + ".until-" + text_of(raw(now) / 1'000'000, time_form);
+// The name for a key that is replaced at `now_s`, or as many seconds later as names are taken: two
+// keys may be replaced within one second, and the name of one never goes to another.
+Result<std::string> name_of_old(Disk& disk, const std::string& kek_file, std::int64_t now_s) {
+    constexpr std::int64_t names_tried_max = 60;
+    for (std::int64_t i = 0; i < names_tried_max; ++i) {
+        std::string name = kek_file + ".until-" + text_of(now_s + i, time_form);
+        CW_TRY_ASSIGN(const bool taken, disk.exists(name));
+        if (!taken) {
+            return name;
+        }
+    }
+    return fail(Errc::file_exists, "too many keys were replaced just now beside " + kek_file);
 }
 
 // Since when it is not the key any more, by its name.
@@ -47,6 +60,45 @@ Result<void> rename_durably(Disk& disk, const std::string& from, const std::stri
     return disk.sync_directory(directory.empty() ? "." : directory);
 }
 
+// The text of a key file that gives it more than once: a pipe's would be used up when all is
+// rewrapped, and the key lost. The file as it is, for keeping; the caller wipes it.
+Result<ByteVector> lasting_text(Disk& disk, const std::string& path) {
+    constexpr std::size_t key_bytes_max = 4096;
+    auto text = read_file(disk, path, key_bytes_max);
+    if (!text) {
+        Error& error = text.error();
+        error.next = error.code == Errc::config_invalid
+                         ? "nothing was changed; put the key into a regular file"
+                         : "";
+        error.code = Errc::key_unavailable;
+    }
+    return text;
+}
+
+// As open_kek_file, of a file that will be the vault's key.
+Result<std::unique_ptr<vault::KeyService>> open_lasting_key(Disk& disk, const std::string& path,
+                                                            Random& random) {
+    CW_TRY_ASSIGN(ByteVector text, lasting_text(disk, path));
+    wipe(text);
+    return vault::open_kek_file(disk, path, random);
+}
+
+// The old key's text beside the file, for older copies of the vault; returns where.
+Result<std::string> keep_old(const SystemSeams& seams, const std::string& kek_file) {
+    const std::int64_t now_s = raw(seams.clock->wall()) / 1'000'000;
+    CW_TRY_ASSIGN(const std::string old, name_of_old(*seams.disk, kek_file, now_s));
+    CW_TRY_ASSIGN(ByteVector text, lasting_text(*seams.disk, kek_file));
+    const auto kept = create_file_atomically(*seams.disk, *seams.random, old, text, 0400);
+    wipe(text);
+    CW_TRY(kept);
+    return old;
+}
+
+bool opens_any(const std::vector<vault::KeyObjectCheck>& objects) {
+    return std::ranges::any_of(objects,
+                               [](const vault::KeyObjectCheck& object) { return !object.locked; });
+}
+
 // What `kek` does not open, of all there is in `keys`.
 Result<void> require_all_open(blob::BlobStore& store, vault::KeyService& kek) {
     CW_TRY_ASSIGN(const auto objects, vault::check_key_objects(store, kek));
@@ -63,27 +115,27 @@ Result<void> require_all_open(blob::BlobStore& store, vault::KeyService& kek) {
 // The new key file is beside the old one until every key in the vault is wrapped by it, so that
 // whoever is interrupted has both, and goes on by doing it again.
 Result<void> rotate_kek_file(Cli& cli) {
+    CW_TRY(arm_crash_point_from_environment());
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     Disk& disk = *cli.seams.disk;
     // A daemon would go on wrapping the keys of new machines with the old one.
     CW_TRY_ASSIGN(const auto no_daemon, lock_directory(disk, settings.server_state_dir));
     const std::string &current = settings.security_kek_file, next = current + ".next";
-    CW_TRY_ASSIGN(const auto from, vault::open_kek_file(disk, current, *cli.seams.random));
+    CW_TRY_ASSIGN(const auto from, open_lasting_key(disk, current, *cli.seams.random));
     CW_TRY_ASSIGN(const bool begun, disk.exists(next));
     if (!begun) {
         CW_TRY(vault::create_kek_file(disk, next, *cli.seams.random));
     }
-    CW_TRY_ASSIGN(const auto to, vault::open_kek_file(disk, next, *cli.seams.random));
+    CW_TRY_ASSIGN(const auto to, open_lasting_key(disk, next, *cli.seams.random));
+    CW_CRASH_POINT("keys.next_made");
     CW_TRY_ASSIGN(const auto stores, open_stores(settings, cli.seams, false));
     const auto store = stores->make();
     CW_TRY_ASSIGN(const std::size_t rewrapped, vault::rotate_kek(*store, *from, *to));
-    const std::string old = name_of_old(current, cli.seams.clock->wall());
-    constexpr std::size_t key_bytes_max = 4096;
-    CW_TRY_ASSIGN(ByteVector text, read_file(disk, current, key_bytes_max));
-    const auto kept = write_file_atomically(disk, old, text, 0400);
-    wipe(text);
-    CW_TRY(kept);
+    CW_CRASH_POINT("keys.rewrapped");
+    CW_TRY_ASSIGN(const std::string old, keep_old(cli.seams, current));
+    CW_CRASH_POINT("keys.old_kept");
     CW_TRY(rename_durably(disk, next, current));
+    CW_CRASH_POINT("keys.replaced");
     if (cli.json) {
         print_json({{"kek_file", current}, {"old_kek_file", old}, {"rewrapped", rewrapped}});
     } else {
@@ -101,6 +153,7 @@ Result<void> rotate_kek_file(Cli& cli) {
 }
 
 Result<void> retire_kek_file(Cli& cli, const std::string& old) {
+    CW_TRY(arm_crash_point_from_environment());
     CW_TRY_ASSIGN(const config::Settings settings, cli.settings());
     Disk& disk = *cli.seams.disk;
     const std::string& current = settings.security_kek_file;
@@ -109,22 +162,33 @@ Result<void> retire_kek_file(Cli& cli, const std::string& old) {
     CW_TRY_ASSIGN(const auto to, vault::open_kek_file(disk, current, *cli.seams.random));
     CW_TRY_ASSIGN(const auto stores, open_stores(settings, cli.seams, false));
     const auto store = stores->make();
-    // A server may run: it makes objects and never overwrites one, and we overwrite by etag.
-    CW_TRY_ASSIGN(const std::size_t rewrapped, vault::rotate_kek(*store, *from, *to));
-    CW_TRY(require_all_open(*store, *to));
-    const WallMicros now = cli.seams.clock->wall();
-    const std::int64_t now_s = raw(now) / 1'000'000;
+    CW_TRY_ASSIGN(const auto wrapped_by_old, vault::check_key_objects(*store, *from));
+    const std::int64_t now_s = raw(cli.seams.clock->wall()) / 1'000'000;
     std::string kept = old;
-    if (rewrapped > 0) {  // Who wrote it may write more: the time counts from now.
-        kept = name_of_old(current, now);
+    const auto count_anew = [&]() -> Result<void> {  // Who wrote what was found may write more.
+        CW_TRY_ASSIGN(kept, name_of_old(disk, current, now_s));
         since_s = now_s;
-        CW_TRY(rename_durably(disk, old, kept));
+        return rename_durably(disk, old, kept);
+    };
+    if (opens_any(wrapped_by_old)) {  // First: afterwards nothing tells that there was something.
+        CW_TRY(count_anew());
+        CW_CRASH_POINT("keys.time_anew");
     }
-    const bool dispensable = rewrapped == 0 && now_s - since_s >= late_write_s;
+    // A server may run: it makes objects and never overwrites one, and we overwrite by etag.
+    auto rewrapped = vault::rotate_kek(*store, *from, *to);
+    if (!rewrapped) {
+        rewrapped.error().detail += "; the old key is in " + kept;
+        return std::unexpected(std::move(rewrapped).error());
+    }
+    if (*rewrapped > 0 && kept == old) {  // It landed between the two looks.
+        CW_TRY(count_anew());
+    }
+    CW_TRY(require_all_open(*store, *to));
+    const bool dispensable = kept == old && now_s - since_s >= late_write_s;
     const std::string again = text_of(since_s + late_write_s, "%Y-%m-%d %H:%M:%S UTC");
     if (cli.json) {
         print_json({{"old_kek_file", kept},
-                    {"rewrapped", rewrapped},
+                    {"rewrapped", *rewrapped},
                     {"dispensable", dispensable},
                     {"look_again_at", dispensable ? json() : json(again)}});
     } else if (dispensable) {
@@ -137,7 +201,7 @@ Result<void> retire_kek_file(Cli& cli, const std::string& old) {
         std::printf(
             "KEEP %s\n%zu keys were still wrapped by it and are wrapped anew; what was being "
             "written may still land\nlook again after %s: causeway keys retire %s\n",
-            kept.c_str(), rewrapped, again.c_str(), kept.c_str());
+            kept.c_str(), *rewrapped, again.c_str(), kept.c_str());
     }
     return {};
 }

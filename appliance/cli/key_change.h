@@ -11,7 +11,8 @@ namespace cw::appliance {
 inline constexpr std::int64_t late_write_s = 15 * 60;
 
 // A new key file; every key of the vault is wrapped by it. The daemon must not run.
-// Errors: in_use, those of open_kek_file, of the store and of rotate_kek.
+// Both files are looked at before anything is changed: a pipe gives its key only once, and is
+// refused. Errors: in_use, those of open_kek_file, of the store and of rotate_kek.
 Result<void> rotate_kek_file(Cli& cli);
 // Wraps anew what the key in `old` still wraps, and says whether that file may be destroyed: when
 // nothing was found that it wraps, `late_write_s` after the change and after anything was found.

@@ -1,5 +1,6 @@
 // Changing the KEK and destroying keys. Nothing in `data` or `manifest` is touched.
 #include "base/assert.h"
+#include "base/crash_point.h"
 #include "egress/vault/key_objects.h"
 #include "egress/vault/names.h"
 
@@ -91,6 +92,7 @@ Result<bool> rotate_object(BlobStore& store, KeyService& from, KeyService& to,
         CW_ASSERT(put.error.has_value());
         return std::unexpected(std::move(*put.error));
     }
+    CW_CRASH_POINT("keys.object_rewrapped");
     return true;
 }
 

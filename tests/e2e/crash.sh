@@ -10,7 +10,7 @@
 # - *_run_put: index runs need more points than are made here, and have index_runs.sh (with both back ends, up to the second hit);
 # - target.*, volume.*: not of this server; master_target_kills.sh takes them, with both back ends, too;
 # - gc.*, compact.* (gc_crash.sh, with both back ends): nothing is deleted or written again here;
-# - failback.* (failback.sh): of a command, which has the one back end that there is;
+# - failback.* (failback.sh), keys.* (keys_kills.sh): of commands, which have the one back end that there is;
 # - agent.* (agent_crash.sh): an agent has no such setting, its spool uses io_uring where the kernel has it, its state never.
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
@@ -193,8 +193,8 @@ reach_while_closing() {  # NAME HIT
     died_within 120
 }
 # cache.create.* were taken above. Recovery, the end of a program and the claim of its one machine have one hit each. Not of this server: target.*,
-# volume.* (failback.sh, master_target.sh), gc.*, compact.* (gc_crash.sh). Index runs need more points than are made here: index_runs.sh.
-walked() { causewayd --list-crash-points | grep -vE '^(cache\.create|target|volume|failback|gc|compact)\.|_run_put$' | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"; }
+# volume.* (failback.sh, master_target.sh), gc.*, compact.* (gc_crash.sh), keys.* (keys_kills.sh). Index runs need more points than are made here: index_runs.sh.
+walked() { causewayd --list-crash-points | grep -vE '^(cache\.create|target|volume|failback|gc|compact|keys)\.|_run_put$' | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"; }
 # once NAME: there is no second hit of it in the life of a server.
 once() { [[ $1 =~ ^cache\.(create|recovery|close)\.|_claim$ ]]; }
 started=$SECONDS

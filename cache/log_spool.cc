@@ -38,9 +38,11 @@ Result<std::unique_ptr<Spool>> Spool::open(SpoolOptions options, Context context
                             {"torn_batches", recovered.torn_batches},
                             {"damaged_ranges", recovered.damaged.size()},
                             {"rebuilt", recovered.rebuilt}});
+    const std::array<bool, 2> damaged = files.superblock_damaged;
     auto spool = std::make_unique<LogSpool>(std::move(options), context, std::move(files),
                                             std::move(recovered));
     CW_TRY(spool->confirm_recovery());
+    CW_TRY(spool->repair(damaged));
     return spool;
 }
 
@@ -102,6 +104,10 @@ Result<void> LogSpool::confirm_recovery() {
     wait_for_checkpoint();
     CW_CRASH_POINT("cache.recovery.after_confirm");
     return failed_ ? Result<void>(std::unexpected(*failed_)) : Result<void>();
+}
+
+Result<void> LogSpool::repair(const std::array<bool, 2>& superblock_damaged) {
+    return repair_superblocks(context_.disk, *log_, superblock_, superblock_damaged);
 }
 
 void LogSpool::wait_for_checkpoint() {

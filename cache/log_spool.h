@@ -22,6 +22,8 @@ public:
 
     // Makes durable what recovery decided. Before that nothing is promised. Errors: io_error.
     Result<void> confirm_recovery();
+    // Behind it: see repair_superblocks(). Errors: io_error.
+    Result<void> repair(const std::array<bool, 2>& superblock_damaged);
 
     std::optional<StoredRecord> next_recovered() override;
     [[nodiscard]] std::vector<DamagedRange> damaged() const override { return damaged_; }

@@ -142,9 +142,9 @@ Result<Superblock> read_copy(Disk& disk, File& file, std::uint64_t offset) {
     return decode_superblock(block.bytes());
 }
 
-// Both copies must say what spool.id says; one that is damaged is written again.
-Result<void> check_superblocks(Disk& disk, File& file, const Superblock& expected) {
-    std::array<bool, 2> good{};
+// Both copies must say what spool.id says; one may be damaged. Which are.
+Result<std::array<bool, 2>> check_superblocks(Disk& disk, File& file, const Superblock& expected) {
+    std::array<bool, 2> damaged{};
     std::optional<Error> refused;  // By the device: it may be read the next time.
     for (unsigned copy = 0; copy < 2; ++copy) {
         const auto read = read_copy(disk, file, expected.copy_offset(copy));
@@ -157,18 +157,13 @@ Result<void> check_superblocks(Disk& disk, File& file, const Superblock& expecte
         if (!read && read.error().code == Errc::io_error) {
             refused = read.error();
         }
-        good[copy] = read.has_value();
+        damaged[copy] = !read.has_value();
     }
-    if (!good[0] && !good[1]) {
-        return refused ? Result<void>(std::unexpected(*refused))
-                       : fail(Errc::spool_tampered, "both superblocks are damaged");
+    if (damaged[0] && damaged[1]) {
+        return std::unexpected(
+            refused.value_or(Error{Errc::spool_tampered, "both superblocks are damaged"}));
     }
-    for (unsigned copy = 0; copy < 2; ++copy) {
-        if (!good[copy]) {
-            CW_TRY(write_superblock(disk, file, expected, copy));
-        }
-    }
-    return {};
+    return damaged;
 }
 
 Result<void> check_identity(const SpoolOptions& options, const Superblock& super) {
@@ -249,8 +244,18 @@ Result<SpoolFiles> open_spool_files(const SpoolOptions& options, Disk& disk, Ran
         return fail(Errc::spool_tampered,
                     "the cache file has " + std::to_string(out.log->size()) + " bytes");
     }
-    CW_TRY(check_superblocks(disk, *out.log, out.superblock));
+    CW_TRY_ASSIGN(out.superblock_damaged, check_superblocks(disk, *out.log, out.superblock));
     return out;
+}
+
+Result<void> repair_superblocks(Disk& disk, File& log, const Superblock& superblock,
+                                const std::array<bool, 2>& damaged) {
+    for (unsigned copy = 0; copy < 2; ++copy) {
+        if (damaged[copy]) {
+            CW_TRY(write_superblock(disk, log, superblock, copy));
+        }
+    }
+    return {};
 }
 
 }  // namespace cw::cache

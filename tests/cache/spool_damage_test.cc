@@ -336,6 +336,26 @@ TEST_F(SpoolDamageTest, OneSuperblockSufficesAndIsRepaired) {
     EXPECT_EQ(process->refused->code, Errc::spool_tampered);
 }
 
+// The device may put any write where the newest batch lies, for which nothing vouches yet: all that
+// can wait does.
+TEST_F(SpoolDamageTest, B6ASuperblockIsRepairedWhenACheckpointVouchesForWhatWasFound) {
+    fill(4, true);
+    storage_.overwrite(log_file, region_bytes / 2, ByteVector(block_bytes));
+    storage_.take_astray();
+    storage_.plan().write_lost = 10'000;  // To be told of each.
+    ASSERT_FALSE(start()->refused);
+    const auto written = storage_.take_astray();
+    const auto is_repair = [](const fakes::AstrayWrite& write) {
+        return write.offset == region_bytes / 2;
+    };
+    const auto is_checkpoint = [](const fakes::AstrayWrite& write) {
+        return peek_checkpoint_bytes(write.head).has_value();
+    };
+    const auto repair = std::ranges::find_if(written, is_repair);
+    ASSERT_NE(repair, written.end());
+    EXPECT_TRUE(std::any_of(written.begin(), repair, is_checkpoint));
+}
+
 TEST_F(SpoolDamageTest, B14_AnEmptyDirectoryIsAMissingMountAndNothingIsMadeThere) {
     fill(4, true);
     SpoolOptions elsewhere = small_options();

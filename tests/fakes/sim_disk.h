@@ -103,6 +103,7 @@ public:
     // `earlier_kept` since the file was made.
     void lose_write(const std::string& path, std::uint64_t offset, std::uint64_t length);
     // Since they were last taken.
+    [[nodiscard]] const std::vector<AstrayWrite>& astray() const noexcept { return astray_; }
     std::vector<AstrayWrite> take_astray() { return std::exchange(astray_, {}); }
     // Reads that touch [offset, offset + length) fail with EIO, the next `times` of them; until
     // something is written there, which is how a drive heals a bad sector.

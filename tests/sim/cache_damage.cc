@@ -1,7 +1,5 @@
 #include "tests/sim/cache_damage.h"
 
-#include "cache/spool_format.h"
-
 #include <algorithm>
 #include <array>
 #include <map>
@@ -129,37 +127,43 @@ std::optional<CacheDamage> damage_one_copy(fakes::SimStorage& storage, Random& r
     return CacheDamage{.name = super ? "fault.superblock_rot" : "fault.checkpoint_rot"};
 }
 
-bool ends_the_log(fakes::SimStorage& storage, const std::vector<fakes::AstrayWrite>& astray) {
-    if (astray.empty() || !storage.exists(log_path)) {
-        return false;
+LogEnd find_log_end(fakes::SimStorage& storage) {
+    LogEnd out;
+    if (!storage.exists(log_path)) {
+        return out;
     }
-    std::uint64_t mark = 0;
-    const auto batches = read_batches(storage);
+    auto batches = read_batches(storage);
     for (const auto& [number, batch] : batches) {
-        mark = std::max(mark, batch.durable_through);
+        out.mark = std::max(out.mark, batch.durable_through);
     }
     if (const auto found = read_checkpoints(storage)) {
         for (const auto& copy : found->copies) {
-            mark = std::max(mark, copy ? copy->durable_through : 0);
+            out.mark = std::max(out.mark, copy ? copy->durable_through : 0);
         }
     }
+    for (auto it = batches.upper_bound(out.mark); it != batches.end(); ++it) {
+        out.behind.push_back(std::move(it->second));
+    }
+    return out;
+}
+
+bool strayed_behind(const LogEnd& end, const std::vector<fakes::AstrayWrite>& astray) {
     const auto hit_behind = [&](const fakes::AstrayWrite& write) {
         for (std::size_t at = 0; at + block_bytes <= write.hit.size(); at += block_bytes) {
             const auto begun = cache::peek_batch_header(Bytes(write.hit).subspan(at, block_bytes));
-            if (begun && begun->offset == write.landed + at && begun->number > mark) {
+            if (begun && begun->offset == write.landed + at && begun->number > end.mark) {
                 return true;
             }
         }
-        return std::ranges::any_of(batches, [&](const auto& entry) {
-            const cache::BatchHeader& batch = entry.second;
-            return entry.first > mark && batch.offset < write.landed + write.hit.size() &&
+        return std::ranges::any_of(end.behind, [&](const cache::BatchHeader& batch) {
+            return batch.offset < write.landed + write.hit.size() &&
                    write.landed < batch.offset + batch.total_bytes();
         });
     };
     return std::ranges::any_of(astray, [&](const fakes::AstrayWrite& write) {
         const auto batch = cache::peek_batch_header(write.head);
         // Of a checkpoint it is not known what it would have vouched for.
-        return !batch || batch->number > mark || hit_behind(write);
+        return !batch || batch->number > end.mark || hit_behind(write);
     });
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/random.h"
+#include "cache/spool_format.h"
 #include "tests/fakes/sim_disk.h"
 
 #include <optional>
@@ -27,8 +28,15 @@ std::optional<CacheDamage> damage_cache(fakes::SimStorage& storage, std::uint64_
 // it. For a device that nobody uses now. Nothing if it cannot be.
 std::optional<CacheDamage> damage_one_copy(fakes::SimStorage& storage, Random& random);
 
-// What went astray on its way to the cache ends the log for any reader: nothing behind it vouches
-// for it. What was acknowledged of it is gone without a report; the agents notice.
-bool ends_the_log(fakes::SimStorage& storage, const std::vector<fakes::AstrayWrite>& astray);
+// Where the log of a device that nobody uses now ends for any reader.
+struct LogEnd {
+    std::uint64_t mark = 0;                  // The newest batch that something vouches for.
+    std::vector<cache::BatchHeader> behind;  // It; ascending.
+};
+LogEnd find_log_end(fakes::SimStorage& storage);
+
+// Of what went astray on its way to the cache something was, or hit, what nothing vouches for. What
+// was acknowledged of that is gone without a report; the agents notice.
+bool strayed_behind(const LogEnd& end, const std::vector<fakes::AstrayWrite>& astray);
 
 }  // namespace cw::sim

@@ -1,6 +1,5 @@
 #include "tests/sim/server.h"
 
-#include "tests/sim/cache_damage.h"
 #include "tests/sim/oracles/oracles.h"
 #include "tests/sim/world.h"
 
@@ -202,7 +201,10 @@ void Server::tend() {
     }
     if (!process_ && now >= restart_at_) {
         let_writes_stray();
-        log_ended_ |= ends_the_log(*storage_, storage_->take_astray());
+        if (world_.settings.astray > 0) {
+            log_end_ = find_log_end(*storage_);
+            log_ended_ |= strayed_behind(log_end_, storage_->take_astray());
+        }
         process_ = std::make_unique<Process>(world_, index_, state_);
         const Result<void> started = process_->start();
         if (storage_->struck()) {

@@ -3,6 +3,7 @@
 // Thread-safety: none.
 #pragma once
 
+#include "tests/sim/cache_damage.h"
 #include "tests/sim/process.h"
 
 #include <map>
@@ -49,8 +50,10 @@ public:
     void rot_one_copy();
     // What was acknowledged may have been damaged by more than the promise covers.
     [[nodiscard]] bool damaged() const noexcept;
-    // The start that is under way found an end of the log before which writes went astray.
-    [[nodiscard]] bool log_ended() const noexcept { return log_ended_; }
+    // Writes that went astray before the start that is under way, or in it, ended the log.
+    [[nodiscard]] bool log_ended() const {
+        return log_ended_ || strayed_behind(log_end_, storage_->astray());
+    }
     // For a person: how full its cache is, and what stands.
     [[nodiscard]] std::string state() const;
     void add_counts();
@@ -77,6 +80,7 @@ private:
     bool strike_cuts_power_ = false, strike_is_second_ = false;
     unsigned failed_starts_ = 0;
     bool damaged_ = false, lost_ = false, log_ended_ = false;
+    LogEnd log_end_;  // As the start that is under way, or was the last, found it.
 };
 
 }  // namespace cw::sim

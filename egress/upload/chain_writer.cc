@@ -175,7 +175,7 @@ void ChainWriter::seen(const Result<blob::GetResult>& found) {
         return;
     }
     if (sha256(found->bytes) == sealed_.hash) {
-        CW_CRASH_POINT("upload.after_manifest_create");
+        CW_CRASH_POINT("upload.after_manifest_found");
         succeed();
         phase_ = Phase::check_gc;
         return;

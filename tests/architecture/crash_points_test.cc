@@ -73,6 +73,23 @@ std::set<std::string> armed_by_sweep() {
     return out;
 }
 
+// A script that dies at a name dies at whichever place comes first: of two, one is never tried.
+TEST(CrashPoints, HaveOnePlaceEach) {
+    const std::regex point(R"re(CW_CRASH_POINT\("([a-z_.]+)"\))re");
+    std::map<std::string, std::string> places;
+    for (const std::string& path : cpp_files()) {
+        if (path.starts_with("tests/") || path == "base/crash_point.h") {
+            continue;
+        }
+        const std::string text = read_text(path);
+        for (std::sregex_iterator at(text.begin(), text.end(), point), end; at != end; ++at) {
+            const auto [earlier, is_new] = places.emplace((*at)[1], path);
+            EXPECT_TRUE(is_new) << (*at)[1] << " is in " << path << " and in " << earlier->second;
+        }
+    }
+    EXPECT_GT(places.size(), 40U);
+}
+
 TEST(CrashPoints, OfTheProductAreThoseAtWhichScriptsKillARealProcess) {
     const std::set<std::string> names = compiled_in([](const std::string&) { return true; });
     ASSERT_GT(names.size(), 40U);

@@ -7,6 +7,7 @@
 #
 # What was killed where, and with which back end, is printed and held against the list of what should have been. Not in it:
 # - cache.create.*, cache.recovery.*, cache.close.* and *_claim after their first hit: a life of a server has one of each;
+# - upload.after_manifest_found: no manifest is stored without an answer here (found_manifest.sh, with both back ends);
 # - *_run_put: index runs need more points than are made here, and have index_runs.sh (with both back ends, up to the second hit);
 # - target.*, volume.*: not of this server; master_target_kills.sh takes them, with both back ends, too;
 # - gc.*, compact.* (gc_crash.sh, with both back ends): nothing is deleted or written again here;
@@ -194,7 +195,7 @@ reach_while_closing() {  # NAME HIT
 }
 # cache.create.* were taken above. Recovery, the end of a program and the claim of its one machine have one hit each. Not of this server: target.*,
 # volume.* (failback.sh, master_target.sh), gc.*, compact.* (gc_crash.sh), keys.* (keys_kills.sh). Index runs need more points than are made here: index_runs.sh.
-walked() { causewayd --list-crash-points | grep -vE '^(cache\.create|target|volume|failback|gc|compact|keys)\.|_run_put$' | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"; }
+walked() { causewayd --list-crash-points | grep -vE '^(cache\.create|target|volume|failback|gc|compact|keys)\.|_run_put$|_found$' | grep -E "${CAUSEWAY_CRASH_POINTS:-.}"; }
 # once NAME: there is no second hit of it in the life of a server.
 once() { [[ $1 =~ ^cache\.(create|recovery|close)\.|_claim$ ]]; }
 started=$SECONDS

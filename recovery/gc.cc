@@ -46,37 +46,20 @@ public:
         return {};
     }
 
-    // Announces the deletion; after this a writer that names one of them will notice.
+    // Announces the deletion; after this a writer that names one of them will notice. What another
+    // collector announces meanwhile, or an earlier request of ours that was thought lost, is kept.
     Result<void> announce(const Catalog& catalog) {
-        const MachineId& machine = catalog.machine();
-        vault::GcBoundary note;
-        note.boundary = announced_boundary_ = catalog.state().newest.boundary;
-        note.sweep_epoch = catalog.state().newest.epoch;
-        for (const auto& [name, bytes] : doomed_) {
-            if (!is_index_run(name)) {  // Those can never be named again.
-                note.sweep.push_back(name.attempt);
+        constexpr int attempts = 4;
+        Error last{Errc::blob_conflict, "the collector's note changes all the time"};
+        for (int attempt = 0; attempt < attempts && last.code == Errc::blob_conflict; ++attempt) {
+            CW_TRY_ASSIGN(blob::PutResult put, announce_once(catalog));
+            if (put.outcome == blob::PutOutcome::stored) {
+                CW_CRASH_POINT("gc.announced");
+                return {};
             }
+            last = std::move(put.error).value_or(Error{Errc::blob_unavailable, "no answer"});
         }
-        blob::PutRequest request{.name = vault::gc_boundary_blob(machine)};
-        const auto before = blob::get_and_wait(store_, {.name = request.name});
-        if (before) {
-            request.condition = blob::PutCondition::if_match;
-            request.etag = before->properties.etag;
-            const auto old = decode_gc_boundary(before->bytes, catalog.vault(), machine);
-            if (old) {
-                keep_announced(*old, note);
-            }
-        } else if (before.error().code != Errc::blob_not_found) {
-            return std::unexpected(before.error());
-        }
-        const ByteVector bytes = encode_gc_boundary(note, machine, signer_);
-        request.body = {bytes};
-        blob::PutResult put = blob::put_and_wait(store_, std::move(request));
-        if (put.outcome == blob::PutOutcome::stored) {
-            CW_CRASH_POINT("gc.announced");
-            return {};
-        }
-        return std::unexpected(put.error.value_or(Error{Errc::blob_unavailable, "no answer"}));
+        return std::unexpected(std::move(last));
     }
 
     Result<void> sweep(const Catalog& fresh) {
@@ -105,6 +88,34 @@ public:
     }
 
 private:
+    // Errors: of the look at what was announced before.
+    Result<blob::PutResult> announce_once(const Catalog& catalog) {
+        const MachineId& machine = catalog.machine();
+        vault::GcBoundary note;
+        note.boundary = announced_boundary_ = catalog.state().newest.boundary;
+        note.sweep_epoch = catalog.state().newest.epoch;
+        for (const auto& [name, bytes] : doomed_) {
+            if (!is_index_run(name)) {  // Those can never be named again.
+                note.sweep.push_back(name.attempt);
+            }
+        }
+        blob::PutRequest request{.name = vault::gc_boundary_blob(machine)};
+        const auto before = blob::get_and_wait(store_, {.name = request.name});
+        if (before) {
+            request.condition = blob::PutCondition::if_match;
+            request.etag = before->properties.etag;
+            const auto old = decode_gc_boundary(before->bytes, catalog.vault(), machine);
+            if (old) {
+                keep_announced(*old, note);
+            }
+        } else if (before.error().code != Errc::blob_not_found) {
+            return std::unexpected(before.error());
+        }
+        const ByteVector bytes = encode_gc_boundary(note, machine, signer_);
+        request.body = {bytes};
+        return blob::put_and_wait(store_, std::move(request));
+    }
+
     // What was announced before. While it is unnamed and there, another collector may be deleting
     // it now. Once it is gone a writer that slept since it stored the segment may still name it,
     // and must hear of it then, or whoever opens the machine after it: so the newest of those stay,

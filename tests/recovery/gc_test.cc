@@ -2,8 +2,10 @@
 
 #include "egress/vault/control.h"
 #include "egress/vault/index_run.h"
+#include "tests/fakes/meanwhile_store.h"
 #include "tests/recovery/world.h"
 
+#include <algorithm>
 #include <set>
 
 #include <gtest/gtest.h>
@@ -103,6 +105,42 @@ TEST_F(Gc, E5_ASegmentThatIsNamedMeanwhileIsRescued) {
     ASSERT_TRUE(report);
     EXPECT_TRUE(present(late));
     EXPECT_TRUE(memory_.unnamed_since.empty());
+}
+
+// Another collector, or a put of our own that was thought lost, comes between the look at the note
+// and its change.
+TEST_F(Gc, E5_WhatAnotherAnnouncesMeanwhileIsKept) {
+    const blob::BlobName note = vault::gc_boundary_blob(world_.machine);
+    for (const bool there : {false, true}) {
+        const auto mine = orphan();
+        ASSERT_TRUE(collect(0));
+        if (!there) {
+            ASSERT_TRUE(world_.memory.erase(note));
+        }
+        vault::GcBoundary theirs{
+            .boundary = 1, .sweep_epoch = world_.rig.state.newest.epoch, .sweep = {}};
+        world_.random->fill(theirs.sweep.emplace_back());
+        unsigned looks = 0;  // The catalog looks, too.
+        fakes::MeanwhileStore store(*world_.store, [&](const blob::BlobName& looked_at) {
+            if (looked_at == note && ++looks <= 3) {
+                const ByteVector bytes =
+                    encode_gc_boundary(theirs, world_.machine, world_.rig.signer);
+                const auto put = blob::put_and_wait(
+                    *world_.store,
+                    {.name = note, .body = {bytes}, .condition = blob::PutCondition::none});
+                EXPECT_EQ(put.outcome, blob::PutOutcome::stored);
+            }
+        });
+        ASSERT_EQ(world_.memory.bytes(note).has_value(), there);
+        const auto report = collect_garbage(store, *world_.kek, world_.machine, world_.rig.signer,
+                                            memory_, {.dry_run = false}, WallMicros{grace});
+        ASSERT_TRUE(report) << to_string(report.error());
+        EXPECT_GE(looks, 3U);
+        EXPECT_FALSE(present(mine));
+        const auto announced = read_gc_boundary(*world_.store, world_.rig.vault, world_.machine);
+        ASSERT_TRUE(announced && *announced);
+        EXPECT_EQ(std::ranges::count((*announced)->sweep, theirs.sweep[0]), 1);
+    }
 }
 
 TEST_F(Gc, D16_StopsAtAListThatFails) {

@@ -1,9 +1,9 @@
 // The keys of a machine are gone from the vault, and something else of it is there.
 #include "egress/vault/names.h"
+#include "tests/fakes/meanwhile_store.h"
 #include "tests/fakes/memory_vault.h"
 #include "tests/vault/vault_rig.h"
 
-#include <functional>
 #include <optional>
 #include <utility>
 
@@ -14,44 +14,6 @@ namespace {
 
 using fakes::BlobFault;
 using fakes::BlobOp;
-
-// Lets something happen after the first answer to a get.
-class MeanwhileStore final : public blob::BlobStore {
-public:
-    MeanwhileStore(blob::BlobStore& inner, std::function<void()> meanwhile)
-        : inner_(inner), meanwhile_(std::move(meanwhile)) {}
-    void put(blob::PutRequest request, blob::Done<blob::PutResult> done) override {
-        inner_.put(std::move(request), std::move(done));
-    }
-    void get(blob::GetRequest request, blob::Done<Result<blob::GetResult>> done) override {
-        inner_.get(std::move(request), [this, done = std::move(done)](auto got) {
-            if (meanwhile_) {
-                std::exchange(meanwhile_, nullptr)();
-            }
-            done(std::move(got));
-        });
-    }
-    void head(blob::BlobName name, blob::Done<Result<blob::BlobProperties>> done) override {
-        inner_.head(std::move(name), std::move(done));
-    }
-    void list(blob::Container container, std::string prefix, std::string marker,
-              blob::Done<Result<blob::ListPage>> done) override {
-        inner_.list(container, std::move(prefix), std::move(marker), std::move(done));
-    }
-    void remove(blob::BlobName name, blob::Done<Result<void>> done) override {
-        inner_.remove(std::move(name), std::move(done));
-    }
-    void create_containers(blob::Done<Result<void>> done) override {
-        inner_.create_containers(std::move(done));
-    }
-    std::size_t poll() override { return inner_.poll(); }
-    void wait(std::int64_t timeout_ns, int wake_fd) override { inner_.wait(timeout_ns, wake_fd); }
-    [[nodiscard]] std::size_t in_flight() const noexcept override { return inner_.in_flight(); }
-
-private:
-    blob::BlobStore& inner_;
-    std::function<void()> meanwhile_;
-};
 
 class LostKeys : public testing::Test {
 protected:
@@ -97,7 +59,10 @@ TEST_F(LostKeys, AMachineThatAnotherServerBeginsMeanwhileHasTheOthersKeys) {
     const auto vault = open_vault(*store_);
     const auto other = factory_->make();
     std::optional<MachineKeys> theirs;
-    MeanwhileStore slow(*store_, [&] {
+    fakes::MeanwhileStore slow(*store_, [&](const blob::BlobName&) {
+        if (theirs) {
+            return;
+        }
         fakes::VaultRig rig(*other, *kek_, *random_, machine_);
         rig.disk(make_id<DiskId>(*random_)).size_bytes = mib;
         rig.publish_point({}, WallMicros{1});

@@ -25,26 +25,33 @@ std::string draw_name(const std::string& path, Random& random) {
     return path + "." + to_hex(mark) + std::string(ending);
 }
 
-bool is_left_over(std::string_view name, std::string_view of) {
-    if (name.size() != of.size() + 1 + 2 * mark_bytes + ending.size() || !name.starts_with(of) ||
-        name[of.size()] != '.' || !name.ends_with(ending)) {
-        return false;
+// Of which file it was to be the name; empty: it is none of those.
+std::string_view whole_name(std::string_view name) {
+    constexpr std::size_t added = 1 + 2 * mark_bytes + ending.size();
+    if (name.size() <= added || name[name.size() - added] != '.' || !name.ends_with(ending)) {
+        return {};
     }
-    return std::ranges::all_of(name.substr(of.size() + 1, 2 * mark_bytes), [](char c) {
+    const std::string_view of = name.substr(0, name.size() - added);
+    const bool drawn = std::ranges::all_of(name.substr(of.size() + 1, 2 * mark_bytes), [](char c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
     });
+    return drawn ? of : std::string_view();
 }
 
 // What stays all the same stops nobody: its name is never given again.
-void remove_left_overs(Disk& disk, const std::string& path) {
-    const std::string directory = parent_of(path);
-    const std::string of = path.substr(path.rfind('/') + 1);
+template <typename Wanted>
+void remove_if(Disk& disk, const std::string& directory, Wanted wanted) {
     const auto names = disk.list(directory);
     for (const std::string& name : names.value_or(std::vector<std::string>{})) {
-        if (is_left_over(name, of)) {
+        const std::string_view of = whole_name(name);
+        if (!of.empty() && wanted(of)) {
             static_cast<void>(disk.remove(directory + "/" + name));
         }
     }
+}
+
+std::string name_in_directory(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
 }
 
 // The disk seam's rename replaces, so this goes to the system; a file that exists only in a
@@ -102,7 +109,8 @@ Result<void> write_file_atomically(Disk& disk, const std::string& path, Bytes by
 
 Result<void> create_file_atomically(Disk& disk, Random& random, const std::string& path,
                                     Bytes bytes, unsigned mode) {
-    remove_left_overs(disk, path);
+    remove_if(disk, parent_of(path),
+              [&](std::string_view of) { return of == name_in_directory(path); });
     const std::string written_to = draw_name(path, random);
     Result<void> made = write_whole(disk, written_to, bytes, mode);
     if (made) {
@@ -113,6 +121,16 @@ Result<void> create_file_atomically(Disk& disk, Random& random, const std::strin
         return name_full_file(std::move(made), path);
     }
     return disk.sync_directory(parent_of(path));
+}
+
+Result<void> give_free_name(Disk& disk, const std::string& from, const std::string& to) {
+    CW_TRY(give_name(disk, from, to));
+    return disk.sync_directory(parent_of(to));
+}
+
+void remove_left_overs(Disk& disk, const std::string& prefix) {
+    remove_if(disk, parent_of(prefix),
+              [&](std::string_view of) { return of.starts_with(name_in_directory(prefix)); });
 }
 
 }  // namespace cw

@@ -5,11 +5,15 @@
 #include "egress/vault/key_check.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <functional>
 
 #include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace cw::appliance {
 namespace {
@@ -27,15 +31,23 @@ std::string text_of(std::int64_t wall_s, const char* form) {
     return text;
 }
 
-// The name for a key that is replaced at `now_s`, or as many seconds later as names are taken: two
-// keys may be replaced within one second, and the name of one never goes to another.
-Result<std::string> name_of_old(Disk& disk, const std::string& kek_file, std::int64_t now_s) {
+constexpr const char* replaced_at = ".until-";
+
+// `take` makes a file of the name that it is given, or refuses with file_exists: the name for a key
+// that is replaced at `now_s`, or as many seconds later as names are taken. Two keys may be
+// replaced within one second, by two who do not know of each other, and the name of one never goes
+// to another.
+Result<std::string> take_name_of_old(const std::string& kek_file, std::int64_t now_s,
+                                     const std::function<Result<void>(const std::string&)>& take) {
     constexpr std::int64_t names_tried_max = 60;
     for (std::int64_t i = 0; i < names_tried_max; ++i) {
-        std::string name = kek_file + ".until-" + text_of(now_s + i, time_form);
-        CW_TRY_ASSIGN(const bool taken, disk.exists(name));
-        if (!taken) {
+        std::string name = kek_file + replaced_at + text_of(now_s + i, time_form);
+        const Result<void> taken = take(name);
+        if (taken) {
             return name;
+        }
+        if (taken.error().code != Errc::file_exists) {
+            return std::unexpected(taken.error());
         }
     }
     return fail(Errc::file_exists, "too many keys were replaced just now beside " + kek_file);
@@ -43,7 +55,7 @@ Result<std::string> name_of_old(Disk& disk, const std::string& kek_file, std::in
 
 // Since when it is not the key any more, by its name.
 Result<std::int64_t> replaced_s(const std::string& old, const std::string& kek_file) {
-    const std::string prefix = kek_file + ".until-";
+    const std::string prefix = kek_file + replaced_at;
     tm parts{};
     const char* const end = old.starts_with(prefix)
                                 ? strptime(old.c_str() + prefix.size(), time_form, &parts)
@@ -83,14 +95,30 @@ Result<std::unique_ptr<vault::KeyService>> open_lasting_key(Disk& disk, const st
     return vault::open_kek_file(disk, path, random);
 }
 
+// Whoever changes the key as root leaves it to the user whose daemon reads it.
+Result<void> give_to_owner_of(const std::string& like, const std::string& path) {
+    struct stat there{};
+    if (::stat(like.c_str(), &there) != 0) {
+        return fail_errno(Errc::io_error, "look at " + like, errno);
+    }
+    if (::geteuid() == 0 && ::chown(path.c_str(), there.st_uid, there.st_gid) != 0) {
+        return fail_errno(Errc::io_error, "give " + path + " to the owner of " + like, errno);
+    }
+    return {};
+}
+
 // The old key's text beside the file, for older copies of the vault; returns where.
 Result<std::string> keep_old(const SystemSeams& seams, const std::string& kek_file) {
     const std::int64_t now_s = raw(seams.clock->wall()) / 1'000'000;
-    CW_TRY_ASSIGN(const std::string old, name_of_old(*seams.disk, kek_file, now_s));
+    // A copy that was cut short would outlive the order to destroy it.
+    remove_left_overs(*seams.disk, kek_file + replaced_at);
     CW_TRY_ASSIGN(ByteVector text, lasting_text(*seams.disk, kek_file));
-    const auto kept = create_file_atomically(*seams.disk, *seams.random, old, text, 0400);
+    const auto old = take_name_of_old(kek_file, now_s, [&](const std::string& name) {
+        return create_file_atomically(*seams.disk, *seams.random, name, text, 0400);
+    });
     wipe(text);
-    CW_TRY(kept);
+    CW_TRY(old);
+    CW_TRY(give_to_owner_of(kek_file, *old));
     return old;
 }
 
@@ -126,6 +154,7 @@ Result<void> rotate_kek_file(Cli& cli) {
     if (!begun) {
         CW_TRY(vault::create_kek_file(disk, next, *cli.seams.random));
     }
+    CW_TRY(give_to_owner_of(current, next));  // Also of a run that was cut short.
     CW_TRY_ASSIGN(const auto to, open_lasting_key(disk, next, *cli.seams.random));
     CW_CRASH_POINT("keys.next_made");
     CW_TRY_ASSIGN(const auto stores, open_stores(settings, cli.seams, false));
@@ -166,9 +195,11 @@ Result<void> retire_kek_file(Cli& cli, const std::string& old) {
     const std::int64_t now_s = raw(cli.seams.clock->wall()) / 1'000'000;
     std::string kept = old;
     const auto count_anew = [&]() -> Result<void> {  // Who wrote what was found may write more.
-        CW_TRY_ASSIGN(kept, name_of_old(disk, current, now_s));
+        CW_TRY_ASSIGN(kept, take_name_of_old(current, now_s, [&](const std::string& name) {
+                          return give_free_name(disk, old, name);
+                      }));
         since_s = now_s;
-        return rename_durably(disk, old, kept);
+        return {};
     };
     if (opens_any(wrapped_by_old)) {  // First: afterwards nothing tells that there was something.
         CW_TRY(count_anew());

@@ -80,7 +80,13 @@ kill "$demo_server_pid"; wait "$demo_server_pid" 2>/dev/null
 head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n' > "$demo/kek.next" && chmod 400 "$demo/kek.next"
 cp "$demo/kek" "$demo/first-kek" && cp "$demo/kek.next" "$demo/wanted-kek"
 cp "$demo/vault/keys/$demo_machine" "$demo/late-key"
+# Whoever is root changes the key for the user whose daemon reads it.
+reader=$(stat -c %U "$demo/kek") && [ "$(id -u)" != 0 ] || { reader=nobody && chown nobody "$demo/kek"; }
+: > "$demo/kek.until-20200101T000000Z.0123456789abcdef.new"  # Of a change that was killed: a key that nobody would destroy.
 check "the vault's key is changed" quietly config keys rotate
+check "the new and the old one are of the user who had it" test "$(stat -c %U "$demo"/kek "$demo"/kek.until-* | sort -u)" = "$reader"
+check "nothing is left of a copy that was cut short" test ! -e "$demo/kek.until-20200101T000000Z.0123456789abcdef.new"
+[ "$(id -u)" != 0 ] || chown "$(id -u)" "$demo"/kek "$demo"/kek.until-*
 check "the change that was begun was finished" cmp -s "$demo/kek" "$demo/wanted-kek"
 check "the old key is kept for old copies" cmp -s "$demo"/kek.until-* "$demo/first-kek"
 check "and is its owner's alone" mode_is 400 "$demo"/kek.until-*

@@ -1,13 +1,15 @@
 #include "appliance/protection_state.h"
 
 #include <algorithm>
+#include <iterator>
+#include <vector>
 
 namespace cw::appliance {
 namespace {
 
-std::uint64_t disk_bytes(const upload::MachineStatus& machine) {
+std::uint64_t disk_bytes(const std::vector<upload::DiskStatus>& disks) {
     std::uint64_t bytes = 0;
-    for (const upload::DiskStatus& disk : machine.disks) {
+    for (const upload::DiskStatus& disk : disks) {
         bytes += disk.size_bytes;
     }
     return bytes;
@@ -34,7 +36,9 @@ std::string_view name_of(Protection protection) noexcept {
 }
 
 ProtectionView protection_of(const upload::MachineStatus& machine, const AgentStatus& agent) {
-    const auto& disks = machine.disks;
+    std::vector<upload::DiskStatus> disks;
+    std::ranges::copy_if(machine.disks, std::back_inserter(disks),
+                         [](const upload::DiskStatus& disk) { return !disk.left_out; });
     if (std::ranges::any_of(disks, &upload::DiskStatus::damaged)) {
         return {Protection::resync_required, "writes were damaged in the cache"};
     }
@@ -42,7 +46,7 @@ ProtectionView protection_of(const upload::MachineStatus& machine, const AgentSt
         return {Protection::resync_required, agent.required.begin()->second};
     }
     if (agent.connected && agent.mode != wire::ReplicationMode::data) {
-        const std::uint64_t all = disk_bytes(machine);
+        const std::uint64_t all = disk_bytes(disks);
         const bool half = all > 0 && agent.backlog_bytes >= all - all / 2;
         return {half ? Protection::resync_required : Protection::degraded, agent.reason};
     }

@@ -25,6 +25,9 @@ json disk_json(const upload::DiskStatus& disk) {
              {"size_bytes", disk.size_bytes},        {"generation", raw(disk.generation)},
              {"assembled_seq", raw(disk.assembled)}, {"committed_seq", raw(disk.committed)},
              {"protected", disk.protected_},         {"damaged", disk.damaged}};
+    if (disk.left_out) {
+        out["left_out"] = true;
+    }
     if (raw(disk.open_fence) != 0) {
         out["sync"] = {{"fence", raw(disk.open_fence)},
                        {"super_chunks_done", disk.base_done},

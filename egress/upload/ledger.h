@@ -90,6 +90,10 @@ public:
     // The step's segment was swept, and is to be stored again.
     [[nodiscard]] bool corrects(StepId step) const { return corrections_.contains(step); }
     [[nodiscard]] bool correcting() const noexcept { return !corrections_.empty(); }
+    // The machine has an agent that does not protect this disk any more.
+    [[nodiscard]] bool is_left_out(const DiskId& disk) const {
+        return !declared_.empty() && !declared_.contains(disk);
+    }
     [[nodiscard]] const std::optional<WallMicros>& newest_point_time() const noexcept {
         return newest_point_time_;
     }

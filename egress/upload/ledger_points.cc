@@ -99,7 +99,7 @@ std::vector<DiskId> Ledger::departed(const Walk& walk, const pipeline::Point& po
         const bool cut = std::ranges::any_of(point.cuts, [&disk](const pipeline::DiskCut& other) {
             return other.disk == disk.disk;
         });
-        if (disk.protected_ && !cut && !declared_.empty() && !declared_.contains(disk.disk)) {
+        if (disk.protected_ && !cut && is_left_out(disk.disk)) {
             gone.push_back(disk.disk);
         }
     }
@@ -272,7 +272,10 @@ bool Ledger::prune_allowed(const PruneCommand& command) const {
 
 // A disk that a point has left out is compared when it comes back, never gone on with. Once no
 // retained point names it there is nobody left for what it holds: an empty history takes its place,
-// so that what is in the vault dies and the disk, should it come back, is copied whole.
+// so that what is in the vault dies and the disk, should it come back, is copied whole. An agent
+// that was answered just before, and compares with what is let go of here, is safe because nothing
+// is called equal to it before the chain holds the very history and fence that it asks for
+// (DigestDesk).
 void Ledger::retire_departed(Walk& walk) const {
     std::set<DiskId> named;
     const auto name_disks = [&named](const vault::PointEntry& point) {

@@ -97,6 +97,7 @@ MachineStatus PublishStage::status_of(const MachineId& id, const Machine& machin
             shown.generation = disk.generation;
             shown.assembled = shown.committed = disk.committed;
             shown.protected_ = disk.protected_;
+            shown.left_out = ledger.is_left_out(disk.disk);
             shown.open_fence = disk.open_fence;
             shown.damaged = machine.damaged.contains(disk.disk);
             for (const std::byte bits : disk.base_done) {

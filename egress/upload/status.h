@@ -38,6 +38,7 @@ struct DiskStatus {
     Generation generation{};
     Seq assembled{}, committed{};
     bool protected_ = false;
+    bool left_out = false;  // Its agent does not protect it any more; points may still hold it.
     Seq open_fence{};
     std::uint64_t base_done = 0, base_total = 0;  // Super-chunks while a fence is open.
     bool damaged = false;

@@ -122,7 +122,7 @@ void print_catalog(const Catalog& catalog, bool json) {
     for (const auto& disk : newest.disks) {
         std::printf("  disk %s  %10s  %s%s\n", to_string(disk.disk).c_str(),
                     size_text(disk.size_bytes).c_str(), escape_for_display(disk.name).c_str(),
-                    disk.protected_ ? "" : "  (initial synchronisation not finished)");
+                    disk.protected_ ? "" : "  (in no point that is made now)");
     }
     for (const auto* point : points) {
         std::printf("  point %s  %-27s  %-10s  %s\n", to_string(point->id).c_str(),

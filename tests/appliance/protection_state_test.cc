@@ -67,6 +67,16 @@ TEST_F(ProtectionTest, ADiskThatWaitsForItsResyncSaysWhyAlsoWhileItsAgentIsAway)
     EXPECT_EQ(state(), "resync-required");
 }
 
+TEST_F(ProtectionTest, ADiskThatItsAgentLeavesOutCountsForNothing) {
+    machine_.disks[1].protected_ = false;
+    machine_.disks[1].damaged = true;
+    machine_.disks[1].open_fence = Seq{7};
+    machine_.disks[1].left_out = true;
+    EXPECT_EQ(state(), "protected");
+    machine_.disks[0].left_out = true;
+    EXPECT_EQ(state(), "unprotected");
+}
+
 TEST_F(ProtectionTest, AComparisonSaysWhy) {
     machine_.disks[1].open_fence = Seq{7};
     agent_.resyncs[machine_.disks[1].disk] = "resize";

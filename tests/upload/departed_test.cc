@@ -35,7 +35,8 @@ protected:
                                          .added = {}});
         ASSERT_TRUE(server.run_until([&] { return !chain().points.contains(last); }));
     }
-    // As the answer says, in a history of its own; returns a point of both.
+    // Whatever the answer, which the caller looks at: in its history, whole. Returns a point of
+    // both.
     PointId copy_anew(const pipeline::MachineOpened& answer) {
         SourceDisk& back = source.disks[1];
         back.generation = answer.disks[1].generation;

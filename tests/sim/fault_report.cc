@@ -176,13 +176,16 @@ void print_schedules(const Ledger& ledger) {
     std::printf(
         "| | |\n|---|---:|\n| schedules | %llu |\n| violations, each in tests/sim/track_record.md "
         "| "
-        "%llu |\n",
-        static_cast<Number>(ledger.schedules), static_cast<Number>(ledger.violations));
+        "%llu |\n| schedules since the last of them | %llu |\n",
+        static_cast<Number>(ledger.schedules), static_cast<Number>(ledger.violations),
+        static_cast<Number>(ledger.since_violation));
     if (!ledger.newest_commit.empty()) {
         const CommitTotal& newest = ledger.commits.at(ledger.newest_commit);
-        std::printf("| schedules at the newest commit, %s | %llu |\n| violations at it | %llu |\n",
-                    ledger.newest_commit.c_str(), static_cast<Number>(newest.schedules),
-                    static_cast<Number>(newest.violations));
+        std::printf(
+            "| schedules at the newest commit that was run, %s | %llu |\n| violations at it | %llu "
+            "|\n",
+            ledger.newest_commit.c_str(), static_cast<Number>(newest.schedules),
+            static_cast<Number>(newest.violations));
         if (newest.violations == 0 && newest.schedules > 0) {
             std::printf("| violations per schedule at it, at most (95 %%) | %.1e |\n",
                         3.0 / static_cast<double>(newest.schedules));
@@ -239,6 +242,29 @@ void print_campaigns(const Ledger& ledger, const TrackRecord& record) {
     }
 }
 
+std::string listed(const std::vector<std::string>& commits) {
+    std::string text;
+    for (const std::string& commit : commits) {
+        text += (text.empty() ? "" : ", ") + commit;
+    }
+    return text;
+}
+
+void print_finds(const TrackRecord& record) {
+    std::printf(
+        "\n## Track record\n\nThe newest first; tests/sim/track_record.md names the tests that "
+        "keep "
+        "them, too.\n\n| seed | found at | mended in | what it was |\n|---|---|---|---|\n");
+    for (auto find = record.finds().rbegin(); find != record.finds().rend(); ++find) {
+        std::string what;
+        for (const char c : find->what) {
+            what += c == '|' ? "\\|" : std::string(1, c);
+        }
+        std::printf("| %s | %s | %s | %s |\n", find->by.c_str(), listed(find->found_at).c_str(),
+                    listed(find->mended_in).c_str(), what.c_str());
+    }
+}
+
 }  // namespace
 
 void print_fault_report(const Ledger& ledger, const TrackRecord& record) {
@@ -256,6 +282,7 @@ void print_fault_report(const Ledger& ledger, const TrackRecord& record) {
     print_events("What they led to", ledger, "seen.");
     print_events("Conditions shown", ledger, "condition.");
     print_events("Garbage collection and retention", ledger, "gc.");
+    print_finds(record);
     print_campaigns(ledger, record);
 }
 

@@ -42,6 +42,7 @@ void add_schedules(const json& entry, Ledger& ledger) {
     const Counts counts = entry.at("counts");
     ledger.schedules += run.schedules;
     ledger.violations += run.violations;
+    ledger.since_violation = run.violations > 0 ? 0 : ledger.since_violation + run.schedules;
     ledger.last_seed = std::max(ledger.last_seed, run.to);
     ledger.commits[run.commit].schedules += run.schedules;
     ledger.commits[run.commit].violations += run.violations;

@@ -59,6 +59,7 @@ struct CommitTotal {
 
 struct Ledger {
     std::uint64_t schedules = 0, violations = 0;
+    std::uint64_t since_violation = 0;           // Schedules behind the last line with one.
     std::uint64_t last_seed = 0;                 // The highest of all campaigns; 0: none.
     std::map<std::string, CommitTotal> commits;  // By what the lines say.
     // Of the last campaign that ran a commit as it is: never one that is "-dirty" or "unknown".

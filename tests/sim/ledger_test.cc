@@ -134,6 +134,16 @@ TEST_F(LedgerTest, SchedulesOfACommitAddUpWhateverRanBetween) {
     EXPECT_EQ(ledger->commits.at("2b3c4d5").schedules, 5U);
 }
 
+TEST_F(LedgerTest, SchedulesSinceTheLastViolationAreCounted) {
+    write(schedules_line("1a2b3c4", 1, 10) + "\n" +
+          schedules_line("1a2b3c4", 11, 20, "\"seed 12 (points)\"") + "\n" +
+          schedules_line("2b3c4d5", 21, 25) + "\n" + schedules_line("1a2b3c4", 26, 27) + "\n");
+    const auto ledger = read_ledger(path_);
+    ASSERT_TRUE(ledger);
+    EXPECT_EQ(ledger->schedules, 27U);
+    EXPECT_EQ(ledger->since_violation, 7U);
+}
+
 TEST_F(LedgerTest, ATreeThatIsNoCommitIsNeverTheNewest) {
     write(schedules_line("1a2b3c4", 1, 10) + "\n" + schedules_line("1a2b3c4-dirty", 11, 15) + "\n" +
           schedules_line("unknown", 16, 35) + "\n");

@@ -48,6 +48,7 @@ std::string read_find(std::string_view line, Find& find) {
     if (parts.size() != 3 || !parts[2].starts_with(mended)) {
         return "a find's line is \"### seeds · commits · mended in commits\"";
     }
+    find.by = parts[0];
     if (!parts[0].starts_with("no seed (")) {
         for (const std::string_view text : split(parts[0], ", ")) {
             const auto seed = seed_of(text);
@@ -81,18 +82,36 @@ Result<TrackRecord> TrackRecord::read(const std::string& path) {
     }
     TrackRecord record;
     std::uint64_t number = 0;
+    const auto refuse = [&](const std::string& wrong) {
+        return fail(Errc::record_corrupt, path + ":" + std::to_string(number) + ": " + wrong);
+    };
+    const auto is_told = [&] {
+        return record.finds_.empty() || !record.finds_.back().what.empty();
+    };
+    bool told = true;  // The first paragraph has ended.
     for (std::string line; std::getline(in, line);) {
         ++number;
-        std::string wrong;
         if (line.starts_with('|')) {
-            wrong = "finds stand in no table";
-        } else if (line.starts_with(mark)) {
-            wrong =
+            return refuse("finds stand in no table");
+        }
+        if (line.starts_with(mark)) {
+            if (!is_told()) {
+                return refuse("the find above does not say what it was");
+            }
+            const auto wrong =
                 read_find(std::string_view(line).substr(mark.size()), record.finds_.emplace_back());
+            if (!wrong.empty()) {
+                return refuse(wrong);
+            }
+            told = false;
+        } else if (!told) {
+            std::string& what = record.finds_.back().what;
+            told = line.empty() && !what.empty();
+            what += (what.empty() || line.empty() ? "" : " ") + line;
         }
-        if (!wrong.empty()) {
-            return fail(Errc::record_corrupt, path + ":" + std::to_string(number) + ": " + wrong);
-        }
+    }
+    if (!is_told()) {
+        return refuse("the last find does not say what it was");
     }
     if (in.bad()) {
         return fail(Errc::io_error, "the track record " + path + " cannot be read to its end");

@@ -31,9 +31,13 @@ Result<TrackRecord> record_of(const std::string& text) {
 TEST(TrackRecord, KnowsTheSeedsOfEachFindAndWhatMendedThem) {
     const auto record = record_of(
         "# What was found\n\n### 12, 345 · 1a2b3c4 with clones, 2b3c4d5 · mended in 3c4d5e6, "
-        "4d5e6f7\n\nWords.\n\n### no seed (by reading) · 1a2b3c4 · mended in 5e6f708\n");
+        "4d5e6f7\n\nWords that\ngo on.\n\nMore.\n\n### no seed (by reading) · 1a2b3c4 · mended in "
+        "5e6f708\nText");
     ASSERT_TRUE(record) << record.error().detail;
-    EXPECT_EQ(record->finds().size(), 2U);
+    ASSERT_EQ(record->finds().size(), 2U);
+    EXPECT_EQ(record->finds()[0].by, "12, 345");
+    EXPECT_EQ(record->finds()[0].what, "Words that go on.");
+    EXPECT_EQ(record->finds()[1].what, "Text");
     EXPECT_EQ(record->seeds(), (std::set<std::uint64_t>{12, 345}));
     EXPECT_EQ(record->mended_in(345, "2b3c4d5"), "3c4d5e6, 4d5e6f7");
     EXPECT_EQ(record->mended_in(12, "1a2b3c4-dirty"), "3c4d5e6, 4d5e6f7");
@@ -42,7 +46,7 @@ TEST(TrackRecord, KnowsTheSeedsOfEachFindAndWhatMendedThem) {
 }
 
 TEST(TrackRecord, AFindThatCannotBeUnderstoodIsAnError) {
-    const std::string good = "### 1 · 1a2b3c4 · mended in 2b3c4d5\n";
+    const std::string good = "### 1 · 1a2b3c4 · mended in 2b3c4d5\nWords.\n";
     ASSERT_TRUE(record_of(good));
     for (const char* bad :
          {"### twelve · 1a2b3c4 · mended in 2b3c4d5",
@@ -55,9 +59,12 @@ TEST(TrackRecord, AFindThatCannotBeUnderstoodIsAnError) {
         const auto record = record_of(good + bad + "\n");
         ASSERT_FALSE(record) << bad;
         EXPECT_EQ(record.error().code, Errc::record_corrupt);
-        EXPECT_NE(record.error().detail.find(".md:2: "), std::string::npos) << bad;
+        EXPECT_NE(record.error().detail.find(".md:3: "), std::string::npos) << bad;
     }
     EXPECT_EQ(code_of(record_of("# What was found\n")), Errc::record_corrupt);
+    const std::string untold = "### 2 · 1a2b3c4 · mended in 2b3c4d5\n\n";
+    EXPECT_EQ(code_of(record_of(good + untold)), Errc::record_corrupt);
+    EXPECT_EQ(code_of(record_of(untold + good)), Errc::record_corrupt);
     EXPECT_EQ(code_of(TrackRecord::read("/nope/record.md")), Errc::io_error);
 }
 

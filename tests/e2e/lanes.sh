@@ -70,10 +70,10 @@ printf '{"commit":"1a2b3c4","kind":"dreams"}\n' >"$demo/dreams.jsonl"
 unknown_kind() { exit_code_is 1 "$sim" --report "$demo/dreams.jsonl" && said 'dreams.jsonl:[1]: .*"dreams"' && is_no_report; }
 check "a line of an unknown kind makes no report" unknown_kind
 
-printf '### %s · 1a2b3c4 · mended in 2b3c4d5\n' 12 twelve >"$demo/record.md"
-bad_record() { CAUSEWAY_TRACK_RECORD=$demo/record.md exit_code_is 1 "$sim" --ci && said 'FAIL sim: .*record.md:[2]: "twelve" is no seed'; }
+printf '### %s · 1a2b3c4 · mended in 2b3c4d5\nWords.\n' 12 twelve >"$demo/record.md"
+bad_record() { CAUSEWAY_TRACK_RECORD=$demo/record.md exit_code_is 1 "$sim" --ci && said 'FAIL sim: .*record.md:[3]: "twelve" is no seed'; }
 kept_seeds_run() {
-    printf '### 3, 20000 · 1a2b3c4 · mended in 2b3c4d5\n### 20000, 20001 · 1a2b3c4 · mended in 2b3c4d5\n' >"$demo/kept.md"
+    printf '### %s · 1a2b3c4 · mended in 2b3c4d5\nWords.\n' '3, 20000' '20000, 20001' >"$demo/kept.md"
     CAUSEWAY_TRACK_RECORD=$demo/kept.md exit_code_is 0 "$sim" --kept && said '^ok .* 3 kept seeds' && said '^3 passed, 0 failed'
 }
 check "each seed of the track record runs once" kept_seeds_run

@@ -95,13 +95,14 @@ Result<std::unique_ptr<vault::KeyService>> open_lasting_key(Disk& disk, const st
     return vault::open_kek_file(disk, path, random);
 }
 
-// Whoever changes the key as root leaves it to the user whose daemon reads it.
+// Whoever changes the key as root leaves it to the user whose daemon reads it. Never through a
+// link: who may write in this directory could make one to another's file.
 Result<void> give_to_owner_of(const std::string& like, const std::string& path) {
     struct stat there{};
     if (::stat(like.c_str(), &there) != 0) {
         return fail_errno(Errc::io_error, "look at " + like, errno);
     }
-    if (::geteuid() == 0 && ::chown(path.c_str(), there.st_uid, there.st_gid) != 0) {
+    if (::geteuid() == 0 && ::lchown(path.c_str(), there.st_uid, there.st_gid) != 0) {
         return fail_errno(Errc::io_error, "give " + path + " to the owner of " + like, errno);
     }
     return {};

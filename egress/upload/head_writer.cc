@@ -24,6 +24,9 @@ HeadWriter::~HeadWriter() {
 }
 
 void HeadWriter::step(blob::BlobStore& store, const vault::ChainState& state, Nanos now) {
+    if (!note_->busy && note_->told && note_->number >= state.newest.number) {
+        tell(*note_, conditions_, std::nullopt);  // Another server has written it meanwhile.
+    }
     if (note_->busy || note_->number >= state.newest.number || now < note_->due) {
         return;
     }

@@ -199,6 +199,7 @@ void PublishStage::ask_opener(const MachineId& id, Machine& machine) {
     CW_ASSERT(machine.writer == nullptr || machine.writer->idle());
     machine.writer.reset();  // Of a fenced opening.
     machine.mode = MachineMode::opening;
+    machine.probe.reset();
     context_.open_tasks.send(std::move(task));
 }
 
@@ -298,6 +299,9 @@ void PublishStage::open_failed(const MachineId& id, Machine& machine, const Erro
         reply(id, MachineStopped{.discard = false});
     }
     if (!machine.recover) {
+        if (StoreProbe::worth(error.code)) {
+            machine.probe.emplace(context_.options, context_.random, context_.clock.boot());
+        }
         return;
     }
     if (error.code == Errc::fenced) {

@@ -2,6 +2,7 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
+#include "egress/vault/names.h"
 
 #include <algorithm>
 
@@ -103,7 +104,7 @@ bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
             ask_opener(id, machine);
             return true;
         }
-        return false;
+        return probe(id, machine);
     }
     if (machine.mode == MachineMode::fenced) {
         machine.writer.reset();
@@ -129,6 +130,18 @@ bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
         return true;
     }
     return worked;
+}
+
+bool PublishStage::probe(const MachineId& id, Machine& machine) {
+    if (!machine.probe || !machine.probe->step(*context_.store, vault::machine_keys_blob(id),
+                                               context_.clock.boot())) {
+        return false;
+    }
+    machine.probe.reset();
+    if (machine.mode == MachineMode::waiting) {
+        trouble(id, std::nullopt);
+    }
+    return true;
 }
 
 void PublishStage::finish_closing(const MachineId& id, Machine& machine) {
@@ -318,6 +331,8 @@ Nanos PublishStage::next_deadline() const {
             soonest = std::min(soonest, machine.writer->next_deadline());
         } else if (machine.recover && machine.mode == MachineMode::waiting) {
             soonest = std::min(soonest, machine.recover_at);
+        } else if (machine.probe) {
+            soonest = std::min(soonest, machine.probe->next_deadline());
         }
     }
     return soonest;

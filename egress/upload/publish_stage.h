@@ -9,6 +9,7 @@
 #include "egress/upload/channel.h"
 #include "egress/upload/engine.h"
 #include "egress/upload/status_board.h"
+#include "egress/upload/store_probe.h"
 
 #include <deque>
 #include <map>
@@ -78,6 +79,7 @@ private:
         };
         std::map<DiskId, Damage> damaged;
         std::optional<Error> trouble;
+        std::optional<StoreProbe> probe;  // Refused, and nothing is held: is `trouble` over?
         std::uint64_t dek_bytes = 0;  // Stored under the newest DEK.
         RpoStages stages;
         std::optional<vault::PointEntry> newest_point;
@@ -128,6 +130,7 @@ private:
     bool take_outcomes();
     bool take_events(std::size_t budget);
     bool step_machine(const MachineId& id, Machine& machine);
+    bool probe(const MachineId& id, Machine& machine);
     // Nothing more of this opening is published here.
     void let_go(const MachineId& id, Machine& machine, const Error& why);
     void finish_closing(const MachineId& id, Machine& machine);

@@ -147,5 +147,25 @@ TEST_F(Waiting, WhatARefusedAgentRemembersIsComparedAlsoWithoutIt) {
     EXPECT_FALSE(server.cache.records.empty());
 }
 
+// Nothing of it is here, and its agent may have found another server.
+TEST_F(Waiting, G21WhatARefusedMachineMetIsShownUntilTheStoreIsBackAlsoWithoutItsAgent) {
+    server.start();
+    world.vault->set_rates({.unavailable = 1.0});
+    ASSERT_TRUE(server.hello(source.machine, source.disks).refused.has_value());
+    const auto shown = [this] { return server.conditions->standing(Errc::blob_unavailable); };
+    const auto shown_for = [&](std::int64_t seconds) {
+        const Nanos end = world.clock.boot() + seconds * ns_per_s;
+        while (shown() && world.clock.boot() < end) {
+            server.step(100 * ns_per_ms);
+        }
+        return shown();
+    };
+    EXPECT_TRUE(shown_for(300));
+    world.vault->set_rates({});
+    EXPECT_FALSE(shown_for(60));
+    EXPECT_TRUE(server.run_until(
+        [this] { return !server.engine->status().machines.front().trouble.has_value(); }));
+}
+
 }  // namespace
 }  // namespace cw::upload::test

@@ -80,7 +80,7 @@ private:
         std::map<DiskId, Damage> damaged;
         std::optional<Error> trouble;
         std::optional<StoreProbe> probe;  // Refused, and nothing is held: is `trouble` over?
-        std::uint64_t dek_bytes = 0;  // Stored under the newest DEK.
+        std::uint64_t dek_bytes = 0;      // Stored under the newest DEK.
         RpoStages stages;
         std::optional<vault::PointEntry> newest_point;
         std::optional<WallMicros> point_time;

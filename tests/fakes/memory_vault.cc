@@ -96,14 +96,27 @@ bool MemoryVault::roll_back(const BlobName& name) {
     return true;
 }
 
-bool MemoryVault::set_leased(const BlobName& name, bool leased) {
+bool MemoryVault::lease(const BlobName& name, Nanos until) {
     const std::lock_guard guard(mutex_);
     const auto found = objects_.find(name);
     if (found == objects_.end()) {
         return false;
     }
-    found->second.leased = leased;
+    found->second.leased_until = until;
     return true;
+}
+
+void MemoryVault::end_leases() {
+    const std::lock_guard guard(mutex_);
+    for (auto& entry : objects_) {
+        entry.second.leased_until = Nanos{0};
+    }
+}
+
+bool MemoryVault::refuses_by_lease(const Object& object) {
+    const bool leased = clock_.boot() < object.leased_until;
+    refused_by_leases_ += leased ? 1 : 0;
+    return leased;
 }
 
 void MemoryVault::drop_container(Container container) {
@@ -124,7 +137,7 @@ void MemoryVault::put_back(const Copy& copy, Container container) {
     std::erase_if(objects_, [&](const auto& entry) { return entry.first.container == container; });
     for (const auto& [name, object] : copy.objects_) {
         if (name.container == container) {
-            objects_.emplace(name, object);
+            objects_.emplace(name, object).first->second.leased_until = Nanos{0};
         }
     }
 }
@@ -180,6 +193,11 @@ std::uint64_t MemoryVault::requests(BlobOp op) const {
 std::uint64_t MemoryVault::faults(BlobFault fault) const {
     const std::lock_guard guard(mutex_);
     return faults_[index_of(fault)];
+}
+
+std::uint64_t MemoryVault::refused_by_leases() const {
+    const std::lock_guard guard(mutex_);
+    return refused_by_leases_;
 }
 
 std::optional<Nanos> MemoryVault::next_event() const {
@@ -279,7 +297,7 @@ PutResult MemoryVault::put(const PutRequest& request) {
     if (auto ok = check_body(request); !ok) {
         return {PutOutcome::refused, {}, ok.error()};
     }
-    if (exists && found->second.leased) {
+    if (exists && refuses_by_lease(found->second)) {
         return refused(Errc::blob_leased, to_string(request.name));
     }
     if (exists && locked(request.name, found->second)) {
@@ -361,7 +379,7 @@ Result<void> MemoryVault::remove(const BlobName& name) {
         return object.error().code == Errc::blob_not_found ? Result<void>{}
                                                            : std::unexpected(object.error());
     }
-    if ((*object)->leased) {
+    if (refuses_by_lease(**object)) {
         return fail(Errc::blob_leased, to_string(name));
     }
     if (locked(name, **object)) {

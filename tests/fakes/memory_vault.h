@@ -58,8 +58,7 @@ class MemoryVault {
     };
     struct Object {
         std::vector<Version> versions;  // Newest last; at most `versions_kept`.
-        bool leased = false;
-        Nanos created{0};
+        Nanos leased_until{0}, created{0};
         bool archived = false;
     };
 
@@ -87,11 +86,14 @@ public:
     bool flip_bit(const blob::BlobName& name, std::uint64_t bit);
     bool swap(const blob::BlobName& a, const blob::BlobName& b);  // Contents, not names.
     bool roll_back(const blob::BlobName& name);                   // To the version before.
-    bool set_leased(const blob::BlobName& name, bool leased);
     void drop_container(blob::Container container);
     [[nodiscard]] Copy copy() const;
-    // What came to the container since is gone, and what went is back, locks or not.
+    // What came to the container since is gone, and what went is back, locks or not. Leases end.
     void put_back(const Copy& copy, blob::Container container);
+
+    // Somebody else holds a lease on the object until then, in boot time.
+    bool lease(const blob::BlobName& name, Nanos until);
+    void end_leases();
 
     // Objects of `container` cannot be overwritten or removed for `retention_ns` after creation.
     void set_worm(blob::Container container, std::int64_t retention_ns);
@@ -103,6 +105,7 @@ public:
     [[nodiscard]] std::uint64_t stored_bytes() const;
     [[nodiscard]] std::uint64_t requests(BlobOp op) const;
     [[nodiscard]] std::uint64_t faults(BlobFault fault) const;
+    [[nodiscard]] std::uint64_t refused_by_leases() const;
     // When the next request completes or late put lands, for a simulator's clock.
     [[nodiscard]] std::optional<Nanos> next_event() const;
     // The first of them later than `now`: what is overdue waits for whoever asked for it.
@@ -120,6 +123,8 @@ private:
     BlobFault next_fault(BlobOp op);
     std::int64_t draw_latency_ns();
     bool draw(double probability);
+    // And counts it.
+    bool refuses_by_lease(const Object& object);
     void land_due(Nanos now);
 
     blob::PutResult put(const blob::PutRequest& request);
@@ -147,6 +152,7 @@ private:
     std::deque<LatePut> late_;
     std::array<std::uint64_t, blob_op_count> requests_{};
     std::array<std::uint64_t, 7> faults_{};
+    std::uint64_t refused_by_leases_ = 0;
     std::multimap<Nanos, const void*> due_;  // Completions of all stores, for next_event().
 };
 

@@ -163,13 +163,13 @@ TEST_F(Gc, LeavesLockedObjectsForLater) {
 
 TEST_F(Gc, D13LeavesWhatSomebodyLeasedForLater) {
     const auto lost = orphan();
-    ASSERT_TRUE(world_.memory.set_leased(segment_blob(lost.name), true));
+    ASSERT_TRUE(world_.memory.lease(segment_blob(lost.name), Nanos{INT64_MAX}));
     ASSERT_TRUE(collect(0));
     const auto report = collect(grace);
     ASSERT_TRUE(report) << to_string(report.error());
     EXPECT_EQ(report->immutable, 1U);
     EXPECT_TRUE(present(lost));
-    ASSERT_TRUE(world_.memory.set_leased(segment_blob(lost.name), false));
+    world_.memory.end_leases();
     ASSERT_TRUE(collect(grace));
     EXPECT_FALSE(present(lost));
 }

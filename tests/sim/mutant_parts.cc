@@ -99,6 +99,19 @@ private:
     HeldWrites held_;
 };
 
+// Asks to be called at once whenever it is asked when.
+class Restless final : public pipeline::Stage {
+public:
+    explicit Restless(pipeline::Stage& inner) : inner_(inner) {}
+    pipeline::Progress step(std::size_t budget) override { return inner_.step(budget); }
+    [[nodiscard]] Nanos next_deadline() const override { return Nanos{0}; }
+    [[nodiscard]] int event_fd() const override { return inner_.event_fd(); }
+    [[nodiscard]] std::string_view name() const noexcept override { return inner_.name(); }
+
+private:
+    pipeline::Stage& inner_;
+};
+
 class NoRandom final : public Random {
 public:
     void fill(std::span<std::byte> out) override { std::ranges::fill(out, std::byte{0}); }
@@ -175,6 +188,7 @@ std::unique_ptr<cache::Spool> wrap_spool(World& world, std::size_t server,
     switch (world.mutant) {
         case Mutant::trimmed_before_commit:
         case Mutant::torn_tail_in_the_middle:
+        case Mutant::never_let_go:
             return std::make_unique<MutantSpool>(std::move(spool), world.mutant);
         default:
             return spool;
@@ -184,6 +198,10 @@ std::unique_ptr<cache::Spool> wrap_spool(World& world, std::size_t server,
 std::unique_ptr<upload::RecordReader> wrap_reader(World& world, upload::RecordReader& reader) {
     return world.mutant == Mutant::no_payload_checksum ? std::make_unique<UncheckedReader>(reader)
                                                        : nullptr;
+}
+
+std::unique_ptr<pipeline::Stage> wrap_stage(const World& world, pipeline::Stage& stage) {
+    return world.mutant == Mutant::never_rests ? std::make_unique<Restless>(stage) : nullptr;
 }
 
 }  // namespace cw::sim

@@ -5,6 +5,7 @@
 #include "base/random.h"
 #include "cache/spool.h"
 #include "egress/upload/ports.h"
+#include "pipeline/stage.h"
 #include "tests/fakes/sim_disk.h"
 #include "tests/sim/mutants.h"
 
@@ -30,6 +31,8 @@ std::unique_ptr<Disk> make_server_disk(World& world, fakes::SimStorage& storage,
 std::unique_ptr<cache::Spool> wrap_spool(World& world, std::size_t server,
                                          std::unique_ptr<cache::Spool> spool);
 
+// Null: the plain stage does.
+std::unique_ptr<pipeline::Stage> wrap_stage(const World& world, pipeline::Stage& stage);
 // Null: the plain reader does.
 std::unique_ptr<upload::RecordReader> wrap_reader(World& world, upload::RecordReader& reader);
 

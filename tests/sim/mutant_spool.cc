@@ -25,4 +25,10 @@ std::optional<cache::StoredRecord> MutantSpool::take_durable() {
     return stored;
 }
 
+void MutantSpool::release(cache::Lsn lsn) {
+    if (mutant_ != Mutant::never_let_go || raw(lsn) % 4 != 0) {
+        inner_->release(lsn);
+    }
+}
+
 }  // namespace cw::sim

@@ -14,6 +14,7 @@ public:
     std::optional<cache::StoredRecord> next_recovered() override;
     [[nodiscard]] std::vector<cache::DamagedRange> damaged() const override;
     std::optional<cache::StoredRecord> take_durable() override;
+    void release(cache::Lsn lsn) override;
 
 private:
     Mutant mutant_;

@@ -95,6 +95,16 @@ constexpr std::array rows{
               "blocks of which the vault tells nothing count as equal", 300, "points"},
     MutantRow{Mutant::departed_gone_on_with, "departed-gone-on-with",
               "a disk that was left out goes on with what it holds when it is back", 300, "points"},
+    MutantRow{Mutant::deleted_undecided, "deleted-undecided",
+              "upkeep deletes what nobody sees any more, and no manifest says so", 1000, "gc"},
+    MutantRow{Mutant::buffer_reused, "buffer-reused",
+              "an object is put again from a buffer that something else was written to meanwhile",
+              300, "nonce"},
+    MutantRow{Mutant::never_rests, "never-rests", "a stage without work asks to be called at once",
+              300, "idle"},
+    MutantRow{Mutant::never_let_go, "never-let-go",
+              "the cache keeps some of what is in the vault until it is started again", 300,
+              "spool"},
 };
 
 }  // namespace

@@ -51,6 +51,10 @@ enum class Mutant : std::uint8_t {
     digest_from_older_state,
     unknown_taken_as_equal,
     departed_gone_on_with,
+    deleted_undecided,
+    buffer_reused,
+    never_rests,
+    never_let_go,
 };
 
 struct MutantRow {

@@ -48,6 +48,9 @@ void Operator::disturb() {
     if (world_.hit(s.rotate * 5)) {
         rotate(machine);
     }
+    if (world_.hit(s.lease)) {
+        take_lease();
+    }
     if (world_.hit(s.rotate_kek)) {
         rotate_kek();
     }

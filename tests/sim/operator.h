@@ -40,6 +40,7 @@ private:
     void disturb_servers();
     void disturb_machines();
     void disturb_clocks();
+    void take_lease();
     void take_over(Machine& machine);
     void collect(Machine& machine, std::int64_t grace_us);
     void collect_while_asleep();

@@ -2,6 +2,7 @@
 #include "tests/sim/machine.h"
 #include "tests/sim/mutant_parts.h"
 #include "tests/sim/operator.h"
+#include "tests/sim/oracles/oracles.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 #include "tests/vault/vault_rig.h"
@@ -50,6 +51,7 @@ bool Operator::wrap_anew(vault::KeyService& next) {
     for (int attempt = 0; attempt < attempts_max + attempts_calm_max; ++attempt) {
         if (attempt == attempts_max) {
             world_.vault.set_rates({});
+            world_.vault.end_leases();
             world_.trace.count("seen.kek_rotation_waited_for_the_store");
         }
         const auto done = vault::rotate_kek(*store, *world_.kek, next);
@@ -57,14 +59,14 @@ bool Operator::wrap_anew(vault::KeyService& next) {
             world_.vault.set_rates(world_.settings.blob);
             return true;
         }
-        if (!transient(done.error())) {
-            world_.violated("keys", "the rotation met " + to_string(done.error()));
+        if (!transient(done.error()) && done.error().code != Errc::blob_leased) {
+            world_.oracles->keys.on_refused(done.error());
             return false;
         }
         world_.trace.count("seen.kek_rotation_interrupted");
         world_.clock.advance(ns_per_s);
     }
-    world_.violated("keys", "the rotation does not end");
+    world_.oracles->keys.on_never_ending();
     return false;
 }
 
@@ -72,11 +74,9 @@ bool Operator::wrap_anew(vault::KeyService& next) {
 void Operator::check_old_kek() {
     const auto store = world_.readers->make();
     for (const auto& machine : world_.machines) {
-        if (vault::open_machine_keys(*store, world_.old_kek(), world_.identity, machine->id(),
-                                     nullptr)) {
-            world_.violated("keys",
-                            "the key that was replaced still opens " + to_string(machine->id()));
-        }
+        const auto opened = vault::open_machine_keys(*store, world_.old_kek(), world_.identity,
+                                                     machine->id(), nullptr);
+        world_.oracles->keys.check_replaced(machine->id(), opened.has_value());
     }
 }
 

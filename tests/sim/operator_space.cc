@@ -88,6 +88,12 @@ void Operator::prune(Machine& machine) {
     world_.trace.count("prune.segments", command.dropped.size());
     world_.trace.count("gc.rewritten", command.added.size());
     world_.oracles->points.on_pruned(command.points);
+    if (world_.mutant == Mutant::deleted_undecided) {
+        for (const vault::SegmentName& name : std::exchange(command.dropped, {})) {
+            (void)blob::remove_and_wait(*store, vault::segment_blob(name));
+        }
+        command.added.clear();
+    }
     process->engine().post(std::move(command));
 }
 

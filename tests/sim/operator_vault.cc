@@ -5,12 +5,32 @@
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
+#include <array>
 #include <utility>
+#include <vector>
 
 namespace cw::sim {
 bool Operator::transient(const Error& error) {
     return error.code == Errc::blob_unavailable || error.code == Errc::blob_throttled ||
            error.code == Errc::not_found || error.code == Errc::blob_not_found;
+}
+
+// A tool that somebody points at the account, or a backup product. First which container: there
+// are many segments, and one note of the newest manifest.
+void Operator::take_lease() {
+    constexpr std::array containers{blob::Container::data, blob::Container::manifest,
+                                    blob::Container::keys, blob::Container::control};
+    const blob::Container container = containers.at(world_.random->below(containers.size()));
+    std::vector<blob::BlobName> names = world_.vault.names();
+    std::erase_if(names, [&](const auto& name) { return name.container != container; });
+    if (names.empty()) {
+        return;
+    }
+    const blob::BlobName& name = names[world_.random->below(names.size())];
+    const std::uint64_t s = 15 + world_.random->below(world_.random->below(4) == 0 ? 900 : 60);
+    world_.vault.lease(name, world_.clock.boot() + static_cast<std::int64_t>(s) * ns_per_s);
+    world_.event("lease of " + to_string(name), s);
+    world_.trace.count("fault.lease." + std::string(blob::name_of(container)));
 }
 
 void Operator::collect(Machine& machine, std::int64_t grace_us) {
@@ -19,7 +39,7 @@ void Operator::collect(Machine& machine, std::int64_t grace_us) {
         *store, *world_.kek, machine.id(), signer_, gc_memory_[machine.id()],
         {.grace_us = grace_us, .dry_run = false}, world_.clock.wall());
     if (!report) {
-        if (!transient(report.error())) {
+        if (!transient(report.error()) && report.error().code != Errc::blob_leased) {
             world_.violated("gc", "the collector met " + to_string(report.error()));
         }
         return;

@@ -364,7 +364,8 @@ void Process::make_runners() {
         assembly_runner_->add(*feed_);
     }
     device(*assembly_runner_, *reader_disk_);
-    admission_runner_->add(*admission_);
+    other_admission_ = wrap_stage(world_, *admission_);
+    admission_runner_->add(other_admission_ ? *other_admission_ : *admission_);
     door_runner_->add(*door_);
     door_runner_->wake_when([this](Nanos) { return door_->bytes_due(); });
     publish_runner_->add(engine_->publisher());
@@ -397,7 +398,7 @@ void Process::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
 void Process::tick() {
     for (const upload::MachineStatus& machine : engine_->status().machines) {
         if (machine.trouble && machine.trouble->code == Errc::internal) {
-            world_.violated("chain", "a server gave a machine up: " + machine.trouble->detail);
+            world_.oracles->fencing.on_given_up(machine.trouble->detail);
         }
         if (machine.manifest_number > 0 && machine.mode == upload::MachineMode::active) {
             state_.witnesses[machine.machine] = {.number = machine.manifest_number,

@@ -129,8 +129,9 @@ private:
     std::unique_ptr<appliance::Admission> admission_;
     std::unique_ptr<upload::Engine> engine_;
     std::unique_ptr<Door> door_;
-    std::unique_ptr<Feed> feed_;        // Only for some mutants.
-    std::unique_ptr<Digests> digests_;  // Not of every server.
+    std::unique_ptr<pipeline::Stage> other_admission_;  // Only for one mutant.
+    std::unique_ptr<Feed> feed_;                        // Only for some mutants.
+    std::unique_ptr<Digests> digests_;                  // Not of every server.
 };
 
 }  // namespace cw::sim

@@ -136,8 +136,7 @@ private:
                 for (const auto& server : world_.servers) {
                     who += "\n  " + server->state();
                 }
-                world_.violated("convergence", "not still after " + std::to_string(rounds) +
-                                                   " rounds without faults:" + who);
+                world_.oracles->convergence.on_never_still(rounds, who);
             }
         }
     }
@@ -151,20 +150,7 @@ private:
             world_.oracles->check_newest(*machine);
         }
         operator_.collect_everything();
-        for (const auto& server : world_.servers) {
-            if (!server->up()) {
-                continue;
-            }
-            // One that another server has fenced keeps what it has.
-            const Conditions& conditions = server->process()->conditions();
-            if (conditions.standing(Errc::spool_full) && !conditions.standing(Errc::fenced)) {
-                const cache::SpoolUsage use = server->process()->spool().usage();
-                world_.violated(
-                    "condition",
-                    "SPOOL_FULL stands although all is in the vault: " + std::to_string(use.live) +
-                        " bytes live, room for " + std::to_string(use.room));
-            }
-        }
+        world_.oracles->check_rest();
         if (world_.settings.tamper && !world_.violation) {
             adversary_.tamper();
         }
@@ -183,6 +169,7 @@ private:
         world_.oracles->add_counts();
         world_.trace.count("fault.dribble", world_.network.dribbled);
         world_.trace.count("fault.delay", world_.network.delayed);
+        world_.trace.count("seen.refused_by_lease", world_.vault.refused_by_leases());
         const std::pair<fakes::BlobFault, const char*> faults[] = {
             {fakes::BlobFault::unavailable, "fault.blob.unavailable"},
             {fakes::BlobFault::throttled, "fault.blob.throttled"},

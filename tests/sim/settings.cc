@@ -208,6 +208,11 @@ void draw_departures(Settings& s, Dice& dice) {
     s.long_retention = false;
 }
 
+// Drawn last.
+void draw_leases(Settings& s, Dice& dice) {
+    s.lease = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(500, 5000)) : 0;
+}
+
 }  // namespace
 
 Settings draw_settings(std::uint64_t seed) {
@@ -230,6 +235,7 @@ Settings draw_settings(std::uint64_t seed) {
     draw_digests(s, dice);
     draw_upload(s, dice);
     draw_departures(s, dice);
+    draw_leases(s, dice);
     return s;
 }
 
@@ -271,7 +277,8 @@ std::string describe(const Settings& s) {
         << " connections=" << s.connections << " dek=" << s.dek_bytes / kib
         << "KiB bandwidth=" << s.bandwidth / kib << "KiB/s chain=" << s.chain_bytes / kib
         << "KiB compression=" << static_cast<int>(s.compression) << " disk_full=" << s.disk_full
-        << " long_retention=" << s.long_retention << " disk_leaves=" << s.disk_leaves;
+        << " long_retention=" << s.long_retention << " disk_leaves=" << s.disk_leaves
+        << " lease=" << s.lease;
     return out.str();
 }
 

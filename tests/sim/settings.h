@@ -83,6 +83,7 @@ struct Settings {
     bool slow_uplink = false;
     fakes::BlobFaultRates blob;
     std::int64_t blob_latency_ns = 0, blob_late_ns = 0;
+    std::uint32_t lease = 0;  // Another program takes a lease on an object, for a while.
     bool worm = false;
     bool tamper = false;          // The adversary comes when all has converged.
     bool disk_full = false;       // A server's new disk has no room for its cache for a while.

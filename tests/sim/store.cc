@@ -2,6 +2,7 @@
 
 #include "base/assert.h"
 
+#include <set>
 #include <utility>
 
 namespace cw::sim {
@@ -40,11 +41,18 @@ public:
             request.name.container == Container::manifest) {
             request.condition = PutCondition::none;
         }
+        const BlobName name = request.name;
+        std::shared_ptr<const ByteVector> reused;
+        if (mutant_ == Mutant::buffer_reused && name.container == Container::data &&
+            !put_before_.insert(name).second) {
+            reused = std::make_shared<const ByteVector>(other_bytes(request));
+            request.body = {Bytes(*reused)};
+            request.crc64.reset();
+        }
         if (!life_.dead) {
             watcher_.on_put(request);
         }
-        const BlobName name = request.name;
-        Done<PutResult> ours = [this, name, done = std::move(done)](PutResult result) {
+        Done<PutResult> ours = [this, name, reused, done = std::move(done)](PutResult result) {
             if (result.outcome == PutOutcome::unknown && mutant_ == Mutant::timeout_is_success) {
                 result = {PutOutcome::stored, "assumed", {}};
             }
@@ -150,6 +158,14 @@ private:
         }
         return name;
     }
+    static ByteVector other_bytes(const PutRequest& request) {
+        ByteVector out;
+        for (const Bytes part : request.body) {
+            out.insert(out.end(), part.begin(), part.end());
+        }
+        out.back() ^= std::byte{1};
+        return out;
+    }
     static Error died() { return {Errc::blob_unavailable, "the process is dead"}; }
 
     template <typename T, typename Start>
@@ -175,8 +191,9 @@ private:
     const ProcessLife& life_;
     StoreWatcher& watcher_;
     Mutant mutant_;
-    bool lists_manifests_ = false;  // Only who opens machines does.
-    bool seeks_keys_ = false;       // Nothing but keys was asked for last.
+    bool lists_manifests_ = false;   // Only who opens machines does.
+    bool seeks_keys_ = false;        // Nothing but keys was asked for last.
+    std::set<BlobName> put_before_;  // Only for a planted bug.
 };
 
 class ProcessStores final : public StoreFactory {

@@ -102,7 +102,6 @@ private:
     // nullopt: somebody worked; else when the first of them wakes.
     std::optional<Nanos> turn_all();
     void advance_time(Nanos until);
-    void look_for_spinning(const SimRunner& runner);
     std::vector<std::unique_ptr<vault::KeyService>> old_keks_;  // Of processes that end.
     std::uint64_t rounds_ = 0;
     bool calm_ = false;

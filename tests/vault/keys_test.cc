@@ -204,13 +204,13 @@ TEST_F(Keys, AKeyObjectThatSomebodyLeasedIsNamedByTheRotation) {
     ASSERT_TRUE(create_vault(*store_, *kek_, *random_));
     const auto vault = open_vault(*store_);
     ASSERT_TRUE(open_machine_keys(*store_, *kek_, *vault, machine_, random_.get()));
-    ASSERT_TRUE(memory_.set_leased(machine_keys_blob(machine_), true));
+    ASSERT_TRUE(memory_.lease(machine_keys_blob(machine_), Nanos{INT64_MAX}));
     const auto fresh = fakes::make_test_kek("fresh", *random_);
     const auto refused = rotate_kek(*store_, *kek_, *fresh);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::blob_leased);
     EXPECT_TRUE(refused.error().detail.contains(to_string(machine_))) << refused.error().detail;
-    ASSERT_TRUE(memory_.set_leased(machine_keys_blob(machine_), false));
+    memory_.end_leases();
     EXPECT_TRUE(rotate_kek(*store_, *kek_, *fresh));
     EXPECT_TRUE(open_machine_keys(*store_, *fresh, *vault, machine_, nullptr));
 }

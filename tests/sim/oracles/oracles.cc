@@ -53,7 +53,11 @@ Oracles::Oracles(World& shared)
       leaks(complain_to(shared)),
       seals(complain_to(shared)),
       tampering(complain_to(shared)),
-      groups(complain_to(shared)) {}
+      groups(complain_to(shared)),
+      keys(complain_to(shared)),
+      convergence(complain_to(shared)),
+      idle(complain_to(shared)),
+      condition(complain_to(shared)) {}
 
 void Oracles::on_put(const blob::PutRequest& request) {
     const ByteVector object = gathered(request);
@@ -218,16 +222,8 @@ void Oracles::verify_groups(bool may_fail) {
 
 void Oracles::check_newest(Machine& machine) {
     const auto newest = machine.newest_point();
-    if (!newest || machine.points().at(*newest) != machine.images()) {
-        world.violated("convergence", "the last point is not what the disks hold");
-    }
-    if (machine.left_out(world.settings.disks - 1)) {
-        world.violated("convergence", "a disk has not come back");
-    }
-    if (const std::size_t untold = machine.untold(); untold > 0) {
-        world.violated("convergence", "of " + std::to_string(untold) +
-                                          " committed points the agent was not told that they are");
-    }
+    convergence.check(newest && machine.points().at(*newest) == machine.images(),
+                      machine.left_out(world.settings.disks - 1), machine.untold());
 }
 
 void Oracles::check_vault() {
@@ -265,6 +261,11 @@ void Oracles::add_counts() const {
         {"seen.tampering_refused", tampering.refused},
         {"promise.group_point_is_a_moment", groups.points},
         {"promise.let_go_when_committed", spool.let_go},
+        {"promise.empty_when_all_is_committed", spool.emptied},
+        {"promise.replaced_key_opens_nothing", keys.replaced},
+        {"promise.machine_converges", convergence.machines},
+        {"promise.idle_stage_sleeps", idle.turns},
+        {"promise.condition_is_over", condition.servers},
         {"seen.index_run_stored", runs_stored},
         {"seen.index_run_read", runs_read},
         {"seen.segment_read_back", read_back},
@@ -279,6 +280,20 @@ void Oracles::check_resources() {
         if (Process* const process = server->process(); process != nullptr && process->quiet()) {
             credit.check(process->credit().reserved(), process->door().unused_credit());
             memory.check(process->slabs_out(), "although nothing is queued");
+        }
+    }
+}
+
+// A server that another one has fenced keeps what it has.
+void Oracles::check_rest() {
+    for (std::size_t i = 0; i < world.servers.size(); ++i) {
+        Process* const process = world.servers[i]->process();
+        if (!world.servers[i]->up() || process->conditions().standing(Errc::fenced)) {
+            continue;
+        }
+        condition.check(process->conditions().list());
+        if (process->quiet()) {
+            spool.check_empty(i, process->spool().usage().live);
         }
     }
 }

@@ -3,9 +3,11 @@
 
 #include "tests/sim/oracles/durability.h"
 #include "tests/sim/oracles/groups.h"
+#include "tests/sim/oracles/keys.h"
 #include "tests/sim/oracles/leaks.h"
 #include "tests/sim/oracles/points.h"
 #include "tests/sim/oracles/resources.h"
+#include "tests/sim/oracles/rest.h"
 #include "tests/sim/oracles/seals.h"
 #include "tests/sim/oracles/spool.h"
 #include "tests/sim/oracles/tampering.h"
@@ -39,6 +41,8 @@ struct Oracles final : StoreWatcher {
     void check_vault();
     // When all is still.
     void check_resources();
+    // And whatever can be thrown away has been.
+    void check_rest();
     // Into the world's counts, as "promise.…".
     void add_counts() const;
 
@@ -60,6 +64,10 @@ struct Oracles final : StoreWatcher {
     SealOracle seals;
     TamperOracle tampering;
     GroupOracle groups;
+    KeyOracle keys;
+    ConvergenceOracle convergence;
+    IdleOracle idle;
+    ConditionOracle condition;
 };
 
 }  // namespace cw::sim

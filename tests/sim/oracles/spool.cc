@@ -89,4 +89,12 @@ void SpoolOracle::on_let_go(std::size_t server, const HeldWrites::Write& write,
     }
 }
 
+void SpoolOracle::check_empty(std::size_t server, std::uint64_t live_bytes) {
+    ++emptied;
+    if (live_bytes > 0) {
+        complain_("spool", "server " + std::to_string(server) + " still holds " +
+                               std::to_string(live_bytes) + " bytes, and all is in the vault");
+    }
+}
+
 }  // namespace cw::sim

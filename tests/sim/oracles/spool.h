@@ -47,7 +47,9 @@ public:
     void on_let_go(std::size_t server, const HeldWrites::Write& write, const HeldWrites& left);
     // An adversary is at work: the vault is no witness any more.
     void rest() noexcept { resting_ = true; }
-    Looks let_go = 0, asked = 0;
+    // When all is in the vault and nothing is queued.
+    void check_empty(std::size_t server, std::uint64_t live_bytes);
+    Looks let_go = 0, asked = 0, emptied = 0;
 
 private:
     Complain complain_;

@@ -31,6 +31,10 @@ public:
     explicit FencingOracle(Complain complain) : complain_(std::move(complain)) {}
     void on_put(const blob::PutRequest& request, const Sha256& content);
     void on_committed(const pipeline::Committed& committed);
+    // What a server writes is a chain that it can go on from: none is given up.
+    void on_given_up(const std::string& why) {
+        complain_("chain", "a server gave a machine up: " + why);
+    }
     // A number that was collected may be created again, by who slept meanwhile: the collector's
     // note tells him that nobody reads it.
     void on_remove(const blob::BlobName& name) {

@@ -81,6 +81,7 @@ void Server::apply(const config::Settings& settings) {
 
 bool Server::tick() {
     terminal_->tick();
+    intake_.listener().sessions().tick();
     intake_.store_quarantines();
     watch_cache();
     show_health();

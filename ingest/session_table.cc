@@ -94,13 +94,23 @@ SessionTable::Attempt SessionTable::attempt(const MachineId& machine, double att
 void SessionTable::forgive(const MachineId& machine) {
     const std::scoped_lock lock(mutex_);
     if (const auto it = entries_.find(machine); it != entries_.end()) {
-        it->second.clash = false;
-        it->second.returns = 0;
-        it->second.boots.clear();
+        end_clash(machine, it->second);
     }
-    conditions_.clear(Errc::identity_refused, subject_of(machine));
     // The state stays refused: it is raised again when its agent asks again.
     conditions_.clear(Errc::state_superseded, subject_of(machine));
+}
+
+void SessionTable::tick() {
+    const std::scoped_lock lock(mutex_);
+    if (clashes_ == 0) {
+        return;
+    }
+    const Nanos now = clock_.boot();
+    for (auto& [machine, entry] : entries_) {
+        if (entry.clash && now - entry.last_attempt > quiet_ns) {
+            end_clash(machine, entry);
+        }
+    }
 }
 
 void SessionTable::quarantine(Quarantine what) {
@@ -112,6 +122,7 @@ void SessionTable::quarantine(Quarantine what) {
     // A hostile machine may name ever other disks; what it loses with its oldest is its own.
     if (!quarantined_.contains(key) &&
         static_cast<std::size_t>(std::ranges::count_if(quarantined_, mine)) >= wire::disks_max) {
+        conditions_.clear(Errc::seq_conflict, subject_of(first->first.first, first->first.second));
         quarantined_.erase(first);
     }
     quarantined_.insert_or_assign(key, std::move(what));
@@ -188,6 +199,7 @@ Result<void> SessionTable::note_boot(const MachineId& machine, Entry& entry, std
         return {};
     }
     entry.clash = true;
+    ++clashes_;
     conditions_.raise(Errc::identity_refused, subject_of(machine),
                       "two agents use this identity by turns; re-enrol one of them");
     log_warning("ingest.identity_clash", {{"machine", machine}});
@@ -200,13 +212,18 @@ SessionTable::Entry& SessionTable::attempted(const MachineId& machine, Nanos now
     }
     Entry& entry = entries_[machine];
     if (entry.clash && now - entry.last_attempt > quiet_ns) {
-        entry.clash = false;
-        entry.returns = 0;
-        entry.boots.clear();
-        conditions_.clear(Errc::identity_refused, subject_of(machine));
+        end_clash(machine, entry);
     }
     entry.last_attempt = now;
     return entry;
+}
+
+void SessionTable::end_clash(const MachineId& machine, Entry& entry) {
+    clashes_ -= entry.clash ? 1 : 0;
+    entry.clash = false;
+    entry.returns = 0;
+    entry.boots.clear();
+    conditions_.clear(Errc::identity_refused, subject_of(machine));
 }
 
 void SessionTable::drop_idle_entries(Nanos now) {

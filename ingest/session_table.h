@@ -4,7 +4,7 @@
 // returns, so nothing it still receives is taken for the machine's stream. Two agents that use one
 // identity by turns (a cloned VM) are recognised by boot counters that come back after another one
 // had displaced them; after more than three such returns the identity is refused until it has been
-// quiet for ten minutes or is forgiven.
+// quiet for ten minutes or is forgiven, and its condition stands as long.
 //
 // Thread-safety: all functions, by one mutex; Fence is lock-free. Not on the path of payload.
 #pragma once
@@ -56,6 +56,8 @@ public:
     [[nodiscard]] Attempt attempt(const MachineId& machine, double attempts_burst);
     // An operator has sorted it out.
     void forgive(const MachineId& machine);
+    // About once a second: ends the clashes that nobody has kept alive for ten minutes.
+    void tick();
     [[nodiscard]] std::size_t live_count() const;
 
     // A stream whose sequences came with two contents: refused, and seen by people, until its disk
@@ -94,6 +96,7 @@ private:
     Result<void> note_boot(const MachineId& machine, Entry& entry, std::uint64_t boot);
     // The machine's entry, its clash forgotten if it kept quiet long enough before this attempt.
     Entry& attempted(const MachineId& machine, Nanos now);
+    void end_clash(const MachineId& machine, Entry& entry);
     void drop_idle_entries(Nanos now);
     void remember_quarantines(const MachineId& machine, StreamMemory& memory) const;
 
@@ -103,6 +106,7 @@ private:
     std::unordered_map<MachineId, Entry> entries_;
     std::map<std::pair<MachineId, DiskId>, Quarantine> quarantined_;
     std::size_t live_ = 0;
+    std::size_t clashes_ = 0;  // Entries with a clash.
     std::uint32_t last_session_;
 };
 

@@ -109,6 +109,8 @@ TEST_F(QuarantineTest, OfOneMachineIsBounded) {
     }
     process.server.table.quarantine({id_of<MachineId>(2), id_of<DiskId>(1), Generation{1}, "why"});
     EXPECT_EQ(process.server.table.quarantines().size(), wire::disks_max + 1);
+    // What is no longer refused is no longer shown, either.
+    EXPECT_EQ(process.server.conditions.list().size(), wire::disks_max + 1);
 }
 
 TEST_F(QuarantineTest, IsWrittenOnlyWhenItChanged) {

@@ -101,6 +101,21 @@ TEST_F(SessionTableTest, ClashEndsWhenForgivenOrAfterTenQuietMinutes) {
     EXPECT_FALSE(conditions.standing(Errc::identity_refused));
 }
 
+// Neither of the two has come again: whoever looks sees what the next of them would be told.
+TEST_F(SessionTableTest, C6_AClashThatNobodyKeepsAliveEndsByItself) {
+    for (int turn = 0; turn < 8; ++turn) {
+        (void)table.admit(machine, turn % 2 == 0 ? 100 : 200);
+    }
+    ASSERT_TRUE(conditions.standing(Errc::identity_refused));
+    clock.advance(600 * ns_per_s);
+    table.tick();
+    EXPECT_TRUE(conditions.standing(Errc::identity_refused));
+    clock.advance(ns_per_s);
+    table.tick();
+    EXPECT_FALSE(conditions.standing(Errc::identity_refused));
+    EXPECT_TRUE(table.admit(machine, 300));
+}
+
 TEST_F(SessionTableTest, AttemptsOfOneIdentityAreBounded) {
     for (int i = 0; i < 5; ++i) {
         EXPECT_EQ(table.attempt(machine, 5), Attempt::welcome);

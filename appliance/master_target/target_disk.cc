@@ -187,11 +187,10 @@ bool TargetDisk::sync() {
 bool TargetDisk::failed(const Error& error) {
     if (of_device(error.code)) {
         // A switch has named the target's; all else is written beside it.
-        trouble_ = name_full_disk(error, options_.work_directory, writer_of_work);
+        show_trouble(name_full_disk(error, options_.work_directory, writer_of_work));
         writer_.reset();
         unsynced_ = false;
         log_error("target.failed", {{"path", options_.path}, {"error", *trouble_}});
-        conditions_.raise(trouble_->code, subject(), trouble_->detail);
         return repair_.damage(
             {Errc::resync_required, "the target failed: " + to_string(*trouble_)});
     }

@@ -106,6 +106,7 @@ private:
     // target_disk_open.cc
     Result<void> try_open();
     Result<void> clear_left_over();
+    void show_trouble(std::optional<Error> now);
     // target_disk.cc
     Result<void> look_untouched();
     bool failed(const Error& error);

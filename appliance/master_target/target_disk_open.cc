@@ -15,15 +15,22 @@ bool TargetDisk::open() {
     }
     const auto opened = try_open();
     if (!opened) {
-        trouble_ = name_full_disk(opened.error(), options_.work_directory, writer_of_work);
-        conditions_.raise(trouble_->code, subject(), trouble_->detail);
+        show_trouble(name_full_disk(opened.error(), options_.work_directory, writer_of_work));
         return false;
     }
-    if (trouble_) {
-        conditions_.clear(trouble_->code, subject());
-        trouble_.reset();
-    }
+    show_trouble(std::nullopt);
     return true;
+}
+
+// One at a time: what is in the way now may be something else than what was before.
+void TargetDisk::show_trouble(std::optional<Error> now) {
+    if (trouble_ && (!now || now->code != trouble_->code)) {
+        conditions_.clear(trouble_->code, subject());
+    }
+    if (now) {
+        conditions_.raise(now->code, subject(), now->detail);
+    }
+    trouble_ = std::move(now);
 }
 
 Result<void> TargetDisk::try_open() {

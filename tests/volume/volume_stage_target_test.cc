@@ -42,6 +42,31 @@ TEST_F(VolumeStageTest, AFullWorkDirectoryIsNamedAndTakenOnWhenThereIsRoom) {
     EXPECT_FALSE(conditions_.standing(Errc::disk_full));
 }
 
+// Somebody mounts it while its work directory is full, and lets go of it when there is room again.
+TEST_F(VolumeStageTest, OfTwoTroublesTheOneThatIsInTheWayIsShownAndNoneOnceBothAreOver) {
+    start(options());
+    hello();
+    storage_.plan().capacity_bytes = 1;
+    for (const Step& step : stream_.steps) {
+        if (status().trouble) {
+            break;
+        }
+        push(step);
+    }
+    ASSERT_TRUE(conditions_.standing(Errc::disk_full));
+    probe_.used = true;
+    clock_.advance(11 * ns_per_s);
+    run();
+    EXPECT_TRUE(conditions_.standing(Errc::target_unsafe));
+    EXPECT_FALSE(conditions_.standing(Errc::disk_full));
+    probe_.used = false;
+    storage_.plan().capacity_bytes = UINT64_MAX;
+    clock_.advance(11 * ns_per_s);
+    run();
+    EXPECT_FALSE(conditions_.standing(Errc::target_unsafe));
+    EXPECT_FALSE(conditions_.standing(Errc::disk_full));
+}
+
 TEST_F(VolumeStageTest, AnotherSizeIdentityOrDiskIsRefusedAndTheTargetUntouched) {
     start(options());
     EXPECT_EQ(hello(disk_size + 512).action, DiskAction::reject);

@@ -166,6 +166,33 @@ TEST_F(SpoolDurabilityTest, B3AFailedSyncIsFinalAndItsPhantomsAreNotBelieved) {
     }
 }
 
+TEST_F(SpoolDurabilityTest, B3AFailedDeviceIsShownUntilAStartFindsASoundOne) {
+    fakes::SimStorage storage(1);
+    {
+        const auto process = start(storage);
+        storage.plan().sync_error = 10'000;
+        Record record = make_write(make_key(1, 1), Seq{1}, 1);
+        ASSERT_TRUE(process->spool->append(record));
+        process->settle(20);
+        ASSERT_TRUE(process->conditions->standing(Errc::io_error));
+        storage.kill();
+    }
+    {
+        const auto process = start(storage);
+        ASSERT_TRUE(process->refused) << "a start believes no device that fails";
+        EXPECT_EQ(process->refused->code, Errc::io_error);
+        storage.kill();
+    }
+    storage.plan().sync_error = 0;
+    const auto process = start(storage);
+    ASSERT_FALSE(process->refused) << to_string(*process->refused);
+    Record record = make_write(
+        make_key(1, 1), next(process->spool->stream_table().state(make_key(1, 1)).durable), 1);
+    ASSERT_TRUE(process->spool->append(record));
+    EXPECT_EQ(process->settle().size(), 1U);
+    EXPECT_FALSE(process->conditions->standing(Errc::io_error));
+}
+
 // An agent goes on without its spool: the memory of what was on its way there is all it has.
 TEST_F(SpoolDurabilityTest, B3AFailedSpoolGivesBackTheMemoryOfWhatItDidNotKeep) {
     fakes::SimStorage storage(1);
@@ -296,6 +323,17 @@ TEST_F(SpoolDurabilityTest, B10_ADeviceThatLiedIsFoundOutAndNothingWrongIsGivenB
         }
         EXPECT_TRUE(!gap || process->conditions->standing(Errc::spool_lost_durable));
         found_out += gap ? 1 : 0;
+        const StreamKey key = make_key(1, 1);
+        for (Seq next_seq = next(process->spool->stream_table().state(key).durable);
+             next_seq <= Seq{16};
+             next_seq = next(process->spool->stream_table().state(key).durable)) {
+            Record again = make_write(key, next_seq, 1);
+            ASSERT_TRUE(process->spool->append(again));
+            process->settle();
+        }
+        clock_.advance(60 * ns_per_s);
+        process->spool->step(1);
+        EXPECT_FALSE(process->conditions->standing(Errc::spool_lost_durable));
     }
     EXPECT_GT(found_out, 0);
 }

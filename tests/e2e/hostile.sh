@@ -99,6 +99,7 @@ check "the log names why a handshake was refused" wait_for 180 "a line of the lo
 honest "TLS and the control port"
 attack stream
 check "another machine's disk raises AUTHZ_DENIED" logged 'condition.raised code=AUTHZ_DENIED'
+check "and ends it by asking for its own" logged 'condition.cleared code=AUTHZ_DENIED'
 check "other content raises SEQ_CONFLICT" logged 'condition.raised code=SEQ_CONFLICT'
 honest "replayed and lying streams"
 attack frames

@@ -43,6 +43,9 @@ agent_to() {
     wait_for 180 "the agent at server $1" agent_live
     wait_for 180 "protection at server $1" agent_protects
 }
+status_of() { causeway --config "$(server_config "$1")" --json status >"$demo/status-$1.json" 2>/dev/null; }
+says_fenced() { status_of "$1" && grep -q FENCED "$demo/status-$1.json"; }
+is_not_fenced() { status_of "$1" && ! grep -q FENCED "$demo/status-$1.json"; }
 fencings() { grep -c 'upload.machine.fenced' "$demo/server-$1.log"; }
 fenced_again() { [ "$(fencings "$1")" -gt "$2" ]; }  # SERVER BEFORE
 # Says the newest manifest of the server, if that has all that the agent has, and part of it is in no manifest.
@@ -119,12 +122,14 @@ segment_deadline = "3s"'
         leave $i
         agent_to $((1 - here))
         note_point "after-$i" committed || die "no point after-$i: $(tail -n 1 "$demo/points.log")"
+        wait_for 180 "server $((1 - here)) to say no more that it is fenced" is_not_fenced $((1 - here))
         [ "$(fencings $here)" = "$before" ] || die "server $here was fenced while it slept"
         kill -CONT "${server_pid[$here]}"  # The zombie wakes with what it still holds.
         writer_go
         sleep 0.2
         note_point "beside-$i" committed || die "no point beside-$i: $(tail -n 1 "$demo/points.log")"
         wait_for 60 "zombie $here to be fenced in move $i" fenced_again $here "$before"
+        wait_for 180 "zombie $here to say so" says_fenced $here
         here=$((1 - here))
     done
     echo "moved $moves times; each zombie was fenced, and left $(orphans) objects that nobody names"

@@ -31,6 +31,8 @@ void other_machines_disk(const Target& target) {
     hello.disks.push_back(hello_of(2001).disks[0]);
     expect_refused_hello(target, "stream: another machine's disk among one's own", 2001, hello,
                          Errc::authz_denied);
+    const auto own = open_session(target, 2000);
+    report("stream: one's own disk after another machine's", own ? "" : to_string(own.error()));
 }
 
 void strange_hellos(const Target& target) {

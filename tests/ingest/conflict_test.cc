@@ -79,6 +79,7 @@ TEST_F(ConflictTest, C5_AQuarantinedDiskIsRejectedUntilItBeginsANewGeneration) {
     third.session->on_opened(std::move(opened));
     const auto fresh = third.answer_of(FrameType::welcome).as<wire::Welcome>();
     EXPECT_EQ(fresh.disks[0].action, wire::DiskAction::initial);
+    EXPECT_FALSE(server.conditions.standing(Errc::seq_conflict));
 }
 
 TEST_F(ConflictTest, WhatIsRememberedIsBoundedAndTheNewestIsKept) {

@@ -43,6 +43,9 @@ TEST_F(Publish, A6_WhoSleptThroughATakeoverIsFencedWhenItWakesAndWritesNothing) 
     EXPECT_EQ(chain().hash, moved.hash);
     EXPECT_FALSE(chain().points.contains(lost));
     EXPECT_FALSE(server.cache.records.empty());  // Kept, for whoever wants to look.
+    // It is the machine's server again once its agent is here.
+    ASSERT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    EXPECT_FALSE(server.conditions->standing(Errc::fenced));
 }
 
 // The agent goes on sending: what is acknowledged is kept, and it is said that nothing is
@@ -157,6 +160,11 @@ TEST_F(Publish, A7_OfAServerAndItsCloneOneIsFencedAndNoKeyIsUsedTwice) {
     }
     EXPECT_EQ(keys.size(), objects);
     EXPECT_GT(objects, 4U);
+    // A person has seen to it, and says so to the one that was fenced.
+    loser.listener.strict = false;
+    loser.engine->post(DiscardQuarantineCommand{source.machine});
+    EXPECT_TRUE(loser.settle());
+    EXPECT_EQ(fenced(), 0);
 }
 
 // Epochs and numbers decide, and nobody's clock: a machine goes there and back, and is whole.

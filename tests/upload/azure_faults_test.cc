@@ -199,6 +199,11 @@ TEST_F(AzureFaults, D12_WhoLosesTheConditionOfAManifestIsFenced) {
     EXPECT_TRUE(within(30 * ns_per_s, [&] { return stands(Errc::fenced); })) << shown();
     EXPECT_FALSE(server->cache.records.empty());
     expect_whole(1);
+    // The machine comes back, and what was held for it counts again.
+    ASSERT_FALSE(server->hello(source.machine, source.disks).refused.has_value());
+    const PointId point = news();
+    EXPECT_TRUE(within(60 * ns_per_s, [&] { return committed(point) && shown().empty(); }))
+        << shown();
 }
 
 TEST_F(AzureFaults, D13_ALeaseOfSomebodyElseIsNamedAndHoldsUpNoPoint) {

@@ -206,6 +206,7 @@ TEST_F(Publish, TheAgentsReturnEndsTheQuarantine) {
     EXPECT_EQ(state_of(point), PointState::committed);
     EXPECT_EQ(chain().newest.epoch, Epoch{3});
     EXPECT_EQ(check_points(world, source, chain()), 2U);
+    EXPECT_FALSE(server.conditions->standing(Errc::fenced));
 }
 
 // The backlog's limit is shared by all machines; what a fenced one left is not published, ever.
@@ -339,12 +340,18 @@ TEST_F(Publish, F4_AVaultOlderThanTheWitnessIsRefused) {
     protect();
     server.crash();
     const std::uint64_t number = chain().newest.number;
+    const auto before = world.vault->copy();
     ASSERT_TRUE(world.vault->erase(vault::manifest_blob(source.machine, number)));
     ASSERT_TRUE(world.vault->erase(vault::head_blob(source.machine)));
     server.start();
     const auto answer = server.hello(source.machine, source.disks);
     ASSERT_TRUE(answer.refused.has_value());
     EXPECT_EQ(answer.refused->code, Errc::vault_rolled_back);
+    EXPECT_TRUE(server.conditions->standing(Errc::vault_rolled_back));
+    world.vault->put_back(before, blob::Container::manifest);
+    world.vault->put_back(before, blob::Container::control);
+    EXPECT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    EXPECT_FALSE(server.conditions->standing(Errc::vault_rolled_back));
 }
 
 // An adversary, or a slip, took them: new ones would open nothing that is there.
@@ -352,12 +359,17 @@ TEST_F(Publish, AMachineWhoseKeysAreGoneIsRefusedAndGivenNoOthers) {
     protect();
     server.crash();
     const blob::BlobName keys = vault::machine_keys_blob(source.machine);
+    const auto before = world.vault->copy();
     ASSERT_TRUE(world.vault->erase(keys));
     server.start();
     const auto answer = server.hello(source.machine, source.disks);
     ASSERT_TRUE(answer.refused.has_value());
     EXPECT_EQ(answer.refused->code, Errc::key_unavailable);
     EXPECT_FALSE(world.vault->bytes(keys));
+    EXPECT_TRUE(server.conditions->standing(Errc::key_unavailable));
+    world.vault->put_back(before, keys.container);
+    EXPECT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    EXPECT_FALSE(server.conditions->standing(Errc::key_unavailable));
 }
 
 TEST_F(Publish, F4_AMachineOfWhichOnlyAWitnessIsLeftIsRefusedAndGivenNoKeys) {

@@ -195,6 +195,84 @@ TEST(FaultCoverage, EachCodeIsNamedByATestThatIsNamedAfterItsFault) {
     EXPECT_GT(codes, 60U);
 }
 
+struct End {
+    std::string when, tests;
+};
+
+// By code.
+std::multimap<std::string, End> ends() {
+    std::multimap<std::string, End> out;
+    const std::regex row(R"(^\| `([A-Z_]+)` \| ([^|]+) \| ([^|]+) \|$)");
+    for (const std::string& line : lines_of(read_text(document))) {
+        std::smatch match;
+        if (std::regex_match(line, match, row)) {
+            out.emplace(match[1], End{match[2], match[3]});
+        }
+    }
+    return out;
+}
+
+// G21: who is told of a fault wants to know what to wait for.
+TEST(FaultCoverage, OfEachCodeIsSaidOnceWhenItEnds) {
+    const auto all = ends();
+    std::set<std::string> codes;
+    for (const Row& row : rows()) {
+        codes.merge(all_matches(row.code, R"(`([A-Z][A-Z_]+)`)"));
+    }
+    for (const std::string& code : codes) {
+        EXPECT_EQ(all.count(code), 1U) << code;
+    }
+    for (const auto& [code, end] : all) {
+        EXPECT_TRUE(codes.contains(code)) << code << " is in no row";
+        const bool stands = !end.when.starts_with("–") || end.when.find("; ") != std::string::npos;
+        const bool shown = end.tests.find('`') != std::string::npos;
+        EXPECT_TRUE(shown || end.tests == (stands ? "no test shows the end" : "–")) << code;
+    }
+}
+
+// Whether the test looks for the code, and for its being gone.
+bool sees_the_end(const std::string& test, std::string code) {
+    std::ranges::transform(code, code.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::string asked = what_asks(test), errc = "Errc::" + code + R"(\b)";
+    const std::regex gone(R"(EXPECT_FALSE\([^;]*)" + errc + R"(|expect_shown_and_over\([^;]*)" +
+                          errc + R"(|EXPECT_TRUE\([^;]*(list|shown)\(\)\.empty\(\))");
+    return std::regex_search(asked, std::regex(errc)) && std::regex_search(asked, gone);
+}
+
+bool script_sees_the_end(const std::string& script, const std::string& code) {
+    return std::regex_search(
+        commands_of(script),
+        std::regex("(cleared code=|condition_is_not |! grep -q )" + code + R"(\b)"));
+}
+
+TEST(FaultCoverage, EachTestThatIsNamedForAnEndLooksForIt) {
+    const auto tests = unit_tests();
+    std::size_t named = 0;
+    for (const auto& [code, end] : ends()) {
+        for (const std::string& name : all_matches(end.tests, R"(`(\w+\.[A-Z]\w+)`)")) {
+            const auto test = tests.find(name);
+            EXPECT_TRUE(test != tests.end() && sees_the_end(test->second, code))
+                << code << " names " << name;
+            ++named;
+        }
+        for (const std::string& path : all_matches(end.tests, R"(`(tests/e2e/\w+\.sh)`)")) {
+            EXPECT_TRUE(script_sees_the_end(read_text(path), code)) << code << " names " << path;
+            ++named;
+        }
+    }
+    EXPECT_GT(named, 40U);
+}
+
+TEST(FaultCoverage, ATestThatOnlyRaisesACodeShowsNoEndOfIt) {
+    const std::string raised = "EXPECT_TRUE(conditions.standing(Errc::disk_full));";
+    EXPECT_FALSE(sees_the_end(raised, "DISK_FULL"));
+    EXPECT_FALSE(sees_the_end(raised + "EXPECT_FALSE(stands(Errc::io_error));", "DISK_FULL"));
+    EXPECT_TRUE(sees_the_end(raised + "EXPECT_FALSE(stands(Errc::disk_full));", "DISK_FULL"));
+    EXPECT_TRUE(sees_the_end(raised + "EXPECT_TRUE(conditions.list().empty());", "DISK_FULL"));
+    EXPECT_FALSE(script_sees_the_end("logged 'condition.raised code=DISK_FULL'", "DISK_FULL"));
+    EXPECT_TRUE(script_sees_the_end("logged 'condition.cleared code=DISK_FULL'", "DISK_FULL"));
+}
+
 TEST(FaultCoverage, ACodeInACommentOrInAnErrorThatATestMakesIsNotAskedFor) {
     const std::regex unit(R"(Errc::disk_full\b)");
     for (const char* makes :

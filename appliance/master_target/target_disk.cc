@@ -114,10 +114,7 @@ Result<TargetDisk::PointFit> TargetDisk::fits(const PointId& id, const pipeline:
 // need one.
 Result<void> TargetDisk::look_untouched() {
     auto untouched = writer_->check_untouched();
-    if (!untouched) {
-        touched_ = true;
-        conditions_.raise(untouched.error().code, subject(), untouched.error().detail);
-    }
+    touched_.show(untouched);
     return untouched;
 }
 
@@ -221,9 +218,7 @@ Result<void> TargetDisk::cancel() {
     if (!cancelled && of_device(cancelled.error().code)) {
         failed(cancelled.error());
     } else if (cancelled) {
-        if (std::exchange(touched_, false)) {
-            conditions_.clear(Errc::target_unsafe, subject());
-        }
+        touched_.show({});
         repair_.damage({Errc::resync_required, "what was collected was cancelled by an operator"});
     }
     return cancelled;

@@ -12,6 +12,7 @@
 #include "appliance/master_target/target_file.h"
 #include "appliance/master_target/target_status.h"
 #include "appliance/master_target/work_meter.h"
+#include "appliance/standing_trouble.h"
 #include "base/clock.h"
 #include "base/conditions.h"
 #include "egress/upload/ports.h"
@@ -32,7 +33,8 @@ public:
         : options_(std::move(options)),
           context_(context),
           conditions_(conditions),
-          repair_(conditions, subject()) {}
+          repair_(conditions, subject()),
+          touched_(conditions, subject()) {}
 
     // Opens or resumes, unless it is open. A disk named by its name is first opened when its id is
     // known: from an earlier run, or from HELLO. False: it failed, see trouble(); try again later.
@@ -124,7 +126,9 @@ private:
     std::optional<Error> trouble_;  // Not open, and why.
     StreamRepair repair_;
     bool unsynced_ = false;
-    bool touched_ = false;  // Somebody else wrote to the target: shown until it is given up.
+    // Somebody else wrote to the target, or it is away: shown until a point finds it as it was, or
+    // what was collected is given up.
+    StandingTrouble touched_;
     bool cleared_ = false;  // While it waits for its id: nothing of an earlier life is left.
     std::uint64_t taken_bytes_ = 0, blocks_compared_ = 0;
     WorkMeter meter_;  // Of the merge or switch under way.

@@ -27,9 +27,11 @@ public:
         return used ? fail(Errc::target_unsafe, path + " is mounted") : Result<void>{};
     }
     Result<std::unique_ptr<TargetHold>> hold(const std::string&) override { return nullptr; }
-    Result<std::int64_t> written_ns(const std::string&) override { return written; }
+    Result<std::int64_t> written_ns(const std::string& path) override {
+        return gone ? fail(Errc::not_found, path) : Result<std::int64_t>(written);
+    }
     std::string name = "file 1 2";
-    bool used = false;
+    bool used = false, gone = false;
     std::int64_t written = 7;
 };
 

@@ -67,6 +67,20 @@ TEST_F(VolumeStageTest, OfTwoTroublesTheOneThatIsInTheWayIsShownAndNoneOnceBothA
     EXPECT_FALSE(conditions_.standing(Errc::disk_full));
 }
 
+TEST_F(VolumeStageTest, ATargetThatIsAwayWhenAPointComesIsShownUntilOneFindsIt) {
+    start(options());
+    hello();
+    std::size_t came = 0;
+    for (const Step& step : stream_.steps) {
+        const bool first_point = step.type == RecordType::point && ++came == 1;
+        probe_.gone = first_point;
+        push(step);
+        EXPECT_TRUE(!first_point || conditions_.standing(Errc::not_found));
+    }
+    ASSERT_GT(came, 1U);
+    EXPECT_TRUE(conditions_.list().empty());
+}
+
 TEST_F(VolumeStageTest, AnotherSizeIdentityOrDiskIsRefusedAndTheTargetUntouched) {
     start(options());
     EXPECT_EQ(hello(disk_size + 512).action, DiskAction::reject);

@@ -353,19 +353,28 @@ TEST_F(Publish, AtTheMemoryLimitOfChainsPublishingWaitsForPruning) {
         }
     }
     EXPECT_EQ(objects(), stored);
-    const vault::ChainState state = chain();
-    PruneCommand all{.machine = source.machine,
-                     .decided_at = state.newest.number,
-                     .points = {whole},
-                     .dropped = {},
-                     .added = {}};
-    for (const auto& [name, ref] : state.segments) {
-        all.dropped.push_back(name);
-    }
-    small.engine->post(all);
+    const auto prune_all = [&] {
+        const vault::ChainState state = chain();
+        PruneCommand all{.machine = source.machine,
+                         .decided_at = state.newest.number,
+                         .points = {},
+                         .dropped = {},
+                         .added = {}};
+        for (const auto& [id, point] : state.points) {
+            all.points.push_back(id);
+        }
+        for (const auto& [name, ref] : state.segments) {
+            all.dropped.push_back(name);
+        }
+        small.engine->post(all);
+    };
+    prune_all();
     ASSERT_TRUE(small.run_until([&] { return small.listener.points.contains(held); }));
     EXPECT_EQ(small.listener.points.at(held).state, PointState::committed);
     EXPECT_EQ(objects(), stored + 1);  // Too old to be named, and young again.
+    prune_all();
+    (void)small.run_until([&] { return !small.conditions->standing(Errc::out_of_budget); });
+    EXPECT_FALSE(small.conditions->standing(Errc::out_of_budget));
 }
 
 }  // namespace

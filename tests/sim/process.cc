@@ -396,6 +396,7 @@ void Process::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
 }
 
 void Process::tick() {
+    table_->tick();
     for (const upload::MachineStatus& machine : engine_->status().machines) {
         if (machine.trouble && machine.trouble->code == Errc::internal) {
             world_.oracles->fencing.on_given_up(machine.trouble->detail);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A5: a server that is asked to end makes durable and acknowledges what it has and is gone with status 0; asked once more it
-# leaves out what may wait. Nothing is lost either way. Usage: sigterm.sh BUILD_DIRECTORY
+# leaves out what may wait. Nothing is lost either way. Usage: sigterm.sh BUILD_DIRECTORY; CAUSEWAY_SIGTERMS=N asks it N times
+# (50).
 set -uo pipefail
 build=$(realpath "${1:?build directory}")
 cd "$(dirname "$0")/../.."
@@ -10,6 +11,7 @@ source tests/lib/demo.sh
 source tests/lib/ordered.sh
 source tests/lib/fake_azure.sh
 source tests/lib/blob_job.sh
+rounds=${CAUSEWAY_SIGTERMS:-50}
 
 runs() { grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$demo_server_pid/status"; }
 ended() { ! runs; }
@@ -28,7 +30,7 @@ asked_once() (
     ordered_seed
     job "url = \"dir://$demo/vault\""
     ordered_pin_port
-    for round in {1..8}; do
+    for ((round = 1; round <= rounds; round++)); do
         points "$round" "$round" durable
         writer_go  # It is asked while the machine writes.
         sleep "0.$((RANDOM % 9))"
@@ -36,7 +38,7 @@ asked_once() (
         ends_well || die "round $round: the server ended with $?"
         back
     done
-    points 9 9 committed
+    points $((rounds + 1)) $((rounds + 1)) committed
     all_restored
 )
 
@@ -78,10 +80,10 @@ key_file = \"$demo/credential\""
         [ $cut_short = 0 ] || break
     done
     [ $cut_short = 1 ] || die "the second signal changed nothing"
-    points 9 9 committed
+    points $((rounds + 1)) $((rounds + 1)) committed
     all_restored
 )
 
-check "asked to end while the machine writes, eight times: status 0 and every point is whole" asked_once
+check "asked to end while the machine writes, $rounds times: status 0 and every point is whole" asked_once
 check "asked twice, it does not wait for the vault: status 0 and every point is whole" asked_twice
 cases_end

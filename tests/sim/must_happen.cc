@@ -46,7 +46,7 @@ constexpr Least leasts[] = {
     {"fault.cut", 490},
     {"fault.half_open", 210},
     {"fault.stale_session", 350},
-    {"fault.takeover", 4'800},
+    {"fault.takeover", 6'300},
     {"fault.server_clone", 480},
     {"fault.server_lost", 1'900},
     {"fault.agent_clone", 440},
@@ -207,7 +207,7 @@ bool shares_are_large(const CampaignResult& result) {
     const Share shares[] = {
         {"fault.power_cut_at_work", count_of(result, "fault.power_cut"), 2},
         {"fault.torn_cut", count_of(result, "fault.power_cut"), 5},
-        {"fault.takeover_in_schedule", result.schedules, 3},
+        {"fault.takeover_in_schedule", result.schedules, 2},
     };
     bool all = true;
     for (const Share& share : shares) {

@@ -208,6 +208,20 @@ void draw_departures(Settings& s, Dice& dice) {
     s.long_retention = false;
 }
 
+// G7 is looked at where machines move: in half of the schedules one does. A cache from which
+// machines move away is never full.
+void draw_takeovers(Settings& s, Dice& dice) {
+    if (s.slow_uplink) {
+        return;
+    }
+    if (s.servers == 1 && !dice.one_in(4)) {
+        s.servers = 2;
+    }
+    if (s.servers > 1 && dice.one_in(2)) {
+        s.takeover = std::max(s.takeover, static_cast<std::uint32_t>(dice.between(400, 1500)));
+    }
+}
+
 // Drawn last.
 void draw_leases(Settings& s, Dice& dice) {
     s.lease = dice.one_in(5) ? static_cast<std::uint32_t>(dice.between(500, 5000)) : 0;
@@ -236,6 +250,7 @@ Settings draw_settings(std::uint64_t seed) {
     draw_upload(s, dice);
     draw_departures(s, dice);
     draw_leases(s, dice);
+    draw_takeovers(s, dice);
     return s;
 }
 

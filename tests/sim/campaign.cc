@@ -11,6 +11,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,6 +64,16 @@ void run_one(std::FILE* out, std::uint64_t seed, const CampaignOptions& options)
     std::fflush(out);
 }
 
+// Of those that have been waited for.
+double cpu_of_children() {
+    rusage usage{};
+    CW_ASSERT(::getrusage(RUSAGE_CHILDREN, &usage) == 0);
+    const auto seconds = [](const timeval& t) {
+        return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+    };
+    return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
 struct Worker {
     pid_t pid = -1;
     int fd = -1;
@@ -78,6 +89,7 @@ public:
 
     CampaignResult run() {
         const auto begin = std::chrono::steady_clock::now();
+        const double cpu_before = cpu_of_children();
         workers_.resize(options_.processes);
         for (std::size_t i = 0; i < workers_.size(); ++i) {
             workers_[i].next = options_.from + i;
@@ -92,6 +104,7 @@ public:
         std::ranges::sort(result_.findings, {}, &Finding::seed);
         result_.seconds =
             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        result_.cpu_seconds = cpu_of_children() - cpu_before;
         return std::move(result_);
     }
 

@@ -21,8 +21,8 @@ struct Finding {
 
 struct CampaignResult {
     std::uint64_t schedules = 0;
-    double seconds = 0;
-    std::vector<Finding> findings;  // By seed.
+    double seconds = 0, cpu_seconds = 0;  // Of the clock; of processors, in all processes.
+    std::vector<Finding> findings;        // By seed.
     std::map<std::string, std::uint64_t> counts;
     std::map<std::uint64_t, std::uint64_t> hashes;  // By seed, if asked for.
 };

@@ -8,7 +8,8 @@
 
 namespace cw::openssl {
 
-// A request that its own key has signed. Errors: usage (too long, malformed, weak key, forged).
+// A request that its own key has signed; the key can be written. Errors: usage (too long,
+// malformed, weak key, forged).
 Result<Request> read_request(std::string_view pem);
 
 }  // namespace cw::openssl

@@ -1,9 +1,13 @@
 #include "base/disk.h"
+#include "base/enrolment.h"
 #include "base/random.h"
 #include "base/tls.h"
 #include "tests/base/tls_fixture.h"
 
+#include <memory>
+
 #include <gtest/gtest.h>
+#include <openssl/ui.h>
 #include <sys/stat.h>
 
 namespace cw {
@@ -51,6 +55,52 @@ TEST_F(TlsTest, AForgedRequestIsRefused) {
     csr[in_signature] = csr[in_signature] == 'A' ? 'B' : 'A';
     EXPECT_EQ(sign_request(directory_ + "/ca", csr, request_for(Role::machine)).error().code,
               Errc::usage);
+}
+
+// Whoever is asked on a terminal of this process.
+class AskedForPassword {
+public:
+    AskedForPassword() {
+        UI_method_set_opener(method_.get(), [](UI* /*ui*/) { return ++times, 0; });
+        UI_set_default_method(method_.get());
+        times = 0;
+    }
+    ~AskedForPassword() { UI_set_default_method(nullptr); }
+    AskedForPassword(const AskedForPassword&) = delete;
+    AskedForPassword& operator=(const AskedForPassword&) = delete;
+
+    static inline int times = 0;
+
+private:
+    std::unique_ptr<UI_METHOD, decltype(&UI_destroy_method)> method_{UI_create_method("counts"),
+                                                                     UI_destroy_method};
+};
+
+TEST_F(TlsTest, AnEncryptedRequestIsRefusedAndNobodyIsAskedForItsPassword) {
+    const std::string encrypted =
+        "-----BEGIN CERTIFICATE REQUEST-----\nProc-Type: 4,ENCRYPTED\n"
+        "DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n"
+        "WY5PEw08U+pQLl1K4y9mMQ==\n-----END CERTIFICATE REQUEST-----\n";
+    const AskedForPassword asked;
+    EXPECT_EQ(sign_request(directory_ + "/ca", encrypted, request_for(Role::machine)).error().code,
+              Errc::usage);
+    EXPECT_EQ(request_key_digest(encrypted).error().code, Errc::usage);
+    EXPECT_EQ(AskedForPassword::times, 0);
+}
+
+// Its signature is right for a public key that is the point at infinity: such a key has no
+// encoding, and anybody can sign for it.
+TEST_F(TlsTest, ARequestForAKeyThatNeedsNoSecretIsRefused) {
+    const std::string at_infinity =
+        "-----BEGIN CERTIFICATE REQUEST-----\n"
+        "MHowIgIBADAAMBkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDAgAAoAAwCgYIKoZIzj0E\n"
+        "AwIDSAAwRQIgaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpYCIQDw4YBi\n"
+        "Mj+NO54L6iJi6V+g3ybfM5PCuSh4Qr3LJFCtxQ==\n"
+        "-----END CERTIFICATE REQUEST-----\n";
+    EXPECT_EQ(request_key_digest(at_infinity).error().code, Errc::usage);
+    EXPECT_EQ(
+        sign_request(directory_ + "/ca", at_infinity, request_for(Role::machine)).error().code,
+        Errc::usage);
 }
 
 TEST(Identity, RoundTripsAndRefusesOtherForms) {

@@ -3,7 +3,9 @@
 
 Each comes from an address of its own (127.9.x.y), because the server soon stops listening to an address that is wrong.
 """
+import base64
 import json
+import pathlib
 import socket
 import ssl
 import sys
@@ -43,6 +45,14 @@ def bodies(csr):
         for field in ("csr", "name", "token", "machine"):
             fields = {"csr": good, "token": b'"wrong"'} | {field: b'"' + weapon + b'"'}
             yield f"{shown} as {field}", b"{" + b",".join(b'"%s":%s' % (k.encode(), v) for k, v in fields.items()) + b"}"
+    # What the parser of requests is fuzzed from, sound or not: without a token nobody gets anything.
+    kept = sorted(pathlib.Path("tests/fuzz/corpus/tls_request").iterdir())
+    assert kept
+    for path in kept:
+        request = path.read_bytes()
+        if path.suffix == ".der":
+            request = b"-----BEGIN CERTIFICATE REQUEST-----\n%s-----END CERTIFICATE REQUEST-----\n" % base64.encodebytes(request)
+        yield f"the request {path.name}", json.dumps({"csr": request.decode(errors="replace"), "token": "wrong"}).encode()
     for raw in RAW:
         yield repr(raw[:30]), raw
 

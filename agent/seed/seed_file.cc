@@ -1,6 +1,7 @@
 #include "agent/seed/seed_file.h"
 
 #include "agent/child_process.h"
+#include "agent/qemu/qemu_image_info.h"
 #include "base/full_disk.h"
 
 #include <algorithm>
@@ -96,11 +97,11 @@ Result<void> check_alone(const SeedFile& file, Clock& clock) {
                                            std::string(name_of(file.format)) + ": " +
                                            told.ended.error().detail);
     }
-    const json said = json::parse(told.text, nullptr, false);
-    if (!said.is_object()) {
-        return fail(Errc::source_gone, "qemu-img info says no JSON of " + file.path);
+    const auto info = parse_qemu_image_info(told.text);
+    if (!info) {
+        return fail(info.error().code, file.path + ": " + info.error().detail);
     }
-    if (said.contains("backing-filename") || told.text.contains("\"data-file\"")) {
+    if (!info->alone) {
         return fail(Errc::target_unsafe, file.path + " has its data in another file");
     }
     return {};

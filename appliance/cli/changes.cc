@@ -3,6 +3,7 @@
 #include "appliance/cli/changes.h"
 
 #include "agent/nbd/nbd_reader.h"
+#include "agent/qemu/qemu_image_info.h"
 #include "appliance/cli/point.h"
 #include "appliance/operator/failback_hint.h"
 #include "appliance/operator/scratch_directory.h"
@@ -22,7 +23,6 @@
 namespace cw::appliance {
 namespace {
 
-using nlohmann::json;
 using recovery::ByteRange;
 
 struct ChangesOptions {
@@ -48,37 +48,28 @@ Result<ImageBitmap> find_bitmap(Cli& cli, const std::string& image) {
                     "stop the machine first; the image is a failover's, of format qcow2: " +
                         last_words(info.output));
     }
-    try {
-        const json value = json::parse(info.output);
-        if (!value.at("virtual-size").is_number_unsigned()) {
-            return fail(Errc::source_gone, image + ": qemu-img tells no size");
-        }
-        ImageBitmap found{.name = {}, .size_bytes = value["virtual-size"].get<std::uint64_t>()};
-        for (const json& bitmap :
-             value.at("format-specific").at("data").value("bitmaps", json::array())) {
-            const auto name = bitmap.at("name").get<std::string>();
-            if (!name.starts_with(since_prefix)) {
-                continue;
-            }
-            const auto flags = bitmap.at("flags").get<std::vector<std::string>>();
-            if (std::ranges::find(flags, "in-use") != flags.end() ||
-                std::ranges::find(flags, "auto") == flags.end()) {
-                return fail(Errc::resync_required,
-                            image +
-                                ": QEMU ended without storing its bitmap, or stopped "
-                                "recording: fail back without a hint");
-            }
-            if (!found.name.empty()) {
-                return fail(Errc::resync_required, image + ": has more than one such bitmap");
-            }
-            found.name = name;
-        }
-        return found.name.empty()
-                   ? fail(Errc::not_found, image + ": no failover left a bitmap in it")
-                   : Result<ImageBitmap>(std::move(found));
-    } catch (const json::exception& error) {
-        return fail(Errc::source_gone, image + ": qemu-img info: " + error.what());
+    const auto told = agent::parse_qemu_image_info(info.output);
+    if (!told) {
+        return fail(told.error().code, image + ": " + told.error().detail);
     }
+    ImageBitmap found{.name = {}, .size_bytes = told->size_bytes};
+    for (const auto& bitmap : told->bitmaps) {
+        if (!bitmap.name.starts_with(since_prefix)) {
+            continue;
+        }
+        if (bitmap.in_use || !bitmap.automatic) {
+            return fail(Errc::resync_required,
+                        image +
+                            ": QEMU ended without storing its bitmap, or stopped recording: fail "
+                            "back without a hint");
+        }
+        if (!found.name.empty()) {
+            return fail(Errc::resync_required, image + ": has more than one such bitmap");
+        }
+        found.name = bitmap.name;
+    }
+    return found.name.empty() ? fail(Errc::not_found, image + ": no failover left a bitmap in it")
+                              : Result<ImageBitmap>(std::move(found));
 }
 
 // Neighbours joined; the last one ends with the disk.

@@ -14,3 +14,6 @@ cw_fuzz(hrl
   DEPENDS base fakes_disk)
 cw_fuzz(seed SOURCES seed_fuzz.cc ${agent}/seed/seed_manifest.cc DEPENDS base fakes_disk)
 cw_fuzz(block_trace SOURCES block_trace_fuzz.cc ${agent}/hints/block_trace.cc DEPENDS base)
+cw_fuzz(qemu_image_info
+  SOURCES qemu_image_info_fuzz.cc ${agent}/qemu/qemu_image_info.cc
+  DEPENDS base)

@@ -57,6 +57,7 @@ void check_endpoint(const AzureEndpoint& endpoint) {
     CW_ASSERT(endpoint.object_path(name) == path + "/gc/x" && path.ends_with("control"));
     const std::string account = endpoint.account + (endpoint.secondary ? "-secondary" : "");
     CW_ASSERT(path.starts_with("/" + account + "/") || !endpoint.path_style);
+    CW_ASSERT(check_writable(endpoint).has_value() == !endpoint.secondary);
     CW_ASSERT(path.contains("/" + endpoint.prefix + "-") || endpoint.prefix.empty());
 }
 

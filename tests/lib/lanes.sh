@@ -8,6 +8,6 @@ positive_number() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?$ && $1 =~ [1-9] ]]; }
 commit_id() {
     local digits changed
     digits=$(git rev-parse --short HEAD 2>/dev/null) || { echo unknown; return; }
-    changed=$(git status --porcelain -- . ':!tests/sim/ledger.jsonl' ':!docs/fault-report.md' 2>/dev/null) || changed=unknown
+    changed=$(git status --porcelain -- . ':!tests/sim/ledger.jsonl' ':!docs/fault-report.md' ':!docs/fuzz-coverage.md' 2>/dev/null) || changed=unknown
     echo "$digits${changed:+-dirty}"
 }

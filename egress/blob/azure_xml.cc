@@ -3,6 +3,7 @@
 #include "egress/blob/http_parse.h"
 
 #include <algorithm>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 #include <pugixml.hpp>
@@ -11,9 +12,16 @@ namespace cw::blob {
 namespace {
 
 constexpr std::size_t error_bytes_max = 64 * 1024, code_bytes_max = 128;
+// A marker becomes part of the next request's URL. It holds a name, which has 1,024 characters.
+constexpr std::size_t marker_bytes_max = 16 * 1024;
 
 std::string bounded_code(std::string_view code) {
     return code.size() <= code_bytes_max ? std::string(code) : std::string{};
+}
+
+std::optional<std::string> bounded_marker(const pugi::xml_node& parent) {
+    const std::string_view marker = parent.child_value("NextMarker");
+    return marker.size() <= marker_bytes_max ? std::optional(std::string(marker)) : std::nullopt;
 }
 
 }  // namespace
@@ -60,7 +68,11 @@ Result<ListPage> parse_list(Bytes body) {
         page.entries.push_back({std::string(name), *size});
     }
     std::ranges::sort(page.entries, {}, &ListPage::Entry::name);
-    page.next = results.child_value("NextMarker");
+    auto next = bounded_marker(results);
+    if (!next) {
+        return malformed("a marker of sensible length");
+    }
+    page.next = std::move(*next);
     return page;
 }
 
@@ -96,7 +108,11 @@ Result<PageRanges> parse_page_list(Bytes body, std::uint64_t offset, std::uint64
             out.ranges.push_back({begin, until - begin});
         }
     }
-    out.next = list.child_value("NextMarker");
+    auto next = bounded_marker(list);
+    if (!next) {
+        return malformed("a marker of sensible length");
+    }
+    out.next = std::move(*next);
     return out;
 }
 

@@ -179,6 +179,12 @@ Result<bool> DirectoryOperations::walk(const std::string& directory, const std::
     CW_TRY_ASSIGN(const std::vector<std::string> names, tree_.list(directory));
     for (const std::string& name : names) {
         const std::string path = directory + name;
+        // Others may have made entries that no object of ours is called, down to any depth.
+        const std::string_view inside = std::string_view(path).substr(path.find('/') + 1);
+        if (const bool deeper = name.back() == '/';
+            !check_name({Container::data, std::string(inside.substr(0, inside.size() - deeper))})) {
+            continue;
+        }
         if (name.back() == '/') {
             const bool may_match = path.starts_with(prefix) || prefix.starts_with(path);
             const bool may_follow = path >= marker || marker.starts_with(path);

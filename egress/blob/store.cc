@@ -3,6 +3,7 @@
 #include "base/ids.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace cw::blob {
 namespace {
@@ -92,20 +93,29 @@ Result<BlobProperties> head_and_wait(BlobStore& store, BlobName name) {
                           [&](auto done) { store.head(std::move(name), std::move(done)); }));
 }
 
+// What a store answers need not be what was asked for, and others may write into the container.
 Result<std::vector<ListPage::Entry>> list_all(BlobStore& store, Container container,
                                               const std::string& prefix) {
     std::vector<ListPage::Entry> entries;
-    std::string marker;
+    std::string marker,
+        seen;  // One of the former markers: the last whose number is a power of two.
+    std::uint64_t pages = 0;
     do {
         CW_TRY_ASSIGN(ListPage page, run(store, starter<Result<ListPage>>([&](auto done) {
                                              store.list(container, prefix, marker, std::move(done));
                                          })));
+        std::erase_if(page.entries, [&](const ListPage::Entry& entry) {
+            return !entry.name.starts_with(prefix) || !check_name({container, entry.name});
+        });
         entries.insert(entries.end(), std::make_move_iterator(page.entries.begin()),
                        std::make_move_iterator(page.entries.end()));
-        if (!page.next.empty() && page.next == marker) {
+        marker = std::move(page.next);
+        if (!marker.empty() && marker == seen) {  // However long the circle is (Brent).
             return fail(Errc::blob_rejected, "the listing does not advance");
         }
-        marker = std::move(page.next);
+        if (std::has_single_bit(++pages)) {
+            seen = marker;
+        }
     } while (!marker.empty());
     return entries;
 }

@@ -130,7 +130,7 @@ public:
     [[nodiscard]] virtual std::string describe() const = 0;  // The URL without any secret.
 };
 
-// Blocking forms for tools, start-up and tests: start, then wait and poll until the callback.
+// Blocking forms. list_all() passes over names not under `prefix` and those check_name() refuses.
 PutResult put_and_wait(BlobStore& store, PutRequest request);
 Result<GetResult> get_and_wait(BlobStore& store, GetRequest request);
 Result<BlobProperties> head_and_wait(BlobStore& store, BlobName name);

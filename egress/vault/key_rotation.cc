@@ -68,7 +68,6 @@ Result<std::optional<ByteVector>> rewrap_vault(KeyService& from, KeyService& to,
 // Rewrites one object under the condition that nobody else has. False: nothing to do.
 Result<bool> rotate_object(BlobStore& store, KeyService& from, KeyService& to,
                            const VaultIdentity& vault, const blob::BlobName& name) {
-    CW_TRY_ASSIGN(const blob::GetResult got, blob::get_and_wait(store, {.name = name}));
     const bool is_vault = name == vault_keys_blob();
     std::optional<MachineId> machine;
     if (!is_vault) {
@@ -78,6 +77,7 @@ Result<bool> rotate_object(BlobStore& store, KeyService& from, KeyService& to,
         }
         machine = *id;
     }
+    CW_TRY_ASSIGN(const blob::GetResult got, blob::get_and_wait(store, {.name = name}));
     CW_TRY_ASSIGN(const auto fresh, is_vault
                                         ? rewrap_vault(from, to, got.bytes)
                                         : rewrap_machine(from, to, vault, *machine, got.bytes));

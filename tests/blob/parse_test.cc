@@ -137,6 +137,14 @@ TEST(ListBody, MalformedIsAnErrorNotAnEmptyList) {
     }
 }
 
+// It would become part of the next request's address, which has its limits.
+TEST(ListBody, AMarkerOfMegabytesIsNone) {
+    const std::string marker = "<NextMarker>" + std::string(9'000'000, 'm') + "</NextMarker>";
+    EXPECT_FALSE(
+        parse_list(as_bytes("<EnumerationResults><Blobs/>" + marker + "</EnumerationResults>")));
+    EXPECT_FALSE(parse_page_list(as_bytes("<PageList>" + marker + "</PageList>"), 0, 512));
+}
+
 TEST(AzureUrl, KnowsHostAndPathStyle) {
     const auto cloud = parse_azure_url("https://Acct1.blob.core.windows.net/site-a/");
     ASSERT_TRUE(cloud) << to_string(cloud.error());

@@ -9,26 +9,9 @@ export PATH=$build:$build/tests:$PATH
 source tests/lib/cases.sh
 source tests/lib/demo.sh
 source tests/lib/ordered.sh
+source tests/lib/shown.sh
 
 weapon=$(printf '\342\200\256gnp\r\n2026-01-01T00:00:00.000Z error \033]0;owned\007 "x" ../../owned \302\205')
-# shows NAME COMMAND…: what it says is kept as a file of that name, and carries nothing raw.
-shows() {
-    local name=$1; shift
-    "$@" >"$shown/$name" 2>&1
-    [ -s "$shown/$name" ] || fail "$name says something"
-    check "$name shows nothing raw" python3 tests/e2e/unprintable.py "$shown/$name"
-}
-# parses NAME COMMAND…: and is JSON, too.
-parses() {
-    shows "$@"
-    check "$1 is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$shown/$1"
-}
-both() {  # NAME WORD…: of the operator's program, as text and as JSON.
-    local name=$1; shift
-    shows "$name" cli "$@"
-    parses "$name --json" cli --json "$@"
-}
-has() { grep -qF -- "$2" "$shown/$1" || { echo "$1 has no $2"; false; }; }
 # The codes are met by what the peer says: conditions and events have texts of its own.
 raised() { logged "condition.raised code=$1"; }
 

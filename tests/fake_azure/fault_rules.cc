@@ -8,7 +8,7 @@
 namespace cw::fake_azure {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Action>, 17> action_names{{
+constexpr std::array<std::pair<std::string_view, Action>, 18> action_names{{
     {"error", Action::error},
     {"throttle", Action::throttle},
     {"timeout", Action::timeout},
@@ -26,6 +26,7 @@ constexpr std::array<std::pair<std::string_view, Action>, 17> action_names{{
     {"expired_403", Action::expired_403},
     {"corrupt", Action::corrupt},
     {"slow", Action::slow},
+    {"list_also", Action::list_also},
 }};
 
 template <typename T>
@@ -59,6 +60,10 @@ Result<std::vector<FaultRule>> parse_fault_rules(std::string_view text) {
             take(object, "delay_ms", rule.delay_ms);
             take(object, "status", rule.status);
             take(object, "code", rule.code);
+            take(object, "message", rule.message);
+            take(object, "names", rule.names);
+            take(object, "repeat", rule.repeat);
+            take(object, "marker", rule.marker);
             rules.push_back(std::move(rule));
         }
     } catch (const nlohmann::json::exception& error) {

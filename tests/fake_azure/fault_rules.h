@@ -3,7 +3,8 @@
 // As JSON, for POST /__fake/faults and --faults: an array of
 //   {"op": "put_blob", "name": "data/", "action": "timeout_applied", "probability": 0.1,
 //    "count": 5, "skip": 0, "per_second": 0, "retry_after_s": 1, "delay_ms": 0,
-//    "status": 409, "code": "BlobImmutableDueToPolicy"}
+//    "status": 409, "code": "BlobImmutableDueToPolicy", "message": "words",
+//    "names": ["../x"], "repeat": 1000, "marker": "next"}
 // Everything but "action" may be left out. The first rule that matches and fires wins.
 #pragma once
 
@@ -20,7 +21,7 @@ namespace cw::fake_azure {
 
 enum class Action : std::uint8_t {
     none,
-    error,            // `status` with `code`, not applied.
+    error,            // `status` with `code` and `message`, as they are; not applied.
     throttle,         // 503 ServerBusy with Retry-After, not applied.
     timeout,          // 500 OperationTimedOut, not applied.
     timeout_applied,  // 500 OperationTimedOut, applied.
@@ -37,6 +38,7 @@ enum class Action : std::uint8_t {
     expired_403,      // 403 AuthenticationFailed, not applied.
     corrupt,          // Put: stored with a flipped bit. Get: sent with one.
     slow,             // As asked, `delay_ms` of real time later.
+    list_also,  // A listing with `names`, each `repeat` times, and with `marker` if it has one.
 };
 
 struct FaultRule {
@@ -51,6 +53,10 @@ struct FaultRule {
     std::int64_t delay_ms = 0;
     int status = 500;
     std::string code = "InternalError";
+    std::string message = {};
+    std::vector<std::string> names = {};
+    std::int64_t repeat = 1;
+    std::string marker = {};
 };
 
 // Errors: usage.

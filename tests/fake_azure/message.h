@@ -49,7 +49,8 @@ struct Request {
 
 struct Reply {
     int status = 200;
-    std::string code;  // x-ms-error-code; also makes the XML body.
+    std::string code;  // x-ms-error-code; also makes the XML body, with these words in it:
+    std::string message = "As scripted or deserved.";
     std::vector<std::pair<std::string, std::string>> headers;
     std::string text;  // A body made here ...
     Content content;   // ... or one from the store, [offset, offset + length).

@@ -16,6 +16,29 @@ namespace {
 constexpr std::size_t head_bytes_max = 64 * 1024;
 constexpr std::uint64_t body_bytes_max = 512ULL << 20, kept_bytes_max = 256 * 1024;
 
+// What the rule adds to a listing; all other replies stay as they are.
+void list_also(const FaultRule& rule, Reply& reply) {
+    constexpr std::string_view blobs_end = "</Blobs>", next = "<NextMarker>";
+    const std::size_t end = reply.text.find(blobs_end);
+    if (end == std::string::npos) {
+        return;
+    }
+    std::string more;
+    for (std::int64_t i = 0; i < rule.repeat; ++i) {
+        for (const std::string& name : rule.names) {
+            more += "<Blob><Name>" + xml_escape(name) +
+                    "</Name><Properties><Content-Length>7</Content-Length></Properties></Blob>";
+        }
+    }
+    reply.text.insert(end, more);
+    const std::size_t marker = reply.text.rfind(next);
+    if (!rule.marker.empty() && marker != std::string::npos) {
+        reply.text.resize(marker);
+        reply.text +=
+            std::string(next) + xml_escape(rule.marker) + "</NextMarker></EnumerationResults>";
+    }
+}
+
 }  // namespace
 
 void FakeAzure::Server::ContextFree::operator()(SSL_CTX* context) const noexcept {
@@ -251,8 +274,11 @@ std::optional<Reply> FakeAzure::Server::run(Operation operation, Request& reques
         return reply.with("Content-Type", "text/html");
     };
     switch (fault.action) {
-        case Action::error:
-            return Reply(fault.status, fault.code);
+        case Action::error: {
+            Reply reply(fault.status, fault.code);
+            reply.message = fault.message.empty() ? reply.message : fault.message;
+            return reply;
+        }
         case Action::throttle:
             return Reply(503, "ServerBusy")
                 .with("Retry-After", std::to_string(fault.retry_after_s));
@@ -290,6 +316,7 @@ std::optional<Reply> FakeAzure::Server::run(Operation operation, Request& reques
             pause(fault.delay_ms);
             break;
         case Action::none:
+        case Action::list_also:
         case Action::truncate:
         case Action::reset_mid_body:
         case Action::corrupt:
@@ -310,6 +337,9 @@ std::optional<Reply> FakeAzure::Server::run(Operation operation, Request& reques
         std::copy_n(reply.content->view().begin(), reply.content->view().size(), damaged->data());
         damaged->data()[reply.offset] ^= std::byte{1};
         reply.content = std::move(damaged);
+    }
+    if (fault.action == Action::list_also) {
+        list_also(fault, reply);
     }
     return reply;
 }

@@ -22,7 +22,7 @@ bool FakeAzure::Server::send(Session& session, const Request& request, const Rep
     std::string text = reply.text;
     if (text.empty() && !reply.code.empty() && has_body(request)) {
         text = "\xEF\xBB\xBF<?xml version=\"1.0\" encoding=\"utf-8\"?><Error><Code>" + reply.code +
-               "</Code><Message>As scripted or deserved.</Message></Error>";
+               "</Code><Message>" + reply.message + "</Message></Error>";
     }
     const std::uint64_t length = reply.content || reply.length > 0 ? reply.length : text.size();
     std::string head = "HTTP/1.1 " + std::to_string(reply.status) + " " + reason(reply.status) +

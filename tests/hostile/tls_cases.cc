@@ -165,7 +165,8 @@ void early_data(const Target& target) {
     SSL_CTX_set_psk_use_session_callback(context.get(), offer_early_data);
     auto client = TestClient::connect(target.port, context.get());
     if (!client) {
-        report("tls: early data is not taken", to_string(client.error()));
+        report("tls: early data is refused, and what it says is not read",
+               to_string(client.error()));
         return;
     }
     const std::string head = wire::build_upgrade_request("h");
@@ -176,14 +177,20 @@ void early_data(const Target& target) {
         }
     }
     const auto shaken = client->handshake();
-    const bool taken = SSL_get_early_data_status(client->ssl()) == SSL_EARLY_DATA_ACCEPTED;
-    // The head that came early is lost: only one that is sent again is answered, and once.
-    const auto response = client->request(head);
-    const bool answered = !shaken || !response || response->status == 101;
-    report("tls: early data is not taken", sent == 0  ? "none could be sent"
-                                           : taken    ? "accepted"
-                                           : answered ? ""
-                                                      : "answered");
+    const int status = SSL_get_early_data_status(client->ssl());
+    // Another request follows: had the early one been read, its answer would come first.
+    const auto response = client->request("GET /elsewhere HTTP/1.1\r\nHost: h\r\n\r\n");
+    std::string failure;
+    if (sent != head.size()) {
+        failure = "none could be sent";
+    } else if (!shaken) {
+        failure = "the handshake does not go on: " + to_string(shaken.error());
+    } else if (status != SSL_EARLY_DATA_REJECTED) {
+        failure = "it is not refused: " + std::to_string(status);
+    } else if (!response || response->status == 101) {
+        failure = response ? "what came early is answered" : to_string(response.error());
+    }
+    report("tls: early data is refused, and what it says is not read", failure);
 }
 
 void not_tls(const Target& target) {

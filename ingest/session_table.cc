@@ -119,7 +119,7 @@ void SessionTable::quarantine(Quarantine what) {
     const std::pair key(what.machine, what.disk);
     const auto first = quarantined_.lower_bound({what.machine, DiskId{}});
     const auto mine = [&](const auto& item) { return item.first.first == what.machine; };
-    // A hostile machine may name ever other disks; what it loses with its oldest is its own.
+    // A hostile machine may name ever other disks; what it loses with its first is its own.
     if (!quarantined_.contains(key) &&
         static_cast<std::size_t>(std::ranges::count_if(quarantined_, mine)) >= wire::disks_max) {
         conditions_.clear(Errc::seq_conflict, subject_of(first->first.first, first->first.second));

@@ -201,6 +201,9 @@ Result<void> TargetDisk::begin_switch(const PointId& point) {
     }
     CW_ASSERT(!merging());
     const auto begun = writer_->begin_switch(point);
+    if (begun) {
+        touched_.show({});  // It looked, too.
+    }
     if (!begun && writer_->switching()) {
         failed(begun.error());  // It is decided all the same: the next open() resumes.
     }

@@ -147,6 +147,7 @@ struct OpenTask {
     std::vector<DiskId> cached;              // Of these something may be published yet.
     Witnesses witnesses;                     // The chain must have them all.
     bool only_if_ours = false;
+    bool only_look = false;  // Nothing is made or claimed; errc `cancelled`: it could be.
 };
 struct OpenOutcome {
     MachineId machine;

@@ -86,7 +86,7 @@ Result<ChainClaim> OpenStage::open(const OpenTask& task) {
     // for one of which somebody has seen a commit.
     const std::uint64_t seen =
         std::ranges::max(task.witnesses, {}, &vault::ChainWitness::number).number;
-    const bool first_contact = !task.only_if_ours && seen == 0;
+    const bool first_contact = !task.only_if_ours && !task.only_look && seen == 0;
     auto opened =
         vault::open_machine_keys(*context_.store, context_.kek, context_.vault, task.machine,
                                  first_contact ? &context_.random : nullptr);
@@ -94,6 +94,14 @@ Result<ChainClaim> OpenStage::open(const OpenTask& task) {
         return fail(Errc::vault_rolled_back, "the vault knows nothing of machine " +
                                                  to_string(task.machine) + ", but manifest " +
                                                  std::to_string(seen) + " was committed");
+    }
+    const Result<ChainClaim> could_be = fail(Errc::cancelled, "only looked for");
+    if (task.only_look && !opened && opened.error().code == Errc::blob_not_found) {
+        // It is new here. Whoever makes it needs the other containers, too.
+        CW_TRY(blob::list_all(*context_.store, blob::Container::manifest,
+                              vault::manifest_prefix(task.machine)));
+        CW_TRY(vault::read_head(*context_.store, context_.vault, task.machine));
+        return could_be;
     }
     if (!opened) {
         return std::unexpected(std::move(opened).error());
@@ -108,7 +116,7 @@ Result<ChainClaim> OpenStage::open(const OpenTask& task) {
         CW_TRY(check_ours(*state));
     }
     if (state) {
-        CW_TRY(check_control(*state));
+        CW_TRY(check_control(*state, task.only_look));
         const std::uint64_t limit = context_.memory_max;
         if (limit > 0 && Ledger::memory_bytes(*state) > limit) {
             return fail(Errc::out_of_budget,
@@ -116,7 +124,7 @@ Result<ChainClaim> OpenStage::open(const OpenTask& task) {
                             " segments are alive: raise pipeline.memory to open this machine");
         }
     }
-    return claim(task, std::move(keys), std::move(state));
+    return task.only_look ? could_be : claim(task, std::move(keys), std::move(state));
 }
 
 Result<void> OpenStage::check_ours(const vault::ChainState& state) {
@@ -136,7 +144,7 @@ Result<void> OpenStage::check_ours(const vault::ChainState& state) {
     return {};
 }
 
-Result<void> OpenStage::check_control(const vault::ChainState& state) {
+Result<void> OpenStage::check_control(const vault::ChainState& state, bool only_look) {
     const MachineId& machine = state.newest.machine;
     auto head = vault::read_head(*context_.store, context_.vault, machine);
     if (!head) {
@@ -155,6 +163,9 @@ Result<void> OpenStage::check_control(const vault::ChainState& state) {
     if (state.newest.number > 1) {
         return fail(Errc::control_lost,
                     "machine " + to_string(machine) + " has manifests but no head note");
+    }
+    if (only_look) {
+        return {};
     }
     return vault::advance_head(*context_.store, context_.vault, machine,
                                {.number = state.newest.number,

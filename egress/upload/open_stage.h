@@ -37,7 +37,7 @@ private:
     Result<ChainClaim> open(const OpenTask& task);
     Result<void> check_ours(const vault::ChainState& state);
     // The control container must be there before a chain with history is taken over.
-    Result<void> check_control(const vault::ChainState& state);
+    Result<void> check_control(const vault::ChainState& state, bool only_look);
     Result<ChainClaim> claim(const OpenTask& task, std::shared_ptr<vault::MachineKeys> keys,
                              std::optional<vault::ChainState> state);
     // Errors: fenced (another manifest has this number), blob_unavailable (still unknown).

@@ -64,6 +64,17 @@ std::vector<pipeline::PointStatus> statuses_of(const vault::ChainState& state) {
     return out;
 }
 
+// What a look at the machine answers where nothing is in its way.
+bool could_be_opened(const Error& error) {
+    return error.code == Errc::cancelled;
+}
+
+// Whether a later look, which writes nothing, would tell that it is over.
+bool looking_tells(Errc code) {
+    return code != Errc::fenced && code != Errc::vault_full && code != Errc::blob_immutable &&
+           code != Errc::blob_leased && code != Errc::blob_conflict;
+}
+
 }  // namespace
 
 void PublishStage::run(Command command) {
@@ -135,11 +146,13 @@ void PublishStage::handle(const CloseCommand& command) {
     }
     Machine& machine = at->second;
     machine.recover.reset();
+    machine.look = false;
     if (machine.writer != nullptr && machine.mode == MachineMode::active) {
         machine.closing = true;
         machine.writer->stop();
     } else if (machine.mode == MachineMode::waiting) {
         machine.mode = MachineMode::closed;
+        trouble(command.machine, std::nullopt);
     }
 }
 
@@ -157,6 +170,7 @@ void PublishStage::handle(const DiscardQuarantineCommand& command) {
         return;
     }
     machine.recover.reset();
+    machine.look = false;
     trouble(command.machine, std::nullopt);
     if (machine.mode == MachineMode::waiting) {
         machine.mode = MachineMode::closed;
@@ -188,18 +202,20 @@ void PublishStage::ask_opener(const MachineId& id, Machine& machine) {
         task.disks = machine.asked->open.disks;
         task.cached = cached_disks(*machine.asked);
         task.witnesses = witnesses_of(*machine.asked);
-    } else {
-        CW_ASSERT(machine.recover.has_value());
+    } else if (machine.recover) {
         // What an agent that was refused remembers counts here, too.
         task.witnesses = {machine.compared.front(), machine.recover->server_witness};
         task.only_if_ours = true;
+    } else {
+        CW_ASSERT(machine.look);
+        task.witnesses = machine.compared;
+        task.only_look = true;
     }
-    machine.recovering = task.only_if_ours;
+    machine.recovering = task.only_if_ours || task.only_look;
     machine.compared = task.witnesses;
     CW_ASSERT(machine.writer == nullptr || machine.writer->idle());
     machine.writer.reset();  // Of a fenced opening.
     machine.mode = MachineMode::opening;
-    machine.probe.reset();
     context_.open_tasks.send(std::move(task));
 }
 
@@ -237,6 +253,7 @@ void PublishStage::opened(OpenOutcome outcome) {
     machine.mode = MachineMode::active;
     machine.opening = Opening{next_opening_++};
     machine.recover.reset();
+    machine.look = false;
     machine.failures = 0;
     machine.damaged.clear();
     trouble(id, std::nullopt);
@@ -276,13 +293,19 @@ void PublishStage::opened(OpenOutcome outcome) {
 }
 
 void PublishStage::open_failed(const MachineId& id, Machine& machine, const Error& error) {
-    log_warning("upload.machine.not_opened", {{"machine", id}, {"error", error}});
     machine.mode = MachineMode::waiting;
     if (machine.recovering && machine.asked) {
         // A HELLO came meanwhile. It may take the machine over, which a recovery must not.
         ask_opener(id, machine);
         return;
     }
+    if (machine.recovering && !machine.recover && (!machine.look || could_be_opened(error))) {
+        machine.mode = machine.look ? MachineMode::waiting : MachineMode::closed;
+        machine.look = false;
+        trouble(id, std::nullopt);
+        return;
+    }
+    log_warning("upload.machine.not_opened", {{"machine", id}, {"error", error}});
     if (machine.asked) {
         refuse(*machine.asked, error);
         // Its agent may go to another server now. What the cache has taken for an earlier opening
@@ -298,10 +321,8 @@ void PublishStage::open_failed(const MachineId& id, Machine& machine, const Erro
         // Its records wait for a person or another server: the others must not wait with them.
         reply(id, MachineStopped{.discard = false});
     }
-    if (!machine.recover) {
-        if (StoreProbe::worth(error.code)) {
-            machine.probe.emplace(context_.options, context_.random, context_.clock.boot());
-        }
+    machine.look = !machine.recover && looking_tells(error.code);
+    if (!machine.recover && !machine.look) {
         return;
     }
     if (error.code == Errc::fenced) {

@@ -2,7 +2,6 @@
 
 #include "base/crash_point.h"
 #include "base/log.h"
-#include "egress/vault/names.h"
 
 #include <algorithm>
 
@@ -99,12 +98,13 @@ void PublishStage::reply(const MachineId& id, decltype(PublishEvent::what) what)
 
 bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
     if (machine.writer == nullptr) {
-        if (machine.recover && machine.mode == MachineMode::waiting &&
+        const bool look = machine.look && context_.board.drain.load() == DrainMode::none;
+        if ((machine.recover || look) && machine.mode == MachineMode::waiting &&
             context_.clock.boot() >= machine.recover_at) {
             ask_opener(id, machine);
             return true;
         }
-        return probe(id, machine);
+        return false;
     }
     if (machine.mode == MachineMode::fenced) {
         machine.writer.reset();
@@ -130,18 +130,6 @@ bool PublishStage::step_machine(const MachineId& id, Machine& machine) {
         return true;
     }
     return worked;
-}
-
-bool PublishStage::probe(const MachineId& id, Machine& machine) {
-    if (!machine.probe || !machine.probe->step(*context_.store, vault::machine_keys_blob(id),
-                                               context_.clock.boot())) {
-        return false;
-    }
-    machine.probe.reset();
-    if (machine.mode == MachineMode::waiting) {
-        trouble(id, std::nullopt);
-    }
-    return true;
 }
 
 void PublishStage::finish_closing(const MachineId& id, Machine& machine) {
@@ -329,10 +317,8 @@ Nanos PublishStage::next_deadline() const {
     for (const auto& [id, machine] : machines_) {
         if (machine.writer != nullptr) {
             soonest = std::min(soonest, machine.writer->next_deadline());
-        } else if (machine.recover && machine.mode == MachineMode::waiting) {
+        } else if ((machine.recover || machine.look) && machine.mode == MachineMode::waiting) {
             soonest = std::min(soonest, machine.recover_at);
-        } else if (machine.probe) {
-            soonest = std::min(soonest, machine.probe->next_deadline());
         }
     }
     return soonest;

@@ -9,7 +9,6 @@
 #include "egress/upload/channel.h"
 #include "egress/upload/engine.h"
 #include "egress/upload/status_board.h"
-#include "egress/upload/store_probe.h"
 
 #include <deque>
 #include <map>
@@ -65,8 +64,8 @@ private:
         Witnesses compared;                     // With the vault, by the newest opening.
         std::optional<RecoverCommand> recover;  // Wanted until it is decided.
         Nanos recover_at{};
-        bool recovering = false;     // The opening under way is for the cache's sake alone.
-        std::uint32_t failures = 0;  // Of recovering, in a row.
+        bool recovering = false;     // The opening under way is for no HELLO.
+        std::uint32_t failures = 0;  // Of recovering or looking, in a row.
         bool closing = false;
         bool discarding = false;  // With the end of closing: a person has said so.
         // What the cache holds cannot be published: until a person discards it, or a restart.
@@ -79,8 +78,10 @@ private:
         };
         std::map<DiskId, Damage> damaged;
         std::optional<Error> trouble;
-        std::optional<StoreProbe> probe;  // Refused, and nothing is held: is `trouble` over?
-        std::uint64_t dek_bytes = 0;      // Stored under the newest DEK.
+        // A HELLO was refused, and nothing of the machine is here: whether `trouble` is over is
+        // looked for without its agent, which may have gone to another server.
+        bool look = false;
+        std::uint64_t dek_bytes = 0;  // Stored under the newest DEK.
         RpoStages stages;
         std::optional<vault::PointEntry> newest_point;
         std::optional<WallMicros> point_time;
@@ -130,7 +131,6 @@ private:
     bool take_outcomes();
     bool take_events(std::size_t budget);
     bool step_machine(const MachineId& id, Machine& machine);
-    bool probe(const MachineId& id, Machine& machine);
     // Nothing more of this opening is published here.
     void let_go(const MachineId& id, Machine& machine, const Error& why);
     void finish_closing(const MachineId& id, Machine& machine);

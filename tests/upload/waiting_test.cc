@@ -1,4 +1,5 @@
 // Servers that publish nothing of a machine for long: they find out whose it is all the same.
+#include "egress/vault/names.h"
 #include "tests/upload/assembly_fixture.h"
 
 #include <gtest/gtest.h>
@@ -147,24 +148,80 @@ TEST_F(Waiting, WhatARefusedAgentRemembersIsComparedAlsoWithoutIt) {
     EXPECT_FALSE(server.cache.records.empty());
 }
 
-// Nothing of it is here, and its agent may have found another server.
-TEST_F(Waiting, G21WhatARefusedMachineMetIsShownUntilTheStoreIsBackAlsoWithoutItsAgent) {
-    server.start();
-    world.vault->set_rates({.unavailable = 1.0});
-    ASSERT_TRUE(server.hello(source.machine, source.disks).refused.has_value());
-    const auto shown = [this] { return server.conditions->standing(Errc::blob_unavailable); };
-    const auto shown_for = [&](std::int64_t seconds) {
+// A server refuses a machine of which nothing is here; its agent may find another one.
+class Refused : public Waiting {
+protected:
+    void refuse(Errc code) {
+        const auto answer = server.hello(source.machine, source.disks);
+        ASSERT_TRUE(answer.refused.has_value());
+        EXPECT_EQ(answer.refused->code, code);
+        EXPECT_TRUE(server.conditions->standing(code));
+    }
+    // Whether the condition stands all the while.
+    bool shown_for(std::int64_t seconds, Errc code) {
         const Nanos end = world.clock.boot() + seconds * ns_per_s;
-        while (shown() && world.clock.boot() < end) {
+        while (server.conditions->standing(code) && world.clock.boot() < end) {
             server.step(100 * ns_per_ms);
         }
-        return shown();
-    };
-    EXPECT_TRUE(shown_for(300));
+        return server.conditions->standing(code);
+    }
+    void expect_over(Errc code) {
+        EXPECT_FALSE(shown_for(60, code));
+        EXPECT_TRUE(server.run_until(
+            [this] { return !server.engine->status().machines.front().trouble.has_value(); }));
+        EXPECT_TRUE(server.conditions->list().empty());
+    }
+};
+
+TEST_F(Refused, G21ForAStoreThatIsAwayIsShownUntilItIsBackAlsoWithoutTheAgent) {
+    server.start();
+    world.vault->set_rates({.unavailable = 1.0});
+    refuse(Errc::blob_unavailable);
+    EXPECT_TRUE(shown_for(300, Errc::blob_unavailable));
     world.vault->set_rates({});
-    EXPECT_FALSE(shown_for(60));
-    EXPECT_TRUE(server.run_until(
-        [this] { return !server.engine->status().machines.front().trouble.has_value(); }));
+    const std::size_t objects = world.vault->names().size();
+    expect_over(Errc::blob_unavailable);
+    EXPECT_EQ(world.vault->names().size(), objects);  // Looking makes no machine.
+}
+
+TEST_F(Refused, G21ForAContainerThatIsMissingIsShownUntilItIsThere) {
+    server.start();
+    world.vault->drop_container(blob::Container::manifest);
+    refuse(Errc::vault_missing);
+    EXPECT_TRUE(shown_for(300, Errc::vault_missing));
+    world.vault->create_containers();
+    expect_over(Errc::vault_missing);
+}
+
+TEST_F(Refused, G21ForAManifestInTheArchiveIsShownUntilItIsBackAndLookingTakesNothingOver) {
+    leave();  // It has been elsewhere.
+    server.start();
+    const vault::ChainState before = chain();
+    const auto newest = vault::manifest_blob(source.machine, before.newest.number);
+    ASSERT_TRUE(world.vault->set_archived(newest, true));
+    refuse(Errc::blob_offline);
+    EXPECT_TRUE(shown_for(300, Errc::blob_offline));
+    ASSERT_TRUE(world.vault->set_archived(newest, false));
+    expect_over(Errc::blob_offline);
+    EXPECT_EQ(chain().hash, before.hash);
+}
+
+TEST_F(Refused, G21IsOverWhenAPersonMovesTheMachineElsewhere) {
+    server.start();
+    world.vault->set_rates({.unavailable = 1.0});
+    refuse(Errc::blob_unavailable);
+    server.engine->post(CloseCommand{source.machine});
+    EXPECT_FALSE(shown_for(60, Errc::blob_unavailable));
+    EXPECT_TRUE(server.run_until([this] { return mode() == MachineMode::closed; }));
+}
+
+TEST_F(Refused, ItIsOpenedForAHelloThatComesWhileItIsLookedFor) {
+    server.start();
+    world.vault->set_rates({.unavailable = 1.0});
+    refuse(Errc::blob_unavailable);
+    world.vault->set_rates({});
+    EXPECT_FALSE(server.hello(source.machine, source.disks).refused.has_value());
+    EXPECT_TRUE(server.conditions->list().empty());
 }
 
 }  // namespace

@@ -81,6 +81,23 @@ TEST_F(VolumeStageTest, ATargetThatIsAwayWhenAPointComesIsShownUntilOneFindsIt) 
     EXPECT_TRUE(conditions_.list().empty());
 }
 
+// The source is lost, and no further point comes.
+TEST_F(VolumeStageTest, ATargetThatWasAwayIsNoTroubleAnyMoreOnceASwitchHasFoundIt) {
+    start(options());
+    hello();
+    bool first = true;
+    for (const Step& step : stream_.steps) {
+        const bool point = step.type == RecordType::point;
+        probe_.gone = point && !first;
+        push(step);
+        first = first && !point;
+    }
+    ASSERT_TRUE(conditions_.standing(Errc::not_found));
+    probe_.gone = false;
+    ASSERT_TRUE(order(TargetOrder::What::switch_, points().front()->point));
+    EXPECT_TRUE(conditions_.list().empty());
+}
+
 TEST_F(VolumeStageTest, AnotherSizeIdentityOrDiskIsRefusedAndTheTargetUntouched) {
     start(options());
     EXPECT_EQ(hello(disk_size + 512).action, DiskAction::reject);

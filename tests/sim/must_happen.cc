@@ -39,7 +39,7 @@ constexpr Least leasts[] = {
     {"fault.astray_misdirected", 260},
     {"fault.astray_flipped", 250},
     {"fault.slow_uplink", 2'900},
-    {"condition.SPOOL_FULL", 36},
+    {"condition.SPOOL_FULL", 12},
     {"condition.agent.IO_ERROR", 2},
     {"fault.superblock_rot", 790},
     {"fault.checkpoint_rot", 1'500},

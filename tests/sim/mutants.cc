@@ -105,6 +105,8 @@ constexpr std::array rows{
     MutantRow{Mutant::never_let_go, "never-let-go",
               "the cache keeps some of what is in the vault until it is started again", 300,
               "spool"},
+    MutantRow{Mutant::shown_again, "shown-again",
+              "that the store was away is shown again whenever it is over", 300, "condition"},
 };
 
 }  // namespace

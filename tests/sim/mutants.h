@@ -55,6 +55,7 @@ enum class Mutant : std::uint8_t {
     buffer_reused,
     never_rests,
     never_let_go,
+    shown_again,
 };
 
 struct MutantRow {

@@ -395,8 +395,22 @@ void Process::accept(std::shared_ptr<Wire> wire, const MachineId& machine) {
     door_runner_->doorbell().ring();
 }
 
+void Process::show_again() {
+    ConditionNews news = conditions_.news(seen_conditions_);
+    seen_conditions_ = news.next;
+    for (ConditionEvent& event : news.events) {
+        if (!event.raised && event.condition.code == Errc::blob_unavailable) {
+            conditions_.raise(event.condition.code, std::move(event.condition.subject),
+                              std::move(event.condition.detail));
+        }
+    }
+}
+
 void Process::tick() {
     table_->tick();
+    if (world_.mutant == Mutant::shown_again) {
+        show_again();
+    }
     for (const upload::MachineStatus& machine : engine_->status().machines) {
         if (machine.trouble && machine.trouble->code == Errc::internal) {
             world_.oracles->fencing.on_given_up(machine.trouble->detail);

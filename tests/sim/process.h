@@ -84,6 +84,7 @@ private:
     void make_runners();
     SimRunner& add_runner(pipeline::Stage& stage);
     void recover_machines();
+    void show_again();  // Planted.
     [[nodiscard]] cache::SpoolOptions cache_options() const;
     [[nodiscard]] upload::EngineOptions engine_options() const;
     [[nodiscard]] appliance::AdmissionPorts admission_ports();
@@ -129,6 +130,7 @@ private:
     std::unique_ptr<appliance::Admission> admission_;
     std::unique_ptr<upload::Engine> engine_;
     std::unique_ptr<Door> door_;
+    std::uint64_t seen_conditions_ = 0;                 // Only for one mutant.
     std::unique_ptr<pipeline::Stage> other_admission_;  // Only for one mutant.
     std::unique_ptr<Feed> feed_;                        // Only for some mutants.
     std::unique_ptr<Digests> digests_;                  // Not of every server.

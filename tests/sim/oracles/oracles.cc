@@ -284,15 +284,15 @@ void Oracles::check_resources() {
     }
 }
 
-// A server that another one has fenced keeps what it has.
+// What a server holds of a machine that another one has fenced it keeps.
 void Oracles::check_rest() {
     for (std::size_t i = 0; i < world.servers.size(); ++i) {
         Process* const process = world.servers[i]->process();
-        if (!world.servers[i]->up() || process->conditions().standing(Errc::fenced)) {
+        if (!world.servers[i]->up()) {
             continue;
         }
         condition.check(process->conditions().list());
-        if (process->quiet()) {
+        if (process->quiet() && !process->conditions().standing(Errc::fenced)) {
             spool.check_empty(i, process->spool().usage().live);
         }
     }

@@ -1,5 +1,7 @@
 #include "tests/sim/oracles/rest.h"
 
+#include <set>
+
 namespace cw::sim {
 
 void ConvergenceOracle::on_never_still(std::size_t rounds, const std::string& who) {
@@ -31,12 +33,22 @@ void IdleOracle::on_turn(std::string_view stage, std::size_t spins) {
 }
 
 // A person has to see or to decide that two use one identity, that an agent was sent away for its
-// old state, and what the cache has lost.
+// old state, what the cache has lost, and what it keeps of a machine that another server owns.
 void ConditionOracle::check(const std::vector<Condition>& standing) {
     ++servers;
+    std::set<std::string> fenced;
     for (const Condition& condition : standing) {
-        if (condition.code != Errc::identity_refused && condition.code != Errc::state_superseded &&
-            condition.code != Errc::spool_lost_durable) {
+        if (condition.code == Errc::fenced) {
+            fenced.insert(condition.subject);
+        }
+    }
+    for (const Condition& condition : standing) {
+        const bool kept = fenced.contains(condition.subject) ||
+                          (condition.code == Errc::spool_full && !fenced.empty()) ||
+                          condition.code == Errc::identity_refused ||
+                          condition.code == Errc::state_superseded ||
+                          condition.code == Errc::spool_lost_durable;
+        if (!kept) {
             complain_("condition", std::string(name_of(condition.code)) + " of " +
                                        condition.subject +
                                        " stands although its cause is over: " + condition.detail);

@@ -132,6 +132,10 @@ TEST_F(AzureFaults, D7_ARefusedCredentialIsShownAndTheServiceIsNotHammered) {
     EXPECT_GE(azure.fake.stats().count("*"), 600U / 40);
 }
 
+TEST_F(AzureFaults, D7_ARightThatWasTakenAwayIsShownUntilItIsBack) {
+    expect_shown_and_over(error_of(403, "AuthorizationPermissionMismatch", "*"), Errc::blob_denied);
+}
+
 TEST_F(AzureFaults, D8_AWrongClockIsShownAndUploadsGoOn) {
     for (const std::int64_t wrong_us : {3'600'000'000LL, -3'600'000'000LL}) {
         azure.world.clock.jump_wall(wrong_us);

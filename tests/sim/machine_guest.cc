@@ -171,11 +171,15 @@ bool Machine::newest_is_lost() {
     return point == nullptr || point->phase == agent::PointPhase::dropped;
 }
 
+// A point that a server's copy does not know of is given up when the copy answers for a later one.
+// The original may have it in its cache, and publish it in its own time.
 std::size_t Machine::untold() {
     CW_ASSERT(up());
+    const bool copies = world_.servers.size() > world_.settings.servers;
     return static_cast<std::size_t>(
-        std::ranges::count_if(replicator_->points().all(), [this](const auto& point) {
+        std::ranges::count_if(replicator_->points().all(), [&](const auto& point) {
             return point.phase != agent::PointPhase::committed &&
+                   !(copies && point.phase == agent::PointPhase::dropped) &&
                    world_.oracles->points.committed(id_, point.id) &&
                    !world_.oracles->points.pruned(point.id);
         }));

@@ -49,9 +49,13 @@ void StreamView::apply(const RecordHeader& header) {
             }
             break;
         case RecordType::resync_end:
-            fence_open = false;
-            base_lost = false;
-            ordinals.clear();
+            // One of an earlier fence ends nothing: a log may be read again over a newer
+            // checkpoint, and BASE of the next fence may overtake it.
+            if (header.seq > fence) {
+                fence_open = false;
+                base_lost = false;
+                ordinals.clear();
+            }
             break;
         case RecordType::write:
         case RecordType::resize:

@@ -83,5 +83,20 @@ TEST_F(StreamTableTest, BaseOfAFenceThatIsOverIsNeverTaken) {
     EXPECT_EQ(arrival_of_base(Seq{40}), Arrival::stale);
 }
 
+// Recovery restores the newest checkpoint and reads the log again from where an older one ended:
+// the history before the open fence comes by once more (seed 1214667).
+TEST_F(StreamTableTest, G6WhatIsReadAgainBelowAnOpenFenceDoesNotEndIt) {
+    found(Seq{59}, Seq{59}, {});
+    for (const auto& [type, seq] :
+         {std::pair{RecordType::resync_begin, Seq{20}}, std::pair{RecordType::resync_end, Seq{21}},
+          std::pair{RecordType::resync_begin, Seq{59}}}) {
+        table.make_durable(make_control(key, type, seq).header);
+    }
+    EXPECT_EQ(table.state(key).durable, Seq{59});
+    EXPECT_EQ(table.state(key).fence, Seq{59});
+    table.make_durable(make_control(key, RecordType::resync_end, Seq{60}).header);
+    EXPECT_EQ(table.state(key).fence, Seq{0});
+}
+
 }  // namespace
 }  // namespace cw::cache::testing
